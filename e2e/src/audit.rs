@@ -1,0 +1,133 @@
+//! Counts what clients ask of the API server, from its audit log: who, which verb, which resource.
+//! The log is written before an answer is sent, so a count after an answer is exact.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader, Seek, SeekFrom},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::cluster::Cluster;
+
+/// A point in a cluster's audit log; counts what comes after it.
+#[derive(Debug)]
+pub struct AuditMark {
+    log: PathBuf,
+    offset: u64,
+}
+
+/// One request that was answered. Mirrors the parts of `audit.k8s.io/v1` `Event` that tests use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEvent {
+    /// Such as `get`, `list`, `watch`, `patch`.
+    pub verb: String,
+    /// Path and query.
+    #[serde(rename = "requestURI")]
+    pub request_uri: String,
+    user: User,
+    object_ref: Option<ObjectReference>,
+    response_status: Option<ResponseStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct ObjectReference {
+    #[serde(default)]
+    resource: String,
+    subresource: Option<String>,
+    namespace: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct ResponseStatus {
+    code: Option<u16>,
+}
+
+impl AuditEvent {
+    /// The client, such as `system:serviceaccount:acme-operator:acme-operator`.
+    pub fn user(&self) -> &str {
+        &self.user.username
+    }
+
+    /// The resource with its subresource, such as `certificates/status`; empty for a path that has none.
+    pub fn resource(&self) -> String {
+        self.object_ref.as_ref().map_or_else(String::new, |object| match &object.subresource {
+            Some(subresource) => format!("{}/{subresource}", object.resource),
+            None => object.resource.clone(),
+        })
+    }
+
+    /// The namespace, for a resource that is in one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.object_ref.as_ref()?.namespace.as_deref()
+    }
+
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> Option<u16> {
+        self.response_status.as_ref()?.code
+    }
+
+    /// Whether it changed something or meant to.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+}
+
+impl AuditMark {
+    /// The end of the log as it stands.
+    pub fn now(cluster: &Cluster) -> Result<Self> {
+        let log = cluster.layout().audit_log();
+        let offset = log.metadata().with_context(|| format!("failed to read {}", log.display()))?.len();
+        Ok(Self { log, offset })
+    }
+
+    /// All requests answered since the mark, in order. A watch counts when it ends.
+    pub fn events(&self) -> Result<Vec<AuditEvent>> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut events = Vec::new();
+        for line in BufReader::new(file).split(b'\n') {
+            events.push(serde_json::from_slice(&line?).context("failed to parse an audit event")?);
+        }
+        Ok(events)
+    }
+
+    /// How many requests a client made since the mark, by verb and resource, such as `patch certificates/status`.
+    pub fn count(&self, user: &str) -> Result<BTreeMap<String, usize>> {
+        let mut counts = BTreeMap::new();
+        for event in self.events()?.iter().filter(|event| event.user() == user) {
+            *counts.entry(format!("{} {}", event.verb, event.resource())).or_default() += 1;
+        }
+        Ok(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_as_the_server_writes_it_is_read() -> Result<()> {
+        let event: AuditEvent = serde_json::from_str(
+            r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete",
+            "requestURI":"/apis/cert-manager.io/v1/namespaces/a/certificates/b/status","verb":"patch",
+            "user":{"username":"system:serviceaccount:a:b","groups":["system:authenticated"]},
+            "objectRef":{"resource":"certificates","namespace":"a","name":"b","apiGroup":"cert-manager.io",
+            "apiVersion":"v1","subresource":"status"},"responseStatus":{"metadata":{},"code":200}}"#,
+        )?;
+        assert_eq!(event.user(), "system:serviceaccount:a:b");
+        assert_eq!(event.resource(), "certificates/status");
+        assert_eq!((event.namespace(), event.status()), (Some("a"), Some(200)));
+        assert!(event.is_write());
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! `cargo xtask cluster`.
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use e2e::{
+    cluster::{self, Cluster, Mode, Options, Standing},
+    progress::Steps,
+    tools::Tools,
+};
+
+use crate::DEFAULT_NAME;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Starts a cluster that lives until `down`.
+    Up(Choice),
+    /// Ends a cluster and removes everything of it, also of one that was killed.
+    Down(Name),
+    /// Tells which clusters there are, and what runs in one.
+    Status(Name),
+    /// Runs kubectl against a cluster, with all rights.
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        #[command(flatten)]
+        name: Name,
+        /// What kubectl gets.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Shows the log of a program of a cluster, such as kube-apiserver or pebble; without one, their names.
+    Logs {
+        #[command(flatten)]
+        name: Name,
+        /// The program.
+        program: Option<String>,
+        /// How many lines.
+        #[arg(long, default_value_t = 100)]
+        lines: usize,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Name {
+    /// The cluster's name.
+    #[arg(long, default_value = DEFAULT_NAME)]
+    pub(crate) name: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Choice {
+    #[command(flatten)]
+    pub(crate) name: Name,
+    /// No node, so no Pods: works without root.
+    #[arg(long)]
+    pub(crate) control_plane_only: bool,
+    /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
+    #[arg(long)]
+    pub(crate) relay_port: Option<u16>,
+}
+
+impl Choice {
+    pub(crate) fn options(&self) -> Options {
+        let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
+        Options { relay_port: self.relay_port, ..Options::new(&self.name.name, mode) }
+    }
+}
+
+pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
+    match task {
+        Task::Up(choice) => {
+            let tools = Tools::ensure(steps).await?;
+            let cluster = cluster::start(&choice.options(), &tools, steps).await?;
+            cluster.keep()?;
+            steps.summary(&format!("the cluster {:?}", cluster.name()));
+            tell_how_to_use(&cluster);
+            Ok(())
+        }
+        Task::Down(Name { name }) => {
+            match cluster::remove(&name)? {
+                Standing::Absent => println!("there was no cluster named {name:?}"),
+                Standing::Running => println!("the cluster {name:?} has ended, and nothing is left of it"),
+                Standing::Stale => println!("what a killed run had left of the cluster {name:?} is removed"),
+            }
+            Ok(())
+        }
+        Task::Status(Name { name }) => status(&name),
+        Task::Kubectl { name: Name { name }, arguments } => {
+            let status = Cluster::attach(&name)?.kubectl().args(arguments).status().await?;
+            if !status.success() {
+                bail!("kubectl failed: {status}");
+            }
+            Ok(())
+        }
+        Task::Logs { name: Name { name }, program, lines } => {
+            let cluster = Cluster::attach(&name)?;
+            match program {
+                Some(program) => println!("{}", cluster.log_tail(&program, lines)),
+                None => {
+                    for process in cluster.processes()? {
+                        println!("{}", process.name);
+                    }
+                    println!("supervisor");
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints what someone may want to do next.
+pub(crate) fn tell_how_to_use(cluster: &Cluster) {
+    let kubeconfig = cluster.kubeconfig();
+    let name =
+        if cluster.name() == DEFAULT_NAME { String::new() } else { format!(" --name {}", cluster.name()) };
+    println!(
+        "\nLook around:    cargo xtask cluster kubectl{name} get pods --all-namespaces\n\
+         Your own tools: export KUBECONFIG={}\n\
+         Its network:    curl --proxy socks5h://{} http://<name>.example.test/ (a browser's SOCKS proxy works too)\n\
+         Remove it:      cargo xtask cluster down{name}",
+        kubeconfig.display(),
+        cluster.relay()
+    );
+}
+
+fn status(name: &str) -> Result<()> {
+    let names = cluster::names()?;
+    if names.is_empty() {
+        println!("there is no cluster");
+    }
+    for other in &names {
+        println!("{other}: {:?}", cluster::standing(other)?);
+    }
+    if cluster::standing(name)? == Standing::Running {
+        let cluster = Cluster::attach(name)?;
+        println!("\n{name} ({:?}), relay {}", cluster.mode(), cluster.relay());
+        for process in cluster.processes()? {
+            println!("  {:<24} {}", process.name, process.ended.as_deref().unwrap_or("running"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask test`: the levels, each with the surroundings that it needs.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use e2e::{
+    cluster::{self, Cluster, Mode, Options},
+    harness::CLUSTER_VARIABLE,
+    paths,
+    progress::Steps,
+    tools::Tools,
+};
+
+use crate::{cargo, images, show};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Only this level; all of them if not given.
+    level: Option<Level>,
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+    /// What the test programs get, after `--`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Level {
+    /// Pure decisions, builders, parsers: no I/O beyond temporary files.
+    Unit,
+    /// Against real Pebbles on loopback.
+    Pebble,
+    /// Against a real API server without a node.
+    Apiserver,
+    /// Against a whole cluster; needs root.
+    E2e,
+}
+
+pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
+    let levels = match arguments.level {
+        Some(level) => vec![level],
+        None => Level::value_variants().to_vec(),
+    };
+    for level in levels {
+        steps.say(format!("{} tests", level.name()));
+        match level {
+            Level::Unit => arguments.cargo_test(&["--workspace"], None)?,
+            Level::Pebble => {
+                Tools::ensure(steps).await?;
+                arguments.cargo_test(&level.targets(), None)?;
+            }
+            Level::Apiserver => {
+                let cluster = start(Mode::ControlPlane, steps).await?;
+                arguments.cargo_test(&level.targets(), Some(&cluster))?;
+                cluster.end()?;
+            }
+            Level::E2e => {
+                let cluster = start(Mode::Node, steps).await?;
+                for image in images::build(&images::default_folder(), steps).await? {
+                    cluster.load_image(&image.archive).await?;
+                }
+                arguments.cargo_test(&level.targets(), Some(&cluster))?;
+                cluster.end()?;
+            }
+        }
+    }
+    steps.summary("all of it");
+    Ok(())
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Pebble => "pebble",
+            Self::Apiserver => "apiserver",
+            Self::E2e => "e2e",
+        }
+    }
+
+    /// The test targets of a heavy level: the files `<level>_*.rs`, behind the feature of the same name.
+    fn targets(self) -> [&'static str; 5] {
+        match self {
+            Self::Unit => unreachable!("unit tests need no feature"),
+            Self::Pebble => ["--package=e2e", "--features=e2e/pebble", "--test=pebble_*", "--no-fail-fast", "--quiet"],
+            Self::Apiserver => {
+                ["--package=e2e", "--features=e2e/apiserver", "--test=apiserver_*", "--no-fail-fast", "--quiet"]
+            }
+            Self::E2e => ["--package=e2e", "--features=e2e/e2e", "--test=e2e_*", "--no-fail-fast", "--quiet"],
+        }
+    }
+}
+
+impl Arguments {
+    fn cargo_test(&self, selection: &[&str], cluster: Option<&Cluster>) -> Result<()> {
+        let mut command = cargo(&["test", "--locked"]);
+        command.args(selection).args(&self.filter).arg("--").args(&self.rest);
+        if let Some(cluster) = cluster {
+            command.env(CLUSTER_VARIABLE, cluster.name());
+        }
+        show(&mut command)
+    }
+}
+
+/// A cluster for one run of one level; it ends with this process, however that ends.
+async fn start(mode: Mode, steps: &Steps) -> Result<Cluster> {
+    let tools = Tools::ensure(steps).await?;
+    let kind = if mode == Mode::Node { "node" } else { "api" };
+    let name = format!("test-{kind}-{}", std::process::id());
+    std::fs::create_dir_all(paths::clusters()?)?;
+    cluster::start(&Options::new(name, mode), &tools, steps).await
+}

@@ -1,0 +1,126 @@
+//! The processes around a cluster, each in its own file and started by the one before:
+//!
+//! ```text
+//! guard ──▶ unshare(1) ──▶ init (PID 1) ──▶ serve ──▶ etcd, kube-apiserver, containerd, …
+//! outside, waits,           inside: mounts,   answers the control socket,
+//! cleans up                 network, reaps     relays SOCKS
+//! ```
+//!
+//! The kernel does the cleaning: when PID 1 ends, by whatever signal, every process of the cluster is killed, and
+//! with the last of them go its mounts and its network with all links, rules and sockets. Only control groups and
+//! files are left for the guard, or for `down` if the guard was killed too.
+
+pub(super) mod cgroups;
+mod guard;
+mod init;
+mod network;
+mod serve;
+
+use std::{
+    env,
+    fs::{self, File},
+    net::TcpListener,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+
+/// What the supervisor's processes are told, as one JSON argument.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Orders {
+    pub(super) name: String,
+    pub(super) mode: Mode,
+    pub(super) state: PathBuf,
+    pub(super) cache: PathBuf,
+}
+
+/// The word that marks a start of this binary as one of the supervisor's processes.
+const MARKER: &str = "__supervise";
+
+/// Plays one of the supervisor's parts if the command line says so; `None` means it is an ordinary start.
+/// To be called first thing in `main` of the binary that [`binary`] finds.
+pub fn play() -> Option<ExitCode> {
+    let mut arguments = env::args().skip(1);
+    if arguments.next()? != MARKER {
+        return None;
+    }
+    let played = match (arguments.next(), arguments.next()) {
+        (Some(role), Some(orders)) => act(&role, &orders),
+        _ => Err(anyhow::anyhow!("{MARKER} is for the test bed's own use")),
+    };
+    Some(match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn act(role: &str, orders: &str) -> Result<()> {
+    let orders: Orders = serde_json::from_str(orders)?;
+    match role {
+        "guard" => guard::run(&orders),
+        "init" => init::run(&orders),
+        "serve" => serve::run(&orders),
+        _ => bail!("there is no part {role:?}"),
+    }
+}
+
+impl Orders {
+    /// The arguments that make this binary play a part.
+    fn arguments(&self, role: &str) -> Result<[String; 3]> {
+        Ok([MARKER.to_owned(), role.to_owned(), serde_json::to_string(self)?])
+    }
+}
+
+/// Starts the outermost process. Its standard input is the SOCKS listener, its output the locked log.
+pub(super) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Result<Child> {
+    Command::new(binary()?)
+        .args(orders.arguments("guard")?)
+        .stdin(OwnedFd::from(listener))
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?)
+        .spawn()
+        .context("failed to start the cluster's supervisor")
+}
+
+/// Kills the supervisor's processes of the cluster whose folder is `state`: for one that does not answer.
+/// Everything inside dies with them.
+pub(super) fn kill(state: &Path) -> Result<()> {
+    for entry in fs::read_dir("/proc").context("failed to list processes")? {
+        let folder = entry?.path();
+        let Some(pid) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+        // A process may end while we look: then there is nothing to do.
+        let command = fs::read(folder.join("cmdline")).unwrap_or_default();
+        let mut arguments = command.split(|byte| *byte == 0).skip_while(|word| *word != MARKER.as_bytes()).skip(2);
+        let orders = arguments.next().and_then(|orders| serde_json::from_slice::<Orders>(orders).ok());
+        if orders.is_some_and(|orders| orders.state == state) {
+            _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+    Ok(())
+}
+
+/// The binary that knows the parts: xtask. A test binary lies one folder below it.
+fn binary() -> Result<PathBuf> {
+    let own = env::current_exe().context("failed to find this program's own file")?;
+    if own.file_name().is_some_and(|name| name == "xtask") {
+        return Ok(own);
+    }
+    own.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("xtask"))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no xtask lies near {}: run the tests with `cargo xtask test`", own.display()))
+}

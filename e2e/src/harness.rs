@@ -1,0 +1,250 @@
+//! What a test of the cluster starts with: the running cluster, a namespace of its own, waits that tell what they
+//! waited for. A test that fails prints its namespace's objects, events and logs.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use e2e::harness;
+//!
+//! harness::with_namespace("page", async |namespace| {
+//!     namespace.serve_page("web", "web.page.example.test").await?;
+//!     let page = namespace.await_page("http://web.page.example.test/hostname").await?;
+//!     assert_eq!(page, "web");
+//!     Ok(())
+//! })
+//! .await
+//! # }
+//! ```
+
+use std::{
+    any::Any,
+    env,
+    fmt::Debug,
+    panic::AssertUnwindSafe,
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures::FutureExt;
+use hyper::StatusCode;
+use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod, ServiceAccount};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams},
+    core::NamespaceResourceScope,
+    runtime::{
+        conditions::is_pod_running,
+        wait::{self, Condition},
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    cluster::{Cluster, DEFAULT_NAME},
+    http::{self, Trust},
+};
+
+/// Environment variable that names the cluster that tests use: `cargo xtask test` sets it.
+pub const CLUSTER_VARIABLE: &str = "ACME_OPERATOR_CLUSTER";
+
+/// Environment variable that keeps the namespaces of tests, for a look afterwards.
+pub const KEEP_VARIABLE: &str = "ACME_OPERATOR_KEEP";
+
+/// Kubernetes' test image, on every node: it serves pages, and dials on request.
+pub const AGNHOST_IMAGE: &str = "localhost/agnhost:bed";
+
+/// How long a state may take to come, unless a test says otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// The running cluster that tests share: the one named by `$ACME_OPERATOR_CLUSTER`, else the one that
+/// `cargo xtask cluster up` started. It lives at least as long as this process.
+pub fn cluster() -> Result<&'static Cluster> {
+    static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
+    CLUSTER
+        .get_or_init(|| {
+            let name = env::var(CLUSTER_VARIABLE).unwrap_or_else(|_| DEFAULT_NAME.to_owned());
+            Cluster::attach(&name).map_err(|error| format!("{error:#}"))
+        })
+        .as_ref()
+        .map_err(|error| anyhow!("tests of the cluster need one: {error}"))
+}
+
+/// A namespace of a test, gone when the test ends.
+#[derive(Clone)]
+pub struct Namespace {
+    cluster: &'static Cluster,
+    client: kube::Client,
+    name: String,
+}
+
+/// Runs a test in a fresh namespace of the shared cluster. If it fails, by error or panic, what is in the namespace
+/// is printed. The namespace is deleted in any case, unless `$ACME_OPERATOR_KEEP` is set.
+pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
+    let cluster = cluster()?;
+    let client = cluster.client().await?;
+    let name = unique(prefix);
+    let namespaces: Api<NamespaceObject> = Api::all(client.clone());
+    let object = NamespaceObject {
+        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+        ..NamespaceObject::default()
+    };
+    namespaces.create(&PostParams::default(), &object).await.with_context(|| format!("failed to create {name}"))?;
+    let namespace = Namespace { cluster, client, name };
+    // Pods are refused until the namespace has its ServiceAccount.
+    let accounts = namespace.api::<ServiceAccount>();
+    await_condition(accounts, "default", "exist", TIMEOUT, |account: Option<&ServiceAccount>| account.is_some())
+        .await?;
+
+    let outcome = AssertUnwindSafe(test(&namespace)).catch_unwind().await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        eprintln!("{}", namespace.dump().await);
+    }
+    if env::var_os(KEEP_VARIABLE).is_none() {
+        namespaces.delete(&namespace.name, &DeleteParams::background()).await?;
+    } else {
+        eprintln!("the namespace {} is kept", namespace.name);
+    }
+    outcome.unwrap_or_else(|panic: Box<dyn Any + Send>| std::panic::resume_unwind(panic))
+}
+
+impl Namespace {
+    /// The cluster it is in.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
+    }
+
+    /// A client with all rights.
+    pub fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its objects of a kind.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// `kubectl apply` of YAML that names no namespace.
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.cluster.apply_in(Some(&self.name), manifests).await
+    }
+
+    /// A Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
+    pub async fn serve_page(&self, name: &str, host: &str) -> Result<()> {
+        serve_page(self.cluster, &self.name, name, host).await?;
+        self.await_pod(name).await
+    }
+
+    /// Waits until a Pod runs.
+    pub async fn await_pod(&self, name: &str) -> Result<()> {
+        await_condition(self.api::<Pod>(), name, "run", TIMEOUT, is_pod_running()).await.map(drop)
+    }
+
+    /// Waits until a page is served, and returns it.
+    pub async fn await_page(&self, url: &str) -> Result<String> {
+        await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
+    }
+
+    /// Objects, events and logs, as text for a person. Never what is in a Secret.
+    pub async fn dump(&self) -> String {
+        let mut text = format!("--- what is in the namespace {} ---\n", self.name);
+        let kinds = self.kubectl(&["api-resources", "--verbs=list", "--namespaced", "--output=name"]).await;
+        let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
+        text += &self.kubectl(&["get", &kinds.join(","), "--output=wide", "--ignore-not-found"]).await;
+        text += "--- events ---\n";
+        text += &self.kubectl(&["events"]).await;
+        for pod in self.api::<Pod>().list(&kube::api::ListParams::default()).await.into_iter().flatten() {
+            text += &format!("--- log of {} ---\n", pod.name_any());
+            text += &self.kubectl(&["logs", &pod.name_any(), "--all-containers", "--prefix", "--tail=50"]).await;
+        }
+        text
+    }
+
+    async fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.cluster.kubectl().args(["--namespace", &self.name]).args(arguments).output().await;
+        output.map_or_else(
+            |error| format!("kubectl did not start: {error}\n"),
+            |output| {
+                let error = String::from_utf8_lossy(&output.stderr);
+                format!("{}{error}", String::from_utf8_lossy(&output.stdout))
+            },
+        )
+    }
+}
+
+/// Applies a Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
+pub async fn serve_page(cluster: &Cluster, namespace: &str, name: &str, host: &str) -> Result<()> {
+    let page = include_str!("../manifests/page.yaml")
+        .replace("$NAME", name)
+        .replace("$HOST", host)
+        .replace("$IMAGE", AGNHOST_IMAGE);
+    cluster.apply_in(Some(namespace), &page).await
+}
+
+/// Waits until a page is served inside a cluster with status 200, and returns it.
+pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Duration) -> Result<String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let last = match http::get(&cluster.network(), url, trust).await {
+            Ok(answer) if answer.status() == StatusCode::OK => {
+                return Ok(String::from_utf8_lossy(answer.body()).into_owned());
+            }
+            Ok(answer) => answer.status().to_string(),
+            Err(error) => format!("{error:#}"),
+        };
+        if Instant::now() > deadline {
+            bail!("{url} was not served within {} s; the last answer was: {last}", limit.as_secs());
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Waits until an object, or its absence, meets a condition; returns it as it was then. `what` completes "waited for
+/// … to …".
+///
+/// # Errors
+/// The time is over; the message shows the object as it stands.
+pub async fn await_condition<K>(
+    api: Api<K>,
+    name: &str,
+    what: &str,
+    limit: Duration,
+    condition: impl Condition<K>,
+) -> Result<Option<K>>
+where
+    K: Clone + Debug + Send + DeserializeOwned + Serialize + Resource + 'static,
+    K::DynamicType: Default,
+{
+    match timeout(limit, wait::await_condition(api.clone(), name, condition)).await {
+        Ok(found) => Ok(found?),
+        Err(_) => {
+            let mut object = api.get_opt(name).await?;
+            if let Some(object) = &mut object {
+                object.meta_mut().managed_fields = None;
+            }
+            bail!(
+                "waited {} s for {} {name:?} to {what}; it is\n{}",
+                limit.as_secs(),
+                K::kind(&K::DynamicType::default()),
+                serde_saphyr::to_string(&object)?
+            )
+        }
+    }
+}
+
+/// A name that no other test has: tests of one process differ by a counter in time, processes by their id.
+fn unique(prefix: &str) -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{prefix}-{:x}-{:x}", std::process::id(), nanos & 0xff_ffff_ffff)
+}

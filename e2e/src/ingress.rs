@@ -1,0 +1,59 @@
+//! Traefik, the ingress controller of the bed: a Pod on a node, else a plain process. Class `traefik`.
+
+use anyhow::Result;
+use hyper::StatusCode;
+
+use crate::{
+    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Process},
+    http::{self, Trust},
+    tools::{Tool, Tools},
+};
+
+/// Name of its process, its namespace and its `IngressClass`.
+pub const TRAEFIK: &str = "traefik";
+
+/// Its name to the API, whichever way it runs.
+pub const USER: &str = "system:serviceaccount:traefik:traefik";
+
+/// Its image on a node.
+pub const IMAGE: &str = "localhost/traefik:bed";
+
+const PING_PORT: u16 = 8082;
+
+/// Starts it; [`answers`] tells when it is up.
+pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
+    cluster.apply(include_str!("../manifests/traefik.yaml")).await?;
+    match cluster.mode() {
+        Mode::Node => {
+            let pod = include_str!("../manifests/traefik-pod.yaml")
+                .replace("$IMAGE", IMAGE)
+                .replace("$ARGUMENTS", &serde_json::to_string(&arguments())?);
+            cluster.apply(&pod).await
+        }
+        Mode::ControlPlane => {
+            let program = Tools::seen_at(Layout::cache_inside()).path(Tool::Traefik);
+            let kubeconfig = Layout::inside().kubeconfig(TRAEFIK);
+            cluster
+                .start(Process::new(TRAEFIK, program, arguments()).env("KUBECONFIG", kubeconfig.display()))
+                .map(drop)
+        }
+    }
+}
+
+/// Whether it is up.
+pub(crate) async fn answers(cluster: &Cluster) -> bool {
+    let url = format!("http://{NODE_ADDRESS}:{PING_PORT}/ping");
+    http::get(&cluster.network(), &url, &Trust::Nothing).await.is_ok_and(|answer| answer.status() == StatusCode::OK)
+}
+
+fn arguments() -> [String; 7] {
+    [
+        "--entrypoints.web.address=:80".to_owned(),
+        "--entrypoints.websecure.address=:443".to_owned(),
+        format!("--entrypoints.ping.address=:{PING_PORT}"),
+        "--ping.entrypoint=ping".to_owned(),
+        "--providers.kubernetesingress=true".to_owned(),
+        "--global.checknewversion=false".to_owned(),
+        "--global.sendanonymoususage=false".to_owned(),
+    ]
+}

@@ -1,0 +1,26 @@
+//! The test bed: a real Kubernetes, Pebble and Traefik on one machine, and what tests need to use them.
+//!
+//! ```text
+//! tools ──▶ image ──▶ cluster ──▶ ingress, pebble, helm ──▶ harness, probe, audit ──▶ e2e/tests, operator/tests
+//! (Go, a     (OCI)     (own network,   (what runs on it)       (what a test calls)
+//!  wheel)               PID and mount
+//!                       namespaces)
+//! ```
+//!
+//! A test starts at [`harness`]. Someone who changes the bed starts at [`cluster`]. Nothing here knows the
+//! operator's insides: it is driven from outside, as its users drive it.
+
+pub mod acme;
+pub mod audit;
+pub mod cluster;
+pub mod harness;
+pub mod helm;
+pub mod http;
+pub mod image;
+pub mod ingress;
+pub mod paths;
+pub mod pebble;
+pub mod pki;
+pub mod probe;
+pub mod progress;
+pub mod tools;

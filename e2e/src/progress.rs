@@ -1,0 +1,130 @@
+//! Progress of long work, for people and for logs: what runs, how long it takes, how long it took.
+//! Writes to standard error only, so that results on standard output stay clean.
+
+use std::{
+    fmt::Display,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// From this expected duration on, a step is announced when it begins, even where no spinner can be drawn.
+const WORTH_ANNOUNCING: Duration = Duration::from_secs(5);
+
+/// A sequence of named steps and the time that each took.
+#[derive(Debug)]
+pub struct Steps {
+    began: Instant,
+    taken: Mutex<Vec<(String, Duration)>>,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { began: Instant::now(), taken: Mutex::default() }
+    }
+}
+
+impl Steps {
+    /// Begins a step. `expected` is what it usually takes on two cores, where that is worth saying.
+    pub fn begin(&self, title: impl Into<String>, expected: Option<Duration>) -> Step<'_> {
+        let title = title.into();
+        let bar = ProgressBar::new_spinner();
+        let hint = expected.map(|time| format!(", about {}", Human(time))).unwrap_or_default();
+        bar.set_style(
+            ProgressStyle::with_template("  {spinner} {msg} {elapsed}").expect("the template is well-formed"),
+        );
+        bar.set_message(format!("{title}{hint}"));
+        if bar.is_hidden() {
+            if expected.is_some_and(|time| time >= WORTH_ANNOUNCING) {
+                eprintln!("  … {title}{hint}");
+            }
+        } else {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        Step { steps: self, title, bar, began: Instant::now(), finished: false }
+    }
+
+    /// Says something between steps.
+    pub fn say(&self, line: impl Display) {
+        eprintln!("{line}");
+    }
+
+    /// Prints the total, with the longest steps.
+    pub fn summary(&self, what: &str) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        taken.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        let longest: Vec<String> =
+            taken.iter().take(3).map(|(title, time)| format!("{title} {}", Human(*time))).collect();
+        eprintln!("{what} took {} (longest: {})", Human(self.began.elapsed()), longest.join(", "));
+    }
+}
+
+/// A step that is under way. Dropped without [`Step::done`], it shows as failed.
+#[derive(Debug)]
+pub struct Step<'a> {
+    steps: &'a Steps,
+    title: String,
+    bar: ProgressBar,
+    began: Instant,
+    finished: bool,
+}
+
+impl Step<'_> {
+    /// Ends the step well; `detail` says what came out, or nothing.
+    pub fn done(mut self, detail: impl Display) {
+        let time = self.began.elapsed();
+        self.finish('✓', detail, time);
+        self.steps
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((self.title.clone(), time));
+    }
+
+    fn finish(&mut self, mark: char, detail: impl Display, time: Duration) {
+        self.finished = true;
+        self.bar.finish_and_clear();
+        let detail = detail.to_string();
+        let separator = if detail.is_empty() { "" } else { ": " };
+        eprintln!("  {mark} {}{separator}{detail} ({})", self.title, Human(time));
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.finish('✗', "", self.began.elapsed());
+        }
+    }
+}
+
+/// A duration as a person says it: `230 ms`, `4.2 s`, `3 min 50 s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Human(pub Duration);
+
+impl Display for Human {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_secs() {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..60 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            seconds => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_a_person_says_them() {
+        for (duration, text) in [
+            (Duration::from_millis(7), "7 ms"),
+            (Duration::from_millis(4240), "4.2 s"),
+            (Duration::from_secs(230), "3 min 50 s"),
+        ] {
+            assert_eq!(Human(duration).to_string(), text);
+        }
+    }
+}

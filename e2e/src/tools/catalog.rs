@@ -1,0 +1,126 @@
+//! Which programs the bed is made of, and where each comes from. Data only; [`super`] builds them.
+
+/// A program that the bed builds or fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// Kubernetes' test image: serves pages, dials names; also the pause container.
+    Agnhost,
+    /// pebble-challtestsrv: the DNS server that Pebble's validation asks.
+    Challtestsrv,
+    /// DNS of the cluster.
+    Coredns,
+    /// Reads and pushes images.
+    Crane,
+    /// The store.
+    Etcd,
+    /// Installs charts.
+    Helm,
+    /// The API.
+    KubeApiserver,
+    /// The built-in controllers.
+    KubeControllerManager,
+    /// `ClusterIP`s.
+    KubeProxy,
+    /// Places Pods.
+    KubeScheduler,
+    /// The command line.
+    Kubectl,
+    /// Runs Pods.
+    Kubelet,
+    /// The ACME server.
+    Pebble,
+    /// The ingress controller.
+    Traefik,
+}
+
+/// Programs of one `go.mod`, built one by one with the same flags.
+#[derive(Debug)]
+pub(super) struct GoModule {
+    /// Folder under `e2e/tools`, and the start of the cache folder's name.
+    pub(super) name: &'static str,
+    pub(super) go_mod: &'static str,
+    pub(super) go_sum: &'static str,
+    /// Import path of the Go variables that hold a version, and the module whose version it is.
+    pub(super) version_stamp: Option<(&'static str, &'static str)>,
+    pub(super) programs: &'static [GoProgram],
+}
+
+/// One `main` package.
+#[derive(Debug)]
+pub(super) struct GoProgram {
+    pub(super) tool: Tool,
+    pub(super) binary: &'static str,
+    pub(super) package: &'static str,
+    /// Seconds of a cold build on two cores, after those before it.
+    pub(super) usual_seconds: u64,
+}
+
+/// Name of the wheel's program, and what pins it.
+pub(super) const TRAEFIK_BINARY: &str = "traefik";
+pub(super) const TRAEFIK_REQUIREMENTS: &str = include_str!("../../tools/traefik/requirements.txt");
+
+macro_rules! module {
+    ($name:literal, $stamp:expr, [$(($tool:ident, $binary:literal, $package:literal, $seconds:literal)),+ $(,)?]) => {
+        GoModule {
+            name: $name,
+            go_mod: include_str!(concat!("../../tools/", $name, "/go.mod")),
+            go_sum: include_str!(concat!("../../tools/", $name, "/go.sum")),
+            version_stamp: $stamp,
+            programs: &[$(GoProgram {
+                tool: Tool::$tool,
+                binary: $binary,
+                package: $package,
+                usual_seconds: $seconds,
+            }),+],
+        }
+    };
+}
+
+/// All Go modules, in the order in which they are built: the longest first.
+pub(super) const GO_MODULES: &[GoModule] = &[
+    module!(
+        "kubernetes",
+        // Without it the server calls itself v0.0.0-master, and Helm's kubeVersion checks break.
+        Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
+        [
+            (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 220),
+            (KubeControllerManager, "kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", 40),
+            (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 10),
+            (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 60),
+            (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
+            (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 20),
+            (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 20),
+        ]
+    ),
+    module!("etcd", None, [(Etcd, "etcd", "go.etcd.io/etcd/server/v3", 40)]),
+    module!(
+        "pebble",
+        None,
+        [
+            (Pebble, "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10),
+            (Challtestsrv, "pebble-challtestsrv", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv", 5),
+        ]
+    ),
+    module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 15)]),
+    module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 60)]),
+    module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 180)]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_a_tool_directive_of_its_module() {
+        for module in GO_MODULES {
+            for program in module.programs {
+                assert!(
+                    module.go_mod.lines().any(|line| line.trim().trim_start_matches("tool ") == program.package),
+                    "{} is no tool of e2e/tools/{}/go.mod",
+                    program.package,
+                    module.name
+                );
+            }
+        }
+    }
+}

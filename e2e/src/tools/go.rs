@@ -1,0 +1,77 @@
+//! Builds one program of a Go module into the cache.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::process::Command;
+
+use super::{
+    catalog::{GoModule, GoProgram},
+    failure,
+};
+
+/// Builds `program` in `folder`, whose lock the caller holds, and names it `target` when it is complete.
+pub(super) async fn build(module: &GoModule, program: &GoProgram, folder: &Path, target: &Path) -> Result<()> {
+    let source = folder.join("src");
+    let log = folder.join(format!("{}.log", program.binary));
+    let partial = folder.join(format!(".{}.partial", program.binary));
+    let prepared = fs::create_dir_all(&source)
+        .and_then(|()| fs::write(source.join("go.mod"), module.go_mod))
+        .and_then(|()| fs::write(source.join("go.sum"), module.go_sum));
+    prepared.map_err(|error| failure::cache(folder, &error))?;
+
+    let mut flags = "-s -w".to_owned();
+    if let Some((package, of)) = module.version_stamp {
+        let version = module.version_of(of).with_context(|| format!("{} requires no {of}", module.name))?;
+        let mut numbers = version.trim_start_matches('v').split('.');
+        for (name, value) in [
+            ("gitVersion", version),
+            ("gitMajor", numbers.next().unwrap_or_default()),
+            ("gitMinor", numbers.next().unwrap_or_default()),
+        ] {
+            flags.push_str(&format!(" -X {package}.{name}={value}"));
+        }
+    }
+    let output = Command::new("go")
+        .args(["build", "-trimpath", "-mod=readonly", "-ldflags", &flags, "-o"])
+        .arg(&partial)
+        .arg(program.package)
+        .current_dir(&source)
+        .env("CGO_ENABLED", "0")
+        .env_remove("GOFLAGS")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| no_go(&error))?;
+    let printed = text(&output);
+    // A log that can't be written is told by the program's own failure.
+    _ = fs::write(&log, &printed);
+    if !output.status.success() {
+        _ = fs::remove_file(&partial);
+        return Err(failure::program(
+            &format!("building {} (e2e/tools/{})", program.binary, module.name),
+            &printed,
+            &log,
+            "if a download failed, check the network and `go env GOPROXY`; if Go is older than 1.26, install a newer \
+             one; then run the same command again",
+        ));
+    }
+    fs::rename(&partial, target).map_err(|error| failure::cache(folder, &error))
+}
+
+/// What a program printed, both streams.
+pub(super) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn no_go(error: &std::io::Error) -> anyhow::Error {
+    anyhow!(
+        "Go can't be started ({error}): the bed's Kubernetes is built from source with it. Install Go 1.26 or newer, \
+         make sure that `go version` works in this shell, and run the same command again"
+    )
+}
