@@ -46,13 +46,14 @@ pub(crate) async fn answers(cluster: &Cluster) -> bool {
     http::get(&cluster.network(), &url, &Trust::Nothing).await.is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-fn arguments() -> [String; 7] {
+fn arguments() -> [String; 8] {
     [
         "--entrypoints.web.address=:80".to_owned(),
         "--entrypoints.websecure.address=:443".to_owned(),
         format!("--entrypoints.ping.address=:{PING_PORT}"),
         "--ping.entrypoint=ping".to_owned(),
         "--providers.kubernetesingress=true".to_owned(),
+        "--log.nocolor=true".to_owned(),
         "--global.checknewversion=false".to_owned(),
         "--global.sendanonymoususage=false".to_owned(),
     ]

@@ -1,0 +1,4 @@
+//! The operator: from an annotated Ingress to a TLS Secret that stays valid. So far only its frame: the process, its
+//! logs and its health.
+
+pub mod server;
