@@ -3,10 +3,15 @@
 
 use std::pin::Pin;
 
+use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
-use instant_acme::{Account, AccountBuilder, BodyWrapper, BytesResponse, Error, HttpClient};
+use instant_acme::{
+    Account, AccountBuilder, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, Error,
+    HttpClient, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use crate::{
     http::{self, Network, Trust},
@@ -40,4 +45,47 @@ impl HttpClient for Transport {
             Ok(answer.map(Full::new).into())
         })
     }
+}
+
+/// What [`issue`] got.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The chain, PEM, leaf first, without the root.
+    pub chain: String,
+    /// The private key of the leaf: P-256, PKCS#8, PEM.
+    pub key: String,
+}
+
+/// Gets a certificate for DNS names from a Pebble, by a new account, with a new key.
+/// `serve` is given each token and key authorization (RFC 8555 section 8.1), and returns when they are served.
+pub async fn issue(
+    pebble: &Pebble,
+    dns_names: &[&str],
+    mut serve: impl AsyncFnMut(&str, &str) -> anyhow::Result<()>,
+) -> anyhow::Result<Issued> {
+    let account = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+    let (account, _credentials) =
+        account_builder(pebble).create(&account, pebble.directory_url(), None).await?;
+    let identifiers: Vec<_> = dns_names.iter().map(|name| Identifier::Dns((*name).to_owned())).collect();
+    let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let mut challenge =
+            authorization.challenge(ChallengeType::Http01).context("Pebble offers no http-01 challenge")?;
+        let key_authorization = challenge.key_authorization();
+        serve(&challenge.token, key_authorization.as_str()).await?;
+        challenge.set_ready().await?;
+    }
+    let status = order.poll_ready(&RetryPolicy::default()).await?;
+    anyhow::ensure!(status == OrderStatus::Ready, "the order is {status:?}, not ready");
+    let mut params = CertificateParams::new(dns_names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    params.distinguished_name = DistinguishedName::new();
+    let key = KeyPair::generate()?;
+    order.finalize_csr(params.serialize_request(&key)?.der()).await?;
+    let chain = order.poll_certificate(&RetryPolicy::default()).await?;
+    Ok(Issued { chain, key: key.serialize_pem() })
 }

@@ -91,12 +91,17 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> 
         metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         ..NamespaceObject::default()
     };
-    namespaces.create(&PostParams::default(), &object).await.with_context(|| format!("failed to create {name}"))?;
+    namespaces
+        .create(&PostParams::default(), &object)
+        .await
+        .with_context(|| format!("failed to create {name}"))?;
     let namespace = Namespace { cluster, client, name };
     // Pods are refused until the namespace has its ServiceAccount.
     let accounts = namespace.api::<ServiceAccount>();
-    await_condition(accounts, "default", "exist", TIMEOUT, |account: Option<&ServiceAccount>| account.is_some())
-        .await?;
+    await_condition(accounts, "default", "exist", TIMEOUT, |account: Option<&ServiceAccount>| {
+        account.is_some()
+    })
+    .await?;
 
     let outcome = AssertUnwindSafe(test(&namespace)).catch_unwind().await;
     if !matches!(outcome, Ok(Ok(()))) {
@@ -166,7 +171,8 @@ impl Namespace {
         text += &self.kubectl(&["events"]).await;
         for pod in self.api::<Pod>().list(&kube::api::ListParams::default()).await.into_iter().flatten() {
             text += &format!("--- log of {} ---\n", pod.name_any());
-            text += &self.kubectl(&["logs", &pod.name_any(), "--all-containers", "--prefix", "--tail=50"]).await;
+            text +=
+                &self.kubectl(&["logs", &pod.name_any(), "--all-containers", "--prefix", "--tail=50"]).await;
         }
         text
     }
@@ -192,7 +198,8 @@ pub async fn serve_page(cluster: &Cluster, namespace: &str, name: &str, host: &s
     cluster.apply_in(Some(namespace), &page).await
 }
 
-/// Waits until a page is served inside a cluster with status 200, and returns it.
+/// Waits until a page is served inside a cluster with status 200, and returns it. Over HTTPS, the server must be
+/// trusted too.
 pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Duration) -> Result<String> {
     let deadline = Instant::now() + limit;
     loop {

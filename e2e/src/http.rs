@@ -7,7 +7,11 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use fast_socks5::client::{Config, Socks5Stream};
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, Uri, client::conn::http1, header::HOST};
+use hyper::{
+    Request, Response, Uri,
+    client::conn::http1,
+    header::{HOST, HeaderValue, USER_AGENT},
+};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -22,6 +26,9 @@ use tokio_rustls::TlsConnector;
 
 /// How long one request may take, connection included.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the client calls itself, where a request doesn't.
+const CLIENT: &str = concat!("acme-operator-bed/", env!("CARGO_PKG_VERSION"));
 
 /// From where connections are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +95,10 @@ async fn exchange(network: &Network, mut request: Request<Bytes>, trust: &Trust)
     let authority = url.authority().context("the URL names no host")?.clone();
     let host = authority.host().to_owned();
     request.headers_mut().insert(HOST, authority.as_str().parse()?);
-    *request.uri_mut() = url.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
+    // RFC 8555 section 6.1 asks for one.
+    request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(CLIENT));
+    *request.uri_mut() =
+        url.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
     let tls = match url.scheme_str() {
         Some("http") => false,
         Some("https") => true,

@@ -43,7 +43,9 @@ pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
 /// Whether it is up.
 pub(crate) async fn answers(cluster: &Cluster) -> bool {
     let url = format!("http://{NODE_ADDRESS}:{PING_PORT}/ping");
-    http::get(&cluster.network(), &url, &Trust::Nothing).await.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    http::get(&cluster.network(), &url, &Trust::Nothing)
+        .await
+        .is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
 fn arguments() -> [String; 8] {

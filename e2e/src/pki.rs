@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 /// A certificate and its key, both PEM; the key is PKCS#8.
@@ -46,7 +46,8 @@ impl Authority {
     pub fn server(&self, common_name: &str, names: &[&str], addresses: &[IpAddr]) -> Result<Identity> {
         let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, common_name, None)
     }
 
@@ -57,7 +58,12 @@ impl Authority {
         self.sign(params, user, group)
     }
 
-    fn sign(&self, mut params: CertificateParams, common_name: &str, group: Option<&str>) -> Result<Identity> {
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        common_name: &str,
+        group: Option<&str>,
+    ) -> Result<Identity> {
         params.distinguished_name = rcgen::DistinguishedName::new();
         if let Some(group) = group {
             params.distinguished_name.push(DnType::OrganizationName, group);

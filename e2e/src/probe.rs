@@ -38,11 +38,19 @@ impl ServedChain {
 ///
 /// # Errors
 /// No connection, or no handshake. A chain that isn't trusted is no error: see [`ServedChain::verdict`].
-pub async fn tls(network: &Network, host: &str, port: u16, server_name: &str, trust: &Trust) -> Result<ServedChain> {
+pub async fn tls(
+    network: &Network,
+    host: &str,
+    port: u16,
+    server_name: &str,
+    trust: &Trust,
+) -> Result<ServedChain> {
     let name = ServerName::try_from(server_name.to_owned())?;
     let handshake = async {
         let stream = network.dial(host, port).await?;
-        Ok::<_, anyhow::Error>(TlsConnector::from(Arc::new(accepting_config()?)).connect(name.clone(), stream).await?)
+        Ok::<_, anyhow::Error>(
+            TlsConnector::from(Arc::new(accepting_config()?)).connect(name.clone(), stream).await?,
+        )
     };
     let stream = timeout(TIMEOUT, handshake).await.context("no handshake in time")??;
     let certificates: Vec<_> = stream

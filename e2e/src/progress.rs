@@ -75,11 +75,7 @@ impl Step<'_> {
     pub fn done(mut self, detail: impl Display) {
         let time = self.began.elapsed();
         self.finish('✓', detail, time);
-        self.steps
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((self.title.clone(), time));
+        self.steps.taken.lock().unwrap_or_else(PoisonError::into_inner).push((self.title.clone(), time));
     }
 
     fn finish(&mut self, mark: char, detail: impl Display, time: Duration) {

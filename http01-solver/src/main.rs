@@ -27,7 +27,8 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().json().with_env_filter(EnvFilter::new(&arguments.log_filter)).init();
     let address = arguments.listen_address;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
     let mut terminate = signal(SignalKind::terminate())?;
     tracing::info!(%address, "serving challenges");
     axum::serve(listener, http01_solver::router())

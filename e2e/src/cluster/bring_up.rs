@@ -202,8 +202,10 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     }
     let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
     ingress::start(cluster).await?;
-    wait(cluster, "Traefik to answer", ingress::TRAEFIK, async || Ok(ingress::answers(cluster).await.then_some(())))
-        .await?;
+    wait(cluster, "Traefik to answer", ingress::TRAEFIK, async || {
+        Ok(ingress::answers(cluster).await.then_some(()))
+    })
+    .await?;
     step.done("");
     let step = steps.begin("waiting for DNS", None);
     wait(cluster, "names under example.test to resolve", "coredns", async || {
@@ -253,7 +255,8 @@ async fn wait<T>(
 fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<()> {
     let layout = cluster.layout();
     let authority = Authority::new("acme-operator test bed")?;
-    let pki = |name: &str, content: &str| write_private(&layout.path(&format!("pki/{name}")), content.as_bytes());
+    let pki =
+        |name: &str, content: &str| write_private(&layout.path(&format!("pki/{name}")), content.as_bytes());
     pki("ca.crt", authority.certificate())?;
 
     let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];

@@ -33,7 +33,11 @@ pub struct Process {
 
 impl Process {
     /// A program with arguments.
-    pub fn new(name: &str, program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn new(
+        name: &str,
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             program: program.into(),
@@ -114,7 +118,9 @@ impl Connection {
         self.stream.write_all(&line).context("the cluster's supervisor is gone")?;
         let mut answer = String::new();
         // One line per request, so nothing is left in the reader's buffer.
-        BufReader::new(&self.stream).read_line(&mut answer).context("the cluster's supervisor did not answer")?;
+        BufReader::new(&self.stream)
+            .read_line(&mut answer)
+            .context("the cluster's supervisor did not answer")?;
         if answer.is_empty() {
             bail!("the cluster's supervisor ended before it answered");
         }

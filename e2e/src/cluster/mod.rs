@@ -36,7 +36,10 @@ pub use self::{
     layout::*,
     supervisor::play,
 };
-use crate::{paths, tools::{Tool, Tools}};
+use crate::{
+    paths,
+    tools::{Tool, Tools},
+};
 
 /// The cluster that people use by hand: `cargo xtask cluster up` without a name.
 pub const DEFAULT_NAME: &str = "dev";
@@ -123,7 +126,9 @@ impl Cluster {
     pub fn attach(name: &str) -> Result<Self> {
         let layout = layout_of(name)?;
         match standing(name)? {
-            Standing::Absent => bail!("no cluster named {name:?} is running: start it with {}", up_command(name)),
+            Standing::Absent => {
+                bail!("no cluster named {name:?} is running: start it with {}", up_command(name))
+            }
             Standing::Stale => bail!(stale(name)),
             Standing::Running => {}
         }
@@ -260,7 +265,8 @@ impl Cluster {
         tokio::fs::copy(archive, copy.path())
             .await
             .with_context(|| format!("failed to read the image archive {}", archive.display()))?;
-        let name = copy.path().file_name().context("a temporary file has a name")?.to_string_lossy().into_owned();
+        let name =
+            copy.path().file_name().context("a temporary file has a name")?.to_string_lossy().into_owned();
         self.import(&Layout::inside().text(&format!("images/{name}"))).await
     }
 
@@ -305,8 +311,10 @@ pub fn names() -> Result<Vec<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let mut names: Vec<String> =
-        entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     Ok(names)
 }
@@ -316,7 +324,8 @@ pub fn remove(name: &str) -> Result<Standing> {
     let layout = layout_of(name)?;
     let standing = standing(name)?;
     if standing == Standing::Running {
-        let asked = Connection::open(&layout.control_socket()).and_then(|mut it| it.ask::<()>(&Request::Stop));
+        let asked =
+            Connection::open(&layout.control_socket()).and_then(|mut it| it.ask::<()>(&Request::Stop));
         if asked.is_err() {
             // Its supervisor doesn't answer: end what holds the lock.
             supervisor::kill(layout.root())?;
@@ -350,7 +359,9 @@ fn layout_of(name: &str) -> Result<Layout> {
         && name.len() <= NAME_LIMIT
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !sound {
-        bail!("{name:?} can't be a cluster's name: use up to {NAME_LIMIT} lower-case letters, digits and '-'");
+        bail!(
+            "{name:?} can't be a cluster's name: use up to {NAME_LIMIT} lower-case letters, digits and '-'"
+        );
     }
     let layout = Layout::outside(paths::clusters()?.join(name));
     if layout.control_socket().as_os_str().len() > SOCKET_PATH_LIMIT {

@@ -4,7 +4,8 @@ use super::{
     config::CONTAINERD_SOCKET,
     control::Process,
     layout::{
-        API_PORT, Layout, NODE_ADDRESS, NODE_NAME, POD_RANGE, SERVICE_RANGE, TEST_DNS, TEST_DNS_MANAGEMENT_PORT,
+        API_PORT, Layout, NODE_ADDRESS, NODE_NAME, POD_RANGE, SERVICE_RANGE, TEST_DNS,
+        TEST_DNS_MANAGEMENT_PORT,
     },
 };
 use crate::tools::{Tool, Tools};
@@ -105,7 +106,11 @@ impl Plan<'_> {
     }
 
     pub(super) fn coredns(&self) -> Process {
-        Process::new("coredns", self.tools.path(Tool::Coredns), ["-conf".to_owned(), self.layout.text("Corefile")])
+        Process::new(
+            "coredns",
+            self.tools.path(Tool::Coredns),
+            ["-conf".to_owned(), self.layout.text("Corefile")],
+        )
     }
 
     pub(super) fn challtestsrv(&self) -> Process {

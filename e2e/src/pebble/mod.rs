@@ -22,8 +22,8 @@ use tokio::{
     time::sleep,
 };
 
-pub use self::settings::Settings;
 use self::settings::Place;
+pub use self::settings::Settings;
 use crate::{
     cluster::{Bound, Cluster, Layout, NODE_ADDRESS, Process, TEST_DNS, TEST_ZONE},
     http::{self, Network, Trust},

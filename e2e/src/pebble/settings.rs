@@ -76,7 +76,8 @@ impl Settings {
             fs::write(folder.join(format!("{name}.key")), identity.key)?;
             fs::write(folder.join(format!("{name}.json")), serde_json::to_vec_pretty(&config)?)
         };
-        write().with_context(|| format!("failed to write Pebble's configuration into {}", folder.display()))?;
+        write()
+            .with_context(|| format!("failed to write Pebble's configuration into {}", folder.display()))?;
         Ok(ca)
     }
 
@@ -142,13 +143,8 @@ mod tests {
 
     #[test]
     fn binding_is_required_exactly_where_there_are_keys() {
-        let place = Place {
-            address: [127, 0, 0, 1].into(),
-            port: 1,
-            management_port: 2,
-            http_port: 3,
-            tls_port: 4,
-        };
+        let place =
+            Place { address: [127, 0, 0, 1].into(), port: 1, management_port: 2, http_port: 3, tls_port: 4 };
         let mut settings = Settings::calm();
         assert_eq!(settings.config(&place, "x")["pebble"]["externalAccountBindingRequired"], false);
         settings.external_account_keys.insert("kid".into(), "a2V5".into());

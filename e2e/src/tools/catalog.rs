@@ -84,7 +84,12 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
         [
             (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 220),
-            (KubeControllerManager, "kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", 40),
+            (
+                KubeControllerManager,
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                40
+            ),
             (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 10),
             (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 60),
             (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
@@ -98,7 +103,12 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         None,
         [
             (Pebble, "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10),
-            (Challtestsrv, "pebble-challtestsrv", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv", 5),
+            (
+                Challtestsrv,
+                "pebble-challtestsrv",
+                "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
+                5
+            ),
         ]
     ),
     module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 15)]),
@@ -115,7 +125,10 @@ mod tests {
         for module in GO_MODULES {
             for program in module.programs {
                 assert!(
-                    module.go_mod.lines().any(|line| line.trim().trim_start_matches("tool ") == program.package),
+                    module
+                        .go_mod
+                        .lines()
+                        .any(|line| line.trim().trim_start_matches("tool ") == program.package),
                     "{} is no tool of e2e/tools/{}/go.mod",
                     program.package,
                     module.name

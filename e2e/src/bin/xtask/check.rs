@@ -21,7 +21,14 @@ pub(crate) async fn run(steps: &Steps) -> Result<()> {
 
     let step = steps.begin("lints", Some(Duration::from_secs(60)));
     show(&mut cargo(&[
-        "clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--all-features", "--", "--deny=warnings",
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "--deny=warnings",
     ]))?;
     step.done("");
 
@@ -35,7 +42,14 @@ pub(crate) async fn run(steps: &Steps) -> Result<()> {
     let deny = cargo_deny(steps)?;
     let step = steps.begin("licences, bans and sources of dependencies", None);
     show(Command::new(deny).current_dir(paths::workspace()).args([
-        "--log-level=error", "--offline", "--locked", "--all-features", "check", "bans", "licenses", "sources",
+        "--log-level=error",
+        "--offline",
+        "--locked",
+        "--all-features",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
     ]))?;
     step.done("");
     steps.summary("the check");

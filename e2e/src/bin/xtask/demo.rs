@@ -1,16 +1,18 @@
 //! `cargo xtask demo`: the shortest way to see it work.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use e2e::{
     cluster::{self, Cluster, Mode, Standing},
-    harness,
-    http,
+    harness, http,
     pebble::Pebble,
     progress::Steps,
     tools::Tools,
 };
 
-use crate::{cluster::{Choice, tell_how_to_use}, images};
+use crate::{
+    cluster::{Choice, tell_how_to_use},
+    images,
+};
 
 const HOST: &str = "web.demo.example.test";
 
@@ -38,6 +40,7 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     let step = steps.begin("fetching Pebble's directory", None);
     let pebble = Pebble::of_cluster(&cluster)?;
     let directory = http::get(pebble.network(), &pebble.directory_url(), pebble.trust()).await?;
+    ensure!(directory.status().is_success(), "Pebble answers {}", directory.status());
     step.done(pebble.directory_url());
     println!("\n{}", String::from_utf8_lossy(directory.body()).trim());
     cluster.keep()?;

@@ -81,10 +81,16 @@ impl Level {
     fn targets(self) -> [&'static str; 5] {
         match self {
             Self::Unit => unreachable!("unit tests need no feature"),
-            Self::Pebble => ["--package=e2e", "--features=e2e/pebble", "--test=pebble_*", "--no-fail-fast", "--quiet"],
-            Self::Apiserver => {
-                ["--package=e2e", "--features=e2e/apiserver", "--test=apiserver_*", "--no-fail-fast", "--quiet"]
+            Self::Pebble => {
+                ["--package=e2e", "--features=e2e/pebble", "--test=pebble_*", "--no-fail-fast", "--quiet"]
             }
+            Self::Apiserver => [
+                "--package=e2e",
+                "--features=e2e/apiserver",
+                "--test=apiserver_*",
+                "--no-fail-fast",
+                "--quiet",
+            ],
             Self::E2e => ["--package=e2e", "--features=e2e/e2e", "--test=e2e_*", "--no-fail-fast", "--quiet"],
         }
     }

@@ -35,13 +35,16 @@ fn judge(name: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     let lines = text.lines().count();
     if lines > LINE_LIMIT {
-        complaints.push(format!("{name} has {lines} lines: split it by what its parts know ({LINE_LIMIT} at most)"));
+        complaints.push(format!(
+            "{name} has {lines} lines: split it by what its parts know ({LINE_LIMIT} at most)"
+        ));
     }
     let pure = PURE.iter().any(|folder| name.starts_with(folder));
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
         let code = line.split("//").next().unwrap_or_default();
         for word in IMPURE.iter().filter(|word| pure && code.contains(**word)) {
-            complaints.push(format!("{name}:{number}: {word:?} in code that must be pure: pass the value in"));
+            complaints
+                .push(format!("{name}:{number}: {word:?} in code that must be pure: pass the value in"));
         }
         if code.trim_start().starts_with("#[ignore") {
             complaints.push(format!("{name}:{number}: an ignored test is forgotten: give it a level"));
@@ -74,7 +77,10 @@ mod tests {
 
     #[test]
     fn a_clock_in_a_decision_is_found_but_not_in_its_comment() {
-        let found = judge("operator/src/decision/renewal.rs", "// Never Timestamp::now().\nlet x = Timestamp::now();\n");
+        let found = judge(
+            "operator/src/decision/renewal.rs",
+            "// Never Timestamp::now().\nlet x = Timestamp::now();\n",
+        );
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("operator/src/decision/renewal.rs:2:"));
     }

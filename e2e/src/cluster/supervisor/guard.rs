@@ -23,5 +23,6 @@ pub(super) fn run(orders: &Orders) -> Result<()> {
     if orders.mode == Mode::Node {
         cgroups::remove(&orders.name)?;
     }
-    std::fs::remove_dir_all(&orders.state).with_context(|| format!("failed to remove {}", orders.state.display()))
+    std::fs::remove_dir_all(&orders.state)
+        .with_context(|| format!("failed to remove {}", orders.state.display()))
 }

@@ -17,7 +17,10 @@ use nix::{
 };
 
 use super::{Orders, cgroups, network};
-use crate::cluster::{Mode, layout::{Layout, NODE_ADDRESS}};
+use crate::cluster::{
+    Mode,
+    layout::{Layout, NODE_ADDRESS},
+};
 
 const RESOLVER: &str = "/etc/resolv.conf";
 
@@ -52,7 +55,8 @@ fn mounts(orders: &Orders) -> Result<()> {
         .context("failed to mount a tmpfs")?;
     bind(&orders.state, &staging.join("bed/state"))?;
     bind(&orders.cache, &staging.join("bed/cache"))?;
-    mount(Some(&staging), "/run", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context("failed to move to /run")?;
+    mount(Some(&staging), "/run", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("failed to move to /run")?;
     let inside = Layout::inside();
     if orders.mode == Mode::Node {
         for (own, fixed) in [("var-lib", "/var/lib"), ("var-log", "/var/log")] {

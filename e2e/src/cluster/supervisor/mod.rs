@@ -102,7 +102,8 @@ pub(super) fn kill(state: &Path) -> Result<()> {
         let Some(pid) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
         // A process may end while we look: then there is nothing to do.
         let command = fs::read(folder.join("cmdline")).unwrap_or_default();
-        let mut arguments = command.split(|byte| *byte == 0).skip_while(|word| *word != MARKER.as_bytes()).skip(2);
+        let mut arguments =
+            command.split(|byte| *byte == 0).skip_while(|word| *word != MARKER.as_bytes()).skip(2);
         let orders = arguments.next().and_then(|orders| serde_json::from_slice::<Orders>(orders).ok());
         if orders.is_some_and(|orders| orders.state == state) {
             _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -122,5 +123,7 @@ fn binary() -> Result<PathBuf> {
         .take(2)
         .map(|folder| folder.join("xtask"))
         .find(|path| path.is_file())
-        .with_context(|| format!("no xtask lies near {}: run the tests with `cargo xtask test`", own.display()))
+        .with_context(|| {
+            format!("no xtask lies near {}: run the tests with `cargo xtask test`", own.display())
+        })
 }

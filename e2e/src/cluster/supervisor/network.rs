@@ -25,7 +25,8 @@ pub(super) fn set_up() -> Result<()> {
     }
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("failed to allow IP forwarding")?;
     // The bed's programs bind port 80 and 443, whoever runs them.
-    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").context("failed to free the low ports")?;
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+        .context("failed to free the low ports")?;
     Ok(())
 }
 

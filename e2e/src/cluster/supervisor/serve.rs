@@ -58,8 +58,8 @@ pub(super) async fn run(_orders: &Orders) -> Result<()> {
     let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;
     let socks = TcpListener::from_std(listener).context("standard input is no listener")?;
-    let control =
-        UnixListener::bind(Layout::inside().control_socket()).context("failed to listen on the control socket")?;
+    let control = UnixListener::bind(Layout::inside().control_socket())
+        .context("failed to listen on the control socket")?;
     let supervisor = Arc::new(Supervisor::default());
     loop {
         tokio::select! {
@@ -98,8 +98,7 @@ async fn relay(stream: TcpStream) -> Result<()> {
     let negotiation = async {
         Socks5ServerProtocol::accept_no_auth(stream).await?.read_command().await?.resolve_dns().await
     };
-    let (protocol, _command, target) =
-        time::timeout(SOCKS_TIMEOUT, negotiation).await??;
+    let (protocol, _command, target) = time::timeout(SOCKS_TIMEOUT, negotiation).await??;
     run_tcp_proxy(protocol, &target, SOCKS_TIMEOUT, true).await?;
     Ok(())
 }
@@ -132,8 +131,12 @@ impl Supervisor {
                 Request::ReservePort => {
                     to_line(&Answer::Ok(FIRST_FREE_PORT + self.ports.fetch_add(1, Ordering::SeqCst)))?
                 }
-                Request::Run(process) => to_line(&run_to_end(&process).await.map_err(|error| error.to_string()))?,
-                Request::Start(process) => to_line(&self.start(&process).map(|child| self.watch(&process.name, child)))?,
+                Request::Run(process) => {
+                    to_line(&run_to_end(&process).await.map_err(|error| error.to_string()))?
+                }
+                Request::Start(process) => {
+                    to_line(&self.start(&process).map(|child| self.watch(&process.name, child)))?
+                }
                 Request::StartBound(process) => to_line(&self.start(&process).map(|child| {
                     let pid = child.id();
                     bound.push(child);
@@ -160,7 +163,8 @@ impl Supervisor {
             let log = File::options().create(true).append(true).open(Layout::inside().log(&process.name))?;
             command(process).stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn()
         };
-        let child = spawn().map_err(|error| format!("failed to start {}: {error}", process.program.display()))?;
+        let child =
+            spawn().map_err(|error| format!("failed to start {}: {error}", process.program.display()))?;
         Ok(child)
     }
 
