@@ -161,11 +161,29 @@ impl Namespace {
         await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
     }
 
+    /// Runs a command in a Pod's first container; returns its standard output.
+    ///
+    /// # Errors
+    /// The command did not exit with 0; the message has what it printed.
+    pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<String> {
+        let mut kubectl = self.cluster.kubectl();
+        let output =
+            kubectl.args(["--namespace", &self.name, "exec", pod, "--"]).args(command).output().await?;
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("{command:?} in the Pod {pod:?} failed: {printed}{error}");
+        }
+        Ok(printed)
+    }
+
     /// Objects, events and logs, as text for a person. Never what is in a Secret.
     pub async fn dump(&self) -> String {
         let mut text = format!("--- what is in the namespace {} ---\n", self.name);
         let kinds = self.kubectl(&["api-resources", "--verbs=list", "--namespaced", "--output=name"]).await;
-        let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
+        // Events come below, in order; Endpoints are deprecated and say so each time.
+        let kinds: Vec<&str> =
+            kinds.lines().filter(|kind| !kind.starts_with("events") && *kind != "endpoints").collect();
         text += &self.kubectl(&["get", &kinds.join(","), "--output=wide", "--ignore-not-found"]).await;
         text += "--- events ---\n";
         text += &self.kubectl(&["events"]).await;

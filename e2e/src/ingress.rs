@@ -48,10 +48,12 @@ pub(crate) async fn answers(cluster: &Cluster) -> bool {
         .is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-fn arguments() -> [String; 8] {
+fn arguments() -> [String; 9] {
     [
         "--entrypoints.web.address=:80".to_owned(),
         "--entrypoints.websecure.address=:443".to_owned(),
+        // As Traefik's own chart does: every Ingress is served over TLS too.
+        "--entrypoints.websecure.http.tls=true".to_owned(),
         format!("--entrypoints.ping.address=:{PING_PORT}"),
         "--ping.entrypoint=ping".to_owned(),
         "--providers.kubernetesingress=true".to_owned(),

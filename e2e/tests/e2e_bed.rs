@@ -38,17 +38,16 @@ async fn names_resolve_in_a_pod() -> Result<()> {
         let host = format!("web.{}.example.test", namespace.name());
         namespace.serve_page("web", &host).await?;
         namespace.await_page(&format!("http://{host}/hostname")).await?;
-        // agnhost asks from inside its Pod, and tells what it got.
-        for (name, port) in [
-            (host.clone(), 80),
-            (format!("web.{}.svc.cluster.local", namespace.name()), 80),
-            ("web".to_owned(), 80),
-        ] {
-            let dial =
-                format!("http://{host}/dial?request=hostname&protocol=http&host={name}&port={port}&tries=1");
-            let answer = namespace.await_page(&dial).await?;
-            ensure!(answer == r#"{"responses":["web"]}"#, "{name}: {answer}");
+        let short = format!("web.{}", namespace.name());
+        let cluster_local = format!("web.{}.svc.cluster.local", namespace.name());
+        for name in [&host, &cluster_local, &short] {
+            let connected =
+                namespace.exec("web", &["/agnhost", "connect", &format!("{name}:80"), "--timeout=5s"]).await;
+            connected.with_context(|| format!("{name} can't be reached from the Pod"))?;
         }
+        let missing = namespace.exec("web", &["/agnhost", "connect", "missing:80", "--timeout=5s"]).await;
+        let error = format!("{:#}", missing.err().context("a name that does not exist can be reached")?);
+        ensure!(error.contains("DNS"), "{error}");
         Ok(())
     })
     .await
@@ -93,6 +92,7 @@ async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
         let host = format!("secure.{}.example.test", namespace.name());
         let pebble = Pebble::in_cluster(cluster, &Settings::default()).await?;
         let configs = namespace.api::<ConfigMap>();
+        let mut path = String::new();
         let issued = acme::issue(&pebble, &[&host], async |token, key_authorization| {
             let map = ConfigMap {
                 metadata: ObjectMeta { name: Some("tokens".into()), ..ObjectMeta::default() },
@@ -101,8 +101,8 @@ async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
             };
             configs.create(&PostParams::default(), &map).await?;
             namespace.apply(&TOKEN_SERVER.replace("$HOST", &host).replace("$IMAGE", AGNHOST_IMAGE)).await?;
-            let url = format!("http://{host}/.well-known/acme-challenge/{token}");
-            let served = namespace.await_page(&url).await?;
+            path = format!("{host}/.well-known/acme-challenge/{token}");
+            let served = namespace.await_page(&format!("http://{path}")).await?;
             ensure!(served == key_authorization, "{served:?} is served");
             Ok(())
         })
@@ -114,8 +114,7 @@ async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
         }))?;
         namespace.api::<Secret>().create(&PostParams::default(), &secret).await?;
         let root = pebble.issuing_root(0).await?;
-        let secure = format!("https://{host}/.well-known/acme-challenge/");
-        harness::await_page(cluster, &secure, &root, harness::TIMEOUT).await?;
+        harness::await_page(cluster, &format!("https://{path}"), &root, harness::TIMEOUT).await?;
         let served = probe::tls(&cluster.network(), &host, 443, &host, &root).await?;
         served.verdict.context("a client with Pebble's root does not accept what Traefik serves")?;
         ensure!(served.certificates.len() == 2, "{} certificates are served", served.certificates.len());

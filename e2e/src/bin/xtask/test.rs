@@ -100,6 +100,8 @@ impl Arguments {
     fn cargo_test(&self, selection: &[&str], cluster: Option<&Cluster>) -> Result<()> {
         let mut command = cargo(&["test", "--locked"]);
         command.args(selection).args(&self.filter).arg("--").args(&self.rest);
+        // An error says where it comes from; its backtrace would bury that. A panic's is unharmed.
+        command.env("RUST_LIB_BACKTRACE", "0");
         if let Some(cluster) = cluster {
             command.env(CLUSTER_VARIABLE, cluster.name());
         }
