@@ -1,15 +1,15 @@
 //! instant-acme on the bed's own HTTP client, so that a test can be an ACME client of any Pebble, wherever it runs.
 //! For tests of the bed; the operator has its own transport, with all that this one lacks.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use hyper::{Request, Response};
 use instant_acme::{
     Account, AccountBuilder, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, Error,
-    HttpClient, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+    HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -20,14 +20,32 @@ use crate::{
 
 /// Begins an account at a Pebble.
 pub fn account_builder(pebble: &Pebble) -> AccountBuilder {
-    let transport = Transport { network: pebble.network().clone(), trust: pebble.trust().clone() };
-    Account::builder_with_http(Box::new(transport))
+    account_builder_noting(pebble, |_| {})
 }
 
-#[derive(Clone, Debug)]
+/// The same, where `note` sees every answer of the Pebble.
+pub fn account_builder_noting(
+    pebble: &Pebble,
+    note: impl Fn(&Response<Bytes>) + Send + Sync + 'static,
+) -> AccountBuilder {
+    Account::builder_with_http(Box::new(Transport {
+        network: pebble.network().clone(),
+        trust: pebble.trust().clone(),
+        note: Arc::new(note),
+    }))
+}
+
+/// Makes an account that has agreed to the terms.
+pub async fn new_account(pebble: &Pebble, builder: AccountBuilder) -> Result<Account, Error> {
+    let account = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+    Ok(builder.create(&account, pebble.directory_url(), None).await?.0)
+}
+
+#[derive(Clone)]
 struct Transport {
     network: Network,
     trust: Trust,
+    note: Arc<dyn Fn(&Response<Bytes>) + Send + Sync>,
 }
 
 impl HttpClient for Transport {
@@ -35,13 +53,14 @@ impl HttpClient for Transport {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let Self { network, trust } = self.clone();
+        let Self { network, trust, note } = self.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(|error| Error::Other(error.into()))?.to_bytes();
             let answer = http::request(&network, Request::from_parts(parts, body), &trust)
                 .await
                 .map_err(|error| Error::Other(error.into()))?;
+            note(&answer);
             Ok(answer.map(Full::new).into())
         })
     }
@@ -56,18 +75,34 @@ pub struct Issued {
     pub key: String,
 }
 
-/// Gets a certificate for DNS names from a Pebble, by a new account, with a new key.
-/// `serve` is given each token and key authorization (RFC 8555 section 8.1), and returns when they are served.
+/// Gets a certificate for DNS names, with a new key. `serve` is given each token and key authorization
+/// (RFC 8555 section 8.1), and returns when they are served.
 pub async fn issue(
-    pebble: &Pebble,
+    account: &Account,
     dns_names: &[&str],
-    mut serve: impl AsyncFnMut(&str, &str) -> anyhow::Result<()>,
+    serve: impl AsyncFnMut(&str, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Issued> {
-    let account = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
-    let (account, _credentials) =
-        account_builder(pebble).create(&account, pebble.directory_url(), None).await?;
+    let mut order = new_order(account, dns_names).await?;
+    authorize(&mut order, serve).await?;
+    let mut params = CertificateParams::new(dns_names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    params.distinguished_name = DistinguishedName::new();
+    let key = KeyPair::generate()?;
+    order.finalize_csr(params.serialize_request(&key)?.der()).await?;
+    let chain = order.poll_certificate(&RetryPolicy::default()).await?;
+    Ok(Issued { chain, key: key.serialize_pem() })
+}
+
+/// Places an order for DNS names.
+pub async fn new_order(account: &Account, dns_names: &[&str]) -> Result<Order, Error> {
     let identifiers: Vec<_> = dns_names.iter().map(|name| Identifier::Dns((*name).to_owned())).collect();
-    let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    account.new_order(&NewOrder::new(&identifiers)).await
+}
+
+/// Brings an order to `ready` by HTTP-01.
+pub async fn authorize(
+    order: &mut Order,
+    mut serve: impl AsyncFnMut(&str, &str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -82,10 +117,5 @@ pub async fn issue(
     }
     let status = order.poll_ready(&RetryPolicy::default()).await?;
     anyhow::ensure!(status == OrderStatus::Ready, "the order is {status:?}, not ready");
-    let mut params = CertificateParams::new(dns_names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    params.distinguished_name = DistinguishedName::new();
-    let key = KeyPair::generate()?;
-    order.finalize_csr(params.serialize_request(&key)?.der()).await?;
-    let chain = order.poll_certificate(&RetryPolicy::default()).await?;
-    Ok(Issued { chain, key: key.serialize_pem() })
+    Ok(())
 }

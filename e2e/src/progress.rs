@@ -56,7 +56,9 @@ impl Steps {
         taken.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
         let longest: Vec<String> =
             taken.iter().take(3).map(|(title, time)| format!("{title} {}", Human(*time))).collect();
-        eprintln!("{what} took {} (longest: {})", Human(self.began.elapsed()), longest.join(", "));
+        let longest =
+            if longest.is_empty() { String::new() } else { format!(" (longest: {})", longest.join(", ")) };
+        eprintln!("{what} took {}{longest}", Human(self.began.elapsed()));
     }
 }
 

@@ -93,7 +93,8 @@ async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
         let pebble = Pebble::in_cluster(cluster, &Settings::default()).await?;
         let configs = namespace.api::<ConfigMap>();
         let mut path = String::new();
-        let issued = acme::issue(&pebble, &[&host], async |token, key_authorization| {
+        let account = acme::new_account(&pebble, acme::account_builder(&pebble)).await?;
+        let issued = acme::issue(&account, &[&host], async |token, key_authorization| {
             let map = ConfigMap {
                 metadata: ObjectMeta { name: Some("tokens".into()), ..ObjectMeta::default() },
                 data: Some(BTreeMap::from([(token.to_owned(), key_authorization.to_owned())])),

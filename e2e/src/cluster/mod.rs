@@ -330,17 +330,17 @@ pub fn remove(name: &str) -> Result<Standing> {
             // Its supervisor doesn't answer: end what holds the lock.
             supervisor::kill(layout.root())?;
         }
-        let deadline = Instant::now() + END_TIMEOUT;
-        while self::standing(name)? == Standing::Running {
-            if Instant::now() > deadline {
-                supervisor::kill(layout.root())?;
-                bail!(
-                    "the cluster {name:?} did not end within {} s; its processes were killed: run the command again",
-                    END_TIMEOUT.as_secs()
-                );
-            }
-            thread::sleep(Duration::from_millis(10));
+    }
+    let deadline = Instant::now() + END_TIMEOUT;
+    while self::standing(name)? == Standing::Running || supervisor::is_inhabited(layout.root())? {
+        if Instant::now() > deadline {
+            supervisor::kill(layout.root())?;
+            bail!(
+                "the cluster {name:?} did not end within {} s; its supervisor was killed: run the command again",
+                END_TIMEOUT.as_secs()
+            );
         }
+        thread::sleep(Duration::from_millis(10));
     }
     // The guard has done this already, unless it was killed.
     if unistd::geteuid().is_root() {

@@ -14,27 +14,27 @@ use anyhow::{Context, Result, bail};
 use e2e::{cluster::Layout, paths};
 
 /// How long anything here may take.
-pub const TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// xtask with arguments.
-pub fn xtask(arguments: &[&str]) -> Command {
+pub(crate) fn xtask(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(arguments).current_dir(paths::workspace());
     command
 }
 
 /// A cluster name that no other run has.
-pub fn name(prefix: &str) -> String {
+pub(crate) fn name(prefix: &str) -> String {
     format!("test-{prefix}-{}", std::process::id())
 }
 
 /// Both streams of a program, as one text.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Waits until something is there.
-pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = look() {
@@ -48,7 +48,7 @@ pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
 }
 
 /// The namespaces of a running cluster, by the kernel's names, such as `net:[4026532281]`.
-pub fn namespaces_of(cluster: &str) -> Result<BTreeSet<String>> {
+pub(crate) fn namespaces_of(cluster: &str) -> Result<BTreeSet<String>> {
     let own = namespaces_of_process(Path::new("/proc/self"));
     let mut namespaces = BTreeSet::new();
     for process in supervisors_of(cluster) {
@@ -61,7 +61,7 @@ pub fn namespaces_of(cluster: &str) -> Result<BTreeSet<String>> {
 }
 
 /// Asserts that nothing of a cluster is on the machine, and that its former namespaces hold no process.
-pub fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Result<()> {
+pub(crate) fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Result<()> {
     let folder = folder_of(cluster)?;
     let mut left: Vec<String> = Vec::new();
     if folder.exists() {
@@ -79,12 +79,11 @@ pub fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Result<()> {
     let state = folder.to_string_lossy();
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     left.extend(mounts.lines().filter(|line| line.contains(&*state)).map(|line| format!("the mount {line}")));
-    left.extend(
-        mounts.lines().filter(|line| line.contains("nsfs")).filter_map(|line| {
-            namespaces.iter().find(|name| line.contains(name.as_str())).map(|name| format!("the mount of {name}"))
-        }),
-    );
-    for hierarchy in fs::read_dir("/sys/fs/cgroup")?.flatten().map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()])
+    left.extend(mounts.lines().filter(|line| line.contains("nsfs")).filter_map(|line| {
+        namespaces.iter().find(|name| line.contains(name.as_str())).map(|name| format!("the mount of {name}"))
+    }));
+    for hierarchy in
+        fs::read_dir("/sys/fs/cgroup")?.flatten().map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()])
     {
         let group = hierarchy.join(format!("acme-bed-{cluster}"));
         if group.exists() {
@@ -98,7 +97,7 @@ pub fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Result<()> {
 }
 
 /// Kills every process of a cluster's supervisor with SIGKILL, the guard first, so that nobody cleans up.
-pub fn kill_supervisors(cluster: &str) {
+pub(crate) fn kill_supervisors(cluster: &str) {
     for process in supervisors_of(cluster) {
         let pid = process.file_name().unwrap_or_default().to_owned();
         _ = Command::new("kill").arg("-KILL").arg(pid).status();
@@ -106,14 +105,14 @@ pub fn kill_supervisors(cluster: &str) {
 }
 
 /// The links and packet rules of the host's own network.
-pub fn host_network() -> Result<String> {
+pub(crate) fn host_network() -> Result<String> {
     let links = Command::new("ip").args(["-brief", "link"]).output()?;
     let rules = Command::new("nft").args(["list", "ruleset"]).output()?;
     Ok(text(&links) + &text(&rules))
 }
 
 /// Where a cluster's files are.
-pub fn folder_of(cluster: &str) -> Result<PathBuf> {
+pub(crate) fn folder_of(cluster: &str) -> Result<PathBuf> {
     Ok(Layout::outside(paths::clusters()?.join(cluster)).root().to_owned())
 }
 
@@ -148,7 +147,7 @@ fn namespaces_of_process(process: &Path) -> BTreeSet<String> {
 }
 
 /// Runs xtask and expects it to fail with one paragraph that says all of `words`.
-pub fn assert_refused(command: &mut Command, words: &[&str]) -> Result<()> {
+pub(crate) fn assert_refused(command: &mut Command, words: &[&str]) -> Result<()> {
     let output = command.output().context("failed to start xtask")?;
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.split_once("error: ").map(|(_, error)| error).unwrap_or_default();

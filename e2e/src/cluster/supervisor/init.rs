@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Orders, cgroups, network};
+use super::{Orders, PID_NAMESPACE, cgroups, network};
 use crate::cluster::{
     Mode,
     layout::{Layout, NODE_ADDRESS},
@@ -25,6 +25,8 @@ use crate::cluster::{
 const RESOLVER: &str = "/etc/resolv.conf";
 
 pub(super) fn run(orders: &Orders) -> Result<()> {
+    let namespace = fs::read_link("/proc/self/ns/pid").context("failed to read the own namespace")?;
+    fs::write(orders.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
     mounts(orders).context("failed to set up the cluster's mounts")?;
     network::set_up().context("failed to set up the cluster's network")?;
     if orders.mode == Mode::Node {

@@ -43,6 +43,9 @@ pub(super) struct Orders {
     pub(super) cache: PathBuf,
 }
 
+/// The file with the kernel's name of the cluster's PID namespace.
+const PID_NAMESPACE: &str = "pid-namespace";
+
 /// The word that marks a start of this binary as one of the supervisor's processes.
 const MARKER: &str = "__supervise";
 
@@ -97,19 +100,39 @@ pub(super) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Resul
 /// Kills the supervisor's processes of the cluster whose folder is `state`: for one that does not answer.
 /// Everything inside dies with them.
 pub(super) fn kill(state: &Path) -> Result<()> {
-    for entry in fs::read_dir("/proc").context("failed to list processes")? {
-        let folder = entry?.path();
-        let Some(pid) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+    for (pid, process) in processes()? {
         // A process may end while we look: then there is nothing to do.
-        let command = fs::read(folder.join("cmdline")).unwrap_or_default();
+        let command = fs::read(process.join("cmdline")).unwrap_or_default();
         let mut arguments =
             command.split(|byte| *byte == 0).skip_while(|word| *word != MARKER.as_bytes()).skip(2);
         let orders = arguments.next().and_then(|orders| serde_json::from_slice::<Orders>(orders).ok());
         if orders.is_some_and(|orders| orders.state == state) {
-            _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+            _ = signal::kill(pid, Signal::SIGKILL);
         }
     }
     Ok(())
+}
+
+/// Whether a process of the cluster whose folder is `state` is left. When PID 1 is killed, the others die a moment
+/// later.
+pub(super) fn is_inhabited(state: &Path) -> Result<bool> {
+    let Ok(namespace) = fs::read_to_string(state.join(PID_NAMESPACE)) else { return Ok(false) };
+    let inside = |process: &Path| {
+        fs::read_link(process.join("ns/pid")).is_ok_and(|link| link.as_os_str() == namespace.as_str())
+    };
+    Ok(processes()?.iter().any(|(_, process)| inside(process)))
+}
+
+/// All processes, with their folders in /proc.
+fn processes() -> Result<Vec<(Pid, PathBuf)>> {
+    let entries = fs::read_dir("/proc").context("failed to list processes")?;
+    Ok(entries
+        .filter_map(|entry| {
+            let folder = entry.ok()?.path();
+            let pid = folder.file_name()?.to_str()?.parse().ok()?;
+            Some((Pid::from_raw(pid), folder))
+        })
+        .collect())
 }
 
 /// The binary that knows the parts: xtask. A test binary lies one folder below it.
