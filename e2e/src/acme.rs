@@ -41,11 +41,14 @@ pub async fn new_account(pebble: &Pebble, builder: AccountBuilder) -> Result<Acc
     Ok(builder.create(&account, pebble.directory_url(), None).await?.0)
 }
 
+/// What sees every answer.
+type Note = dyn Fn(&Response<Bytes>) + Send + Sync;
+
 #[derive(Clone)]
 struct Transport {
     network: Network,
     trust: Trust,
-    note: Arc<dyn Fn(&Response<Bytes>) + Send + Sync>,
+    note: Arc<Note>,
 }
 
 impl HttpClient for Transport {
@@ -75,6 +78,7 @@ pub struct Issued {
     pub key: String,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test may sleep until Pebble is done")]
 /// Gets a certificate for DNS names, with a new key. `serve` is given each token and key authorization
 /// (RFC 8555 section 8.1), and returns when they are served.
 pub async fn issue(
@@ -98,6 +102,7 @@ pub async fn new_order(account: &Account, dns_names: &[&str]) -> Result<Order, E
     account.new_order(&NewOrder::new(&identifiers)).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test may sleep until Pebble is done")]
 /// Brings an order to `ready` by HTTP-01.
 pub async fn authorize(
     order: &mut Order,

@@ -18,7 +18,7 @@
 use std::{
     any::Any,
     env,
-    fmt::Debug,
+    fmt::{Debug, Write},
     panic::AssertUnwindSafe,
     sync::OnceLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -55,7 +55,7 @@ pub const KEEP_VARIABLE: &str = "ACME_OPERATOR_KEEP";
 pub const AGNHOST_IMAGE: &str = "localhost/agnhost:bed";
 
 /// How long a state may take to come, unless a test says otherwise.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -188,7 +188,7 @@ impl Namespace {
         text += "--- events ---\n";
         text += &self.kubectl(&["events"]).await;
         for pod in self.api::<Pod>().list(&kube::api::ListParams::default()).await.into_iter().flatten() {
-            text += &format!("--- log of {} ---\n", pod.name_any());
+            _ = writeln!(text, "--- log of {} ---", pod.name_any());
             text +=
                 &self.kubectl(&["logs", &pod.name_any(), "--all-containers", "--prefix", "--tail=50"]).await;
         }
@@ -251,21 +251,24 @@ where
     K: Clone + Debug + Send + DeserializeOwned + Serialize + Resource + 'static,
     K::DynamicType: Default,
 {
-    match timeout(limit, wait::await_condition(api.clone(), name, condition)).await {
-        Ok(found) => Ok(found?),
-        Err(_) => {
-            let mut object = api.get_opt(name).await?;
-            if let Some(object) = &mut object {
-                object.meta_mut().managed_fields = None;
-            }
-            bail!(
-                "waited {} s for {} {name:?} to {what}; it is\n{}",
-                limit.as_secs(),
-                K::kind(&K::DynamicType::default()),
-                serde_saphyr::to_string(&object)?
-            )
-        }
+    if let Ok(found) = timeout(limit, wait::await_condition(api.clone(), name, condition)).await {
+        return Ok(found?);
     }
+    let mut object = serde_json::to_value(api.get_opt(name).await?)?;
+    if let Some(fields) = object.as_object_mut() {
+        // What a Secret holds is nobody's to print.
+        fields.remove("data");
+        fields.remove("stringData");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    bail!(
+        "waited {} s for {} {name:?} to {what}; it is\n{}",
+        limit.as_secs(),
+        K::kind(&K::DynamicType::default()),
+        serde_saphyr::to_string(&object)?
+    )
 }
 
 /// A name that no other test has: tests of one process differ by a counter in time, processes by their id.

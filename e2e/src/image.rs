@@ -4,13 +4,16 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs::{self, File},
     io::{self, BufReader, BufWriter, Seek, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use aws_lc_rs::digest;
+use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 /// The user that our images run as: numeric, so that `runAsNonRoot` can be checked.
@@ -27,6 +30,8 @@ pub struct Image {
     pub entrypoint: Vec<String>,
     /// `uid:gid`, or empty for root.
     pub user: &'static str,
+    /// Whether the layer is compressed: worth it for what is pushed, not for what stays on this machine.
+    pub compressed: bool,
 }
 
 impl Image {
@@ -34,7 +39,7 @@ impl Image {
     pub fn new(reference: impl Into<String>, binary: impl Into<PathBuf>, user: &'static str) -> Self {
         let binary = binary.into();
         let entrypoint = vec![format!("/{}", file_name(&binary))];
-        Self { reference: reference.into(), binary, entrypoint, user }
+        Self { reference: reference.into(), binary, entrypoint, user, compressed: false }
     }
 
     /// Writes the image as an OCI archive (an uncompressed tar) at `path`, and returns the manifest's digest.
@@ -48,14 +53,15 @@ impl Image {
     }
 
     fn write_in(&self, folder: &Path, path: &Path) -> Result<String> {
-        let (mut layer, layer_digest) = self.layer(folder)?;
+        let Layer { file: mut layer, digest: layer_digest, content_digest } = self.layer(folder)?;
         let layer_size = layer.metadata()?.len();
-        let config = to_bytes(&self.config(&layer_digest))?;
+        let layer_type = if self.compressed { "tar+gzip" } else { "tar" };
+        let config = to_bytes(&self.config(&content_digest))?;
         let manifest = to_bytes(&json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": descriptor("application/vnd.oci.image.config.v1+json", &sha256(&config), config.len() as u64),
-            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer_digest, layer_size)],
+            "layers": [descriptor(&format!("application/vnd.oci.image.layer.v1.{layer_type}"), &layer_digest, layer_size)],
         }))?;
         let manifest_digest = sha256(&manifest);
         let mut in_index =
@@ -72,7 +78,8 @@ impl Image {
             "manifests": [in_index],
         }))?;
 
-        let partial = tempfile::NamedTempFile::new_in(folder)?;
+        let readable = fs::Permissions::from_mode(0o644);
+        let partial = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
         let mut archive = tar::Builder::new(BufWriter::new(partial));
         append(&mut archive, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         append(&mut archive, "index.json", 0o644, &index)?;
@@ -86,24 +93,47 @@ impl Image {
         Ok(manifest_digest)
     }
 
-    /// The one layer, as an unnamed file, and its digest.
-    fn layer(&self, folder: &Path) -> Result<(File, String)> {
-        let binary = File::open(&self.binary)?;
-        let mut header = header(0o755, binary.metadata()?.len());
-        let mut layer = tar::Builder::new(Hashing::new(BufWriter::new(tempfile::tempfile_in(folder)?)));
-        layer.append_data(&mut header, file_name(&self.binary), BufReader::new(binary))?;
-        let (file, digest) = layer.into_inner()?.finish();
-        Ok((file.into_inner().map_err(io::IntoInnerError::into_error)?, digest))
+    /// The one layer.
+    fn layer(&self, folder: &Path) -> Result<Layer> {
+        let out = Hashing::new(BufWriter::new(tempfile::tempfile_in(folder)?));
+        if !self.compressed {
+            let (out, digest) = self.content(out)?.finish();
+            let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            return Ok(Layer { file, content_digest: digest.clone(), digest });
+        }
+        // The header that is written holds neither time nor name.
+        let content = Hashing::new(GzEncoder::new(out, Compression::default()));
+        let (out, content_digest) = self.content(content)?.finish();
+        let (out, digest) = out.finish()?.finish();
+        Ok(Layer { file: out.into_inner().map_err(io::IntoInnerError::into_error)?, digest, content_digest })
     }
 
-    fn config(&self, layer_digest: &str) -> Value {
+    /// Writes the files of the image as a tar.
+    fn content<W: Write>(&self, out: W) -> Result<W> {
+        let binary = File::open(&self.binary)?;
+        let mut header = header(0o755, binary.metadata()?.len());
+        let mut tar = tar::Builder::new(out);
+        tar.append_data(&mut header, file_name(&self.binary), BufReader::new(binary))?;
+        Ok(tar.into_inner()?)
+    }
+
+    fn config(&self, content_digest: &str) -> Value {
         json!({
             "architecture": architecture(),
             "os": "linux",
             "config": { "Entrypoint": self.entrypoint, "User": self.user, "WorkingDir": "/" },
-            "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
+            "rootfs": { "type": "layers", "diff_ids": [content_digest] },
         })
     }
+}
+
+/// A layer in an unnamed file.
+struct Layer {
+    file: File,
+    /// Of the file.
+    digest: String,
+    /// Of the tar in it: the `DiffID`.
+    content_digest: String,
 }
 
 /// The machine's architecture as Go and OCI name it.
@@ -117,7 +147,10 @@ pub fn architecture() -> &'static str {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -194,10 +227,12 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let binary = folder.path().join("hello");
         fs::write(&binary, "not really a program")?;
-        let image = Image::new("localhost/hello:1", &binary, NON_ROOT);
-        let (first, second) = (folder.path().join("1.tar"), folder.path().join("2.tar"));
-        assert_eq!(image.write(&first)?, image.write(&second)?);
-        assert_eq!(fs::read(&first)?, fs::read(&second)?);
+        for compressed in [false, true] {
+            let image = Image { compressed, ..Image::new("localhost/hello:1", &binary, NON_ROOT) };
+            let (first, second) = (folder.path().join("1.tar"), folder.path().join("2.tar"));
+            assert_eq!(image.write(&first)?, image.write(&second)?);
+            assert_eq!(fs::read(&first)?, fs::read(&second)?);
+        }
         Ok(())
     }
 

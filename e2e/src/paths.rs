@@ -33,7 +33,8 @@ pub fn workspace() -> &'static Path {
 
 fn user_folder(own: &str, xdg: &str, in_home: &str) -> Result<PathBuf> {
     if let Some(path) = env::var_os(own).filter(|path| !path.is_empty()) {
-        return std::path::absolute(&path).with_context(|| format!("{own} is not a usable path: {path:?}"));
+        return std::path::absolute(&path)
+            .with_context(|| format!("{own} is not a usable path: {}", path.display()));
     }
     let base = match env::var_os(xdg).filter(|path| Path::new(path).is_absolute()) {
         Some(path) => PathBuf::from(path),

@@ -105,6 +105,7 @@ impl Display for Human {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_secs() {
             0 => write!(f, "{} ms", self.0.as_millis()),
+            seconds @ 1..60 if self.0.subsec_millis() == 0 => write!(f, "{seconds} s"),
             1..60 => write!(f, "{:.1} s", self.0.as_secs_f64()),
             seconds => write!(f, "{} min {} s", seconds / 60, seconds % 60),
         }
@@ -120,6 +121,7 @@ mod tests {
         for (duration, text) in [
             (Duration::from_millis(7), "7 ms"),
             (Duration::from_millis(4240), "4.2 s"),
+            (Duration::from_secs(6), "6 s"),
             (Duration::from_secs(230), "3 min 50 s"),
         ] {
             assert_eq!(Human(duration).to_string(), text);

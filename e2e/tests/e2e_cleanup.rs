@@ -25,19 +25,19 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[tokio::test]
-async fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
+#[test]
+fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
     let _alone = alone();
     let name = name("down");
     let network = host_network()?;
     let up = xtask(&["cluster", "up", "--name", &name]).output()?;
     ensure!(up.status.success(), "{}", text(&up));
-    {
+    tokio::runtime::Runtime::new()?.block_on(async {
         let cluster = Cluster::attach(&name)?;
         harness::serve_page(&cluster, "default", "web", "web.example.test").await?;
         let url = "http://web.example.test/hostname";
-        harness::await_page(&cluster, url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await?;
-    }
+        harness::await_page(&cluster, url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await
+    })?;
     let namespaces = namespaces_of(&name)?;
     ensure!(namespaces.len() >= 3, "{namespaces:?}");
     ensure!(

@@ -150,6 +150,63 @@ fn without_python_the_error_says_to_install_it() -> Result<()> {
     assert_refused(&mut command, &["Python can't be started", "Install Python 3 with pip"])
 }
 
+/// A `go` that notes which program it builds, takes a moment, and makes an empty one.
+fn slow_go(notes: &Path) -> String {
+    format!(
+        "while [ $# -gt 0 ]; do [ \"$1\" = -o ] && out=$2; shift; done\necho \"$out\" >>{notes}\n/bin/sleep \
+         0.05\n: >\"$out\"",
+        notes = notes.display()
+    )
+}
+
+/// A cache that holds Traefik only.
+fn cache_with_traefik(folder: &Path) -> Result<PathBuf> {
+    let cache = folder.join("cache");
+    let traefik = Tools::seen_at(paths::cache()?).path(Tool::Traefik);
+    let its_folder = traefik.parent().context("a tool lies in a folder")?;
+    fs::create_dir_all(cache.join("tools"))?;
+    symlink(its_folder, cache.join("tools").join(its_folder.file_name().context("a folder has a name")?))?;
+    Ok(cache)
+}
+
+#[test]
+fn two_runs_at_once_build_each_tool_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let notes = folder.path().join("notes");
+    let path = path_with(folder.path(), &[("go", &slow_go(&notes))])?;
+    let cache = cache_with_traefik(folder.path())?;
+    let start = || xtask(&["tools"]).env(CACHE_VARIABLE, &cache).env("PATH", &path).spawn();
+    let mut runs = [start()?, start()?];
+    for run in &mut runs {
+        ensure!(run.wait()?.success());
+    }
+    let built = fs::read_to_string(&notes)?;
+    ensure!(built.lines().count() == Tools::count() - 1, "{built}");
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_build_goes_on_where_it_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let notes = folder.path().join("notes");
+    let path = path_with(folder.path(), &[("go", &slow_go(&notes))])?;
+    let cache = cache_with_traefik(folder.path())?;
+    let start = || xtask(&["tools"]).env(CACHE_VARIABLE, &cache).env("PATH", &path).spawn();
+    let built = || fs::read_to_string(&notes).unwrap_or_default().lines().count();
+
+    let mut interrupted = start()?;
+    support::wait("some tools to be built", || (built() >= 4).then_some(()))?;
+    interrupted.kill()?;
+    interrupted.wait()?;
+    let before = built();
+    ensure!(start()?.wait()?.success());
+    // The one that was under way is built again, no other.
+    let after = built() - before;
+    ensure!(after <= Tools::count() - 1 - (before - 1) && after > 0, "{before} before, {after} after");
+    ensure!(start()?.wait()?.success() && built() == before + after, "something was built a second time");
+    Ok(())
+}
+
 #[test]
 fn a_tool_that_does_not_build_shows_what_go_said_and_where_the_rest_is() -> Result<()> {
     let folder = tempfile::tempdir()?;

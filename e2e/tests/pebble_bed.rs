@@ -37,9 +37,9 @@ struct Tokens {
 impl Tokens {
     async fn serve(pebble: &Pebble) -> Result<Self> {
         let tokens: Arc<Mutex<HashMap<String, String>>> = Arc::default();
-        let served = Arc::clone(&tokens);
+        let known = Arc::clone(&tokens);
         let find = async move |Path(token): Path<String>| {
-            served
+            known
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .get(&token)
@@ -117,13 +117,13 @@ async fn ten_at_once_get_an_address_each() -> Result<()> {
 #[tokio::test]
 async fn a_profile_sets_the_validity() -> Result<()> {
     let settings = Settings {
-        profiles: BTreeMap::from([("minute".to_owned(), Duration::from_secs(60))]),
+        profiles: BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]),
         ..Settings::calm()
     };
     let pebble = pebble(&settings).await?;
     let issued = issue(&pebble, &["short.example.test"]).await?;
     // RFC 5280 counts both ends.
-    ensure!(validity(&issued.chain)?.abs_diff(Duration::from_secs(60)) <= Duration::from_secs(1));
+    ensure!(validity(&issued.chain)?.abs_diff(Duration::from_mins(1)) <= Duration::from_secs(1));
     Ok(())
 }
 

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long any one state may take to come. A cold machine with a busy disk is slow, not broken.
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How often a state is looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -177,7 +177,7 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     if node {
         let step = steps.begin("importing images", Some(Duration::from_secs(6)));
         wait(cluster, "containerd to answer", "containerd", async || {
-            let mut check = plan.import("");
+            let mut check = Plan::import("");
             check.arguments = ["--address", config::CONTAINERD_SOCKET, "version"].map(Into::into).into();
             Ok(cluster.run(check).await?.success.then_some(()))
         })

@@ -271,9 +271,7 @@ impl Cluster {
     }
 
     async fn import(&self, inside: &str) -> Result<()> {
-        let layout = Layout::inside();
-        let plan = plan::Plan { tools: &self.tools, layout: &layout };
-        let finished = self.run(plan.import(inside)).await?;
+        let finished = self.run(plan::Plan::import(inside)).await?;
         if !finished.success {
             bail!("failed to import the image {inside}: {}", finished.output.trim());
         }

@@ -133,7 +133,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn import(&self, archive: &str) -> Process {
+    pub(super) fn import(archive: &str) -> Process {
         Process::new(
             "ctr",
             crate::tools::host::find("ctr").unwrap_or_else(|| "ctr".into()),

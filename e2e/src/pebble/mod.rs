@@ -57,18 +57,20 @@ pub struct Pebble {
 }
 
 /// What ends with the handle.
+#[expect(dead_code, reason = "it is kept for its drop")]
 #[derive(Debug)]
 enum Life {
     /// Nothing: it lives with its cluster.
     OfCluster,
-    Bound {
-        _pebble: Bound,
-    },
-    OnHost {
-        _claim: TcpListener,
-        _files: tempfile::TempDir,
-        _processes: [Child; 2],
-    },
+    Bound(Bound),
+    OnHost(Box<OnHost>),
+}
+
+#[derive(Debug)]
+struct OnHost {
+    _processes: [Child; 2],
+    _files: tempfile::TempDir,
+    _claim: TcpListener,
 }
 
 /// Starts the Pebble that every cluster has, calm and strict; does not wait for it.
@@ -116,7 +118,7 @@ impl Pebble {
             management_port: place.management_port,
             network: cluster.network(),
             trust: Trust::Roots(fs::read_to_string(ca_path(cluster.layout(), &name))?),
-            _life: Life::Bound { _pebble: cluster.start_bound(process)? },
+            _life: Life::Bound(cluster.start_bound(process)?),
         };
         pebble.wait(&cluster.layout().log(&name)).await?;
         Ok(pebble)
@@ -156,7 +158,11 @@ impl Pebble {
             management_port: place.management_port,
             network: Network::Host,
             trust: Trust::Roots(ca),
-            _life: Life::OnHost { _claim: claim, _files: files, _processes: [pebble, challtestsrv] },
+            _life: Life::OnHost(Box::new(OnHost {
+                _processes: [pebble, challtestsrv],
+                _files: files,
+                _claim: claim,
+            })),
         };
         pebble.wait(&log).await?;
         Ok(pebble)

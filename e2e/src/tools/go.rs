@@ -1,6 +1,7 @@
 //! Builds one program of a Go module into the cache.
 
 use std::{
+    fmt::Write,
     fs,
     path::Path,
     process::{Output, Stdio},
@@ -38,7 +39,7 @@ pub(super) async fn build(
             ("gitMajor", numbers.next().unwrap_or_default()),
             ("gitMinor", numbers.next().unwrap_or_default()),
         ] {
-            flags.push_str(&format!(" -X {package}.{name}={value}"));
+            _ = write!(flags, " -X {package}.{name}={value}");
         }
     }
     let output = Command::new("go")

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use e2e::{cluster::Layout, paths};
 
 /// How long anything here may take.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// xtask with arguments.
 pub(crate) fn xtask(arguments: &[&str]) -> Command {

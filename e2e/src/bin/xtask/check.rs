@@ -10,7 +10,7 @@ use crate::{cargo, show, tidy};
 /// Pinned: a newer one may know other rules.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-pub(crate) async fn run(steps: &Steps) -> Result<()> {
+pub(crate) fn run(steps: &Steps) -> Result<()> {
     let step = steps.begin("formatting", None);
     show(&mut cargo(&["fmt", "--all", "--check"]))?;
     step.done("");
@@ -19,7 +19,7 @@ pub(crate) async fn run(steps: &Steps) -> Result<()> {
     tidy::run()?;
     step.done("");
 
-    let step = steps.begin("lints", Some(Duration::from_secs(60)));
+    let step = steps.begin("lints", Some(Duration::from_mins(1)));
     show(&mut cargo(&[
         "clippy",
         "--quiet",
@@ -43,7 +43,6 @@ pub(crate) async fn run(steps: &Steps) -> Result<()> {
     let step = steps.begin("licences, bans and sources of dependencies", None);
     show(Command::new(deny).current_dir(paths::workspace()).args([
         "--log-level=error",
-        "--offline",
         "--locked",
         "--all-features",
         "check",
@@ -61,7 +60,7 @@ fn cargo_deny(steps: &Steps) -> Result<PathBuf> {
     let root = paths::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
     let binary = root.join("bin/cargo-deny");
     if !binary.exists() {
-        let step = steps.begin("building cargo-deny", Some(Duration::from_secs(240)));
+        let step = steps.begin("building cargo-deny", Some(Duration::from_mins(4)));
         let root = root.to_str().context("the cache's path is not UTF-8")?;
         let version = format!("cargo-deny@{CARGO_DENY_VERSION}");
         show(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;

@@ -93,15 +93,14 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
         }
         Task::Logs { name: Name { name }, program, lines } => {
             let cluster = Cluster::attach(&name)?;
-            match program {
-                Some(program) => println!("{}", cluster.log_tail(&program, lines)),
-                None => {
-                    for process in cluster.processes()? {
-                        println!("{}", process.name);
-                    }
-                    println!("supervisor");
-                }
+            if let Some(program) = program {
+                println!("{}", cluster.log_tail(&program, lines));
+                return Ok(());
             }
+            for process in cluster.processes()? {
+                println!("{}", process.name);
+            }
+            println!("supervisor");
             Ok(())
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use e2e::{
     cluster::{self, Cluster, Mode, Standing},
-    harness, http,
+    harness, http, paths,
     pebble::Pebble,
     progress::Steps,
     tools::Tools,
@@ -25,7 +25,7 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
         cluster::start(&options, &tools, steps).await?
     };
     if cluster.mode() == Mode::Node {
-        for image in images::build(&images::default_folder(), steps).await? {
+        for image in images::build(paths::workspace(), &images::default_folder(), steps).await? {
             let step = steps.begin(format!("importing {}", image.reference), None);
             cluster.load_image(&image.archive).await?;
             step.done("");

@@ -28,16 +28,17 @@ pub(crate) fn default_folder() -> PathBuf {
     paths::workspace().join("target/images")
 }
 
-/// Builds both images into a folder.
-pub(crate) async fn build(folder: &Path, steps: &Steps) -> Result<Vec<Built>> {
+/// Builds both images of a checkout into a folder.
+pub(crate) async fn build(source: &Path, folder: &Path, steps: &Steps) -> Result<Vec<Built>> {
     let step = steps.begin("building the images", Some(Duration::from_secs(90)));
-    let binaries = release_binaries().await?;
+    let binaries = release_binaries(source).await?;
     let mut images = Vec::new();
     for package in PACKAGES {
         let binary = binaries.join(package);
         let reference = format!("localhost/{package}:{}", env!("CARGO_PKG_VERSION"));
         let archive = folder.join(format!("{package}.tar"));
-        let digest = Image::new(&reference, &binary, NON_ROOT).write(&archive)?;
+        let digest =
+            Image { compressed: true, ..Image::new(&reference, &binary, NON_ROOT) }.write(&archive)?;
         images.push(Built { reference, archive, digest });
     }
     step.done(folder.display());
@@ -45,9 +46,8 @@ pub(crate) async fn build(folder: &Path, steps: &Steps) -> Result<Vec<Built>> {
 }
 
 /// Builds static binaries that don't depend on where the checkout and cargo's home are; returns their folder.
-async fn release_binaries() -> Result<PathBuf> {
+async fn release_binaries(source: &Path) -> Result<PathBuf> {
     let target = host_target().await?;
-    let workspace = paths::workspace();
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
@@ -57,7 +57,7 @@ async fn release_binaries() -> Result<PathBuf> {
         "-C".to_owned(),
         "target-feature=+crt-static".to_owned(),
         format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
-        format!("--remap-path-prefix={}=/source", workspace.display()),
+        format!("--remap-path-prefix={}=/source", source.display()),
     ];
     let flags = serde_json::to_string(&flags)?;
     let mut cargo = Command::from(crate::cargo(&["build", "--release", "--locked", "--target", &target]));
@@ -65,13 +65,15 @@ async fn release_binaries() -> Result<PathBuf> {
         .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
         .arg("--config")
         .arg(format!("target.{target}.rustflags={flags}"))
+        .current_dir(source)
         .env_remove("RUSTFLAGS")
         .kill_on_drop(true);
     let output = cargo.output().await.context("failed to start cargo")?;
     if !output.status.success() {
         bail!("the release build failed:\n{}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let folder = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| source.join("target"), |folder| source.join(folder));
     Ok(folder.join(target).join("release"))
 }
 

@@ -52,6 +52,9 @@ enum Task {
         /// The folder to write them into.
         #[arg(long, default_value = "target/images")]
         output: PathBuf,
+        /// The checkout to build; this one if not given.
+        #[arg(long)]
+        source: Option<PathBuf>,
     },
 }
 
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
 async fn run(task: Task) -> Result<()> {
     let steps = Steps::default();
     match task {
-        Task::Check => check::run(&steps).await,
+        Task::Check => check::run(&steps),
         Task::Test(arguments) => test::run(&arguments, &steps).await,
         Task::Tools => {
             Tools::ensure(&steps).await?;
@@ -81,8 +84,9 @@ async fn run(task: Task) -> Result<()> {
         }
         Task::Cluster(task) => cluster::run(task, &steps).await,
         Task::Demo(choice) => demo::run(&choice, &steps).await,
-        Task::Image { output } => {
-            for image in images::build(&output, &steps).await? {
+        Task::Image { output, source } => {
+            let source = std::path::absolute(source.as_deref().unwrap_or(paths::workspace()))?;
+            for image in images::build(&source, &output, &steps).await? {
                 println!("{} {}", image.archive.display(), image.digest);
             }
             Ok(())

@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             }
             Level::E2e => {
                 let cluster = start(Mode::Node, steps).await?;
-                for image in images::build(&images::default_folder(), steps).await? {
+                for image in images::build(paths::workspace(), &images::default_folder(), steps).await? {
                     cluster.load_image(&image.archive).await?;
                 }
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;

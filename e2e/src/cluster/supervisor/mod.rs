@@ -50,7 +50,7 @@ const PID_NAMESPACE: &str = "pid-namespace";
 const MARKER: &str = "__supervise";
 
 /// Plays one of the supervisor's parts if the command line says so; `None` means it is an ordinary start.
-/// To be called first thing in `main` of the binary that [`binary`] finds.
+/// To be called first thing in `main` of xtask, which is the binary that plays them.
 pub fn play() -> Option<ExitCode> {
     let mut arguments = env::args().skip(1);
     if arguments.next()? != MARKER {

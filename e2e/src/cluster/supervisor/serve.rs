@@ -123,7 +123,7 @@ impl Supervisor {
         // Killed when the connection closes, because they are dropped then.
         let mut bound: Vec<Child> = Vec::new();
         while let Some(line) = lines.next_line().await? {
-            let mut answer = match serde_json::from_str(&line)? {
+            let answer = match serde_json::from_str(&line)? {
                 Request::Keep => {
                     self.keep.store(true, Ordering::SeqCst);
                     to_line(&Answer::Ok(()))?
@@ -132,12 +132,16 @@ impl Supervisor {
                     to_line(&Answer::Ok(FIRST_FREE_PORT + self.ports.fetch_add(1, Ordering::SeqCst)))?
                 }
                 Request::Run(process) => {
-                    to_line(&run_to_end(&process).await.map_err(|error| error.to_string()))?
+                    tokio::select! {
+                        finished = run_to_end(&process) => to_line(&finished.map_err(|error| error.to_string()))?,
+                        // Nobody waits for the answer any more: the program is killed with its future.
+                        _ = lines.next_line() => break,
+                    }
                 }
                 Request::Start(process) => {
-                    to_line(&self.start(&process).map(|child| self.watch(&process.name, child)))?
+                    to_line(&start(&process).map(|child| self.watch(&process.name, child)))?
                 }
-                Request::StartBound(process) => to_line(&self.start(&process).map(|child| {
+                Request::StartBound(process) => to_line(&start(&process).map(|child| {
                     let pid = child.id();
                     bound.push(child);
                     pid
@@ -150,22 +154,11 @@ impl Supervisor {
                 }
             };
             write.write_all(&answer).await?;
-            answer.clear();
         }
         for child in &mut bound {
             _ = child.kill().await;
         }
         Ok(())
-    }
-
-    fn start(&self, process: &Process) -> Answer<Child> {
-        let spawn = || -> std::io::Result<Child> {
-            let log = File::options().create(true).append(true).open(Layout::inside().log(&process.name))?;
-            command(process).stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn()
-        };
-        let child =
-            spawn().map_err(|error| format!("failed to start {}: {error}", process.program.display()))?;
-        Ok(child)
     }
 
     /// Keeps a program's state until it ends, and after.
@@ -186,6 +179,15 @@ impl Supervisor {
     fn processes(&self) -> MutexGuard<'_, BTreeMap<String, ProcessStatus>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Starts a program whose output goes to its log.
+fn start(process: &Process) -> Answer<Child> {
+    let spawn = || -> std::io::Result<Child> {
+        let log = File::options().create(true).append(true).open(Layout::inside().log(&process.name))?;
+        command(process).stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn()
+    };
+    spawn().map_err(|error| format!("failed to start {}: {error}", process.program.display()))
 }
 
 fn command(process: &Process) -> Command {
