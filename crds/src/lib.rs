@@ -1,3 +1,27 @@
 //! The Kubernetes resources that acme-operator reconciles: `cert-manager.io/v1` and `acme.cert-manager.io/v1`.
 //!
-//! Types only: no I/O, no clock, no async runtime. Every other crate may use this one; it uses none of them.
+//! Types only: no I/O, no clock, no async runtime. Every other crate may use this one; it uses none of them. JSON names
+//! are cert-manager's, byte for byte; what we do not act on is kept whole ([`Preserved`]). Next: [`generate`] for the
+//! YAML that the chart carries, [`annotations`] for every name that is not a field.
+
+#![allow(unreachable_pub, reason = "KubeSchema copies each struct, with its `pub`, into a function")]
+
+pub mod acme;
+pub mod admission;
+pub mod annotations;
+pub mod certmanager;
+pub mod condition;
+pub mod duration;
+pub mod fixtures;
+pub mod generate;
+pub mod meta;
+mod preserved;
+mod schema;
+
+pub use self::preserved::Preserved;
+
+/// The group of Certificate, CertificateRequest, Issuer and ClusterIssuer.
+pub const GROUP: &str = "cert-manager.io";
+
+/// The group of Order and Challenge.
+pub const ACME_GROUP: &str = "acme.cert-manager.io";

@@ -174,9 +174,20 @@ impl Cluster {
 
     /// An API client with all rights. Bound to the async runtime that it is made in.
     pub async fn client(&self) -> Result<kube::Client> {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(self.client_config().await?)?)
+    }
+
+    /// An API client with the rights of a user in groups, whoever that is.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Result<kube::Client> {
+        let mut config = self.client_config().await?;
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
         Ok(kube::Client::try_from(config)?)
+    }
+
+    async fn client_config(&self) -> Result<kube::Config> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
     /// Connects to a port inside. `host` is an address, or a name that the cluster's DNS knows.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use anyhow::{Context, Result};
 use e2e::{paths, progress::Steps};
 
-use crate::{cargo, show, tidy};
+use crate::{cargo, crdgen, show, tidy};
 
 /// Pinned: a newer one may know other rules.
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -17,6 +17,10 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 
     let step = steps.begin("the project's own rules", None);
     tidy::run()?;
+    step.done("");
+
+    let step = steps.begin("generated files", None);
+    crdgen::run(&paths::workspace().join(crdgen::FOLDER), true)?;
     step.done("");
 
     let step = steps.begin("lints", Some(Duration::from_mins(1)));

@@ -2,6 +2,7 @@
 
 mod check;
 mod cluster;
+mod crdgen;
 mod demo;
 mod images;
 mod test;
@@ -42,6 +43,15 @@ enum Task {
     Test(test::Arguments),
     /// Builds what the bed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others.
     Tools,
+    /// Writes the CustomResourceDefinitions of the chart from the types in `crds`.
+    Crdgen {
+        /// Write nothing; fail if what is there differs.
+        #[arg(long)]
+        check: bool,
+        /// The folder that holds them.
+        #[arg(long, default_value = crdgen::FOLDER)]
+        output: PathBuf,
+    },
     /// Starts, stops and looks into a Kubernetes cluster on this machine.
     #[command(subcommand)]
     Cluster(cluster::Task),
@@ -82,6 +92,7 @@ async fn run(task: Task) -> Result<()> {
             steps.summary(&format!("the {} tools", Tools::count()));
             Ok(())
         }
+        Task::Crdgen { check, output } => crdgen::run(&paths::workspace().join(output), check),
         Task::Cluster(task) => cluster::run(task, &steps).await,
         Task::Demo(choice) => demo::run(&choice, &steps).await,
         Task::Image { output, source } => {

@@ -1,0 +1,84 @@
+//! Issuer and ClusterIssuer: who signs.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Preserved,
+    acme::{AcmeIssuer, AcmeIssuerStatus},
+    condition::Condition,
+};
+
+macro_rules! issuer_kind {
+    ($(#[$doc:meta])* $spec:ident, $kind:literal, $plural:literal, $singular:literal, $short:literal $(, $scope:ident)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+        #[kube(
+            group = "cert-manager.io",
+            version = "v1",
+            kind = $kind,
+            plural = $plural,
+            singular = $singular,
+            shortname = $short,
+            category = "cert-manager",
+            status = "IssuerStatus",
+            derive = "PartialEq",
+            $($scope,)?
+            printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type == "Ready")].status"#),
+            printcolumn(
+                name = "Status",
+                type_ = "string",
+                json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
+                priority = 1
+            ),
+            printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+        )]
+        #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].exists(it, it)", "at least one issuer must be configured: acme, ca, selfSigned, vault or venafi"))]
+        #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].filter(it, it).size() <= 1", "may not specify more than one issuer type: choose one of acme, ca, selfSigned, vault and venafi"))]
+        #[serde(rename_all = "camelCase")]
+        pub struct $spec {
+            /// Certificates from an ACME server, RFC 8555.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub acme: Option<AcmeIssuer>,
+            /// Certificates signed by a CA in a Secret. Kept for others; this operator does not act on it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub ca: Option<Preserved>,
+            /// Certificates signed by their own key. Kept for others; this operator does not act on it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub self_signed: Option<Preserved>,
+            /// Certificates from HashiCorp Vault. Kept for others; this operator does not act on it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub vault: Option<Preserved>,
+            /// Certificates from CyberArk (Venafi). Kept for others; this operator does not act on it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub venafi: Option<Preserved>,
+        }
+    };
+}
+
+issuer_kind!(
+    /// An issuer for the Certificates of its own namespace. Exactly one of the fields is set.
+    IssuerSpec, "Issuer", "issuers", "issuer", "iss", namespaced
+);
+issuer_kind!(
+    /// An issuer for the Certificates of all namespaces. Exactly one of the fields is set. Secrets that it names are in
+    /// the operator's cluster resource namespace.
+    ClusterIssuerSpec, "ClusterIssuer", "clusterissuers", "clusterissuer", "ciss"
+);
+
+/// What is known of an Issuer or ClusterIssuer. Written by the issuer controller alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerStatus {
+    /// The ACME account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeIssuerStatus>,
+    /// `Ready`: whether certificates can be had from it.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::schema::null_is_empty"
+    )]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,171 @@
+//! Conditions in the status of objects: their shape, and how one is set.
+
+use jiff::{Timestamp, Unit};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The condition type that every kind but Order and Challenge has.
+pub const READY: &str = "Ready";
+/// Of a Certificate: an issuance is under way, or failed last.
+pub const ISSUING: &str = "Issuing";
+/// Of a CertificateRequest: someone with the right to has approved it. Never taken back.
+pub const APPROVED: &str = "Approved";
+/// Of a CertificateRequest: someone with the right to has denied it. Never taken back.
+pub const DENIED: &str = "Denied";
+/// Of a CertificateRequest: its CSR does not match its spec.
+pub const INVALID_REQUEST: &str = "InvalidRequest";
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody knows yet.
+    #[default]
+    Unknown,
+}
+
+/// One thing that is known of an object. Mirrors upstream's `CertificateCondition` and its siblings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// When the status last changed from one value to another, UTC, whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Time>,
+    /// For people: what happened, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub message: Option<String>,
+    /// The `metadata.generation` that the condition is about. Not set on a CertificateRequest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For programs: why, as one word in PascalCase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// What the condition is about; unique in the list.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 316))]
+    pub type_: String,
+}
+
+/// The condition of a type.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Whether the condition of a type is there and holds.
+pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
+    find(conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::True)
+}
+
+/// Puts a condition in place of the one of its type, or at the end. `lastTransitionTime` is the old one's where the
+/// status stays, `now` in whole seconds where it changes; that of `new` is ignored.
+///
+/// ```
+/// use crds::condition::{self, Condition, ConditionStatus};
+/// use jiff::Timestamp;
+///
+/// let ready = |message: &str| Condition {
+///     type_: condition::READY.into(),
+///     status: ConditionStatus::True,
+///     reason: Some("Ready".into()),
+///     message: Some(message.into()),
+///     observed_generation: Some(1),
+///     last_transition_time: None,
+/// };
+/// let mut conditions = Vec::new();
+/// condition::set(&mut conditions, ready("first"), Timestamp::from_second(100)?);
+/// condition::set(&mut conditions, ready("second"), Timestamp::from_second(200)?);
+/// assert_eq!(conditions.len(), 1);
+/// assert_eq!(conditions[0].message.as_deref(), Some("second"));
+/// assert_eq!(conditions[0].last_transition_time.as_ref().map(|time| time.0.as_second()), Some(100));
+/// # Ok::<(), jiff::Error>(())
+/// ```
+pub fn set(conditions: &mut Vec<Condition>, mut new: Condition, now: Timestamp) {
+    let old = conditions.iter_mut().find(|condition| condition.type_ == new.type_);
+    new.last_transition_time = match &old {
+        Some(old) if old.status == new.status => old.last_transition_time.clone(),
+        _ => None,
+    }
+    .or_else(|| Some(whole_seconds(now)));
+    match old {
+        Some(old) => *old = new,
+        None => conditions.push(new),
+    }
+}
+
+/// Takes the condition of a type away.
+pub fn remove(conditions: &mut Vec<Condition>, type_: &str) {
+    conditions.retain(|condition| condition.type_ != type_);
+}
+
+/// A time as `metav1.Time` holds it: what is written with a fraction is read back without, and would be written for ever.
+pub fn whole_seconds(time: Timestamp) -> Time {
+    // Down to the second before, also before 1970; no time is so early that there is none.
+    Time(
+        Timestamp::from_second(time.as_second() - i64::from(time.subsec_nanosecond() < 0))
+            .unwrap_or_else(|_| time.round(Unit::Second).unwrap_or(time)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(type_: &str, status: ConditionStatus) -> Condition {
+        Condition {
+            type_: type_.into(),
+            status,
+            reason: None,
+            message: None,
+            observed_generation: None,
+            last_transition_time: None,
+        }
+    }
+
+    fn at(second: i64, nanosecond: i32) -> Timestamp {
+        Timestamp::new(second, nanosecond).expect("the test's times are sound")
+    }
+
+    #[test]
+    fn the_time_changes_with_the_status_only_and_loses_its_fraction() {
+        let mut conditions = vec![condition(ISSUING, ConditionStatus::True)];
+        for (status, now, transition) in [
+            (ConditionStatus::False, at(10, 999_999_999), 10),
+            (ConditionStatus::False, at(20, 0), 10),
+            (ConditionStatus::True, at(30, 1), 30),
+        ] {
+            set(&mut conditions, condition(READY, status), now);
+            let ready = find(&conditions, READY).and_then(|ready| ready.last_transition_time.clone());
+            assert_eq!(ready, Some(Time(at(transition, 0))));
+        }
+        assert_eq!(conditions.len(), 2, "the other condition stays");
+    }
+
+    #[test]
+    fn a_stored_condition_without_a_time_gets_one() {
+        let mut conditions = vec![condition(READY, ConditionStatus::True)];
+        set(&mut conditions, condition(READY, ConditionStatus::True), at(5, 0));
+        assert_eq!(conditions[0].last_transition_time, Some(Time(at(5, 0))));
+    }
+
+    #[test]
+    fn times_before_1970_go_down_too() {
+        assert_eq!(whole_seconds(at(-2, -500_000_000)).0, at(-3, 0));
+    }
+
+    #[test]
+    fn removing_leaves_the_others() {
+        let mut conditions =
+            vec![condition(READY, ConditionStatus::True), condition(ISSUING, ConditionStatus::True)];
+        remove(&mut conditions, ISSUING);
+        assert!(is_true(&conditions, READY) && find(&conditions, ISSUING).is_none());
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask crdgen`: the definitions that the chart carries are what the types say.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use crds::generate;
+
+/// Where the chart has them, from the root of the workspace.
+pub(crate) const FOLDER: &str = "charts/acme-operator/files/crds";
+
+/// `kubectl apply` keeps the whole object in an annotation, which may have 256 KiB: well below that.
+const SIZE_LIMIT: usize = 200_000;
+
+/// Writes the definitions into a folder, or checks that it holds just them.
+pub(crate) fn run(folder: &Path, check: bool) -> Result<()> {
+    let files = generate::custom_resource_definitions()?;
+    if let Some(file) = files.iter().find(|file| file.content.len() > SIZE_LIMIT) {
+        bail!(
+            "{} has {} bytes: more than {SIZE_LIMIT} can't be applied by kubectl",
+            file.name,
+            file.content.len()
+        );
+    }
+    if !check {
+        fs::create_dir_all(folder)?;
+        for file in &files {
+            let path = folder.join(&file.name);
+            fs::write(&path, &file.content).with_context(|| format!("failed to write {}", path.display()))?;
+            println!("{} ({} bytes)", path.display(), file.content.len());
+        }
+        return Ok(());
+    }
+    let mut stale: BTreeSet<String> = fs::read_dir(folder)
+        .with_context(|| format!("failed to list {}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    for file in files {
+        let same = fs::read_to_string(folder.join(&file.name)).is_ok_and(|content| content == file.content);
+        if same {
+            stale.remove(&file.name);
+        } else {
+            stale.insert(file.name);
+        }
+    }
+    if !stale.is_empty() {
+        let stale: Vec<_> = stale.into_iter().collect();
+        bail!(
+            "{} in {} are not what the types in crds say: run `cargo xtask crdgen` and commit what it writes",
+            stale.join(", "),
+            folder.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! The definitions on a real API server: they accept what the peer's accept, refuse what its webhook refuses, and lose
+//! nothing.
+
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use crds::{
+    acme::{Challenge, Order, OrderStatus},
+    certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    condition::Condition,
+    fixtures,
+};
+use e2e::harness::{self, with_namespace};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use support::api::{api_of, documents, install, lost};
+
+const VALID: [&str; 3] = [
+    include_str!("data/api/certificates.yaml"),
+    include_str!("data/api/issuers.yaml"),
+    include_str!("data/api/requests.yaml"),
+];
+
+#[tokio::test]
+async fn the_definitions_are_established_without_a_warning() -> Result<()> {
+    let cluster = harness::cluster()?;
+    let said = install(cluster).await?;
+    ensure!(!said.contains("Warning"), "{said}");
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await?);
+    let ours = ListParams::default().labels("app.kubernetes.io/part-of=acme-operator");
+    let definitions = definitions.list(&ours).await?.items;
+    ensure!(definitions.len() == 6, "{} definitions", definitions.len());
+    for definition in definitions {
+        let conditions =
+            definition.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+        let holds = |type_: &str| conditions.iter().any(|it| it.type_ == type_ && it.status == "True");
+        ensure!(holds("Established") && holds("NamesAccepted"), "{}: {conditions:?}", definition.name_any());
+        ensure!(!holds("NonStructuralSchema"), "{}: {conditions:?}", definition.name_any());
+    }
+    Ok(())
+}
+
+/// Reads an object as its type and writes it again.
+fn through<K: DeserializeOwned + Serialize>(object: &Value) -> Result<Value> {
+    Ok(serde_json::to_value(serde_json::from_value::<K>(object.clone())?)?)
+}
+
+fn through_its_type(object: &Value) -> Result<Value> {
+    match object["kind"].as_str().unwrap_or_default() {
+        "Certificate" => through::<Certificate>(object),
+        "CertificateRequest" => through::<CertificateRequest>(object),
+        "ClusterIssuer" => through::<ClusterIssuer>(object),
+        "Issuer" => through::<Issuer>(object),
+        "Challenge" => through::<Challenge>(object),
+        "Order" => through::<Order>(object),
+        other => anyhow::bail!("{other:?} is not ours"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_valid_is_accepted_and_comes_back_whole() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("valid", async |namespace| {
+        let mut accepted = 0;
+        for manifest in VALID.iter().map(|yaml| documents(yaml)).collect::<Result<Vec<_>>>()?.concat() {
+            let name = manifest["metadata"]["name"].as_str().context("a manifest has a name")?;
+            let what = format!("{} {name}", manifest["kind"]);
+            let api = api_of(namespace.client(), namespace.name(), &manifest)?;
+            // Strict: a field that the definition does not know is an error here, not a loss.
+            let strictly = PatchParams::apply("test").validation_strict();
+            let mut without_status = manifest.clone();
+            let status = without_status.as_object_mut().and_then(|fields| fields.remove("status"));
+            api.patch(name, &strictly, &Patch::Apply(without_status)).await.with_context(|| what.clone())?;
+            if let Some(status) = status {
+                let status = json!({ "apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "status": status });
+                api.patch_status(name, &strictly, &Patch::Apply(status)).await.with_context(|| what.clone())?;
+            }
+            let stored = serde_json::to_value(api.get(name).await?)?;
+            let typed = through_its_type(&stored).with_context(|| what.clone())?;
+            let mut losses = Vec::new();
+            lost(&manifest, &stored, "stored", &mut losses);
+            // The type may write times and durations in another form, but must read and keep every field.
+            lost(&through_its_type(&manifest)?, &typed, "typed", &mut losses);
+            lost_fields(&manifest, &typed, "typed", &mut losses);
+            ensure!(losses.is_empty(), "{what}: {losses:?}");
+            accepted += 1;
+        }
+        println!("{accepted} manifests were accepted and came back whole");
+        ensure!(accepted >= 60);
+        Ok(())
+    })
+    .await
+}
+
+/// Fields of `part` that `whole` lacks, whatever their values.
+fn lost_fields(part: &Value, whole: &Value, path: &str, losses: &mut Vec<String>) {
+    match (part, whole) {
+        (Value::Object(part), Value::Object(whole)) => {
+            for (key, value) in part {
+                match whole.get(key) {
+                    Some(other) => lost_fields(value, other, &format!("{path}.{key}"), losses),
+                    None => losses.push(format!("{path}.{key} is gone")),
+                }
+            }
+        }
+        (Value::Array(part), Value::Array(whole)) if part.len() == whole.len() => {
+            part.iter().zip(whole).for_each(|(value, other)| lost_fields(value, other, path, losses));
+        }
+        (Value::Array(_) | Value::Object(_), _) => losses.push(format!("{path} is another thing")),
+        _ => {}
+    }
+}
+
+/// One line of the corpus of what is refused.
+#[derive(Deserialize)]
+struct Refused {
+    kind: String,
+    change: Value,
+    says: String,
+}
+
+fn smallest(kind: &str) -> Result<Value> {
+    Ok(match kind {
+        "Certificate" => serde_json::to_value(fixtures::certificate("base", |_| {}))?,
+        "CertificateRequest" => serde_json::to_value(fixtures::certificate_request("base", |_| {}))?,
+        "ClusterIssuer" => serde_json::to_value(fixtures::cluster_issuer("base", |_| {}))?,
+        "Issuer" => serde_json::to_value(fixtures::issuer("base", |_| {}))?,
+        "Challenge" => serde_json::to_value(fixtures::challenge("base", |_| {}))?,
+        "Order" => serde_json::to_value(fixtures::order("base", |_| {}))?,
+        other => anyhow::bail!("{other:?} is not ours"),
+    })
+}
+
+/// A merge patch, RFC 7396.
+fn merge(target: &mut Value, change: &Value) {
+    let (Some(fields), Value::Object(change)) = (target.as_object_mut(), change) else {
+        *target = change.clone();
+        return;
+    };
+    for (key, value) in change {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert_with(|| json!({})), value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_invalid_is_refused_with_a_message_that_says_why() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("refused", async |namespace| {
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let corpus: Vec<Refused> = serde_saphyr::from_str(include_str!("data/api/refused.yaml"))?;
+        let mut wrong = Vec::new();
+        for Refused { kind, change, says } in &corpus {
+            let mut object = smallest(kind)?;
+            let api = api_of(namespace.client(), namespace.name(), &object)?;
+            api.create(&dry, &serde_json::from_value(object.clone())?)
+                .await
+                .context("the base is refused")?;
+            merge(&mut object, change);
+            match api.create(&dry, &serde_json::from_value(object)?).await {
+                Err(kube::Error::Api(status)) if status.message.contains(says.as_str()) => {}
+                Err(error) => wrong.push(format!("{kind} {change}: {error}\n  does not say {says:?}")),
+                Ok(_) => wrong.push(format!("{kind} {change} is accepted")),
+            }
+        }
+        println!("{} of {} were refused as they should", corpus.len() - wrong.len(), corpus.len());
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        ensure!(corpus.len() >= 80);
+        Ok(())
+    })
+    .await
+}
+
+/// Creates an object, and expects that a change of its spec is refused, and one of its labels is not.
+async fn assert_spec_is_immutable<K>(api: Api<K>, object: K, change: Value) -> Result<()>
+where
+    K: Clone + Serialize + DeserializeOwned + std::fmt::Debug + Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    let name = object.name_any();
+    api.create(&PostParams::default(), &object).await?;
+    let merge = |change: Value| Patch::Merge(json!(change));
+    let refused = api.patch(&name, &PatchParams::default(), &merge(json!({ "spec": change }))).await;
+    let error = refused.err().with_context(|| format!("the spec of {name} was changed"))?.to_string();
+    ensure!(error.contains("cannot change spec after creation"), "{error}");
+    let labels = json!({ "metadata": { "labels": { "changed": "yes" } } });
+    api.patch(&name, &PatchParams::default(), &merge(labels)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn specs_of_requests_orders_and_challenges_cannot_change() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("immutable", async |namespace| {
+        let request = fixtures::certificate_request("request", |_| {});
+        let other = json!({ "request": "b3RoZXI=" });
+        assert_spec_is_immutable(namespace.api::<CertificateRequest>(), request, other.clone()).await?;
+        let order = fixtures::order("order", |_| {});
+        assert_spec_is_immutable(namespace.api::<Order>(), order, other).await?;
+        let challenge = fixtures::challenge("challenge", |_| {});
+        assert_spec_is_immutable(namespace.api::<Challenge>(), challenge, json!({ "token": "other" })).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("order", async |namespace| {
+        let orders = namespace.api::<Order>();
+        orders.create(&PostParams::default(), &fixtures::order("order", |_| {})).await?;
+        let set = async |status: Value| {
+            orders.patch_status("order", &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await
+        };
+        set(json!({ "state": "pending" })).await?;
+        set(json!({
+            "url": "https://acme.example.test/order/1",
+            "finalizeURL": "https://acme.example.test/order/1/finalize",
+            "authorizations": [{ "url": "https://acme.example.test/authz/1", "identifier": "a.example.test" }],
+        }))
+        .await?;
+        set(json!({ "state": "valid", "certificate": "b25l" })).await?;
+        for (change, field) in [
+            (json!({ "url": "https://acme.example.test/order/2" }), "url"),
+            (json!({ "url": null }), "url"),
+            (json!({ "finalizeURL": "https://acme.example.test/order/2/finalize" }), "finalizeURL"),
+            (json!({ "certificate": "dHdv" }), "certificate"),
+            (json!({ "authorizations": [] }), "authorizations"),
+            (json!({ "authorizations": [{ "url": "https://acme.example.test/authz/2" }] }), "authorizations"),
+        ] {
+            let error = set(change.clone()).await.err().with_context(|| format!("{change} was taken"))?.to_string();
+            ensure!(error.contains("immutable once set") && error.contains(field), "{error}");
+        }
+        let status: OrderStatus = set(json!({ "reason": "still free" })).await?.status.context("no status")?;
+        ensure!(status.reason.as_deref() == Some("still free"));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn conditions_of_two_managers_merge_by_type() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("merge", async |namespace| {
+        let requests = namespace.api::<CertificateRequest>();
+        requests.create(&PostParams::default(), &fixtures::certificate_request("request", |_| {})).await?;
+        let apply = async |manager: &str, type_: &str, reason: &str| {
+            let status = json!({
+                "apiVersion": "cert-manager.io/v1",
+                "kind": "CertificateRequest",
+                "status": { "conditions": [{ "type": type_, "status": "True", "reason": reason }] },
+            });
+            requests.patch_status("request", &PatchParams::apply(manager), &Patch::Apply(status)).await
+        };
+        apply("approver", "Approved", "first").await?;
+        apply("issuer", "Ready", "Issued").await?;
+        let merged = apply("approver", "Approved", "second").await?;
+        let conditions: Vec<Condition> = merged.status.map(|status| status.conditions).unwrap_or_default();
+        let mut seen: Vec<_> =
+            conditions.iter().map(|it| (it.type_.as_str(), it.reason.as_deref())).collect();
+        seen.sort_unstable();
+        ensure!(seen == [("Approved", Some("second")), ("Ready", Some("Issued"))], "{seen:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_largest_objects_are_within_the_cost_budget() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("large", async |namespace| {
+        let strictly = PostParams { dry_run: true, ..PostParams::default() };
+        let certificate = fixtures::certificate("large", |it| {
+            let numbers = 0..1000;
+            it.spec.dns_names =
+                Some((0..5000).map(|n| format!("{n}.{}.example.test", "a".repeat(60))).collect());
+            it.spec.ip_addresses = Some(numbers.clone().map(|n| format!("2001:db8::{n:x}")).collect());
+            it.spec.email_addresses =
+                Some(numbers.map(|n| format!("{}{n}@example.test", "a".repeat(200))).collect());
+        });
+        namespace.api::<Certificate>().create(&strictly, &certificate).await?;
+        let issuer = fixtures::issuer("large", |it| {
+            let solver = crds::acme::Solver {
+                wait_instead_of_self_check: Some(crds::duration::GoDuration::from_secs(90)),
+                ..fixtures::ingress_solver(&"a".repeat(253))
+            };
+            it.spec.acme.get_or_insert_default().solvers = Some(vec![solver; 1000]);
+        });
+        namespace.api::<Issuer>().create(&strictly, &issuer).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn objects_are_selected_by_their_issuer() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("select", async |namespace| {
+        let certificates = namespace.api::<Certificate>();
+        for (name, issuer) in [("a", "one"), ("b", "two"), ("c", "one")] {
+            let certificate =
+                fixtures::certificate(name, |it| it.spec.issuer_ref = fixtures::cluster_issuer_ref(issuer));
+            certificates.create(&PostParams::default(), &certificate).await?;
+        }
+        let by_one =
+            ListParams::default().fields("spec.issuerRef.name=one,spec.issuerRef.kind=ClusterIssuer");
+        let names: Vec<_> = certificates.list(&by_one).await?.iter().map(ResourceExt::name_any).collect();
+        ensure!(names == ["a", "c"], "{names:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nothing_is_stored_that_was_not_said() -> Result<()> {
+    install(harness::cluster()?).await?;
+    with_namespace("defaults", async |namespace| {
+        for kind in ["Certificate", "CertificateRequest", "Issuer", "Order", "Challenge"] {
+            let object = smallest(kind)?;
+            let api = api_of(namespace.client(), namespace.name(), &object)?;
+            let stored = api.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await?;
+            ensure!(
+                stored.data["spec"] == object["spec"],
+                "{kind}: {} became {}",
+                object["spec"],
+                stored.data["spec"]
+            );
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,66 @@
+//! Objects of our API as the API server has them, for tests of the definitions.
+
+use anyhow::{Context, Result, ensure};
+use crds::generate;
+use e2e::cluster::Cluster;
+use kube::{
+    Api,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+/// Applies the six definitions the way people do, and waits until they are established. Returns what kubectl said.
+pub(crate) async fn install(cluster: &Cluster) -> Result<String> {
+    // Two at once would both find that there is nothing yet.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let folder = tempfile::tempdir()?;
+    for file in generate::custom_resource_definitions()? {
+        std::fs::write(folder.path().join(file.name), file.content)?;
+    }
+    let applied = cluster.kubectl().args(["apply", "--filename"]).arg(folder.path()).output().await?;
+    let said = super::text(&applied);
+    ensure!(applied.status.success(), "{said}");
+    let mut wait = cluster.kubectl();
+    wait.args(["wait", "--for=condition=Established", "--timeout=30s", "--filename"]).arg(folder.path());
+    let waited = wait.output().await?;
+    ensure!(waited.status.success(), "{}", super::text(&waited));
+    Ok(said)
+}
+
+/// All documents of a YAML file.
+pub(crate) fn documents(yaml: &str) -> Result<Vec<Value>> {
+    Ok(serde_saphyr::from_multiple(yaml)?)
+}
+
+/// The API of a manifest's kind, in a namespace unless the kind has none.
+pub(crate) fn api_of(client: &kube::Client, namespace: &str, manifest: &Value) -> Result<Api<DynamicObject>> {
+    let text = |field: &str| manifest[field].as_str().with_context(|| format!("no {field} in {manifest}"));
+    let (group, version) = text("apiVersion")?.split_once('/').context("the core group is not ours")?;
+    let kind = text("kind")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    Ok(if kind == "ClusterIssuer" {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    })
+}
+
+/// Where `part` says something that `whole` does not: paths with both values.
+pub(crate) fn lost(part: &Value, whole: &Value, path: &str, losses: &mut Vec<String>) {
+    match (part, whole) {
+        (Value::Object(part), Value::Object(whole)) => {
+            for (key, value) in part {
+                lost(value, whole.get(key).unwrap_or(&Value::Null), &format!("{path}.{key}"), losses);
+            }
+        }
+        (Value::Array(part), Value::Array(whole)) if part.len() == whole.len() => {
+            for (index, (value, other)) in part.iter().zip(whole).enumerate() {
+                lost(value, other, &format!("{path}[{index}]"), losses);
+            }
+        }
+        (part, whole) if part != whole => losses.push(format!("{path}: {part} is {whole}")),
+        _ => {}
+    }
+}
