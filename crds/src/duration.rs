@@ -122,11 +122,8 @@ fn split_digits(text: &str) -> (&str, &str) {
 fn of_fraction(digits: &str, unit: u64) -> u64 {
     let (mut value, mut scale) = (0_u64, 1_f64);
     for digit in digits.bytes().map(|byte| u64::from(byte - b'0')) {
-        let Some(next) =
-            value.checked_mul(10).and_then(|v| v.checked_add(digit)).filter(|v| *v <= i64::MAX as u64)
-        else {
-            break;
-        };
+        let next = value.checked_mul(10).and_then(|value| value.checked_add(digit));
+        let Some(next) = next.filter(|next| i64::try_from(*next).is_ok()) else { break };
         value = next;
         scale *= 10.0;
     }
@@ -257,7 +254,7 @@ mod tests {
             match text.parse::<GoDuration>() {
                 Ok(duration) => assert_eq!(duration.to_string(), *printed, "{text}"),
                 Err(error) => {
-                    assert!(matches!(error, ParseDuration::Unit(_)) && *printed == "unit", "{text}: {error}")
+                    assert!(matches!(error, ParseDuration::Unit(_)) && *printed == "unit", "{text}: {error}");
                 }
             }
         }

@@ -4,6 +4,8 @@
 //! are cert-manager's, byte for byte; what we do not act on is kept whole ([`Preserved`]). Next: [`generate`] for the
 //! YAML that the chart carries, [`annotations`] for every name that is not a field.
 
+#![allow(clippy::duplicated_attributes, reason = "rules in CEL look like it to the lint")]
+#![allow(clippy::struct_field_names, reason = "the names are upstream's")]
 #![allow(unreachable_pub, reason = "KubeSchema copies each struct, with its `pub`, into a function")]
 
 pub mod acme;

@@ -24,6 +24,9 @@ use kube::{
 use serde_json::{Value, json};
 use support::{api::install, name};
 
+/// A change of a request that claims what is not so.
+type Forge = fn(&mut CertificateRequest);
+
 const NAMESPACE: &str = "default";
 
 /// Users of the tests, and what they may do.
@@ -114,7 +117,7 @@ async fn request(name: &str, issuer: (&str, &str, &str)) -> Result<()> {
     let object = fixtures::certificate_request(name, |it| {
         it.spec.issuer_ref.group = Some(group.to_owned()).filter(|it| !it.is_empty());
         it.spec.issuer_ref.kind = Some(kind.to_owned()).filter(|it| !it.is_empty());
-        it.spec.issuer_ref.name = issuer.to_owned();
+        issuer.clone_into(&mut it.spec.issuer_ref.name);
     });
     requests.create(&PostParams::default(), &object).await?;
     Ok(())
@@ -171,8 +174,8 @@ async fn who_may_write_the_status_but_not_approve_may_write_the_rest() -> Result
         .patch_status("rest", &PatchParams::default(), &conditions(&[("Ready", "False", "Pending")]))
         .await?;
     let approver: Api<CertificateRequest> = api_of("approver-of-issuers", &[]).await?;
-    let approved = [("Ready", "False", "Pending"), ("Approved", "True", "test")];
-    approver.patch_status("rest", &PatchParams::default(), &conditions(&approved)).await?;
+    let both = [("Ready", "False", "Pending"), ("Approved", "True", "test")];
+    approver.patch_status("rest", &PatchParams::default(), &conditions(&both)).await?;
     // Once it is approved, who may not approve still writes what else there is.
     let issued = [("Ready", "True", "Issued"), ("Approved", "True", "test")];
     writer.patch_status("rest", &PatchParams::default(), &conditions(&issued)).await?;
@@ -223,7 +226,6 @@ async fn who_asks_is_stamped_and_cannot_be_forged() -> Result<()> {
     });
     requests.create(&PostParams::default(), &honest).await?;
 
-    type Forge = fn(&mut CertificateRequest);
     let forgeries: [(&str, Forge); 5] = [
         ("spec.username", |it| it.spec.username = Some("admin".into())),
         ("spec.uid", |it| it.spec.uid = Some("0".into())),

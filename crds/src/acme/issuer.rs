@@ -40,10 +40,10 @@ pub struct AcmeIssuer {
     /// The profile to ask for, one of those that the server's directory lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Who says when to renew; ARI if not set.
+    /// Who says when to renew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_information_source: Option<RenewalInformationSource>,
-    /// URL of the server's directory, such as "https://acme-v02.api.letsencrypt.org/directory".
+    /// URL of the server's directory, as the CA tells it.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = ("self != ''", "the URL of the ACME server's directory must be specified"))]
     pub server: String,
@@ -60,7 +60,7 @@ pub struct AcmeIssuer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalAccountBinding {
-    /// Deprecated: HS256 is used whatever it says.
+    /// Deprecated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_algorithm: Option<HmacAlgorithm>,
     /// The key identifier that the CA gave.
@@ -73,7 +73,7 @@ pub struct ExternalAccountBinding {
     pub key_secret_ref: SecretKeySelector,
 }
 
-/// A MAC algorithm of RFC 7518 section 3.2.
+/// Deprecated: HS256 (RFC 7518 section 3.2) is used whatever it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum HmacAlgorithm {
     /// HMAC over SHA-256.
@@ -84,7 +84,7 @@ pub enum HmacAlgorithm {
     HS512,
 }
 
-/// Who says when to renew.
+/// Who says when to renew; ARI if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RenewalInformationSource {
     /// The ACME server, by RFC 9773, where it does.

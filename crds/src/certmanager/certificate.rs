@@ -46,7 +46,7 @@ use crate::{
         json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
         priority = 1
     ),
-    printcolumn(name = "Expiration", type_ = "date", json_path = ".status.notAfter", priority = 1),
+    printcolumn(name = "Expiration", type_ = "string", json_path = ".status.notAfter", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = ("(has(self.commonName) && self.commonName != '') || (has(self.literalSubject) && self.literalSubject.matches('(?i)(^|[,+;])[ ]*cn[ ]*=')) || (has(self.dnsNames) && size(self.dnsNames) > 0) || (has(self.uris) && size(self.uris) > 0) || (has(self.ipAddresses) && size(self.ipAddresses) > 0) || (has(self.emailAddresses) && size(self.emailAddresses) > 0) || (has(self.otherNames) && size(self.otherNames) > 0)", "at least one of commonName (or a CN in literalSubject), dnsNames, uris, ipAddresses, emailAddresses or otherNames must be set"))]
@@ -140,7 +140,7 @@ pub struct CertificateSpec {
     /// Labels and annotations of the Secret. Those that others put there are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_template: Option<SecretTemplate>,
-    /// How the CSR is signed; what suits the key if not set.
+    /// How the CSR is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature_algorithm: Option<SignatureAlgorithm>,
     /// The subject but for its common name. ACME servers ignore most of it.
@@ -217,12 +217,12 @@ pub struct Pkcs12Keystore {
     /// The Secret that holds the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeySelector>,
-    /// How it is encrypted; LegacyRC2 if not set.
+    /// How it is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Pkcs12Profile>,
 }
 
-/// How a PKCS#12 key store is encrypted.
+/// How the PKCS#12 key store is encrypted; LegacyRC2 if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Pkcs12Profile {
     /// 3DES and SHA-1: what OpenSSL 1 and old Javas read.
@@ -290,13 +290,13 @@ pub struct OtherName {
 #[x_kube(validation = ("!has(self.size) || !has(self.algorithm) || self.algorithm != 'ECDSA' || self.size in [0, 256, 384, 521]", "size must be 256, 384 or 521 for algorithm ECDSA"))]
 #[serde(rename_all = "camelCase")]
 pub struct CertificatePrivateKey {
-    /// RSA if not set.
+    /// Which algorithm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<KeyAlgorithm>,
-    /// PKCS1 if not set.
+    /// How it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<KeyEncoding>,
-    /// Always if not set.
+    /// When it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_policy: Option<RotationPolicy>,
     /// In bits: RSA 2048 to 8192, 2048 if not set; ECDSA 256, 384 or 521, 256 if not set; ignored for Ed25519.
@@ -304,7 +304,7 @@ pub struct CertificatePrivateKey {
     pub size: Option<i32>,
 }
 
-/// Algorithm of a private key.
+/// Algorithm of the private key; RSA if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KeyAlgorithm {
     /// Elliptic curves of NIST.
@@ -315,7 +315,7 @@ pub enum KeyAlgorithm {
     RSA,
 }
 
-/// How a private key is written in PEM.
+/// How the private key is written in PEM; PKCS1 if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KeyEncoding {
     /// `RSA PRIVATE KEY`, or `EC PRIVATE KEY` (SEC 1) for ECDSA. Ed25519 is written as PKCS8 all the same.
@@ -324,7 +324,7 @@ pub enum KeyEncoding {
     PKCS8,
 }
 
-/// When the private key changes.
+/// When the private key changes; Always if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RotationPolicy {
     /// With every issuance.
@@ -337,7 +337,7 @@ pub enum RotationPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Renewal {
-    /// RenewBefore if not set.
+    /// Whether it happens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<RenewalPolicy>,
     /// Only within one of these windows, unless the certificate would end before.
@@ -346,7 +346,7 @@ pub struct Renewal {
     pub windows: Option<Vec<RenewalWindow>>,
 }
 
-/// Whether renewal happens.
+/// Whether renewal happens; RenewBefore if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RenewalPolicy {
     /// Never by itself.
@@ -386,7 +386,7 @@ pub struct SecretTemplate {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// How a CSR is signed.
+/// How the CSR is signed; what suits the key if not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SignatureAlgorithm {
     /// ECDSA over SHA-256.

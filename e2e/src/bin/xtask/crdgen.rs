@@ -52,3 +52,35 @@ pub(crate) fn run(folder: &Path, check: bool) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_passes_on_what_was_written_and_fails_on_anything_else() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        run(folder.path(), false)?;
+        run(folder.path(), true)?;
+
+        let changed = folder.path().join("cert-manager.io_certificates.yaml");
+        let content = fs::read_to_string(&changed)?;
+        fs::write(&changed, content.replace("secretName:", "secretTitle:"))?;
+        let error = run(folder.path(), true).err().context("a changed type was not noticed")?.to_string();
+        assert!(
+            error.contains("cert-manager.io_certificates.yaml") && error.contains("cargo xtask crdgen"),
+            "{error}"
+        );
+
+        fs::write(&changed, content)?;
+        fs::write(folder.path().join("left-over.yaml"), "")?;
+        let error = run(folder.path(), true).err().context("a file of no type was not noticed")?.to_string();
+        assert!(error.contains("left-over.yaml"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_chart_carries_is_what_the_types_say() -> Result<()> {
+        run(&e2e::paths::workspace().join(FOLDER), true)
+    }
+}
