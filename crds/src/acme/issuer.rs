@@ -97,7 +97,7 @@ pub enum RenewalInformationSource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AcmeIssuerStatus {
-    /// Base64 of the SHA-256 over the account's public key: a new one needs a new account.
+    /// Base64 of the SHA-256 over the account's private key, in PKCS#1 for RSA: a new key needs a new account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_private_key_hash: Option<String>,
     /// The contact that the server knows.

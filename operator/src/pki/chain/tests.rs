@@ -1,0 +1,236 @@
+//! Chains made by rcgen, and what is left of them when they are broken.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair};
+
+use super::*;
+use crate::pki::{Curve, KeyEncoding, KeyKind};
+
+/// A leaf of two names under an intermediate under a root, as PEM blocks, with the leaf's key.
+struct World {
+    key: PrivateKey,
+    leaf: String,
+    intermediate: String,
+    root: String,
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn world() -> World {
+    world_until((2100, 1, 1))
+}
+
+fn world_until(end: (i32, u8, u8)) -> World {
+    let root_key = KeyPair::generate().expect("a key");
+    let root = authority("Root").self_signed(&root_key).expect("a root");
+    let root_issuer = Issuer::new(authority("Root"), root_key);
+    let intermediate_key = KeyPair::generate().expect("a key");
+    let intermediate =
+        authority("Intermediate").signed_by(&intermediate_key, &root_issuer).expect("an intermediate");
+    let intermediate_issuer = Issuer::new(authority("Intermediate"), intermediate_key);
+
+    let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+    let pem = key.to_pem(KeyEncoding::Pkcs8).expect("a key");
+    let leaf_key = KeyPair::from_pem(&pem).expect("rcgen reads it");
+    let names = vec!["a.example.test".to_owned(), "192.0.2.1".to_owned()];
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name.push(DnType::CommonName, "a.example.test");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(end.0, end.1, end.2);
+    params.use_authority_key_identifier_extension = true;
+    params.key_identifier_method = KeyIdMethod::Sha256;
+    let leaf = params.signed_by(&leaf_key, &intermediate_issuer).expect("a leaf");
+    World { key, leaf: leaf.pem(), intermediate: intermediate.pem(), root: root.pem() }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn names() -> Vec<String> {
+    vec!["a.example.test".to_owned()]
+}
+
+#[test]
+fn a_chain_is_read_and_accepted() {
+    let world = world();
+    let chain = Chain::from_pem(format!("{}{}", world.leaf, world.intermediate).as_bytes()).expect("a chain");
+    assert_eq!(chain.certificates().len(), 2);
+    assert_eq!(chain.topmost_issuer(), "Root");
+    let leaf = chain.leaf();
+    assert_eq!(leaf.common_name, "a.example.test");
+    assert_eq!(leaf.dns_names, ["a.example.test"]);
+    assert_eq!(leaf.ip_addresses, ["192.0.2.1".parse::<IpAddr>().expect("an address")]);
+    assert_eq!(leaf.not_after, at("2100-01-01T00:00:00Z"));
+    let addresses = leaf.ip_addresses.clone();
+    chain.check(&world.key, &names(), &addresses, at("2026-01-01T00:00:00Z")).expect("it is good");
+}
+
+#[test]
+fn whatever_its_order_and_whatever_stands_between_it_is_written_leaf_first() {
+    let World { leaf, intermediate, root, .. } = world();
+    let sorted = format!("{leaf}{intermediate}{root}").replace("\r\n", "\n");
+    for text in [
+        format!("{leaf}{intermediate}{root}"),
+        format!("{root}{leaf}{intermediate}"),
+        format!("{intermediate}{root}{leaf}"),
+        format!("subject=/CN=a\n{leaf}\n\nissuer\n{intermediate}{root}trailing words"),
+        format!("{leaf}{intermediate}{root}").replace('\n', "\r\n"),
+    ] {
+        let chain = Chain::from_pem(text.as_bytes()).expect("a chain");
+        assert_eq!(chain.to_pem(), sorted.replace('\r', ""));
+    }
+}
+
+#[test]
+fn what_was_not_asked_for_is_not_accepted() {
+    let ours = world();
+    let other = world();
+    let chain = Chain::from_pem(format!("{}{}", ours.leaf, ours.intermediate).as_bytes()).expect("a chain");
+    let now = at("2026-01-01T00:00:00Z");
+    let says = |outcome: Result<(), ChainError>| outcome.expect_err("it is refused").to_string();
+    assert!(says(chain.check(&other.key, &names(), &[], now)).contains("not for the private key"));
+    let more = ["a.example.test".to_owned(), "b.example.test".to_owned()];
+    assert!(says(chain.check(&ours.key, &more, &[], now)).contains("\"b.example.test\""));
+    let address = ["192.0.2.2".parse().expect("an address")];
+    assert!(says(chain.check(&ours.key, &[], &address, now)).contains("192.0.2.2"));
+    assert!(
+        says(chain.check(&ours.key, &[], &[], at("2100-01-01T00:00:01Z"))).contains("it ended at 2100-01-01")
+    );
+    chain.check(&ours.key, &[], &[], at("2100-01-01T00:00:00Z")).expect("the last second is valid");
+    chain.check(&ours.key, &[], &[], at("2019-01-01T00:00:00Z")).expect("clocks differ");
+    let upper = ["A.Example.Test".to_owned()];
+    chain.check(&ours.key, &upper, &[], now).expect("names have no case");
+}
+
+#[test]
+fn certificates_of_two_chains_are_no_chain() {
+    let (one, other) = (world(), world());
+    for (text, unrelated) in [
+        (format!("{}{}", one.leaf, other.intermediate), 1),
+        (format!("{}{}{}", one.leaf, one.intermediate, other.root), 1),
+        (format!("{}{}", one.leaf, one.root), 1),
+        (format!("{}{}", one.leaf, one.leaf), 1),
+    ] {
+        match Chain::from_pem(text.as_bytes()) {
+            Err(ChainError::Unrelated(number)) => assert_eq!(number, unrelated),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The example of RFC 9773 section 4.1.
+#[test]
+fn the_identifier_for_renewal_information_is_that_of_the_rfc() {
+    let leaf = LeafCertificate {
+        serial_number: vec![0x00, 0x87, 0x65, 0x43, 0x21],
+        authority_key_identifier: Some(vec![
+            0x69, 0x88, 0x5B, 0x6B, 0x87, 0x46, 0x40, 0x41, 0xE1, 0xB3, 0x7B, 0x84, 0x7B, 0xA0, 0xAE, 0x2C,
+            0xDE, 0x01, 0xC8, 0xD4,
+        ]),
+        ..Chain::from_pem(world().leaf.as_bytes()).expect("a chain").leaf().clone()
+    };
+    assert_eq!(leaf.ari_id().as_deref(), Some("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"));
+    let nameless = LeafCertificate { authority_key_identifier: None, ..leaf };
+    assert_eq!(nameless.ari_id(), None);
+}
+
+/// What a broken or hostile CA may send: each is refused, quickly, without a panic.
+#[test]
+fn hostile_input_is_refused_in_milliseconds() {
+    let World { leaf, intermediate, .. } = world();
+    let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    let body: String = leaf.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut corpus: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        b"\0".to_vec(),
+        b"not PEM at all".to_vec(),
+        b"<html><body>502 Bad Gateway</body></html>".to_vec(),
+        b"{\"type\":\"urn:ietf:params:acme:error:serverInternal\"}".to_vec(),
+        b"-----BEGIN CERTIFICATE-----".to_vec(),
+        b"-----BEGIN CERTIFICATE-----\n".to_vec(),
+        b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_vec(),
+        b"-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n".to_vec(),
+        vec![0xff; 1000],
+        vec![b'-'; 90_000],
+        vec![b'\n'; 90_000],
+        vec![b'A'; 90_000],
+        vec![b'A'; limits::CHAIN_PEM + 1],
+        "-----BEGIN ".repeat(8_000).into_bytes(),
+        "-----BEGIN CERTIFICATE-----\n".repeat(3_000).into_bytes(),
+        "-----END CERTIFICATE-----\n".repeat(3_000).into_bytes(),
+        "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".repeat(1_700).into_bytes(),
+        leaf.repeat(limits::CHAIN_LENGTH + 1).into_bytes(),
+        leaf.repeat(100).into_bytes(),
+        format!("{leaf}{}", intermediate.repeat(limits::CHAIN_LENGTH)).into_bytes(),
+        block("CERTIFICATE", "****").into_bytes(),
+        block("CERTIFICATE", "A").into_bytes(),
+        block("CERTIFICATE", "AAAA").into_bytes(),
+        block("CERTIFICATE", "MIIB").into_bytes(),
+        block("CERTIFICATE", "MIQAAAAAAAA=").into_bytes(),
+        block("CERTIFICATE", "MIT/////AAAA").into_bytes(),
+        block("CERTIFICATE", &"MA".repeat(20_000)).into_bytes(),
+        block("CERTIFICATE", &"MIAw".repeat(20_000)).into_bytes(),
+        block("CERTIFICATE", &body[..body.len() / 2]).into_bytes(),
+        block("CERTIFICATE", &format!("{}AAAA", body.trim_end_matches('='))).into_bytes(),
+        block("CERTIFICATE", &body.replace('M', "N")).into_bytes(),
+        block("CERTIFICATE REQUEST", &body).into_bytes(),
+        block("PRIVATE KEY", &body).into_bytes(),
+        block("X509 CRL", &body).into_bytes(),
+        block("TRUSTED CERTIFICATE", &body).into_bytes(),
+        block("certificate", &body).into_bytes(),
+        leaf.replace("-----END", "----END").into_bytes(),
+        leaf.replace("BEGIN CERTIFICATE", "BEGIN PRIVATE KEY").into_bytes(),
+        [leaf.as_bytes(), b"\n-----BEGIN CERTIFICATE-----\n****\n-----END CERTIFICATE-----\n"].concat(),
+        format!("{leaf}{}", block("CERTIFICATE", "AAAA")).into_bytes(),
+        format!("{}{}", block("CERTIFICATE", "AAAA"), leaf).into_bytes(),
+    ];
+    // Deep nesting: sequences within sequences.
+    let mut nested = vec![0x05, 0x00];
+    for _ in 0..200 {
+        let length = u16::try_from(nested.len()).expect("it is short").to_be_bytes();
+        nested = [&[0x30, 0x82][..], &length, &nested].concat();
+    }
+    corpus.push(pem::encode(pem::CERTIFICATE, &nested).as_bytes().to_vec());
+    assert!(corpus.len() >= 40, "{}", corpus.len());
+    for (index, text) in corpus.iter().enumerate() {
+        let began = Instant::now();
+        assert!(Chain::from_pem(text).is_err(), "number {index} was taken");
+        let time = began.elapsed();
+        // Unoptimized code on a busy machine is some ten times slower than what runs for users.
+        assert!(time.as_millis() < 100, "number {index} took {time:?}");
+    }
+}
+
+#[test]
+fn a_leaf_that_never_ends_is_read() {
+    let chain = Chain::from_pem(world_until((9999, 12, 31)).leaf.as_bytes()).expect("a chain");
+    assert_eq!(chain.leaf().not_after, Timestamp::MAX);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in prop::collection::vec(any::<u8>(), 0..600)) {
+        _ = Chain::from_pem(&text);
+    }
+
+    /// A certificate with some bytes changed is refused, or read: it is never a panic.
+    #[test]
+    fn no_broken_certificate_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        static LEAF: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let leaf = LEAF.get_or_init(|| Chain::from_pem(world().leaf.as_bytes()).expect("a chain").certificates()[0].clone());
+        let mut der = leaf.clone();
+        for (position, byte) in changes {
+            let position = position.index(der.len());
+            der[position] = byte;
+        }
+        _ = Chain::from_pem(pem::encode(pem::CERTIFICATE, &der).as_bytes());
+    }
+}

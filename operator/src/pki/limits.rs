@@ -1,0 +1,11 @@
+//! How large what we parse may be. The numbers are cert-manager's, which chose them after
+//! [GHSA-r4pg-vg54-wxx4](https://github.com/advisories/GHSA-r4pg-vg54-wxx4): parsing takes more than linear time.
+
+/// A private key as PEM, bytes.
+pub(super) const KEY_PEM: usize = 13_000;
+
+/// A chain as PEM, bytes.
+pub(super) const CHAIN_PEM: usize = 95_000;
+
+/// How many certificates a chain may have.
+pub(super) const CHAIN_LENGTH: usize = 20;
