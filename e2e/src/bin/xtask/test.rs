@@ -78,21 +78,14 @@ impl Level {
     }
 
     /// The test targets of a heavy level: the files `<level>_*.rs`, behind the feature of the same name.
-    fn targets(self) -> [&'static str; 5] {
-        match self {
+    fn targets(self) -> [&'static str; 6] {
+        let (features, tests) = match self {
             Self::Unit => unreachable!("unit tests need no feature"),
-            Self::Pebble => {
-                ["--package=e2e", "--features=e2e/pebble", "--test=pebble_*", "--no-fail-fast", "--quiet"]
-            }
-            Self::Apiserver => [
-                "--package=e2e",
-                "--features=e2e/apiserver",
-                "--test=apiserver_*",
-                "--no-fail-fast",
-                "--quiet",
-            ],
-            Self::E2e => ["--package=e2e", "--features=e2e/e2e", "--test=e2e_*", "--no-fail-fast", "--quiet"],
-        }
+            Self::Pebble => ("--features=e2e/pebble,operator/pebble", "--test=pebble_*"),
+            Self::Apiserver => ("--features=e2e/apiserver", "--test=apiserver_*"),
+            Self::E2e => ("--features=e2e/e2e", "--test=e2e_*"),
+        };
+        ["--package=e2e", "--package=operator", features, tests, "--no-fail-fast", "--quiet"]
     }
 }
 

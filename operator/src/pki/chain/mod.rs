@@ -89,7 +89,7 @@ impl Chain {
         let mut parsed = Vec::with_capacity(certificates.len());
         for (index, der) in certificates.iter().enumerate() {
             match X509Certificate::from_der(der) {
-                Ok((rest, certificate)) if rest.is_empty() => parsed.push(certificate),
+                Ok(([], certificate)) => parsed.push(certificate),
                 _ => return Err(ChainError::Malformed { position: index + 1 }),
             }
         }

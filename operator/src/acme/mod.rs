@@ -1,0 +1,32 @@
+//! ACME, RFC 8555: the only user of instant-acme.
+//!
+//! ```text
+//! Account, orders by URL ──▶ Session (signs with the account's key) ──▶ Directory (one server: nonces, limits, deadlines)
+//!        └── instant-acme (newOrder, renewal information, revocation) ──▶ the same, by its HttpClient trait
+//! ```
+//!
+//! Nothing here sleeps until a server is done, and nothing knows of Kubernetes: every call is one step, and returns the
+//! next state or an [`AcmeError`] with its [`Class`]. Next: `error.rs` for the classes, `session.rs` for requests.
+
+mod account;
+mod address;
+mod directory;
+mod error;
+mod instant;
+mod jws;
+mod order;
+mod server;
+mod session;
+
+pub use self::{
+    account::{Account, AccountStatus, ExternalAccountKey, MacKeyError},
+    directory::{Directory, DirectoryMeta},
+    error::{AcmeError, Class, Phase},
+    jws::AccountKey,
+    order::{AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo, RenewalWindow},
+    server::{Observation, Observer, Server, ServerSettings, Trust},
+    session::{Answer, Session},
+};
+pub use instant_acme::{
+    AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, OrderStatus, Problem,
+};

@@ -1,0 +1,289 @@
+//! Orders, RFC 8555 section 7.4: each function is one step, found again by a URL.
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use instant_acme::{
+    AuthorizationStatus, CertificateIdentifier, Challenge, Identifier, NewOrder as InstantOrder, OrderStatus,
+    Problem, RevocationRequest,
+};
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use serde::Deserialize;
+use serde_json::{Map, json};
+
+use super::{Account, AcmeError, instant::Driven};
+use crate::pki::{Chain, ChainError};
+
+/// What is ordered.
+#[derive(Clone, Debug, Default)]
+pub struct NewOrder {
+    /// The names: one at least.
+    pub identifiers: Vec<Identifier>,
+    /// The profile, one of those in the directory.
+    pub profile: Option<String>,
+    /// When the certificate shall end. Most servers refuse to be told.
+    pub not_after: Option<Timestamp>,
+    /// The certificate that is replaced, by its identifier of RFC 9773 section 4.1.
+    pub replaces: Option<String>,
+}
+
+/// An order as the server has it, RFC 8555 section 7.1.3.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderState {
+    /// How far it is.
+    pub status: OrderStatus,
+    /// Until when it can be gone on with.
+    pub expires: Option<Timestamp>,
+    /// The names.
+    #[serde(default)]
+    pub identifiers: Vec<Identifier>,
+    /// URLs of what the server wants to be shown, one for each name.
+    #[serde(default)]
+    pub authorizations: Vec<String>,
+    /// Why it failed; not every server says it here.
+    pub error: Option<Problem>,
+    /// Where the CSR goes.
+    pub finalize: String,
+    /// Where the certificate is, once it is `valid`.
+    pub certificate: Option<String>,
+    /// How long to wait before it is looked at again, if the server said so.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// An authorization as the server has it, RFC 8555 section 7.1.4.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizationState {
+    /// The name, without `*.`.
+    pub identifier: Identifier,
+    /// How far it is. Servers reuse what is `valid`.
+    pub status: AuthorizationStatus,
+    /// Until when it can be used.
+    pub expires: Option<Timestamp>,
+    /// How it can be shown.
+    #[serde(default)]
+    pub challenges: Vec<Challenge>,
+    /// Whether it is for all names one label below.
+    #[serde(default)]
+    pub wildcard: bool,
+    /// How long to wait before it is looked at again, if the server said so.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// When to renew, RFC 9773 section 4.2.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalInfo {
+    /// From when until when.
+    pub suggested_window: RenewalWindow,
+    /// A page that says why.
+    #[serde(rename = "explanationURL")]
+    pub explanation_url: Option<String>,
+    /// How long to wait before asking again; the RFC's six hours where the server does not say.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// A time in which to renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct RenewalWindow {
+    /// From here on, UTC.
+    pub start: Timestamp,
+    /// Up to here, UTC.
+    pub end: Timestamp,
+}
+
+/// The chains of one certificate, as PEM: the default one first.
+#[derive(Clone, Debug)]
+pub struct CertificateChains {
+    /// The one that comes without asking.
+    pub default: String,
+    /// URLs of the others.
+    pub alternates: Vec<String>,
+}
+
+impl Account {
+    /// Places an order; returns its URL, which must be kept before anything else is done, with its state. It may be
+    /// `pending`, `ready` at once, or an old one that is gone on with.
+    ///
+    /// # Errors
+    /// `alreadyReplaced` where `replaces` was replaced: order again without it.
+    pub async fn new_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
+        let directory = self.session().server().directory().await?;
+        if let Some(profile) =
+            order.profile.as_ref().filter(|name| !directory.meta.profiles.contains_key(*name))
+        {
+            let offered: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
+            return Err(AcmeError::Unsupported(format!("the profile {profile:?}, only {offered:?}")));
+        }
+        let mut more = Map::new();
+        if let Some(not_after) = order.not_after {
+            more.insert("notAfter".to_owned(), json!(not_after));
+        }
+        let mut request = InstantOrder::new(&order.identifiers);
+        if let Some(profile) = &order.profile {
+            request = request.profile(profile);
+        }
+        // A server without renewal information knows nothing of what is replaced.
+        let replaces = order.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
+        if let Some(identifier) = replaces.and_then(identifier_of) {
+            request = request.replaces(identifier);
+        }
+        let driven = Driven::by(self.session(), more).await?;
+        let told = driven.account.new_order(&request).await;
+        let answer = driven.answer(self.session(), told)?;
+        let url = answer.location.clone().ok_or_else(|| AcmeError::Protocol {
+            url: answer.url.clone(),
+            status: answer.status,
+            retry_after: answer.retry_after,
+            what: "its answer does not say where the order is".to_owned(),
+        })?;
+        Ok((url, OrderState { retry_after: answer.retry_after, ..answer.json()? }))
+    }
+
+    /// Looks at an order.
+    ///
+    /// # Errors
+    /// The server refuses; `malformed` or 404 for one that it has forgotten.
+    pub async fn order(&self, url: &str) -> Result<OrderState, AcmeError> {
+        let answer = self.session().post_as_get(url).await?;
+        Ok(OrderState { retry_after: answer.retry_after, ..answer.json()? })
+    }
+
+    /// Looks at an authorization.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn authorization(&self, url: &str) -> Result<AuthorizationState, AcmeError> {
+        let answer = self.session().post_as_get(url).await?;
+        Ok(AuthorizationState { retry_after: answer.retry_after, ..answer.json()? })
+    }
+
+    /// Tells the server to look at a challenge, RFC 8555 section 7.5.1. One that it has looked at, or is looking at, is no
+    /// error: look at its authorization.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn challenge_ready(&self, url: &str) -> Result<Challenge, AcmeError> {
+        match self.session().post(url, &json!({})).await {
+            Ok(answer) => answer.json(),
+            Err(error) if error.problem_type() == Some("malformed") => {
+                let challenge: Challenge = self.session().post_as_get(url).await?.json()?;
+                if challenge.status == instant_acme::ChallengeStatus::Pending {
+                    Err(error)
+                } else {
+                    Ok(challenge)
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the CSR (DER) of a `ready` order. Where the server says that it has one already, the order is looked at.
+    ///
+    /// # Errors
+    /// The server refuses; `badCSR` where the CSR is not what was ordered.
+    pub async fn finalize(
+        &self,
+        order_url: &str,
+        finalize_url: &str,
+        csr: &[u8],
+    ) -> Result<OrderState, AcmeError> {
+        let payload = json!({ "csr": BASE64_URL_SAFE_NO_PAD.encode(csr) });
+        match self.session().post(finalize_url, &payload).await {
+            Ok(answer) => Ok(OrderState { retry_after: answer.retry_after, ..answer.json()? }),
+            Err(error)
+                if matches!(error.problem_type(), Some("orderNotReady" | "malformed" | "unauthorized")) =>
+            {
+                let order = self.order(order_url).await?;
+                // Sent twice, after an answer that never came.
+                if matches!(order.status, OrderStatus::Processing | OrderStatus::Valid) {
+                    Ok(order)
+                } else {
+                    Err(error)
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches a certificate's default chain, and where the others are.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn certificate(&self, url: &str) -> Result<CertificateChains, AcmeError> {
+        let answer = self.session().post_as_get(url).await?;
+        let default = text(&answer.url, answer.status, answer.body.to_vec())?;
+        Ok(CertificateChains { default, alternates: answer.alternates })
+    }
+
+    /// Fetches the chain whose topmost certificate was issued by `preferred`: the default one where that does, or where no
+    /// other does either.
+    ///
+    /// # Errors
+    /// The server refuses, or the default chain can't be read.
+    pub async fn preferred_chain(
+        &self,
+        url: &str,
+        preferred: &str,
+    ) -> Result<Result<Chain, ChainError>, AcmeError> {
+        let chains = self.certificate(url).await?;
+        let default = Chain::from_pem(chains.default.as_bytes());
+        if preferred.is_empty() || default.as_ref().is_ok_and(|chain| chain.topmost_issuer() == preferred) {
+            return Ok(default);
+        }
+        for alternate in &chains.alternates {
+            let other = self.certificate(alternate).await?;
+            match Chain::from_pem(other.default.as_bytes()) {
+                Ok(chain) if chain.topmost_issuer() == preferred => return Ok(Ok(chain)),
+                // One that can't be read is not the one that is wanted.
+                _ => {}
+            }
+        }
+        Ok(default)
+    }
+
+    /// Asks when to renew a certificate, by its identifier of RFC 9773 section 4.1.
+    ///
+    /// # Errors
+    /// [`AcmeError::Unsupported`] where the server does not tell.
+    pub async fn renewal_info(&self, identifier: &str) -> Result<RenewalInfo, AcmeError> {
+        let known = identifier_of(identifier)
+            .ok_or_else(|| AcmeError::Unsupported(format!("renewal information for {identifier:?}")))?;
+        let driven = Driven::by(self.session(), Map::new()).await?;
+        let told = driven.account.renewal_info(&known).await;
+        let answer = driven.answer(self.session(), told)?;
+        Ok(RenewalInfo { retry_after: answer.retry_after, ..answer.json()? })
+    }
+
+    /// Revokes a certificate (DER), RFC 8555 section 7.6.
+    ///
+    /// # Errors
+    /// `alreadyRevoked` where it is.
+    pub async fn revoke(&self, certificate: &[u8]) -> Result<(), AcmeError> {
+        let driven = Driven::by(self.session(), Map::new()).await?;
+        let certificate = CertificateDer::from(certificate);
+        let told =
+            driven.account.revoke(&RevocationRequest { certificate: &certificate, reason: None }).await;
+        driven.answer(self.session(), told).map(drop)
+    }
+}
+
+/// instant-acme's form of an identifier.
+fn identifier_of(text: &str) -> Option<CertificateIdentifier<'static>> {
+    let json = json!(text).to_string();
+    serde_json::from_str::<CertificateIdentifier<'_>>(&json).ok().map(CertificateIdentifier::into_owned)
+}
+
+fn text(url: &str, status: hyper::StatusCode, body: Vec<u8>) -> Result<String, AcmeError> {
+    String::from_utf8(body).map_err(|_| AcmeError::Protocol {
+        url: url.to_owned(),
+        status,
+        retry_after: None,
+        what: "its answer is no text".to_owned(),
+    })
+}

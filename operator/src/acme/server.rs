@@ -1,0 +1,581 @@
+//! One ACME server: connections, deadlines, nonces and limits, shared by all accounts there.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    error::Error as StdError,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode, Uri,
+    header::{CONTENT_TYPE, DATE, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT},
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use instant_acme::Problem;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use super::{
+    AcmeError, Directory, Phase,
+    address::{FilteringResolver, REFUSED, is_forbidden},
+    session::{Answer, REACH_PAUSE, REACH_TRIES},
+};
+
+/// How many nonces are kept: more than there are requests at once.
+const NONCES_KEPT: usize = 64;
+
+/// How long a directory is believed.
+const DIRECTORY_LIFETIME: Duration = Duration::from_hours(24);
+
+/// What we call ourselves to servers, RFC 8555 section 6.1.
+const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
+
+/// What a request's body is, RFC 8555 section 6.2.
+const JOSE: &str = "application/jose+json";
+
+/// Whose certificates are believed when talking to the server.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// Anybody's: for tests, where `skipTLSVerify` asks for it.
+    Anybody,
+    /// These, DER.
+    Roots(Vec<CertificateDer<'static>>),
+    /// The system's, or those of Mozilla where the system has none, as in an empty image.
+    #[default]
+    System,
+}
+
+/// A request that was made, for metrics.
+#[derive(Clone, Debug)]
+pub struct Observation<'a> {
+    /// What was asked.
+    pub url: &'a str,
+    /// How.
+    pub method: &'a Method,
+    /// What came back; `None` if nothing did.
+    pub status: Option<StatusCode>,
+    /// How long it took.
+    pub latency: Duration,
+}
+
+/// What sees every request.
+pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
+
+/// How a server is talked to.
+#[derive(Clone)]
+pub struct ServerSettings {
+    /// URL of the directory.
+    pub directory_url: String,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// Whether the server may be on this machine, as in tests.
+    pub allow_loopback: bool,
+    /// How long one request may take, its connection and its answer included.
+    pub deadline: Duration,
+    /// How many requests there may be at once.
+    pub concurrency: usize,
+    /// How many requests a second there may be for long; twice as many at once.
+    pub requests_per_second: f64,
+    /// The same for one account.
+    pub requests_per_second_and_account: f64,
+    /// How many bytes of an answer are looked at.
+    pub answer_limit: usize,
+    /// What sees every request.
+    pub observer: Option<Observer>,
+}
+
+impl fmt::Debug for ServerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSettings").field("directory_url", &self.directory_url).finish_non_exhaustive()
+    }
+}
+
+impl ServerSettings {
+    /// What suits every known server: 30 s, eight requests at once, 40 a second, 20 for one account, 1 MiB.
+    pub fn new(directory_url: impl Into<String>) -> Self {
+        Self {
+            directory_url: directory_url.into(),
+            trust: Trust::default(),
+            allow_loopback: false,
+            deadline: Duration::from_secs(30),
+            concurrency: 8,
+            requests_per_second: 40.0,
+            requests_per_second_and_account: 20.0,
+            answer_limit: 1 << 20,
+            observer: None,
+        }
+    }
+}
+
+/// An ACME server.
+pub struct Server {
+    settings: ServerSettings,
+    http: Client<HttpsConnector<HttpConnector<FilteringResolver>>, Full<Bytes>>,
+    directory: tokio::sync::Mutex<Option<(Instant, Arc<Directory>)>>,
+    nonces: Mutex<VecDeque<String>>,
+    at_once: Semaphore,
+    bucket: TokenBucket,
+    account_buckets: Mutex<HashMap<String, Arc<TokenBucket>>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Server").field(&self.settings.directory_url).finish()
+    }
+}
+
+impl Server {
+    /// Prepares to talk to a server; asks nothing yet.
+    ///
+    /// # Errors
+    /// A root that is trusted is no certificate.
+    pub fn new(settings: ServerSettings) -> Result<Self, rustls::Error> {
+        let mut connector = HttpConnector::new_with_resolver(FilteringResolver::new(settings.allow_loopback));
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(settings.deadline / 3));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(&settings.trust)?)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        Ok(Self {
+            http: Client::builder(TokioExecutor::new()).build(connector),
+            directory: tokio::sync::Mutex::default(),
+            nonces: Mutex::default(),
+            at_once: Semaphore::new(settings.concurrency),
+            bucket: TokenBucket::new(settings.requests_per_second),
+            account_buckets: Mutex::default(),
+            settings,
+        })
+    }
+
+    /// URL of the directory.
+    pub fn directory_url(&self) -> &str {
+        &self.settings.directory_url
+    }
+
+    /// The directory, fetched at the first use and once a day; an old one serves while a new one can't be had.
+    ///
+    /// # Errors
+    /// There is none at the URL, or it can't be had now.
+    pub async fn directory(&self) -> Result<Arc<Directory>, AcmeError> {
+        let mut kept = self.directory.lock().await;
+        if let Some((fetched, directory)) = &*kept
+            && fetched.elapsed() < DIRECTORY_LIFETIME
+        {
+            return Ok(Arc::clone(directory));
+        }
+        match (self.fetch_directory().await, &*kept) {
+            (Ok(directory), _) => {
+                *kept = Some((Instant::now(), Arc::clone(&directory)));
+                Ok(directory)
+            }
+            (Err(_), Some((_, old))) => Ok(Arc::clone(old)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn fetch_directory(&self) -> Result<Arc<Directory>, AcmeError> {
+        let url = &self.settings.directory_url;
+        let answer = self.read(Method::GET, url).await?.checked()?;
+        serde_json::from_slice(&answer.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
+            url: url.clone(),
+            // Not the answer's own status: a page that is there and is no directory stays so.
+            status: StatusCode::NOT_FOUND,
+            retry_after: None,
+            what: "it is no directory of an ACME server: check spec.acme.server".to_owned(),
+        })
+    }
+
+    /// A nonce that nobody has used.
+    pub(super) async fn nonce(&self) -> Result<String, AcmeError> {
+        let kept = self.nonces().pop_front();
+        if let Some(nonce) = kept {
+            return Ok(nonce);
+        }
+        let url = self.directory().await?.new_nonce.clone();
+        let answer = self.read(Method::HEAD, &url).await?;
+        // It was put among those that are kept; another request may have taken it since, so ask again for that one.
+        let nonce = answer.nonce.clone().or_else(|| self.nonces().pop_front());
+        nonce.ok_or_else(|| AcmeError::Protocol {
+            url,
+            status: answer.status,
+            retry_after: answer.retry_after,
+            what: "it gives no nonce".to_owned(),
+        })
+    }
+
+    /// Keeps a nonce for the next request.
+    pub(super) fn keep(&self, nonce: String) {
+        let mut nonces = self.nonces();
+        if nonces.len() < NONCES_KEPT {
+            nonces.push_back(nonce);
+        }
+    }
+
+    /// Waits until one more request may be made, by this account; the permit lasts as long as the request, its nonce
+    /// included.
+    pub(super) async fn turn(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        if let Some(account_url) = account_url {
+            let rate = self.settings.requests_per_second_and_account;
+            let bucket = Arc::clone(
+                self.account_buckets
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .entry(account_url.to_owned())
+                    .or_insert_with(|| Arc::new(TokenBucket::new(rate))),
+            );
+            bucket.take().await;
+        }
+        // It is never closed.
+        let permit = self.at_once.acquire().await.ok();
+        self.bucket.take().await;
+        permit
+    }
+
+    /// Sends a request that changes nothing, again where the server can't be reached.
+    pub(super) async fn read(&self, method: Method, url: &str) -> Result<Answer, AcmeError> {
+        for pause in 1..REACH_TRIES {
+            match self.send(method.clone(), url, None).await {
+                Err(error) if error.may_repeat(true) => sleep(REACH_PAUSE * pause).await,
+                answered => return answered,
+            }
+        }
+        self.send(method, url, None).await
+    }
+
+    /// Sends a request, and reads the whole answer, within the deadline.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, AcmeError> {
+        let began = Instant::now();
+        let outcome = match timeout(self.settings.deadline, self.exchange(&method, url, body)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(AcmeError::Unreachable {
+                url: url.to_owned(),
+                what: format!("no answer within {} s", self.settings.deadline.as_secs_f64()),
+                phase: Phase::TimedOut,
+            }),
+        };
+        if let Some(observer) = &self.settings.observer {
+            let status = outcome.as_ref().ok().map(|answer| answer.status);
+            observer(&Observation { url, method: &method, status, latency: began.elapsed() });
+        }
+        outcome
+    }
+
+    async fn exchange(&self, method: &Method, url: &str, body: Option<Vec<u8>>) -> Result<Answer, AcmeError> {
+        let unreachable =
+            |what: String, phase: Phase| AcmeError::Unreachable { url: url.to_owned(), what, phase };
+        let uri = self.allowed(url)?;
+        let mut request = Request::builder().method(method).uri(uri).header(USER_AGENT, CLIENT);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, JOSE);
+        }
+        let request = request
+            .body(Full::from(body.unwrap_or_default()))
+            .map_err(|error| unreachable(chain(&error), Phase::Connecting))?;
+        let response = self.http.request(request).await.map_err(|error| {
+            let what = chain(&error);
+            if what.contains(REFUSED) {
+                AcmeError::Address { url: url.to_owned(), address: uri_host(url) }
+            } else {
+                let phase = if error.is_connect() { Phase::Connecting } else { Phase::Lost };
+                unreachable(what, phase)
+            }
+        })?;
+        let (parts, body) = response.into_parts();
+        let body = match Limited::new(body, self.settings.answer_limit).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(AcmeError::Protocol {
+                    url: url.to_owned(),
+                    status: StatusCode::PAYLOAD_TOO_LARGE,
+                    retry_after: None,
+                    what: format!("its answer has more than {} bytes", self.settings.answer_limit),
+                });
+            }
+            Err(error) => return Err(unreachable(chain(&*error), Phase::Lost)),
+        };
+        Ok(Answer {
+            url: url.to_owned(),
+            status: parts.status,
+            body,
+            location: text(&parts.headers, LOCATION.as_str()),
+            nonce: text(&parts.headers, "replay-nonce"),
+            retry_after: retry_after(&parts.headers, SystemTime::now()),
+            alternates: alternates(&parts.headers),
+            content_type: text(&parts.headers, CONTENT_TYPE.as_str()),
+        })
+    }
+
+    /// A URL that may be asked. Names are looked at when they are resolved.
+    fn allowed(&self, url: &str) -> Result<Uri, AcmeError> {
+        let refused = |what: &str| AcmeError::Protocol {
+            url: url.to_owned(),
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            what: what.to_owned(),
+        };
+        let uri: Uri = url.parse().map_err(|_| refused("it is no URL"))?;
+        if uri.scheme_str() != Some("https") {
+            return Err(refused("it is no https URL, which ACME servers have (RFC 8555 section 6.1)"));
+        }
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        if let Ok(address) = host.parse::<IpAddr>()
+            && is_forbidden(address, self.settings.allow_loopback)
+        {
+            return Err(AcmeError::Address { url: url.to_owned(), address: address.to_string() });
+        }
+        Ok(uri)
+    }
+
+    fn nonces(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answer {
+    /// The answer if it is good; otherwise what the server says is wrong.
+    pub(super) fn checked(self) -> Result<Self, AcmeError> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let problem = serde_json::from_slice::<Problem>(&self.body).ok();
+        if let Some(problem) = problem.filter(|it| it.r#type.is_some() || it.detail.is_some()) {
+            return Err(AcmeError::Problem { problem, status: self.status, retry_after: self.retry_after });
+        }
+        let what = match (&self.location, &self.content_type) {
+            (Some(location), _) if self.status.is_redirection() => {
+                format!("it redirects to {location}: ask that")
+            }
+            (_, Some(kind)) => format!("it answers {} with {kind}, which is no ACME", self.status),
+            (_, None) => format!("it answers {} and says no more", self.status),
+        };
+        Err(AcmeError::Protocol { url: self.url, status: self.status, retry_after: self.retry_after, what })
+    }
+
+    /// Reads the body as JSON.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, AcmeError> {
+        serde_json::from_slice(&self.body).map_err(|error| AcmeError::Protocol {
+            url: self.url.clone(),
+            status: self.status,
+            retry_after: self.retry_after,
+            what: format!("its answer is not what RFC 8555 has: {error}"),
+        })
+    }
+}
+
+/// How long `Retry-After` asks to wait: seconds, or until a date by the server's own clock where it tells that.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let now = headers.get(DATE).and_then(date).unwrap_or(now);
+    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
+}
+
+/// The targets of `Link` headers with `rel="alternate"`, RFC 8288.
+fn alternates(headers: &HeaderMap) -> Vec<String> {
+    let links = headers.get_all(LINK).into_iter().filter_map(|value| value.to_str().ok());
+    links
+        .flat_map(|value| value.split(", <").map(|link| link.trim_start_matches('<')))
+        .filter_map(|link| link.split_once('>'))
+        .filter(|(_, parameters)| {
+            parameters.split(';').any(|parameter| {
+                let parameter = parameter.trim().replace('"', "");
+                parameter.eq_ignore_ascii_case("rel=alternate")
+            })
+        })
+        .map(|(target, _)| target.to_owned())
+        .collect()
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// An error with all its causes.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn uri_host(url: &str) -> String {
+    url.parse::<Uri>().ok().and_then(|uri| uri.host().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let mut roots = RootCertStore::empty();
+    match trust {
+        Trust::Anybody => {
+            let verifier = Arc::new(AcceptAnybody(provider));
+            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+        }
+        Trust::Roots(certificates) => {
+            for certificate in certificates {
+                roots.add(certificate.clone())?;
+            }
+        }
+        Trust::System => {
+            // What the system has and rustls can't use is no fault of ours.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
+        }
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Believes everybody: what `skipTLSVerify` asks for.
+#[derive(Debug)]
+struct AcceptAnybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAnybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Lets so many requests through in a second, and twice as many at once after a rest.
+struct TokenBucket {
+    rate: f64,
+    /// How many are left, below zero where some wait; and when that was so.
+    state: Mutex<(f64, Instant)>,
+}
+
+impl TokenBucket {
+    fn new(rate: f64) -> Self {
+        Self { rate, state: Mutex::new((2.0 * rate, Instant::now())) }
+    }
+
+    async fn take(&self) {
+        let missing = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let refilled = state.0 + now.duration_since(state.1).as_secs_f64() * self.rate;
+            *state = (refilled.min(2.0 * self.rate) - 1.0, now);
+            -state.0
+        };
+        if missing > 0.0 {
+            sleep(Duration::from_secs_f64(missing / self.rate)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+        of.iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect()
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let date = ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (given, seconds) in [
+            (&[("retry-after", "120")][..], Some(120)),
+            (&[("retry-after", " 7 ")], Some(7)),
+            (&[date], Some(7)),
+            // The server's clock is what its date is by.
+            (&[date, ("date", "Sun, 06 Nov 1994 08:48:37 GMT")], Some(60)),
+            (&[date, ("date", "Sun, 06 Nov 1994 09:48:37 GMT")], Some(0)),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "-1")], None),
+            (&[], None),
+        ] {
+            assert_eq!(retry_after(&headers(given), now), seconds.map(Duration::from_secs), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn alternate_chains_are_found_among_links() {
+        let given = headers(&[
+            ("link", "<https://acme.example.test/dir>;rel=\"index\""),
+            (
+                "link",
+                "<https://acme.example.test/1>;rel=\"alternate\", <https://acme.example.test/2>; rel=alternate",
+            ),
+            ("link", "broken"),
+        ]);
+        assert_eq!(alternates(&given), ["https://acme.example.test/1", "https://acme.example.test/2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_lets_a_burst_through_and_then_its_rate() {
+        let bucket = TokenBucket::new(10.0);
+        let began = tokio::time::Instant::now();
+        for _ in 0..20 {
+            bucket.take().await;
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        bucket.take().await;
+        assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
+    }
+}

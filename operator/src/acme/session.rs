@@ -1,0 +1,133 @@
+//! Requests that are signed with an account's key: nonces, retries and answers.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{AccountKey, AcmeError, Server};
+
+/// How often a request is signed anew because the server refuses its nonce. Servers that refuse one in twenty to test
+/// their clients are common; one that refuses half of them still gets an answer, and one that refuses all is given up.
+const NONCE_TRIES: usize = 20;
+
+/// How often a request is made where the server can't be reached, and the pause between: what a restart of a load balancer
+/// takes. More is for whoever asks again later.
+pub(super) const REACH_TRIES: u32 = 3;
+pub(super) const REACH_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What was asked.
+    pub url: String,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The whole body.
+    pub body: Bytes,
+    /// Where what was made is.
+    pub location: Option<String>,
+    /// How long to wait, if the server said so.
+    pub retry_after: Option<Duration>,
+    /// Other answers to the same question, RFC 8555 section 7.4.2.
+    pub alternates: Vec<String>,
+    pub(super) nonce: Option<String>,
+    pub(super) content_type: Option<String>,
+}
+
+/// Who asks: a key, and the account that it belongs to where there is one already.
+#[derive(Clone, Debug)]
+pub struct Session {
+    server: Arc<Server>,
+    key: Arc<AccountKey>,
+    account_url: Option<String>,
+}
+
+impl Session {
+    /// Someone who has a key, and no account yet or one that is not known.
+    pub fn new(server: Arc<Server>, key: Arc<AccountKey>) -> Self {
+        Self { server, key, account_url: None }
+    }
+
+    /// The same with an account, by its URL.
+    pub fn with_account(&self, account_url: impl Into<String>) -> Self {
+        Self { account_url: Some(account_url.into()), ..self.clone() }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Arc<AccountKey> {
+        &self.key
+    }
+
+    /// The account's URL.
+    pub fn account_url(&self) -> Option<&str> {
+        self.account_url.as_deref()
+    }
+
+    /// Asks with a payload, RFC 8555 section 6.2.
+    ///
+    /// # Errors
+    /// There is no answer, or the server refuses.
+    pub async fn post(&self, url: &str, payload: &Value) -> Result<Answer, AcmeError> {
+        self.send(url, payload.to_string().as_bytes()).await?.checked()
+    }
+
+    /// Reads a resource, RFC 8555 section 6.3.
+    ///
+    /// # Errors
+    /// There is no answer, or the server refuses.
+    pub async fn post_as_get(&self, url: &str) -> Result<Answer, AcmeError> {
+        self.send(url, b"").await?.checked()
+    }
+
+    /// Asks, signed anew as long as only the nonce is refused, or nothing was heard of a request that can't have been
+    /// heard or that may be repeated; any other answer is the answer. A second newOrder would be a second order.
+    pub(super) async fn send(&self, url: &str, payload: &[u8]) -> Result<Answer, AcmeError> {
+        let reads_only = payload.is_empty();
+        let mut nonce_tries = 0;
+        let mut reach_tries = 0;
+        let mut refused = None;
+        loop {
+            let turn = self.server.turn(self.account_url.as_deref()).await;
+            // What was refused comes with a good one.
+            let nonce = match refused.take() {
+                Some(nonce) => nonce,
+                None => self.server.nonce().await?,
+            };
+            let body = self.key.sign(url, &nonce, self.account_url.as_deref(), payload)?;
+            let answer = match self.server.send(Method::POST, url, Some(body)).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    reach_tries += 1;
+                    if reach_tries == REACH_TRIES || !error.may_repeat(reads_only) {
+                        return Err(error);
+                    }
+                    drop(turn);
+                    sleep(REACH_PAUSE * reach_tries).await;
+                    continue;
+                }
+            };
+            nonce_tries += 1;
+            if nonce_tries < NONCE_TRIES && is_bad_nonce(&answer) {
+                refused = answer.nonce;
+                continue;
+            }
+            if let Some(nonce) = &answer.nonce {
+                self.server.keep(nonce.clone());
+            }
+            return Ok(answer);
+        }
+    }
+}
+
+fn is_bad_nonce(answer: &Answer) -> bool {
+    answer.status == StatusCode::BAD_REQUEST
+        && answer.clone().checked().err().is_some_and(|error| error.problem_type() == Some("badNonce"))
+}

@@ -1,0 +1,429 @@
+//! The ACME library against real Pebbles: every kind of account, order and refusal.
+
+mod support;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::pebble::Settings;
+use operator::{
+    acme::{
+        Account, AccountKey, AccountStatus, AcmeError, AuthorizationStatus, ChallengeType, Class,
+        ExternalAccountKey, Identifier, NewOrder, OrderStatus,
+    },
+    pki::{Chain, Curve, KeyEncoding, KeyKind, PrivateKey},
+};
+use serde_json::json;
+use support::{Issued, World, csr, order};
+use tokio::time::sleep;
+
+const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);
+
+fn problem_type<T>(outcome: Result<T, AcmeError>) -> Result<String> {
+    let error = outcome.err().context("it was not refused")?;
+    ensure!(error.class() == Class::Refused, "{error:?}");
+    Ok(error.problem_type().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn an_account_with_any_kind_of_key_issues() -> Result<()> {
+    for kind in [KeyKind::Rsa { bits: 2048 }, P256, KeyKind::Ecdsa(Curve::P384), KeyKind::Ecdsa(Curve::P521)]
+    {
+        let world = World::new(&Settings::default()).await?;
+        let account = world.account(kind).await.with_context(|| kind.to_string())?;
+        let issued = world.issue(&account, &order(&["a.example.test", "*.b.example.test"])).await;
+        // HTTP-01 can't show a wildcard: that it is refused in words shows that the order was placed.
+        ensure!(issued.is_err());
+        let Issued { chain, key } = world.issue(&account, &order(&["a.example.test"])).await?;
+        chain.check(&key, &["a.example.test".to_owned()], &[], jiff::Timestamp::UNIX_EPOCH)?;
+        ensure!(chain.certificates().len() == 2);
+    }
+    Ok(())
+}
+
+/// Pebble takes no Ed25519 (nor does Let's Encrypt): what we send is a sound request all the same, which it refuses by
+/// name. That the signature is right is a unit test's.
+#[tokio::test]
+async fn a_key_that_the_server_does_not_take_is_refused_by_name() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let key = Arc::new(AccountKey::new(PrivateKey::generate(KeyKind::Ed25519)?));
+    let refused = Account::find_or_create(world.server()?, key, &[], None).await;
+    ensure!(problem_type(refused)? == "badSignatureAlgorithm");
+    Ok(())
+}
+
+/// An account as cert-manager keeps it: RSA 2048, PKCS#1, found again by its key alone.
+#[tokio::test]
+async fn an_account_is_found_again_by_its_key() -> Result<()> {
+    let world = World::new(&Settings::default()).await?;
+    let key = PrivateKey::generate(KeyKind::Rsa { bits: 2048 })?;
+    let secret = key.to_pem(KeyEncoding::Traditional)?;
+    ensure!(secret.starts_with("-----BEGIN RSA PRIVATE KEY-----"));
+    let contact = ["mailto:admin@example.test".to_owned()];
+    let first =
+        Account::find_or_create(world.server()?, Arc::new(AccountKey::new(key)), &contact, None).await?;
+
+    let again = || -> Result<_> { Ok(Arc::new(AccountKey::new(PrivateKey::from_pem(secret.as_bytes())?))) };
+    let found = Account::find(world.server()?, again()?).await?;
+    ensure!(found.url() == first.url() && found.status() == AccountStatus::Valid);
+    ensure!(found.key().thumbprint() == first.key().thumbprint());
+    ensure!(found.key().private_key_hash()? == first.key().private_key_hash()?);
+    let mut same = Account::find_or_create(world.server()?, again()?, &contact, None).await?;
+    ensure!(same.url() == first.url());
+
+    same.update_contact(&["mailto:other@example.test".to_owned()]).await?;
+    ensure!(same.contact() == ["mailto:other@example.test"], "{:?}", same.contact());
+    let stranger = Arc::new(AccountKey::new(PrivateKey::generate(P256)?));
+    ensure!(problem_type(Account::find(world.server()?, stranger).await)? == "accountDoesNotExist");
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_of_all_nonces_may_be_refused() -> Result<()> {
+    let world = World::new(&Settings { nonce_rejection_percent: 50, ..Settings::default() }).await?;
+    let account = world.account(P256).await?;
+    for name in ["a.example.test", "b.example.test", "c.example.test"] {
+        world.issue(&account, &order(&[name])).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_every_nonce_is_given_up_as_transient() -> Result<()> {
+    let world = World::new(&Settings { nonce_rejection_percent: 100, ..Settings::calm() }).await?;
+    let key = Arc::new(AccountKey::new(PrivateKey::generate(P256)?));
+    let error =
+        Account::find_or_create(world.server()?, key, &[], None).await.err().context("it was taken")?;
+    ensure!(error.class() == Class::Transient && error.problem_type() == Some("badNonce"), "{error:?}");
+    ensure!(world.requests().len() < 60, "{} requests", world.requests().len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn authorizations_that_are_reused_make_an_order_ready_at_once() -> Result<()> {
+    let world = World::new(&Settings { authorization_reuse_percent: 100, ..Settings::calm() }).await?;
+    let account = world.account(P256).await?;
+    let wanted = order(&["again.example.test"]);
+    world.issue(&account, &wanted).await?;
+    let challenges = world.count("chalZ");
+    let (url, state) = account.new_order(&wanted).await?;
+    ensure!(state.status == OrderStatus::Ready, "{:?}", state.status);
+    world.walk(&account, &url, &wanted, &PrivateKey::generate(P256)?, "").await?;
+    ensure!(world.count("chalZ") == challenges, "a challenge was asked for");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_is_bound_to_one_elsewhere_where_the_server_wants_that() -> Result<()> {
+    // 32 bytes of zero.
+    let mac_key = "A".repeat(43);
+    let keys = BTreeMap::from([("kid-1".to_owned(), mac_key.clone())]);
+    let world = World::new(&Settings { external_account_keys: keys, ..Settings::calm() }).await?;
+    let server = world.server()?;
+    ensure!(server.directory().await?.meta.external_account_required);
+    let key = Arc::new(AccountKey::new(PrivateKey::generate(KeyKind::Rsa { bits: 2048 })?));
+    let refused = Account::find_or_create(Arc::clone(&server), Arc::clone(&key), &[], None).await;
+    ensure!(problem_type(refused)? == "externalAccountRequired");
+
+    let wrong = ExternalAccountKey::new("kid-1", "E".repeat(43).as_bytes())?;
+    let refused = Account::find_or_create(Arc::clone(&server), Arc::clone(&key), &[], Some(&wrong)).await;
+    ensure!(refused.is_err_and(|error| error.class() == Class::Refused));
+    let unknown = ExternalAccountKey::new("kid-2", mac_key.as_bytes())?;
+    let refused = Account::find_or_create(Arc::clone(&server), Arc::clone(&key), &[], Some(&unknown)).await;
+    ensure!(refused.is_err_and(|error| error.class() == Class::Refused));
+
+    let right = ExternalAccountKey::new("kid-1", mac_key.as_bytes())?;
+    let first = Account::find_or_create(Arc::clone(&server), Arc::clone(&key), &[], Some(&right)).await?;
+    let again = Account::find_or_create(server, key, &[], Some(&right)).await?;
+    ensure!(first.url() == again.url());
+    world.issue(&again, &order(&["bound.example.test"])).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_profile_is_asked_for_and_one_that_is_not_offered_is_refused_with_those_that_are() -> Result<()> {
+    let settings = Settings::calm().profile("shortlived", Duration::from_hours(1));
+    let world = World::new(&settings).await?;
+    let account = world.account(P256).await?;
+    for (profile, seconds) in [("shortlived", 3600), ("default", 90 * 24 * 3600)] {
+        let wanted = NewOrder { profile: Some(profile.to_owned()), ..order(&["profile.example.test"]) };
+        let leaf = world.issue(&account, &wanted).await?.chain.leaf().clone();
+        let lifetime = leaf.not_after.as_second() - leaf.not_before.as_second();
+        ensure!((lifetime - seconds).abs() <= 1, "{profile}: {lifetime} s");
+    }
+    let wanted = NewOrder { profile: Some("golden".to_owned()), ..order(&["profile.example.test"]) };
+    let error = account.new_order(&wanted).await.err().context("it was taken")?;
+    ensure!(error.class() == Class::Fatal, "{error:?}");
+    let said = error.to_string();
+    ensure!(said.contains("\"golden\"") && said.contains("[\"default\", \"shortlived\"]"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_is_certified() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let address = world.pebble.address();
+    let wanted = NewOrder { identifiers: vec![Identifier::Ip(address)], ..NewOrder::default() };
+    let Issued { chain, key } = world.issue(&account, &wanted).await?;
+    chain.check(&key, &[], &[address], jiff::Timestamp::UNIX_EPOCH)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hundred_names_are_one_certificate() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let names: Vec<String> = (0..100).map(|number| format!("n{number}.example.test")).collect();
+    let wanted = order(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let Issued { chain, key } = world.issue(&account, &wanted).await?;
+    chain.check(&key, &names, &[], jiff::Timestamp::UNIX_EPOCH)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_preferred_chain_is_chosen_by_its_topmost_issuer_and_the_default_otherwise() -> Result<()> {
+    let world = World::new(&Settings { alternate_roots: 2, ..Settings::calm() }).await?;
+    let account = world.account(P256).await?;
+    let wanted = order(&["chain.example.test"]);
+    let key = PrivateKey::generate(P256)?;
+    let (url, _) = account.new_order(&wanted).await?;
+    let default = world.walk(&account, &url, &wanted, &key, "").await?;
+    let certificate = account.order(&url).await?.certificate.context("no certificate")?;
+    let chains = account.certificate(&certificate).await?;
+    ensure!(chains.alternates.len() == 2, "{:?}", chains.alternates);
+    let mut seen = vec![default.topmost_issuer().to_owned()];
+    for alternate in &chains.alternates {
+        let chain = Chain::from_pem(account.certificate(alternate).await?.default.as_bytes())?;
+        let issuer = chain.topmost_issuer().to_owned();
+        let chosen = account.preferred_chain(&certificate, &issuer).await??;
+        ensure!(chosen.to_pem() == chain.to_pem(), "{issuer} was not chosen");
+        seen.push(issuer);
+    }
+    seen.sort();
+    seen.dedup();
+    ensure!(seen.len() == 3, "{seen:?}");
+    let other = account.preferred_chain(&certificate, "Nobody's Root").await??;
+    ensure!(other.to_pem() == default.to_pem());
+    Ok(())
+}
+
+/// What a crash leaves: the key, and the order's URL once it is known.
+struct Durable {
+    key: PrivateKey,
+    account_url: String,
+    order_url: Option<String>,
+}
+
+/// One step from what is known; `None` while there is no certificate.
+async fn step(
+    world: &World,
+    account: &Account,
+    durable: &mut Durable,
+    wanted: &NewOrder,
+) -> Result<Option<Chain>> {
+    let Some(url) = &durable.order_url else {
+        durable.order_url = Some(account.new_order(wanted).await?.0);
+        return Ok(None);
+    };
+    let state = account.order(url).await?;
+    match state.status {
+        OrderStatus::Pending => {
+            let authorization =
+                account.authorization(state.authorizations.first().context("no authorization")?).await?;
+            if authorization.status == AuthorizationStatus::Pending {
+                let challenge = authorization
+                    .challenges
+                    .into_iter()
+                    .find(|challenge| challenge.r#type == ChallengeType::Http01)
+                    .context("no http-01 challenge")?;
+                world.serve(&challenge.token, account.key().key_authorization(&challenge.token));
+                account.challenge_ready(&challenge.url).await?;
+            }
+        }
+        OrderStatus::Ready => {
+            account.finalize(url, &state.finalize, &csr(wanted).sign(&durable.key)?).await?;
+        }
+        OrderStatus::Valid => {
+            let certificate = state.certificate.context("no certificate")?;
+            return Ok(Some(account.preferred_chain(&certificate, "").await??));
+        }
+        OrderStatus::Processing => {}
+        OrderStatus::Invalid => anyhow::bail!("the order is invalid: {:?}", state.error),
+    }
+    sleep(Duration::from_millis(20)).await;
+    Ok(None)
+}
+
+/// Whatever step everything in memory is lost after, the same order ends in a certificate for the same key.
+#[tokio::test]
+async fn an_order_is_gone_on_with_after_a_crash_at_any_step() -> Result<()> {
+    let settings = Settings { nonce_rejection_percent: 50, ..Settings::calm() };
+    let world = World::new(&settings).await?;
+    let secret = PrivateKey::generate(P256)?.to_pem(KeyEncoding::Pkcs8)?;
+    let account_key =
+        || -> Result<_> { Ok(Arc::new(AccountKey::new(PrivateKey::from_pem(secret.as_bytes())?))) };
+    for crash_after in 1..8 {
+        let wanted = order(&[&format!("crash-{crash_after}.example.test")]);
+        let account = Account::find_or_create(world.server()?, account_key()?, &[], None).await?;
+        let mut durable = Durable {
+            key: PrivateKey::generate(P256)?,
+            account_url: account.url().to_owned(),
+            order_url: None,
+        };
+        let mut chain = None;
+        for _ in 0..crash_after {
+            chain = step(&world, &account, &mut durable, &wanted).await?;
+        }
+        drop(account);
+        let first_url = durable.order_url.clone().context("the first step orders")?;
+
+        // Nothing is left but what is durable: no connection, no nonce, no directory.
+        let account = Account::known(world.server()?, account_key()?, durable.account_url.clone());
+        for _ in 0..200 {
+            if chain.is_some() {
+                break;
+            }
+            chain = step(&world, &account, &mut durable, &wanted).await?;
+        }
+        let chain = chain.with_context(|| format!("no certificate after a crash at step {crash_after}"))?;
+        let names: Vec<_> = csr(&wanted).dns_names;
+        chain.check(&durable.key, &names, &[], jiff::Timestamp::UNIX_EPOCH)?;
+        ensure!(durable.order_url.as_deref() == Some(first_url.as_str()), "another order was placed");
+    }
+    ensure!(world.count("/order-plz") >= 7);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_sent_already_is_no_error() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let wanted = order(&["twice.example.test"]);
+    let key = PrivateKey::generate(P256)?;
+    let (url, state) = account.new_order(&wanted).await?;
+    let authorization = account.authorization(&state.authorizations[0]).await?;
+    let challenge = authorization
+        .challenges
+        .iter()
+        .find(|challenge| challenge.r#type == ChallengeType::Http01)
+        .context("no http-01 challenge")?;
+    world.serve(&challenge.token, account.key().key_authorization(&challenge.token));
+    account.challenge_ready(&challenge.url).await?;
+    while account.order(&url).await?.status == OrderStatus::Pending {
+        sleep(Duration::from_millis(20)).await;
+    }
+    account.challenge_ready(&challenge.url).await.context("a challenge that is valid")?;
+    let csr = csr(&wanted).sign(&key)?;
+    let finalize = account.order(&url).await?.finalize;
+    account.finalize(&url, &finalize, &csr).await?;
+    let again = account.finalize(&url, &finalize, &csr).await.context("an order that is finalized")?;
+    ensure!(matches!(again.status, OrderStatus::Processing | OrderStatus::Valid), "{:?}", again.status);
+    world.walk(&account, &url, &wanted, &key, "").await?;
+    account.finalize(&url, &finalize, &csr).await.context("an order that is valid")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_challenge_that_fails_says_why_in_the_cas_words() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let (url, state) = account.new_order(&order(&["wrong.example.test"])).await?;
+    let authorization = account.authorization(&state.authorizations[0]).await?;
+    let challenge = authorization
+        .challenges
+        .iter()
+        .find(|challenge| challenge.r#type == ChallengeType::Http01)
+        .context("no http-01 challenge")?;
+    world.serve(&challenge.token, "this is not it".to_owned());
+    account.challenge_ready(&challenge.url).await?;
+    for _ in 0..100 {
+        if account.order(&url).await?.status == OrderStatus::Invalid {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    let authorization = account.authorization(&state.authorizations[0]).await?;
+    ensure!(authorization.status == AuthorizationStatus::Invalid, "{:?}", authorization.status);
+    let error =
+        authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref()).context("no error")?;
+    let detail = error.detail.clone().unwrap_or_default();
+    ensure!(detail.contains("this is not it") || detail.contains("key authorization"), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_name_what_is_refused() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let wanted = order(&["blocked.example.test"]);
+    let error = account.new_order(&wanted).await.err().context("a blocked name was ordered")?;
+    ensure!(
+        error.class() == Class::Refused && error.problem_type() == Some("rejectedIdentifier"),
+        "{error:?}"
+    );
+    ensure!(error.to_string().contains("blocked.example.test"), "{error}");
+
+    let (url, state) = account.new_order(&order(&["early.example.test"])).await?;
+    let csr = csr(&order(&["early.example.test"])).sign(&PrivateKey::generate(P256)?)?;
+    let early = account.finalize(&url, &state.finalize, &csr).await;
+    ensure!(problem_type(early)? == "orderNotReady");
+    let nowhere = format!("{url}x");
+    ensure!(account.order(&nowhere).await.is_err_and(|error| error.class() != Class::Transient));
+    Ok(())
+}
+
+#[tokio::test]
+async fn renewal_information_is_told_and_a_renewal_replaces_once() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let wanted = order(&["renew.example.test"]);
+    let issued = world.issue(&account, &wanted).await?;
+    let leaf = issued.chain.leaf();
+    let identifier = leaf.ari_id().context("no identifier")?;
+    let info = account.renewal_info(&identifier).await?;
+    let window = info.suggested_window;
+    ensure!(
+        window.start < window.end && window.start >= leaf.not_before && window.end <= leaf.not_after,
+        "{window:?}"
+    );
+    ensure!(info.retry_after == Some(Duration::from_hours(6)), "{:?}", info.retry_after);
+
+    let renewal = NewOrder { replaces: Some(identifier.clone()), ..wanted.clone() };
+    let (url, _) = account.new_order(&renewal).await?;
+    world.walk(&account, &url, &renewal, &PrivateKey::generate(P256)?, "").await?;
+    ensure!(problem_type(account.new_order(&renewal).await)? == "alreadyReplaced");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_is_revoked_once() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let issued = world.issue(&account, &order(&["revoked.example.test"])).await?;
+    let leaf = &issued.chain.certificates()[0];
+    account.revoke(leaf).await?;
+    ensure!(problem_type(account.revoke(leaf).await)? == "alreadyRevoked");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_that_was_given_up_can_order_nothing() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    account.session().post(account.url(), &json!({ "status": "deactivated" })).await?;
+    let refused = account.new_order(&order(&["late.example.test"])).await.err().context("it could order")?;
+    ensure!(refused.class() == Class::Refused, "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_is_asked_for_where_the_server_lets_one() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let not_after: jiff::Timestamp = "2027-01-01T00:00:00Z".parse()?;
+    let wanted = NewOrder { not_after: Some(not_after), ..order(&["end.example.test"]) };
+    let issued = world.issue(&account, &wanted).await?;
+    ensure!(issued.chain.leaf().not_after == not_after, "{}", issued.chain.leaf().not_after);
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! Servers that are no ACME servers, or broken ones: each is told apart, within its deadline.
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use e2e::{pebble::Settings, pki::Authority};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    Request, Response,
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use operator::{
+    acme::{Account, AccountKey, AcmeError, Class, Server, ServerSettings, Trust},
+    pki::{Curve, KeyKind, PrivateKey},
+};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use support::World;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// A server that answers everything in one odd way.
+#[derive(Clone, Copy, Debug)]
+enum Oddity {
+    /// A page at 200.
+    Html,
+    /// JSON at 200 that is no directory.
+    OtherJson,
+    /// A load balancer's page.
+    Unavailable(Option<&'static str>),
+    /// Nothing there.
+    NotFound,
+    /// Somewhere else.
+    Redirect,
+    /// JSON that ends early.
+    Truncated,
+    /// A body that does not end.
+    Endless,
+    /// An answer that does not come.
+    Hanging,
+    /// A body of which only the beginning comes.
+    Dripping,
+    /// A connection that is closed.
+    Closing,
+}
+
+struct OddServer {
+    address: SocketAddr,
+    root: CertificateDer<'static>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for OddServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl OddServer {
+    async fn start(oddity: Oddity) -> Result<Self> {
+        let authority = Authority::new("odd")?;
+        let identity = authority.server("odd", &["localhost"], &[Ipv4Addr::LOCALHOST.into()])?;
+        let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let service = service_fn(move |request| answer(oddity, request));
+                        _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    }
+                });
+            }
+        });
+        let root = CertificateDer::from_pem_slice(authority.certificate().as_bytes())?;
+        Ok(Self { address, root, task })
+    }
+
+    fn settings(&self) -> ServerSettings {
+        ServerSettings {
+            trust: Trust::Roots(vec![self.root.clone()]),
+            allow_loopback: true,
+            deadline: DEADLINE,
+            ..ServerSettings::new(format!("https://{}/dir", self.address))
+        }
+    }
+
+    async fn error(&self) -> Result<AcmeError> {
+        Server::new(self.settings())?
+            .directory()
+            .await
+            .err()
+            .context("an odd server was taken for an ACME server")
+    }
+}
+
+fn full(text: &str) -> Body {
+    Full::new(Bytes::from(text.to_owned())).boxed()
+}
+
+async fn answer(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Response<Body>> {
+    let html = || Response::builder().header("content-type", "text/html");
+    let forever = |text: Bytes, pause: Duration| {
+        let frames = futures::stream::unfold(text, move |text| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(Frame::data(text.clone())), text))
+        });
+        BodyExt::boxed(StreamBody::new(Box::pin(frames)))
+    };
+    let response = match oddity {
+        Oddity::Html => html().body(full("<html>Welcome</html>")),
+        Oddity::OtherJson => Response::builder().body(full(r#"{"status":"ok"}"#)),
+        Oddity::Unavailable(retry_after) => {
+            let response = html().status(503);
+            match retry_after {
+                Some(value) => response.header("retry-after", value),
+                None => response,
+            }
+            .body(full("<html>Service Unavailable</html>"))
+        }
+        Oddity::NotFound => html().status(404).body(full("<html>Not Found</html>")),
+        Oddity::Redirect => Response::builder()
+            .status(301)
+            .header("location", "https://acme.example.test/directory")
+            .body(full("")),
+        Oddity::Truncated => Response::builder().body(full(r#"{"newNonce":"https://127.0.0.1/n","newAcc"#)),
+        Oddity::Endless => {
+            Response::builder().body(forever(Bytes::from(vec![b'0'; 1 << 16]), Duration::ZERO))
+        }
+        Oddity::Hanging => {
+            tokio::time::sleep(Duration::from_mins(10)).await;
+            Response::builder().body(full(""))
+        }
+        Oddity::Dripping => {
+            Response::builder().body(forever(Bytes::from_static(b" "), Duration::from_millis(50)))
+        }
+        Oddity::Closing => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+    };
+    Ok(response.expect("the response is well-formed"))
+}
+
+#[tokio::test]
+async fn each_odd_server_is_told_apart_within_the_deadline() -> Result<()> {
+    let limited = |seconds| Class::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
+    for (oddity, class, says) in [
+        (Oddity::Html, Class::Fatal, "it is no directory of an ACME server: check spec.acme.server"),
+        (Oddity::OtherJson, Class::Fatal, "it is no directory of an ACME server"),
+        (
+            Oddity::Unavailable(None),
+            Class::Transient,
+            "503 Service Unavailable with text/html, which is no ACME",
+        ),
+        (Oddity::Unavailable(Some("7")), limited(7), "503 Service Unavailable"),
+        (Oddity::NotFound, Class::Fatal, "404 Not Found with text/html, which is no ACME"),
+        (Oddity::Redirect, Class::Fatal, "it redirects to https://acme.example.test/directory: ask that"),
+        (Oddity::Truncated, Class::Fatal, "it is no directory"),
+        (Oddity::Endless, Class::Fatal, "its answer has more than 1048576 bytes"),
+        (Oddity::Hanging, Class::Transient, "no answer within 1 s"),
+        (Oddity::Dripping, Class::Transient, "no answer within 1 s"),
+        (Oddity::Closing, Class::Transient, "failed to reach"),
+    ] {
+        let server = OddServer::start(oddity).await?;
+        let began = Instant::now();
+        let error = server.error().await.with_context(|| format!("{oddity:?}"))?;
+        let time = began.elapsed();
+        ensure!(error.class() == class, "{oddity:?}: {error:?} is {:?}", error.class());
+        let said = error.to_string();
+        ensure!(said.contains(says), "{oddity:?}: {said}");
+        ensure!(time < DEADLINE + Duration::from_millis(500), "{oddity:?} took {time:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_there_is_transient_and_says_so() -> Result<()> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port();
+    let settings = ServerSettings {
+        allow_loopback: true,
+        deadline: DEADLINE,
+        ..ServerSettings::new(format!("https://127.0.0.1:{port}/dir"))
+    };
+    let error = Server::new(settings)?.directory().await.err().context("nobody answered")?;
+    ensure!(error.class() == Class::Transient, "{error:?}");
+    ensure!(error.to_string().contains("Connection refused"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_not_believed_unless_that_is_asked_for() -> Result<()> {
+    let server = OddServer::start(Oddity::NotFound).await?;
+    let settings = ServerSettings { trust: Trust::System, ..server.settings() };
+    let error = Server::new(settings)?.directory().await.err().context("it was believed")?;
+    ensure!(
+        error.class() == Class::Transient && error.to_string().contains("invalid peer certificate"),
+        "{error}"
+    );
+    let settings = ServerSettings { trust: Trust::Anybody, ..server.settings() };
+    let error = Server::new(settings)?.directory().await.err().context("it was taken")?;
+    ensure!(error.to_string().contains("404 Not Found"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn addresses_that_no_acme_server_has_are_not_asked() -> Result<()> {
+    for (url, says) in [
+        ("https://169.254.169.254/latest/meta-data", "169.254.169.254"),
+        ("https://[fe80::1]/dir", "fe80::1"),
+        ("https://127.0.0.1:1/dir", "127.0.0.1"),
+        ("https://[::ffff:127.0.0.1]:1/dir", "127.0.0.1"),
+        ("https://localhost:1/dir", "localhost"),
+        ("http://192.0.2.1/dir", "no https URL"),
+        ("ftp://192.0.2.1/dir", "no https URL"),
+        ("not a url", "it is no URL"),
+    ] {
+        let error = Server::new(ServerSettings::new(url))?.directory().await.err().context(url)?;
+        ensure!(error.class() == Class::Fatal && error.to_string().contains(says), "{url}: {error:?}");
+    }
+    Ok(())
+}
+
+/// A relay to a Pebble that closes its first connections, as a load balancer does that has just been started.
+async fn unsteady(target: SocketAddr, closed: usize) -> Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind((target.ip(), 0)).await?;
+    let address = listener.local_addr()?;
+    let relay = tokio::spawn(async move {
+        let mut seen = 0;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            seen += 1;
+            if seen > closed {
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(target).await?;
+                    tokio::io::copy_bidirectional(&mut stream, &mut server).await
+                });
+            }
+        }
+    });
+    Ok((address, relay))
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_is_made_again_and_again_a_bounded_number_of_times() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let port =
+        world.pebble.directory_url().rsplit(':').next().and_then(|rest| rest.split('/').next()?.parse().ok());
+    let target = SocketAddr::new(world.pebble.address(), port.context("no port")?);
+    for (closed, reached) in [(2, true), (3, false)] {
+        let (address, relay) = unsteady(target, closed).await?;
+        let settings =
+            ServerSettings { directory_url: format!("https://{address}/dir"), ..world.settings()? };
+        let outcome = Server::new(settings)?.directory().await;
+        ensure!(outcome.is_ok() == reached, "{closed} connections closed: {outcome:?}");
+        ensure!(outcome.err().is_none_or(|error| error.class() == Class::Transient));
+        relay.abort();
+    }
+    Ok(())
+}
+
+/// A server that hangs holds nobody up but those who asked it.
+#[tokio::test]
+async fn a_hanging_server_holds_up_nobody_else() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let hanging = OddServer::start(Oddity::Hanging).await?;
+    let stuck =
+        Arc::new(Server::new(ServerSettings { deadline: Duration::from_mins(10), ..hanging.settings() })?);
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let stuck = Arc::clone(&stuck);
+            tokio::spawn(async move { stuck.directory().await.map(drop) })
+        })
+        .collect();
+    let key = Arc::new(AccountKey::new(PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?));
+    let began = Instant::now();
+    let account = Account::find_or_create(world.server()?, key, &[], None).await?;
+    world.issue(&account, &support::order(&["free.example.test"])).await?;
+    ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    ensure!(waiting.iter().all(|task| !task.is_finished()), "a hanging server answered");
+    waiting.iter().for_each(JoinHandle::abort);
+    Ok(())
+}
