@@ -2,5 +2,6 @@
 //! logs and its health.
 
 pub mod acme;
+pub mod decision;
 pub mod pki;
 pub mod server;

@@ -78,13 +78,43 @@ async fn an_account_is_found_again_by_its_key() -> Result<()> {
     Ok(())
 }
 
+/// The same walk, calm and with half of all nonces refused, with no authorization reused and with all.
 #[tokio::test]
-async fn half_of_all_nonces_may_be_refused() -> Result<()> {
-    let world = World::new(&Settings { nonce_rejection_percent: 50, ..Settings::default() }).await?;
-    let account = world.account(P256).await?;
-    for name in ["a.example.test", "b.example.test", "c.example.test"] {
-        world.issue(&account, &order(&[name])).await?;
+async fn refused_nonces_and_reused_authorizations_change_nothing() -> Result<()> {
+    for (nonces, reuse) in [(0, 0), (50, 0), (0, 100), (50, 100)] {
+        let settings = Settings {
+            nonce_rejection_percent: nonces,
+            authorization_reuse_percent: reuse,
+            alternate_roots: 1,
+            ..Settings::default()
+        };
+        let world = World::new(&settings).await?;
+        let address = world.pebble.address();
+        for kind in [KeyKind::Rsa { bits: 2048 }, P256] {
+            let account = world.account(kind).await?;
+            let mut wanted = order(&["a.example.test", "b.example.test"]);
+            wanted.identifiers.push(Identifier::Ip(address));
+            for _ in 0..2 {
+                let Issued { chain, key } = world.issue(&account, &wanted).await?;
+                let names = ["a.example.test".to_owned(), "b.example.test".to_owned()];
+                chain.check(&key, &names, &[address], jiff::Timestamp::UNIX_EPOCH)?;
+                let identifier = chain.leaf().ari_id().context("no identifier")?;
+                account.renewal_info(&identifier).await?;
+                account.revoke(&chain.certificates()[0]).await?;
+            }
+        }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_authorization_that_was_given_up_is_told() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(P256).await?;
+    let (_, state) = account.new_order(&order(&["given-up.example.test"])).await?;
+    account.session().post(&state.authorizations[0], &json!({ "status": "deactivated" })).await?;
+    let authorization = account.authorization(&state.authorizations[0]).await?;
+    ensure!(authorization.status == AuthorizationStatus::Deactivated, "{:?}", authorization.status);
     Ok(())
 }
 

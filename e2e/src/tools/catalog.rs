@@ -29,6 +29,8 @@ pub enum Tool {
     Kubelet,
     /// The ACME server.
     Pebble,
+    /// Our own: reads keys, CSRs and key stores as users' programs do.
+    PkiReader,
     /// The ingress controller.
     Traefik,
 }
@@ -40,6 +42,8 @@ pub(super) struct GoModule {
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
+    /// The program itself, where it is our own.
+    pub(super) main: Option<&'static str>,
     /// Import path of the Go variables that hold a version, and the module whose version it is.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
     pub(super) programs: &'static [GoProgram],
@@ -65,6 +69,7 @@ macro_rules! module {
             name: $name,
             go_mod: include_str!(concat!("../../tools/", $name, "/go.mod")),
             go_sum: include_str!(concat!("../../tools/", $name, "/go.sum")),
+            main: None,
             version_stamp: $stamp,
             programs: &[$(GoProgram {
                 tool: Tool::$tool,
@@ -113,6 +118,10 @@ pub(super) const GO_MODULES: &[GoModule] = &[
     ),
     module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 15)]),
     module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 60)]),
+    GoModule {
+        main: Some(include_str!("../../tools/pkireader/main.go")),
+        ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 10)])
+    },
     module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 180)]),
 ];
 
@@ -122,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_program_is_a_tool_directive_of_its_module() {
-        for module in GO_MODULES {
+        for module in GO_MODULES.iter().filter(|module| module.main.is_none()) {
             for program in module.programs {
                 assert!(
                     module

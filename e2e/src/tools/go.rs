@@ -27,7 +27,8 @@ pub(super) async fn build(
     let partial = folder.join(format!(".{}.partial", program.binary));
     let prepared = fs::create_dir_all(&source)
         .and_then(|()| fs::write(source.join("go.mod"), module.go_mod))
-        .and_then(|()| fs::write(source.join("go.sum"), module.go_sum));
+        .and_then(|()| fs::write(source.join("go.sum"), module.go_sum))
+        .and_then(|()| module.main.map_or(Ok(()), |main| fs::write(source.join("main.go"), main)));
     prepared.map_err(|error| failure::cache(folder, &error))?;
 
     let mut flags = "-s -w".to_owned();

@@ -101,7 +101,8 @@ impl Tools {
 
 impl GoModule {
     fn hash(&self) -> String {
-        hash(&[self.go_mod, self.go_sum])
+        let pins = [Some(self.go_mod), Some(self.go_sum), self.main];
+        hash(&pins.into_iter().flatten().collect::<Vec<_>>())
     }
 
     /// The version that go.mod requires of a module.

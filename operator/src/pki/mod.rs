@@ -7,6 +7,7 @@
 mod chain;
 mod csr;
 mod key;
+mod keystore;
 mod limits;
 mod pem;
 
@@ -14,4 +15,14 @@ pub use self::{
     chain::{Chain, ChainError, LeafCertificate},
     csr::{CsrError, CsrRequest, OtherName, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
+    keystore::{KeystoreError, Pkcs12Profile, jks, pkcs12},
 };
+
+/// Key and chain in one text, as the output format `CombinedPEM` has it: the key, an empty line, the chain.
+///
+/// ```
+/// assert_eq!(operator::pki::combined_pem("key\n", "chain\n").as_str(), "key\n\nchain\n");
+/// ```
+pub fn combined_pem(key: &str, chain: &str) -> zeroize::Zeroizing<String> {
+    zeroize::Zeroizing::new(format!("{key}\n{chain}"))
+}

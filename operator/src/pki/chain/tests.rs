@@ -201,11 +201,16 @@ fn hostile_input_is_refused_in_milliseconds() {
     corpus.push(pem::encode(pem::CERTIFICATE, &nested).as_bytes().to_vec());
     assert!(corpus.len() >= 40, "{}", corpus.len());
     for (index, text) in corpus.iter().enumerate() {
-        let began = Instant::now();
-        assert!(Chain::from_pem(text).is_err(), "number {index} was taken");
-        let time = began.elapsed();
-        // Unoptimized code on a busy machine is some ten times slower than what runs for users.
-        assert!(time.as_millis() < 100, "number {index} took {time:?}");
+        let time = (0..3)
+            .map(|_| {
+                let began = Instant::now();
+                assert!(Chain::from_pem(text).is_err(), "number {index} was taken");
+                began.elapsed()
+            })
+            .min()
+            .expect("it was tried");
+        // The quickest of three: the machine may be busy with something else.
+        assert!(time.as_millis() < 10, "number {index} took {time:?}");
     }
 }
 

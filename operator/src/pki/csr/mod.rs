@@ -5,14 +5,12 @@
 use std::net::IpAddr;
 
 use crds::certmanager::{KeyUsage, SignatureAlgorithm as WireAlgorithm};
-use pkcs8::{
-    AlgorithmIdentifierRef, ObjectIdentifier,
-    der::{
-        Any, Decode, Encode, Tag,
-        asn1::{BitString, Ia5String, Null, OctetString, SetOfVec},
-        flagset::FlagSet,
-    },
+use der::{
+    Any, Decode, Encode, Tag,
+    asn1::{BitString, Ia5String, Null, OctetString, SetOfVec},
+    flagset::FlagSet,
 };
+use pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier};
 use rcgen::SigningKey;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use x509_cert::{
@@ -204,7 +202,7 @@ pub enum CsrError {
     LiteralSubject(String),
     /// The names are too many or too long for DER.
     #[error("failed to make a CSR: it is too large")]
-    Encode(#[source] pkcs8::der::Error),
+    Encode(#[source] der::Error),
     /// The crypto library refuses.
     #[error("failed to sign a CSR")]
     Sign(#[source] rcgen::Error),
@@ -213,8 +211,8 @@ pub enum CsrError {
     Key(#[from] super::KeyError),
 }
 
-impl From<pkcs8::der::Error> for CsrError {
-    fn from(error: pkcs8::der::Error) -> Self {
+impl From<der::Error> for CsrError {
+    fn from(error: der::Error) -> Self {
         Self::Encode(error)
     }
 }

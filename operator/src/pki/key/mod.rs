@@ -12,10 +12,8 @@ use aws_lc_rs::{
         ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
     },
 };
-use pkcs8::{
-    ObjectIdentifier, PrivateKeyInfoRef,
-    der::{Decode, Encode},
-};
+use der::{Decode, Encode};
+use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::{EcParameters, EcPrivateKey};
 use zeroize::Zeroizing;
 

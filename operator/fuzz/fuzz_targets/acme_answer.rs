@@ -1,0 +1,16 @@
+//! A server may answer anything, and a Secret hold any MAC key.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use operator::acme::{AuthorizationState, Directory, ExternalAccountKey, OrderState, Problem, RenewalInfo};
+
+fuzz_target!(|body: &[u8]| {
+    _ = serde_json::from_slice::<Directory>(body);
+    _ = serde_json::from_slice::<OrderState>(body);
+    _ = serde_json::from_slice::<AuthorizationState>(body);
+    _ = serde_json::from_slice::<RenewalInfo>(body);
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        _ = problem.to_string();
+    }
+    _ = ExternalAccountKey::new("kid", body);
+});

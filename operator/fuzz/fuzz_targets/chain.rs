@@ -1,0 +1,11 @@
+//! A CA may send anything: what is read as a chain is written and read again as the same chain.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use operator::pki::Chain;
+
+fuzz_target!(|text: &[u8]| {
+    if let Ok(chain) = Chain::from_pem(text) {
+        assert_eq!(Chain::from_pem(chain.to_pem().as_bytes()).ok(), Some(chain));
+    }
+});

@@ -1,0 +1,125 @@
+//! The password-based MAC of newer PKCS#12 key stores, RFC 9579: put in place of the older one.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::{hmac, pbkdf2, rand};
+use der::{
+    AnyRef, Decode, Encode, Sequence,
+    asn1::{Null, OctetStringRef},
+};
+use pkcs8::ObjectIdentifier;
+use zeroize::Zeroizing;
+
+/// id-PBMAC1, RFC 8018 appendix A.5.
+const PBMAC1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.14");
+/// id-PBKDF2, RFC 8018 appendix A.2.
+const PBKDF2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.12");
+/// id-hmacWithSHA256, RFC 8018 appendix B.1.2.
+const HMAC_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.2.9");
+
+const SALT_LENGTH: usize = 16;
+const KEY_LENGTH: u16 = 32;
+/// What stands where older programs look for a salt.
+const UNUSED_SALT: &[u8] = b"NOT USED";
+
+/// `PFX`, RFC 7292 section 4.
+#[derive(Sequence)]
+struct OldStore<'a> {
+    version: u8,
+    auth_safe: ContentInfo<'a>,
+    mac_data: AnyRef<'a>,
+}
+
+#[derive(Sequence)]
+struct NewStore<'a> {
+    version: u8,
+    auth_safe: ContentInfo<'a>,
+    mac_data: MacData<'a>,
+}
+
+#[derive(Sequence)]
+struct ContentInfo<'a> {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: &'a OctetStringRef,
+}
+
+/// `MacData`, whose iterations are left at their default of one, which nobody uses.
+#[derive(Sequence)]
+struct MacData<'a> {
+    mac: DigestInfo<'a>,
+    mac_salt: &'a OctetStringRef,
+}
+
+#[derive(Sequence)]
+struct DigestInfo<'a> {
+    algorithm: Pbmac1<'a>,
+    digest: &'a OctetStringRef,
+}
+
+#[derive(Sequence)]
+struct Pbmac1<'a> {
+    oid: ObjectIdentifier,
+    parameters: Pbmac1Parameters<'a>,
+}
+
+#[derive(Sequence)]
+struct Pbmac1Parameters<'a> {
+    key_derivation: Pbkdf2<'a>,
+    message_authentication: HmacSha256,
+}
+
+#[derive(Sequence)]
+struct Pbkdf2<'a> {
+    oid: ObjectIdentifier,
+    parameters: Pbkdf2Parameters<'a>,
+}
+
+#[derive(Sequence)]
+struct Pbkdf2Parameters<'a> {
+    salt: &'a OctetStringRef,
+    iterations: u32,
+    key_length: u16,
+    function: HmacSha256,
+}
+
+#[derive(Sequence)]
+struct HmacSha256 {
+    oid: ObjectIdentifier,
+    parameters: Null,
+}
+
+impl HmacSha256 {
+    const fn new() -> Self {
+        Self { oid: HMAC_SHA256, parameters: Null }
+    }
+}
+
+/// Gives a key store the newer MAC. `None` if there is no randomness, or it is no key store with a MAC.
+pub(super) fn replace_mac(store: &[u8], password: &str, iterations: NonZeroU32) -> Option<Vec<u8>> {
+    let OldStore { version, auth_safe, mac_data: _ } = OldStore::from_der(store).ok()?;
+    let mut salt = [0; SALT_LENGTH];
+    rand::fill(&mut salt).ok()?;
+    let mut key = Zeroizing::new([0; KEY_LENGTH as usize]);
+    // The password is UTF-8 here, though it is UTF-16 elsewhere in PKCS#12.
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password.as_bytes(), &mut *key);
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*key), auth_safe.content.as_bytes());
+    let key_derivation = Pbkdf2 {
+        oid: PBKDF2,
+        parameters: Pbkdf2Parameters {
+            salt: OctetStringRef::new(&salt).ok()?,
+            iterations: iterations.get(),
+            key_length: KEY_LENGTH,
+            function: HmacSha256::new(),
+        },
+    };
+    let algorithm = Pbmac1 {
+        oid: PBMAC1,
+        parameters: Pbmac1Parameters { key_derivation, message_authentication: HmacSha256::new() },
+    };
+    let mac_data = MacData {
+        mac: DigestInfo { algorithm, digest: OctetStringRef::new(mac.as_ref()).ok()? },
+        mac_salt: OctetStringRef::new(UNUSED_SALT).ok()?,
+    };
+    NewStore { version, auth_safe, mac_data }.to_der().ok()
+}

@@ -1,0 +1,89 @@
+//! PKCS#12 by the p12-keystore crate, in the profiles that cert-manager's users choose from.
+
+use std::num::NonZeroU32;
+
+use p12_keystore::{
+    Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
+};
+
+use super::{KeystoreError, pbmac1};
+
+/// How often password and salt are hashed: as often as Go's library does, for the same time at every start of a program.
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(2048).expect("it is not zero");
+
+/// How a key store is encrypted; the names are cert-manager's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pkcs12Profile {
+    /// 3DES, SHA-1.
+    LegacyDes,
+    /// RC2 with 40 bits, SHA-1.
+    LegacyRc2,
+    /// AES-256, SHA-256.
+    Modern2023,
+    /// AES-256, SHA-256, PBMAC1 (RFC 9579).
+    Modern2026,
+}
+
+impl From<crds::certmanager::Pkcs12Profile> for Pkcs12Profile {
+    fn from(profile: crds::certmanager::Pkcs12Profile) -> Self {
+        match profile {
+            crds::certmanager::Pkcs12Profile::LegacyDES => Self::LegacyDes,
+            crds::certmanager::Pkcs12Profile::LegacyRC2 => Self::LegacyRc2,
+            crds::certmanager::Pkcs12Profile::Modern2023 => Self::Modern2023,
+            crds::certmanager::Pkcs12Profile::Modern2026 => Self::Modern2026,
+        }
+    }
+}
+
+impl Pkcs12Profile {
+    /// Encryption and MAC.
+    fn algorithms(self) -> (EncryptionAlgorithm, MacAlgorithm) {
+        match self {
+            Self::LegacyDes => (EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc, MacAlgorithm::HmacSha1),
+            // The crate calls the cipher RC4; it is RC2, as its object identifier says.
+            Self::LegacyRc2 => (EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc, MacAlgorithm::HmacSha1),
+            // The newer MAC is put in its place afterwards.
+            Self::Modern2023 | Self::Modern2026 => {
+                (EncryptionAlgorithm::PbeWithHmacSha256AndAes256, MacAlgorithm::HmacSha256)
+            }
+        }
+    }
+}
+
+pub(super) fn key_store(
+    profile: Pkcs12Profile,
+    password: &str,
+    key: &[u8],
+    chain: &[Vec<u8>],
+) -> Result<Vec<u8>, KeystoreError> {
+    let key = PrivateKey::from_der(key).map_err(encode)?;
+    let certificates =
+        chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>().map_err(encode)?;
+    // What ties the key to its certificate; any bytes do.
+    let chain = PrivateKeyChain::new(vec![1], key, certificates);
+    let mut store = KeyStore::new();
+    store.add_entry("certificate", KeyStoreEntry::PrivateKeyChain(chain));
+    write(&store, profile, password)
+}
+
+fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec<u8>, KeystoreError> {
+    let (encryption, mac) = profile.algorithms();
+    let written = store
+        .writer(password)
+        .encryption_algorithm(encryption)
+        .encryption_iterations(ITERATIONS.get())
+        .mac_algorithm(mac)
+        .mac_iterations(ITERATIONS.get())
+        .write()
+        .map_err(encode)?;
+    match profile {
+        Pkcs12Profile::Modern2026 => pbmac1::replace_mac(&written, password, ITERATIONS)
+            .ok_or_else(|| KeystoreError::Encode("the crypto library says no more".to_owned())),
+        Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => Ok(written),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
+fn encode(error: p12_keystore::error::Error) -> KeystoreError {
+    KeystoreError::Encode(error.to_string())
+}

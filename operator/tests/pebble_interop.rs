@@ -1,0 +1,139 @@
+//! What we write is read by the programs that our users have: Go's own libraries, those that cert-manager makes key stores
+//! by, and OpenSSL. The chain comes from a real Pebble.
+
+mod support;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use crds::certmanager::KeyUsage;
+use e2e::{
+    paths,
+    pebble::Settings,
+    tools::{Tool, Tools},
+};
+use operator::pki::{
+    self, CsrRequest, Curve, KeyEncoding, KeyKind, OtherName, Pkcs12Profile, PrivateKey, Subject,
+};
+use support::{Issued, World, order};
+
+const PASSWORD: &str = "pässword with blanks";
+const KINDS: [(KeyKind, &str); 7] = [
+    (KeyKind::Rsa { bits: 2048 }, "RSA 2048"),
+    (KeyKind::Rsa { bits: 3072 }, "RSA 3072"),
+    (KeyKind::Rsa { bits: 4096 }, "RSA 4096"),
+    (KeyKind::Ecdsa(Curve::P256), "ECDSA P-256"),
+    (KeyKind::Ecdsa(Curve::P384), "ECDSA P-384"),
+    (KeyKind::Ecdsa(Curve::P521), "ECDSA P-521"),
+    (KeyKind::Ed25519, "Ed25519"),
+];
+
+fn run(program: &Path, arguments: &[&str], input: &[u8]) -> Result<String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", program.display()))?;
+    child.stdin.take().context("it has an input")?.write_all(input)?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{} {arguments:?}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+fn reader() -> Result<PathBuf> {
+    Ok(Tools::seen_at(paths::cache()?).path(Tool::PkiReader))
+}
+
+#[test]
+fn go_reads_every_key_in_every_encoding() -> Result<()> {
+    for (kind, name) in KINDS {
+        let key = PrivateKey::generate(kind)?;
+        for encoding in [KeyEncoding::Traditional, KeyEncoding::Pkcs8] {
+            let said = run(&reader()?, &["key"], key.to_pem(encoding)?.as_bytes())?;
+            ensure!(said == name, "{name} {encoding:?}: {said}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn go_reads_every_csr_and_sees_what_was_asked_for() -> Result<()> {
+    for (kind, name) in KINDS {
+        let request = CsrRequest {
+            subject: Subject::Literal("CN=a.example.test,OU=x+OU=y,O=Example".to_owned()),
+            dns_names: vec!["a.example.test".to_owned(), "*.b.example.test".to_owned()],
+            ip_addresses: vec!["192.0.2.1".parse()?, "2001:db8::1".parse()?],
+            uris: vec!["spiffe://example.test/a".to_owned()],
+            email_addresses: vec!["alice@example.test".to_owned()],
+            other_names: vec![OtherName {
+                oid: "1.3.6.1.4.1.311.20.2.3".to_owned(),
+                value: "user".to_owned(),
+            }],
+            usages: vec![KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment, KeyUsage::ServerAuth],
+            ..CsrRequest::default()
+        };
+        let said = run(&reader()?, &["csr"], request.sign_pem(&PrivateKey::generate(kind)?)?.as_bytes())?;
+        for part in [
+            "CN=a.example.test",
+            "OU=x+OU=y",
+            "dns=[a.example.test *.b.example.test]",
+            "ip=[192.0.2.1 2001:db8::1]",
+            "uri=[spiffe://example.test/a]",
+            "email=[alice@example.test]",
+        ] {
+            ensure!(said.contains(part), "{name}: {part} is missing in {said}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn key_stores_are_read_with_key_and_chain() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
+    let Issued { chain, key } = world.issue(&account, &order(&["store.example.test"])).await?;
+    let expected = "ECDSA P-256 dns=[store.example.test] and 1 more";
+    for profile in [
+        Pkcs12Profile::Modern2026,
+        Pkcs12Profile::Modern2023,
+        Pkcs12Profile::LegacyDes,
+        Pkcs12Profile::LegacyRc2,
+    ] {
+        let store = pki::pkcs12(profile, PASSWORD, &key, &chain)?;
+        let said = run(&reader()?, &["pkcs12", PASSWORD], &store)?;
+        ensure!(said == expected, "{profile:?}: {said}");
+        ensure!(
+            run(&reader()?, &["pkcs12", "wrong"], &store).is_err(),
+            "{profile:?} opens with another password"
+        );
+        let password = format!("pass:{PASSWORD}");
+        let mut arguments = vec!["pkcs12", "-nodes", "-passin", &password];
+        match profile {
+            Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 => arguments.push("-legacy"),
+            Pkcs12Profile::Modern2023 => {}
+            // OpenSSL reads its MAC from 3.4 on, and its content since ever.
+            Pkcs12Profile::Modern2026 => arguments.push("-nomacver"),
+        }
+        let said = run(Path::new("openssl"), &arguments, &store)?;
+        ensure!(
+            said.matches("BEGIN CERTIFICATE").count() == 2 && said.contains("BEGIN PRIVATE KEY"),
+            "{said}"
+        );
+    }
+    let now = "2026-01-01T00:00:00Z".parse()?;
+    // Go's library takes bytes for characters, so the two agree on ASCII only; Java is what we follow beyond.
+    let password = "changeit 123";
+    let store = pki::jks(password, "Certificate", &key, &chain, now)?;
+    let said = run(&reader()?, &["jks", password], &store)?;
+    ensure!(said == format!("certificate: {expected}"), "{said}");
+    ensure!(run(&reader()?, &["jks", "wrong"], &store).is_err());
+    Ok(())
+}
