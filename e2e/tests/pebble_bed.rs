@@ -1,67 +1,25 @@
 //! A fresh Pebble for each test, with each of its knobs shown to do something.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use axum::{
-    Router,
-    extract::Path,
-    http::{StatusCode, header::RETRY_AFTER},
-    routing::get,
-};
+use axum::http::header::RETRY_AFTER;
 use e2e::{
     acme::{self, Issued},
     http, paths,
-    pebble::{HOST_HTTP_PORT, Pebble, Settings},
+    pebble::{Pebble, Settings, TokenServer},
     tools::Tools,
 };
 use instant_acme::{Account, Error, ExternalAccountKey, NewAccount, OrderStatus};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tokio::{net::TcpListener, task::JoinHandle};
 use x509_parser::prelude::FromDer;
 
 async fn pebble(settings: &Settings) -> Result<Pebble> {
     Pebble::on_host(&Tools::seen_at(paths::cache()?), settings).await
-}
-
-/// A server of tokens where a Pebble on the host asks for them.
-struct Tokens {
-    tokens: Arc<Mutex<HashMap<String, String>>>,
-    server: JoinHandle<std::io::Result<()>>,
-}
-
-impl Tokens {
-    async fn serve(pebble: &Pebble) -> Result<Self> {
-        let tokens: Arc<Mutex<HashMap<String, String>>> = Arc::default();
-        let known = Arc::clone(&tokens);
-        let find = async move |Path(token): Path<String>| {
-            known
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&token)
-                .cloned()
-                .ok_or(StatusCode::NOT_FOUND)
-        };
-        let router = Router::new().route("/.well-known/acme-challenge/{token}", get(find));
-        let listener = TcpListener::bind((pebble.address(), HOST_HTTP_PORT)).await?;
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { tokens, server })
-    }
-
-    fn add(&self, token: &str, key_authorization: &str) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.insert(token.to_owned(), key_authorization.to_owned());
-    }
-}
-
-impl Drop for Tokens {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
 }
 
 async fn account(pebble: &Pebble) -> Result<Account, Error> {
@@ -69,7 +27,7 @@ async fn account(pebble: &Pebble) -> Result<Account, Error> {
 }
 
 async fn issue(pebble: &Pebble, dns_names: &[&str]) -> Result<Issued> {
-    let tokens = Tokens::serve(pebble).await?;
+    let tokens = TokenServer::start(pebble).await?;
     acme::issue(&account(pebble).await?, dns_names, async |token, key_authorization| {
         tokens.add(token, key_authorization);
         Ok(())
@@ -141,7 +99,7 @@ async fn reused_authorizations_make_the_next_order_ready_at_once() -> Result<()>
     for (percent, status) in [(100, OrderStatus::Ready), (0, OrderStatus::Pending)] {
         let pebble = pebble(&Settings { authorization_reuse_percent: percent, ..Settings::calm() }).await?;
         let account = account(&pebble).await?;
-        let tokens = Tokens::serve(&pebble).await?;
+        let tokens = TokenServer::start(&pebble).await?;
         let mut validated = acme::new_order(&account, &["again.example.test"]).await?;
         acme::authorize(&mut validated, async |token, key_authorization| {
             tokens.add(token, key_authorization);
@@ -194,7 +152,7 @@ async fn a_blocked_name_is_refused_with_the_reason() -> Result<()> {
 }
 
 /// The `Retry-After` headers of one issuance.
-async fn retry_after_of_an_issuance(pebble: &Pebble, tokens: &Tokens) -> Result<Vec<String>> {
+async fn retry_after_of_an_issuance(pebble: &Pebble, tokens: &TokenServer) -> Result<Vec<String>> {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&seen);
     let builder = acme::account_builder_noting(pebble, move |answer| {
@@ -219,11 +177,11 @@ async fn retry_after_comes_as_a_number_and_as_a_date_or_not_at_all() -> Result<(
     // Pebble throws a coin for each: so many tries that both sides come up.
     const TRIES: usize = 40;
     let never = pebble(&Settings::calm()).await?;
-    let seen = retry_after_of_an_issuance(&never, &Tokens::serve(&never).await?).await?;
+    let seen = retry_after_of_an_issuance(&never, &TokenServer::start(&never).await?).await?;
     ensure!(seen.is_empty(), "{seen:?}");
 
     let sometimes = pebble(&Settings { retry_after: Duration::from_secs(1), ..Settings::calm() }).await?;
-    let tokens = Tokens::serve(&sometimes).await?;
+    let tokens = TokenServer::start(&sometimes).await?;
     let mut seen = Vec::new();
     for _ in 0..TRIES {
         seen.extend(retry_after_of_an_issuance(&sometimes, &tokens).await?);

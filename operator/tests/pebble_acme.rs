@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use e2e::pebble::Settings;
 use operator::{
     acme::{
-        Account, AccountKey, AccountStatus, AcmeError, AuthorizationStatus, ChallengeType, Class,
-        ExternalAccountKey, Identifier, NewOrder, OrderStatus,
+        Account, AccountKey, AccountStatus, AcmeError, AuthorizationStatus, Class, ExternalAccountKey,
+        Identifier, NewOrder, OrderStatus,
     },
     pki::{Chain, Curve, KeyEncoding, KeyKind, PrivateKey},
 };
 use serde_json::json;
-use support::{Issued, World, csr, order};
+use support::{Issued, World, csr, http01, order};
 use tokio::time::sleep;
 
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);
@@ -262,12 +262,8 @@ async fn step(
             let authorization =
                 account.authorization(state.authorizations.first().context("no authorization")?).await?;
             if authorization.status == AuthorizationStatus::Pending {
-                let challenge = authorization
-                    .challenges
-                    .into_iter()
-                    .find(|challenge| challenge.r#type == ChallengeType::Http01)
-                    .context("no http-01 challenge")?;
-                world.serve(&challenge.token, account.key().key_authorization(&challenge.token));
+                let challenge = http01(&authorization)?;
+                world.serve(account, challenge);
                 account.challenge_ready(&challenge.url).await?;
             }
         }
@@ -333,12 +329,8 @@ async fn what_was_sent_already_is_no_error() -> Result<()> {
     let key = PrivateKey::generate(P256)?;
     let (url, state) = account.new_order(&wanted).await?;
     let authorization = account.authorization(&state.authorizations[0]).await?;
-    let challenge = authorization
-        .challenges
-        .iter()
-        .find(|challenge| challenge.r#type == ChallengeType::Http01)
-        .context("no http-01 challenge")?;
-    world.serve(&challenge.token, account.key().key_authorization(&challenge.token));
+    let challenge = http01(&authorization)?;
+    world.serve(&account, challenge);
     account.challenge_ready(&challenge.url).await?;
     while account.order(&url).await?.status == OrderStatus::Pending {
         sleep(Duration::from_millis(20)).await;
@@ -360,12 +352,8 @@ async fn a_challenge_that_fails_says_why_in_the_cas_words() -> Result<()> {
     let account = world.account(P256).await?;
     let (url, state) = account.new_order(&order(&["wrong.example.test"])).await?;
     let authorization = account.authorization(&state.authorizations[0]).await?;
-    let challenge = authorization
-        .challenges
-        .iter()
-        .find(|challenge| challenge.r#type == ChallengeType::Http01)
-        .context("no http-01 challenge")?;
-    world.serve(&challenge.token, "this is not it".to_owned());
+    let challenge = http01(&authorization)?;
+    world.serve_wrongly(challenge, "this is not it");
     account.challenge_ready(&challenge.url).await?;
     for _ in 0..100 {
         if account.order(&url).await?.status == OrderStatus::Invalid {

@@ -5,6 +5,7 @@
 //! name with that address. Next: [`Settings`] for what can be turned.
 
 mod settings;
+mod tokens;
 
 use std::{
     fs,
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use self::settings::Place;
-pub use self::settings::Settings;
+pub use self::{settings::Settings, tokens::TokenServer};
 use crate::{
     cluster::{Bound, Cluster, Layout, NODE_ADDRESS, Process, TEST_DNS, TEST_ZONE},
     http::{self, Network, Trust},

@@ -3,28 +3,26 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use e2e::{
     http, paths,
-    pebble::{HOST_HTTP_PORT, Pebble, Settings},
+    pebble::{Pebble, Settings, TokenServer},
     tools::Tools,
 };
 use hyper::Method;
 use operator::{
     acme::{
-        Account, AccountKey, AuthorizationStatus, ChallengeType, Identifier, NewOrder, OrderStatus, Server,
-        ServerSettings, Trust,
+        Account, AccountKey, AuthorizationState, AuthorizationStatus, Challenge, ChallengeType, Identifier,
+        NewOrder, OrderStatus, Server, ServerSettings, Trust,
     },
     pki::{Chain, CsrRequest, Curve, KeyKind, PrivateKey},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+use tokio::time::sleep;
 
 /// How long to wait before a state is looked at again.
 const POLL: Duration = Duration::from_millis(100);
@@ -32,34 +30,15 @@ const POLL: Duration = Duration::from_millis(100);
 /// A Pebble with a server of tokens, and a count of what it is asked.
 pub(crate) struct World {
     pub(crate) pebble: Pebble,
-    tokens: Arc<Mutex<HashMap<String, String>>>,
+    tokens: TokenServer,
     requests: Arc<Mutex<Vec<String>>>,
-    token_server: JoinHandle<std::io::Result<()>>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.token_server.abort();
-    }
 }
 
 impl World {
     pub(crate) async fn new(settings: &Settings) -> Result<Self> {
         let pebble = Pebble::on_host(&Tools::seen_at(paths::cache()?), settings).await?;
-        let tokens: Arc<Mutex<HashMap<String, String>>> = Arc::default();
-        let known = Arc::clone(&tokens);
-        let find = async move |Path(token): Path<String>| {
-            known
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&token)
-                .cloned()
-                .ok_or(StatusCode::NOT_FOUND)
-        };
-        let router = Router::new().route("/.well-known/acme-challenge/{token}", get(find));
-        let listener = TcpListener::bind((pebble.address(), HOST_HTTP_PORT)).await?;
-        let token_server = tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { pebble, tokens, requests: Arc::default(), token_server })
+        let tokens = TokenServer::start(&pebble).await?;
+        Ok(Self { pebble, tokens, requests: Arc::default() })
     }
 
     /// How the Pebble is talked to: with its own CA, on loopback.
@@ -91,11 +70,14 @@ impl World {
         Ok(Account::find_or_create(self.server()?, key, &[], None).await?)
     }
 
-    pub(crate) fn serve(&self, token: &str, key_authorization: String) {
-        self.tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(token.to_owned(), key_authorization);
+    /// Answers a challenge as the account must.
+    pub(crate) fn serve(&self, account: &Account, challenge: &Challenge) {
+        self.tokens.add(&challenge.token, &account.key().key_authorization(&challenge.token));
+    }
+
+    /// Answers a challenge as nobody should.
+    pub(crate) fn serve_wrongly(&self, challenge: &Challenge, answer: &str) {
+        self.tokens.add(&challenge.token, answer);
     }
 
     /// What was asked for so far: URLs, and `newNonce`.
@@ -106,7 +88,7 @@ impl World {
     /// Forgets what was asked for and answered so far.
     pub(crate) fn forget(&self) {
         self.requests().clear();
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.tokens.forget();
     }
 
     /// How many of the requests so far have a part in their URL.
@@ -166,12 +148,8 @@ impl World {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
-            let challenge = authorization
-                .challenges
-                .iter()
-                .find(|challenge| challenge.r#type == ChallengeType::Http01)
-                .context("no http-01 challenge")?;
-            self.serve(&challenge.token, account.key().key_authorization(&challenge.token));
+            let challenge = http01(&authorization)?;
+            self.serve(account, challenge);
             requests += 1;
             account.challenge_ready(&challenge.url).await?;
         }
@@ -205,12 +183,8 @@ impl World {
         if authorization.status != AuthorizationStatus::Pending {
             return Ok(());
         }
-        let challenge = authorization
-            .challenges
-            .iter()
-            .find(|challenge| challenge.r#type == ChallengeType::Http01)
-            .context("there is no http-01 challenge")?;
-        self.serve(&challenge.token, account.key().key_authorization(&challenge.token));
+        let challenge = http01(&authorization)?;
+        self.serve(account, challenge);
         account.challenge_ready(&challenge.url).await?;
         Ok(())
     }
@@ -220,6 +194,14 @@ impl World {
 pub(crate) struct Issued {
     pub(crate) chain: Chain,
     pub(crate) key: PrivateKey,
+}
+
+/// The HTTP-01 challenge of an authorization.
+pub(crate) fn http01(authorization: &AuthorizationState) -> Result<&Challenge> {
+    let mut challenges = authorization.challenges.iter();
+    challenges
+        .find(|challenge| challenge.r#type == ChallengeType::Http01)
+        .context("there is no http-01 challenge")
 }
 
 /// An order for DNS names.

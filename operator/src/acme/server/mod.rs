@@ -1,5 +1,9 @@
 //! One ACME server: connections, deadlines, nonces and limits, shared by all accounts there.
 
+mod bucket;
+mod headers;
+mod tls;
+
 use std::{
     collections::{HashMap, VecDeque},
     error::Error as StdError,
@@ -12,8 +16,8 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode, Uri,
-    header::{CONTENT_TYPE, DATE, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT},
+    Method, Request, StatusCode, Uri,
+    header::{CONTENT_TYPE, LOCATION, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -21,17 +25,17 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use instant_acme::Problem;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
 use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
+pub use self::tls::Trust;
+use self::{
+    bucket::TokenBucket,
+    headers::{alternates, retry_after, text},
+    tls::tls_config,
+};
 use super::{
     AcmeError, Directory, Phase,
     address::{FilteringResolver, REFUSED, is_forbidden},
@@ -49,18 +53,6 @@ const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
 
 /// What a request's body is, RFC 8555 section 6.2.
 const JOSE: &str = "application/jose+json";
-
-/// Whose certificates are believed when talking to the server.
-#[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Anybody's: for tests, where `skipTLSVerify` asks for it.
-    Anybody,
-    /// These, DER.
-    Roots(Vec<CertificateDer<'static>>),
-    /// The system's, or those of Mozilla where the system has none, as in an empty image.
-    #[default]
-    System,
-}
 
 /// A request that was made, for metrics.
 #[derive(Clone, Debug)]
@@ -386,37 +378,6 @@ impl Answer {
     }
 }
 
-/// How long `Retry-After` asks to wait: seconds, or until a date by the server's own clock where it tells that.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
-    let now = headers.get(DATE).and_then(date).unwrap_or(now);
-    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
-}
-
-/// The targets of `Link` headers with `rel="alternate"`, RFC 8288.
-fn alternates(headers: &HeaderMap) -> Vec<String> {
-    let links = headers.get_all(LINK).into_iter().filter_map(|value| value.to_str().ok());
-    links
-        .flat_map(|value| value.split(", <").map(|link| link.trim_start_matches('<')))
-        .filter_map(|link| link.split_once('>'))
-        .filter(|(_, parameters)| {
-            parameters.split(';').any(|parameter| {
-                let parameter = parameter.trim().replace('"', "");
-                parameter.eq_ignore_ascii_case("rel=alternate")
-            })
-        })
-        .map(|(target, _)| target.to_owned())
-        .collect()
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
-}
-
 /// An error with all its causes.
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
@@ -430,152 +391,4 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
 
 fn uri_host(url: &str) -> String {
     url.parse::<Uri>().ok().and_then(|uri| uri.host().map(ToOwned::to_owned)).unwrap_or_default()
-}
-
-fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let mut roots = RootCertStore::empty();
-    match trust {
-        Trust::Anybody => {
-            let verifier = Arc::new(AcceptAnybody(provider));
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
-        }
-        Trust::Roots(certificates) => {
-            for certificate in certificates {
-                roots.add(certificate.clone())?;
-            }
-        }
-        Trust::System => {
-            // What the system has and rustls can't use is no fault of ours.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
-        }
-    }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Believes everybody: what `skipTLSVerify` asks for.
-#[derive(Debug)]
-struct AcceptAnybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Lets so many requests through in a second, and twice as many at once after a rest.
-struct TokenBucket {
-    rate: f64,
-    /// How many are left, below zero where some wait; and when that was so.
-    state: Mutex<(f64, Instant)>,
-}
-
-impl TokenBucket {
-    fn new(rate: f64) -> Self {
-        Self { rate, state: Mutex::new((2.0 * rate, Instant::now())) }
-    }
-
-    async fn take(&self) {
-        let missing = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            let refilled = state.0 + now.duration_since(state.1).as_secs_f64() * self.rate;
-            *state = (refilled.min(2.0 * self.rate) - 1.0, now);
-            -state.0
-        };
-        if missing > 0.0 {
-            sleep(Duration::from_secs_f64(missing / self.rate)).await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
-        of.iter()
-            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
-            .collect()
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
-        let date = ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
-        for (given, seconds) in [
-            (&[("retry-after", "120")][..], Some(120)),
-            (&[("retry-after", " 7 ")], Some(7)),
-            (&[date], Some(7)),
-            // The server's clock is what its date is by.
-            (&[date, ("date", "Sun, 06 Nov 1994 08:48:37 GMT")], Some(60)),
-            (&[date, ("date", "Sun, 06 Nov 1994 09:48:37 GMT")], Some(0)),
-            (&[("retry-after", "soon")], None),
-            (&[("retry-after", "-1")], None),
-            (&[], None),
-        ] {
-            assert_eq!(retry_after(&headers(given), now), seconds.map(Duration::from_secs), "{given:?}");
-        }
-    }
-
-    #[test]
-    fn alternate_chains_are_found_among_links() {
-        let given = headers(&[
-            ("link", "<https://acme.example.test/dir>;rel=\"index\""),
-            (
-                "link",
-                "<https://acme.example.test/1>;rel=\"alternate\", <https://acme.example.test/2>; rel=alternate",
-            ),
-            ("link", "broken"),
-        ]);
-        assert_eq!(alternates(&given), ["https://acme.example.test/1", "https://acme.example.test/2"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_bucket_lets_a_burst_through_and_then_its_rate() {
-        let bucket = TokenBucket::new(10.0);
-        let began = tokio::time::Instant::now();
-        for _ in 0..20 {
-            bucket.take().await;
-        }
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        bucket.take().await;
-        assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
-    }
 }

@@ -1,0 +1,82 @@
+//! What an answer's headers say: how long to wait, and where the other chains are.
+
+use std::time::{Duration, SystemTime};
+
+use hyper::{
+    HeaderMap,
+    header::{DATE, HeaderValue, LINK, RETRY_AFTER},
+};
+
+/// How long `Retry-After` asks to wait: seconds, or until a date by the server's own clock where it tells that.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let now = headers.get(DATE).and_then(date).unwrap_or(now);
+    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
+}
+
+/// The targets of `Link` headers with `rel="alternate"`, RFC 8288.
+pub(super) fn alternates(headers: &HeaderMap) -> Vec<String> {
+    let links = headers.get_all(LINK).into_iter().filter_map(|value| value.to_str().ok());
+    links
+        .flat_map(|value| value.split(", <").map(|link| link.trim_start_matches('<')))
+        .filter_map(|link| link.split_once('>'))
+        .filter(|(_, parameters)| {
+            parameters.split(';').any(|parameter| {
+                let parameter = parameter.trim().replace('"', "");
+                parameter.eq_ignore_ascii_case("rel=alternate")
+            })
+        })
+        .map(|(target, _)| target.to_owned())
+        .collect()
+}
+
+pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+        of.iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect()
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let date = ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (given, seconds) in [
+            (&[("retry-after", "120")][..], Some(120)),
+            (&[("retry-after", " 7 ")], Some(7)),
+            (&[date], Some(7)),
+            // The server's clock is what its date is by.
+            (&[date, ("date", "Sun, 06 Nov 1994 08:48:37 GMT")], Some(60)),
+            (&[date, ("date", "Sun, 06 Nov 1994 09:48:37 GMT")], Some(0)),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "-1")], None),
+            (&[], None),
+        ] {
+            assert_eq!(retry_after(&headers(given), now), seconds.map(Duration::from_secs), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn alternate_chains_are_found_among_links() {
+        let given = headers(&[
+            ("link", "<https://acme.example.test/dir>;rel=\"index\""),
+            (
+                "link",
+                "<https://acme.example.test/1>;rel=\"alternate\", <https://acme.example.test/2>; rel=alternate",
+            ),
+            ("link", "broken"),
+        ]);
+        assert_eq!(alternates(&given), ["https://acme.example.test/1", "https://acme.example.test/2"]);
+    }
+}
