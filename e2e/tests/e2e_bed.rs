@@ -185,11 +185,12 @@ async fn our_images_run_as_restricted_pods() -> Result<()> {
             namespace.name()
         );
         namespace.cluster().apply(&enforce).await?;
-        for (name, port) in [("operator", 9403), ("http01-solver", 8089)] {
+        for (name, path) in [("operator", "/healthz"), ("http01-solver", "/livez")] {
             let pod = include_str!("data/restricted-pod.yaml")
                 .replace("$NAME", name)
                 .replace("$IMAGE", &format!("localhost/{name}:{}", env!("CARGO_PKG_VERSION")))
-                .replace("$PORT", &port.to_string());
+                .replace("$PATH", path)
+                .replace("$PORT", "9403");
             namespace.apply(&pod).await?;
         }
         for name in ["operator", "http01-solver"] {

@@ -1,22 +1,31 @@
 //! The `http01-solver` binary: arguments, logs, listeners, shutdown.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use http01_solver::Tokens;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::sleep,
 };
 use tracing_subscriber::EnvFilter;
 
-/// Serves HTTP-01 challenge responses.
+/// Answers the HTTP-01 challenges of all Certificates in a cluster.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address to serve on.
+    /// Address that ingress controllers ask for tokens at.
     #[arg(long, default_value = "0.0.0.0:8089")]
     listen_address: SocketAddr,
+    /// Address of `/livez` and `/readyz`.
+    #[arg(long, default_value = "0.0.0.0:9403")]
+    healthz_listen_address: SocketAddr,
+    /// How many seconds to go on answering after being asked to stop: until every ingress controller has heard of it.
+    #[arg(long, default_value_t = 5)]
+    drain_seconds: u64,
     /// What to log, such as `info` or `http01_solver=debug`.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log_filter: String,
@@ -26,16 +35,42 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().json().with_env_filter(EnvFilter::new(&arguments.log_filter)).init();
-    let address = arguments.listen_address;
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tracing::info!(%address, "serving challenges");
-    axum::serve(listener, http01_solver::router())
-        .with_graceful_shutdown(async move {
-            terminate.recv().await;
-        })
-        .await?;
+    let challenges = listen(arguments.listen_address).await?;
+    let health = listen(arguments.healthz_listen_address).await?;
+    let client = kube::Client::try_default().await.context("failed to find the API server")?;
+
+    let tokens = Tokens::default();
+    tokio::spawn(http01_solver::watch(client, tokens.clone()));
+    let (stop, stopped) = watch::channel(false);
+    let until_stopped = |mut stopped: watch::Receiver<bool>| async move {
+        // The sender lives as long as main.
+        _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let answers = tokio::spawn(http01_solver::serve(
+        challenges,
+        http01_solver::router(tokens.clone()),
+        until_stopped(stopped.clone()),
+    ));
+    let states = tokio::spawn(http01_solver::serve(
+        health,
+        http01_solver::health_router(tokens),
+        until_stopped(stopped),
+    ));
+
+    terminate.recv().await;
+    tracing::info!(drain_in_seconds = arguments.drain_seconds, "asked to stop");
+    sleep(Duration::from_secs(arguments.drain_seconds)).await;
+    stop.send_replace(true);
+    answers.await?;
+    states.await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
+    tracing::info!(%address, "listening");
+    Ok(listener)
 }

@@ -78,14 +78,22 @@ impl Level {
     }
 
     /// The test targets of a heavy level: the files `<level>_*.rs`, behind the feature of the same name.
-    fn targets(self) -> [&'static str; 6] {
+    fn targets(self) -> [&'static str; 7] {
         let (features, tests) = match self {
             Self::Unit => unreachable!("unit tests need no feature"),
             Self::Pebble => ("--features=e2e/pebble,operator/pebble", "--test=pebble_*"),
-            Self::Apiserver => ("--features=e2e/apiserver", "--test=apiserver_*"),
+            Self::Apiserver => ("--features=e2e/apiserver,http01-solver/apiserver", "--test=apiserver_*"),
             Self::E2e => ("--features=e2e/e2e", "--test=e2e_*"),
         };
-        ["--package=e2e", "--package=operator", features, tests, "--no-fail-fast", "--quiet"]
+        [
+            "--package=e2e",
+            "--package=http01-solver",
+            "--package=operator",
+            features,
+            tests,
+            "--no-fail-fast",
+            "--quiet",
+        ]
     }
 }
 

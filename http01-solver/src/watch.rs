@@ -1,0 +1,56 @@
+//! Keeps the table of tokens as the API server has it.
+
+use std::pin::pin;
+
+use crds::acme::Challenge;
+use futures::{Stream, StreamExt};
+use kube::{
+    Api, Client,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
+};
+
+use crate::Tokens;
+
+/// Watches all Challenges for ever. What can't be read is left out, and holds up nothing else.
+pub async fn watch(client: Client, tokens: Tokens) {
+    let challenges: Api<DeserializeGuard<Challenge>> = Api::all(client);
+    follow(watcher::watcher(challenges, watcher::Config::default()).default_backoff(), tokens).await;
+}
+
+async fn follow(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<Challenge>>>>,
+    tokens: Tokens,
+) {
+    let mut events = pin!(events);
+    let mut listed = Vec::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(challenge)) => listed.extend(readable(challenge)),
+            Ok(Event::InitDone) => {
+                tracing::info!(challenges = listed.len(), "listed");
+                tokens.replace_all(std::mem::take(&mut listed));
+            }
+            Ok(Event::Apply(challenge)) => {
+                if let Some(challenge) = readable(challenge) {
+                    tokens.insert(&challenge);
+                }
+            }
+            Ok(Event::Delete(challenge)) => {
+                if let Some(challenge) = readable(challenge) {
+                    tokens.remove(&challenge);
+                }
+            }
+            // What is known stays good while nobody can be asked.
+            Err(error) => tracing::warn!(%error, "failed to watch, will retry"),
+        }
+    }
+}
+
+fn readable(challenge: DeserializeGuard<Challenge>) -> Option<Challenge> {
+    challenge.0.inspect_err(|error| tracing::warn!(%error, "left out a Challenge that can't be read")).ok()
+}
