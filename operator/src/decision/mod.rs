@@ -1,4 +1,6 @@
 //! What to do, as pure functions of what is known and of the time. Nothing here does I/O, reads a clock or draws a random
 //! number: what it needs is passed in, so that every decision can be repeated.
 
+pub mod names;
 pub mod renewal;
+pub mod solver_select;

@@ -1,0 +1,189 @@
+//! Which of an issuer's solvers shows a name to be ours.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use crds::acme::{ChallengeType, Selector, Solver};
+
+/// What has to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Authorization<'a> {
+    /// The DNS name without `*.`, or the IP address.
+    pub identifier: &'a str,
+    /// Whether it is for all names one label below.
+    pub wildcard: bool,
+    /// The challenge types that the server offers.
+    pub offered: &'a [ChallengeType],
+}
+
+/// The solver that fits best: one without a selector or with one that matches, of a type that the server offers. More
+/// exact names win, then a longer zone, then more labels, then what stands first.
+///
+/// `labels` are those of the Order, which has them of its Certificate.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use crds::{acme::ChallengeType, fixtures::ingress_solver};
+/// use operator::decision::solver_select::{Authorization, select};
+///
+/// let solvers = [ingress_solver("nginx")];
+/// let web = Authorization { identifier: "web.example.test", wildcard: false, offered: &[ChallengeType::Http01] };
+/// assert_eq!(select(&solvers, &BTreeMap::new(), web), Some((&solvers[0], ChallengeType::Http01)));
+/// ```
+pub fn select<'a>(
+    solvers: &'a [Solver],
+    labels: &BTreeMap<String, String>,
+    authorization: Authorization<'_>,
+) -> Option<(&'a Solver, ChallengeType)> {
+    let candidates = solvers.iter().enumerate().filter_map(|(position, solver)| {
+        let challenge_type = type_of(solver, authorization)?;
+        let rank = rank(solver.selector.as_ref(), labels, authorization)?;
+        Some((rank, Reverse(position), solver, challenge_type))
+    });
+    candidates
+        .max_by_key(|(rank, position, ..)| (*rank, *position))
+        .map(|(_, _, solver, challenge_type)| (solver, challenge_type))
+}
+
+/// How a solver would show it, if the server offers that. RFC 8555 section 8.3 has no HTTP-01 for wildcards.
+fn type_of(solver: &Solver, authorization: Authorization<'_>) -> Option<ChallengeType> {
+    let challenge_type = match (&solver.http01, &solver.dns01) {
+        (Some(_), _) => ChallengeType::Http01,
+        (None, Some(_)) => ChallengeType::Dns01,
+        (None, None) => return None,
+    };
+    let possible = challenge_type == ChallengeType::Dns01 || !authorization.wildcard;
+    (possible && authorization.offered.contains(&challenge_type)).then_some(challenge_type)
+}
+
+/// How well a selector fits: exact names, length of the zone, labels. `None` if one of its parts does not match.
+fn rank(
+    selector: Option<&Selector>,
+    labels: &BTreeMap<String, String>,
+    authorization: Authorization<'_>,
+) -> Option<(usize, usize, usize)> {
+    let Some(selector) = selector else { return Some((0, 0, 0)) };
+    let name = if authorization.wildcard {
+        format!("*.{}", authorization.identifier)
+    } else {
+        authorization.identifier.to_owned()
+    };
+    let wanted = selector.match_labels.iter().flatten();
+    let matched = wanted.clone().filter(|(key, value)| labels.get(*key) == Some(value)).count();
+    if matched < wanted.count() {
+        return None;
+    }
+    let names = selector.dns_names.as_deref().unwrap_or_default();
+    let exact = names.iter().filter(|other| **other == name).count();
+    if !names.is_empty() && exact == 0 {
+        return None;
+    }
+    let zones = selector.dns_zones.as_deref().unwrap_or_default();
+    let longest =
+        zones.iter().filter(|zone| is_in_zone(authorization.identifier, zone)).map(String::len).max();
+    if !zones.is_empty() && longest.is_none() {
+        return None;
+    }
+    Some((exact, longest.unwrap_or_default(), matched))
+}
+
+fn is_in_zone(name: &str, zone: &str) -> bool {
+    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::{Preserved, fixtures::ingress_solver};
+
+    use super::*;
+
+    const BOTH: &[ChallengeType] = &[ChallengeType::Http01, ChallengeType::Dns01];
+
+    /// An HTTP-01 solver whose class is its name, with a selector.
+    fn solver(name: &str, dns_names: &[&str], dns_zones: &[&str], labels: &[(&str, &str)]) -> Solver {
+        let list = |of: &[&str]| (!of.is_empty()).then(|| of.iter().map(ToString::to_string).collect());
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let selector =
+            Selector { dns_names: list(dns_names), dns_zones: list(dns_zones), match_labels: Some(labels) };
+        Solver { selector: Some(selector), ..ingress_solver(name) }
+    }
+
+    fn dns() -> Solver {
+        Solver { dns01: Some(Preserved::default()), ..Solver::default() }
+    }
+
+    /// The class of the solver that is chosen for a name; "dns" for one by DNS.
+    fn chosen(solvers: &[Solver], labels: &[(&str, &str)], name: &str) -> Option<String> {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let bare = name.strip_prefix("*.").unwrap_or(name);
+        let authorization = Authorization { identifier: bare, wildcard: bare != name, offered: BOTH };
+        let (solver, challenge_type) = select(solvers, &labels, authorization)?;
+        match challenge_type {
+            ChallengeType::Dns01 => Some("dns".to_owned()),
+            ChallengeType::Http01 => solver.http01.as_ref()?.ingress.as_ref()?.class.clone(),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_selector_that_matches_wins_and_then_the_first() {
+        let solvers = [
+            ingress_solver("default"),
+            ingress_solver("second"),
+            solver("zone", &[], &["example.test"], &[]),
+            solver("longer", &[], &["a.example.test", "test"], &[]),
+            solver("exact", &["x.a.example.test"], &[], &[]),
+            solver("labelled", &[], &[], &[("team", "web")]),
+        ];
+        for (name, labels, class) in [
+            ("other.test.invalid", &[][..], "default"),
+            ("b.example.test", &[], "zone"),
+            ("example.test", &[], "zone"),
+            ("b.a.example.test", &[], "longer"),
+            ("x.a.example.test", &[], "exact"),
+            ("notexample.test", &[], "longer"),
+            ("other.invalid", &[("team", "web")], "labelled"),
+            ("b.example.test", &[("team", "web")], "zone"),
+            ("other.invalid", &[("team", "other")], "default"),
+        ] {
+            assert_eq!(chosen(&solvers, labels, name).as_deref(), Some(class), "{name} {labels:?}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_selector_must_match() {
+        let solvers =
+            [solver("all", &["a.example.test"], &["example.test"], &[("team", "web"), ("tier", "1")])];
+        let labels = [("team", "web"), ("tier", "1"), ("more", "x")];
+        assert!(chosen(&solvers, &labels, "a.example.test").is_some());
+        assert!(chosen(&solvers, &labels[..1], "a.example.test").is_none());
+        assert!(chosen(&solvers, &labels, "b.example.test").is_none());
+    }
+
+    #[test]
+    fn a_wildcard_is_shown_by_dns_alone() {
+        assert_eq!(chosen(&[ingress_solver("default")], &[], "*.example.test"), None);
+        assert_eq!(
+            chosen(&[ingress_solver("default"), dns()], &[], "*.example.test").as_deref(),
+            Some("dns")
+        );
+        let exact = Solver { selector: solver("", &["*.example.test"], &[], &[]).selector, ..dns() };
+        assert_eq!(chosen(std::slice::from_ref(&exact), &[], "*.example.test").as_deref(), Some("dns"));
+        assert_eq!(chosen(&[exact], &[], "example.test"), None);
+    }
+
+    #[test]
+    fn what_the_server_does_not_offer_is_not_chosen() {
+        let solvers = [ingress_solver("default"), dns()];
+        let of = |offered: &[ChallengeType]| {
+            let authorization = Authorization { identifier: "a.example.test", wildcard: false, offered };
+            select(&solvers, &BTreeMap::new(), authorization).map(|(_, challenge_type)| challenge_type)
+        };
+        assert_eq!(of(&[ChallengeType::Dns01]), Some(ChallengeType::Dns01));
+        assert_eq!(of(BOTH), Some(ChallengeType::Http01));
+        assert_eq!(of(&[]), None);
+        assert!(
+            select(&[], &BTreeMap::new(), Authorization { identifier: "a", wildcard: false, offered: BOTH })
+                .is_none()
+        );
+    }
+}
