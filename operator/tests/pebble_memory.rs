@@ -10,6 +10,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use operator::pki::{Curve, KeyKind};
 use support::{World, order};
 
+/// What 900 issuances may add, KiB.
+const LEAK_LIMIT: u64 = 3 * 1024;
+
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);
 
 /// Resident memory of this process, KiB.
@@ -42,6 +45,7 @@ async fn memory_does_not_grow_with_a_thousand_issuances() -> Result<()> {
     issue_many(100, 1000).await?;
     let late = resident()?;
     println!("resident after 100 issuances {early} KiB, after 1,000 {late} KiB");
-    ensure!(late <= early + early / 10, "{early} KiB became {late} KiB");
+    // The allocator's pools still fill a little; a leak would be some KiB for each of the 900.
+    ensure!(late <= early + LEAK_LIMIT, "{early} KiB became {late} KiB");
     Ok(())
 }
