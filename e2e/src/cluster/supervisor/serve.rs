@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     os::fd::AsFd,
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
@@ -168,7 +168,8 @@ impl Supervisor {
         self.processes().insert(name.to_owned(), status);
         let (supervisor, name) = (Arc::clone(self), name.to_owned());
         tokio::spawn(async move {
-            let ended = child.wait().await.map_or_else(|error| error.to_string(), describe);
+            let ended =
+                child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
             if let Some(status) = supervisor.processes().get_mut(&name) {
                 status.ended = Some(ended);
             }
@@ -207,10 +208,6 @@ async fn run_to_end(process: &Process) -> std::io::Result<Finished> {
         String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(OUTPUT_LIMIT)..]).into_owned()
     };
     Ok(Finished { success: output.status.success(), output: tail(&output.stdout) + &tail(&output.stderr) })
-}
-
-fn describe(status: ExitStatus) -> String {
-    status.to_string()
 }
 
 fn to_line<T: Serialize>(answer: &Answer<T>) -> Result<Vec<u8>> {
