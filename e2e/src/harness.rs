@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures::FutureExt;
 use hyper::StatusCode;
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod, ServiceAccount};
@@ -38,7 +38,10 @@ use kube::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use crate::{
     cluster::{Cluster, DEFAULT_NAME},
@@ -233,6 +236,26 @@ pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Dura
         }
         sleep(POLL).await;
     }
+}
+
+/// Applies our six definitions the way people do, and waits until they are established. Returns what kubectl said.
+pub async fn install_definitions(cluster: &Cluster) -> Result<String> {
+    // Two at once would both find that there is nothing yet.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let folder = tempfile::tempdir()?;
+    for file in crds::generate::custom_resource_definitions()? {
+        std::fs::write(folder.path().join(file.name), file.content)?;
+    }
+    let mut said = String::new();
+    for verb in [&["apply"][..], &["wait", "--for=condition=Established", "--timeout=30s"]] {
+        let output = cluster.kubectl().args(verb).arg("--filename").arg(folder.path()).output().await?;
+        let printed =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "kubectl {verb:?} failed: {printed}");
+        said += &printed;
+    }
+    Ok(said)
 }
 
 /// Waits until an object, or its absence, meets a condition; returns it as it was then. `what` completes "waited for

@@ -13,7 +13,7 @@ use crds::{
 };
 use e2e::{
     cluster::{self, Cluster, Mode, Options},
-    paths,
+    harness, paths,
     progress::Steps,
     tools::Tools,
 };
@@ -22,7 +22,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use support::{api::install, name};
+use support::name;
 
 /// A change of a request that claims what is not so.
 type Forge = fn(&mut CertificateRequest);
@@ -40,7 +40,7 @@ fn cluster() -> Result<&'static Cluster> {
             let options = Options::new(name("admission"), Mode::ControlPlane);
             let cluster =
                 cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
-            install(&cluster).await?;
+            harness::install_definitions(&cluster).await?;
             for manifests in
                 [admission::APPROVAL, admission::IDENTITY, admission::STAMP, admission::USER_ROLES, USERS]
             {

@@ -19,7 +19,7 @@ use kube::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use support::api::{api_of, documents, install, lost};
+use support::api::{api_of, documents, lost};
 
 const VALID: [&str; 3] = [
     include_str!("../../crds/tests/corpus/certificates.yaml"),
@@ -30,7 +30,7 @@ const VALID: [&str; 3] = [
 #[tokio::test]
 async fn the_definitions_are_established_without_a_warning() -> Result<()> {
     let cluster = harness::cluster()?;
-    let said = install(cluster).await?;
+    let said = harness::install_definitions(cluster).await?;
     ensure!(!said.contains("Warning"), "{said}");
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await?);
     let ours = ListParams::default().labels("app.kubernetes.io/part-of=acme-operator");
@@ -48,7 +48,7 @@ async fn the_definitions_are_established_without_a_warning() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_valid_is_accepted_and_comes_back_whole() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("valid", async |namespace| {
         let mut accepted = 0;
         for manifest in VALID.iter().map(|yaml| documents(yaml)).collect::<Result<Vec<_>>>()?.concat() {
@@ -118,7 +118,7 @@ fn merge(target: &mut Value, change: &Value) {
 
 #[tokio::test]
 async fn what_is_invalid_is_refused_with_a_message_that_says_why() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("refused", async |namespace| {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let corpus: Vec<Refused> =
@@ -164,7 +164,7 @@ where
 
 #[tokio::test]
 async fn specs_of_requests_orders_and_challenges_cannot_change() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("immutable", async |namespace| {
         let request = fixtures::certificate_request("request", |_| {});
         let other = json!({ "request": "b3RoZXI=" });
@@ -179,7 +179,7 @@ async fn specs_of_requests_orders_and_challenges_cannot_change() -> Result<()> {
 
 #[tokio::test]
 async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("order", async |namespace| {
         let orders = namespace.api::<Order>();
         orders.create(&PostParams::default(), &fixtures::order("order", |_| {})).await?;
@@ -214,7 +214,7 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
 
 #[tokio::test]
 async fn conditions_of_two_managers_merge_by_type() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("merge", async |namespace| {
         let requests = namespace.api::<CertificateRequest>();
         requests.create(&PostParams::default(), &fixtures::certificate_request("request", |_| {})).await?;
@@ -241,7 +241,7 @@ async fn conditions_of_two_managers_merge_by_type() -> Result<()> {
 
 #[tokio::test]
 async fn the_largest_objects_are_within_the_cost_budget() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("large", async |namespace| {
         let strictly = PostParams { dry_run: true, ..PostParams::default() };
         let certificate = fixtures::certificate("large", |it| {
@@ -268,7 +268,7 @@ async fn the_largest_objects_are_within_the_cost_budget() -> Result<()> {
 
 #[tokio::test]
 async fn objects_are_selected_by_their_issuer() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("select", async |namespace| {
         let certificates = namespace.api::<Certificate>();
         for (name, issuer) in [("a", "one"), ("b", "two"), ("c", "one")] {
@@ -287,7 +287,7 @@ async fn objects_are_selected_by_their_issuer() -> Result<()> {
 
 #[tokio::test]
 async fn nothing_is_stored_that_was_not_said() -> Result<()> {
-    install(harness::cluster()?).await?;
+    harness::install_definitions(harness::cluster()?).await?;
     with_namespace("defaults", async |namespace| {
         for kind in ["Certificate", "CertificateRequest", "Issuer", "Order", "Challenge"] {
             let object = smallest(kind)?;

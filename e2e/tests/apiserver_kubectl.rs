@@ -5,11 +5,11 @@ mod support;
 use std::fmt::Write;
 
 use anyhow::{Result, ensure};
-use e2e::harness::{Namespace, with_namespace};
+use e2e::harness::{self, Namespace, with_namespace};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use support::{
-    api::{api_of, documents, install},
+    api::{api_of, documents},
     text,
 };
 
@@ -37,7 +37,7 @@ fn without_age(table: &str) -> String {
 #[tokio::test]
 async fn tables_say_what_a_person_wants_to_know_first() -> Result<()> {
     with_namespace("tables", async |namespace| {
-        install(namespace.cluster()).await?;
+        harness::install_definitions(namespace.cluster()).await?;
         for manifest in documents(SHOWN)? {
             let api = api_of(namespace.client(), namespace.name(), &manifest)?;
             let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
@@ -68,7 +68,7 @@ async fn tables_say_what_a_person_wants_to_know_first() -> Result<()> {
 #[tokio::test]
 async fn explain_reads_well() -> Result<()> {
     with_namespace("explain", async |namespace| {
-        install(namespace.cluster()).await?;
+        harness::install_definitions(namespace.cluster()).await?;
         let mut seen = String::new();
         for field in [
             "certificate.spec.renewBefore",

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use axum::http::{Request, StatusCode, header::HOST};
-use crds::{acme::Challenge, fixtures, generate};
+use crds::{acme::Challenge, fixtures};
 use e2e::{
     harness::{self, with_namespace},
     http::{self, Network, Trust},
@@ -64,22 +64,7 @@ async fn until(address: SocketAddr, host: &str, wanted: StatusCode) -> Result<Du
 #[tokio::test]
 async fn a_challenge_is_answered_from_when_it_exists_until_it_is_gone() -> Result<()> {
     with_namespace("solver", async |namespace| {
-        let definitions = generate::custom_resource_definitions()?;
-        let definitions: Vec<_> = definitions.into_iter().map(|file| file.content).collect();
-        namespace.cluster().apply(&definitions.join("---\n")).await?;
-        let established = namespace
-            .cluster()
-            .kubectl()
-            .args([
-                "wait",
-                "--for=condition=Established",
-                "--timeout=30s",
-                "crd/challenges.acme.cert-manager.io",
-            ])
-            .output()
-            .await?;
-        ensure!(established.status.success(), "{}", String::from_utf8_lossy(&established.stderr));
-
+        harness::install_definitions(namespace.cluster()).await?;
         let challenges = namespace.api::<Challenge>();
         // One is there before, one comes while it is watched.
         let host = |name: &str| format!("{name}.{}.example.test", namespace.name());

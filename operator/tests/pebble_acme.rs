@@ -138,7 +138,7 @@ async fn authorizations_that_are_reused_make_an_order_ready_at_once() -> Result<
     let challenges = world.count("chalZ");
     let (url, state) = account.new_order(&wanted).await?;
     ensure!(state.status == OrderStatus::Ready, "{:?}", state.status);
-    world.walk(&account, &url, &wanted, &PrivateKey::generate(P256)?, "").await?;
+    world.walk(&account, &url, &wanted, &PrivateKey::generate(P256)?).await?;
     ensure!(world.count("chalZ") == challenges, "a challenge was asked for");
     Ok(())
 }
@@ -218,7 +218,7 @@ async fn the_preferred_chain_is_chosen_by_its_topmost_issuer_and_the_default_oth
     let wanted = order(&["chain.example.test"]);
     let key = PrivateKey::generate(P256)?;
     let (url, _) = account.new_order(&wanted).await?;
-    let default = world.walk(&account, &url, &wanted, &key, "").await?;
+    let default = world.walk(&account, &url, &wanted, &key).await?;
     let certificate = account.order(&url).await?.certificate.context("no certificate")?;
     let chains = account.certificate(&certificate).await?;
     ensure!(chains.alternates.len() == 2, "{:?}", chains.alternates);
@@ -341,7 +341,7 @@ async fn what_was_sent_already_is_no_error() -> Result<()> {
     account.finalize(&url, &finalize, &csr).await?;
     let again = account.finalize(&url, &finalize, &csr).await.context("an order that is finalized")?;
     ensure!(matches!(again.status, OrderStatus::Processing | OrderStatus::Valid), "{:?}", again.status);
-    world.walk(&account, &url, &wanted, &key, "").await?;
+    world.walk(&account, &url, &wanted, &key).await?;
     account.finalize(&url, &finalize, &csr).await.context("an order that is valid")?;
     Ok(())
 }
@@ -409,7 +409,7 @@ async fn renewal_information_is_told_and_a_renewal_replaces_once() -> Result<()>
 
     let renewal = NewOrder { replaces: Some(identifier.clone()), ..wanted.clone() };
     let (url, _) = account.new_order(&renewal).await?;
-    world.walk(&account, &url, &renewal, &PrivateKey::generate(P256)?, "").await?;
+    world.walk(&account, &url, &renewal, &PrivateKey::generate(P256)?).await?;
     ensure!(problem_type(account.new_order(&renewal).await)? == "alreadyReplaced");
     Ok(())
 }

@@ -1,33 +1,11 @@
 //! Objects of our API as the API server has them, for tests of the definitions.
 
-use anyhow::{Context, Result, ensure};
-use crds::generate;
-use e2e::cluster::Cluster;
+use anyhow::{Context, Result};
 use kube::{
     Api,
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::Value;
-use tokio::sync::Mutex;
-
-/// Applies the six definitions the way people do, and waits until they are established. Returns what kubectl said.
-pub(crate) async fn install(cluster: &Cluster) -> Result<String> {
-    // Two at once would both find that there is nothing yet.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    let _guard = ONE_AT_A_TIME.lock().await;
-    let folder = tempfile::tempdir()?;
-    for file in generate::custom_resource_definitions()? {
-        std::fs::write(folder.path().join(file.name), file.content)?;
-    }
-    let applied = cluster.kubectl().args(["apply", "--filename"]).arg(folder.path()).output().await?;
-    let said = super::text(&applied);
-    ensure!(applied.status.success(), "{said}");
-    let mut wait = cluster.kubectl();
-    wait.args(["wait", "--for=condition=Established", "--timeout=30s", "--filename"]).arg(folder.path());
-    let waited = wait.output().await?;
-    ensure!(waited.status.success(), "{}", super::text(&waited));
-    Ok(said)
-}
 
 /// All documents of a YAML file.
 pub(crate) fn documents(yaml: &str) -> Result<Vec<Value>> {

@@ -108,21 +108,15 @@ impl Account {
         contact: &[String],
         external: Option<&ExternalAccountKey>,
     ) -> Result<Self, AcmeError> {
-        if let Some(external) = external {
+        if external.is_some() {
             // A key that is bound already can't be bound once more, so look first.
             match Self::find(Arc::clone(&server), Arc::clone(&key)).await {
                 Err(error) if error.problem_type() == Some("accountDoesNotExist") => {}
                 found => return found,
             }
-            return Self::ask(
-                server,
-                key,
-                json!({ "termsOfServiceAgreed": true, "contact": contact }),
-                Some(external),
-            )
-            .await;
         }
-        Self::ask(server, key, json!({ "termsOfServiceAgreed": true, "contact": contact }), None).await
+        let payload = json!({ "termsOfServiceAgreed": true, "contact": contact });
+        Self::ask(server, key, payload, external).await
     }
 
     /// Finds the account of a key.
@@ -145,12 +139,7 @@ impl Account {
         }
         let session = Session::new(server, key);
         let answer = session.post(&url, &payload).await?;
-        let account_url = answer.location.clone().ok_or_else(|| AcmeError::Protocol {
-            url,
-            status: answer.status,
-            retry_after: answer.retry_after,
-            what: "its answer does not say where the account is".to_owned(),
-        })?;
+        let account_url = answer.located("the account")?;
         let Wire { status, contact } = answer.json()?;
         Ok(Self { session: session.with_account(account_url), status, contact })
     }

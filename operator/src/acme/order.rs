@@ -136,12 +136,7 @@ impl Account {
         let driven = Driven::by(self.session(), more).await?;
         let told = driven.account.new_order(&request).await;
         let answer = driven.answer(self.session(), told)?;
-        let url = answer.location.clone().ok_or_else(|| AcmeError::Protocol {
-            url: answer.url.clone(),
-            status: answer.status,
-            retry_after: answer.retry_after,
-            what: "its answer does not say where the order is".to_owned(),
-        })?;
+        let url = answer.located("the order")?;
         Ok((url, OrderState { retry_after: answer.retry_after, ..answer.json()? }))
     }
 
@@ -217,7 +212,8 @@ impl Account {
     /// The server refuses.
     pub async fn certificate(&self, url: &str) -> Result<CertificateChains, AcmeError> {
         let answer = self.session().post_as_get(url).await?;
-        let default = text(&answer.url, answer.status, answer.body.to_vec())?;
+        let default =
+            String::from_utf8(answer.body.to_vec()).map_err(|_| answer.lacking("its answer is no text"))?;
         Ok(CertificateChains { default, alternates: answer.alternates })
     }
 
@@ -277,13 +273,4 @@ impl Account {
 fn identifier_of(text: &str) -> Option<CertificateIdentifier<'static>> {
     let json = json!(text).to_string();
     serde_json::from_str::<CertificateIdentifier<'_>>(&json).ok().map(CertificateIdentifier::into_owned)
-}
-
-fn text(url: &str, status: hyper::StatusCode, body: Vec<u8>) -> Result<String, AcmeError> {
-    String::from_utf8(body).map_err(|_| AcmeError::Protocol {
-        url: url.to_owned(),
-        status,
-        retry_after: None,
-        what: "its answer is no text".to_owned(),
-    })
 }

@@ -100,7 +100,7 @@ impl World {
     pub(crate) async fn issue(&self, account: &Account, order: &NewOrder) -> Result<Issued> {
         let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
         let (url, _) = account.new_order(order).await?;
-        let chain = self.walk(account, &url, order, &key, "").await?;
+        let chain = self.walk(account, &url, order, &key).await?;
         Ok(Issued { chain, key })
     }
 
@@ -111,7 +111,6 @@ impl World {
         url: &str,
         wanted: &NewOrder,
         key: &PrivateKey,
-        preferred_chain: &str,
     ) -> Result<Chain> {
         for _ in 0..600 {
             let order = account.order(url).await?;
@@ -128,7 +127,7 @@ impl World {
                 OrderStatus::Processing => {}
                 OrderStatus::Valid => {
                     let certificate = order.certificate.context("a valid order has a certificate")?;
-                    return Ok(account.preferred_chain(&certificate, preferred_chain).await??);
+                    return Ok(account.preferred_chain(&certificate, "").await??);
                 }
                 OrderStatus::Invalid => bail!("the order is invalid: {:?}", order.error),
             }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use e2e::{
     cluster::{self, Cluster, Mode, Standing},
-    harness, http, paths,
+    harness, http,
     pebble::Pebble,
     progress::Steps,
     tools::Tools,
@@ -25,11 +25,7 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
         cluster::start(&options, &tools, steps).await?
     };
     if cluster.mode() == Mode::Node {
-        for image in images::build(paths::workspace(), &images::default_folder(), steps).await? {
-            let step = steps.begin(format!("importing {}", image.reference), None);
-            cluster.load_image(&image.archive).await?;
-            step.done("");
-        }
+        images::load(&cluster, steps).await?;
         let step = steps.begin(format!("serving a page under http://{HOST}/"), None);
         cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: demo }\n").await?;
         harness::serve_page(&cluster, "demo", "web", HOST).await?;

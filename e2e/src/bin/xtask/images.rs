@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use e2e::{
+    cluster::Cluster,
     image::{Image, NON_ROOT},
     paths,
     progress::Steps,
@@ -23,9 +24,15 @@ pub(crate) struct Built {
     pub(crate) digest: String,
 }
 
-/// Where the images go if nobody says otherwise.
-pub(crate) fn default_folder() -> PathBuf {
-    paths::workspace().join("target/images")
+/// Builds this checkout's images, and imports them into a cluster's node.
+pub(crate) async fn load(cluster: &Cluster, steps: &Steps) -> Result<()> {
+    let workspace = paths::workspace();
+    for image in build(workspace, &workspace.join("target/images"), steps).await? {
+        let step = steps.begin(format!("importing {}", image.reference), None);
+        cluster.load_image(&image.archive).await?;
+        step.done("");
+    }
+    Ok(())
 }
 
 /// Builds both images of a checkout into a folder.

@@ -5,7 +5,6 @@ use clap::{Args, ValueEnum};
 use e2e::{
     cluster::{self, Cluster, Mode, Options},
     harness::CLUSTER_VARIABLE,
-    paths,
     progress::Steps,
     tools::Tools,
 };
@@ -55,9 +54,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             }
             Level::E2e => {
                 let cluster = start(Mode::Node, steps).await?;
-                for image in images::build(paths::workspace(), &images::default_folder(), steps).await? {
-                    cluster.load_image(&image.archive).await?;
-                }
+                images::load(&cluster, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }
@@ -115,6 +112,5 @@ async fn start(mode: Mode, steps: &Steps) -> Result<Cluster> {
     let tools = Tools::ensure(steps).await?;
     let kind = if mode == Mode::Node { "node" } else { "api" };
     let name = format!("test-{kind}-{}", std::process::id());
-    std::fs::create_dir_all(paths::clusters()?)?;
     cluster::start(&Options::new(name, mode), &tools, steps).await
 }

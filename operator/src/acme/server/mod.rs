@@ -204,14 +204,7 @@ impl Server {
         }
         let url = self.directory().await?.new_nonce.clone();
         let answer = self.read(Method::HEAD, &url).await?;
-        // It was put among those that are kept; another request may have taken it since, so ask again for that one.
-        let nonce = answer.nonce.clone().or_else(|| self.nonces().pop_front());
-        nonce.ok_or_else(|| AcmeError::Protocol {
-            url,
-            status: answer.status,
-            retry_after: answer.retry_after,
-            what: "it gives no nonce".to_owned(),
-        })
+        answer.nonce.clone().ok_or_else(|| answer.lacking("it gives no nonce"))
     }
 
     /// Keeps a nonce for the next request.
@@ -369,12 +362,23 @@ impl Answer {
 
     /// Reads the body as JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, AcmeError> {
-        serde_json::from_slice(&self.body).map_err(|error| AcmeError::Protocol {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| self.lacking(format!("its answer is not what RFC 8555 has: {error}")))
+    }
+
+    /// Where what was asked for is, such as `the order`.
+    pub(super) fn located(&self, what: &str) -> Result<String, AcmeError> {
+        self.location.clone().ok_or_else(|| self.lacking(format!("its answer does not say where {what} is")))
+    }
+
+    /// The error of an answer that is good but for what it lacks.
+    pub(super) fn lacking(&self, what: impl Into<String>) -> AcmeError {
+        AcmeError::Protocol {
             url: self.url.clone(),
             status: self.status,
             retry_after: self.retry_after,
-            what: format!("its answer is not what RFC 8555 has: {error}"),
-        })
+            what: what.into(),
+        }
     }
 }
 
