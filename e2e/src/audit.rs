@@ -9,15 +9,17 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::cluster::Cluster;
 
-/// A point in a cluster's audit log; counts what comes after it.
+/// A point in a cluster's audit log; counts what is asked after it.
 #[derive(Debug)]
 pub struct AuditMark {
     log: PathBuf,
     offset: u64,
+    made: Timestamp,
 }
 
 /// One request that was answered. Mirrors the parts of `audit.k8s.io/v1` `Event` that tests use.
@@ -29,6 +31,7 @@ pub struct AuditEvent {
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub request_uri: String,
+    request_received_timestamp: Timestamp,
     user: User,
     object_ref: Option<ObjectReference>,
     response_status: Option<ResponseStatus>,
@@ -84,19 +87,25 @@ impl AuditEvent {
 
 impl AuditMark {
     /// The end of the log as it stands.
+    #[expect(clippy::disallowed_methods, reason = "compared with the time a real API server wrote")]
     pub fn now(cluster: &Cluster) -> Result<Self> {
         let log = cluster.layout().audit_log();
         let offset = log.metadata().with_context(|| format!("failed to read {}", log.display()))?.len();
-        Ok(Self { log, offset })
+        Ok(Self { log, offset, made: Timestamp::now() })
     }
 
-    /// All requests answered since the mark, in order. A watch counts when it ends.
+    /// All requests made and answered since the mark, in order. A watch counts when it ends; one that
+    /// began before the mark doesn't, though the log tells of it later.
     pub fn events(&self) -> Result<Vec<AuditEvent>> {
         let mut file = File::open(&self.log)?;
         file.seek(SeekFrom::Start(self.offset))?;
         let mut events = Vec::new();
         for line in BufReader::new(file).split(b'\n') {
-            events.push(serde_json::from_slice(&line?).context("failed to parse an audit event")?);
+            let event: AuditEvent =
+                serde_json::from_slice(&line?).context("failed to parse an audit event")?;
+            if event.request_received_timestamp >= self.made {
+                events.push(event);
+            }
         }
         Ok(events)
     }
