@@ -129,6 +129,7 @@ mod tests {
         let event: AuditEvent = serde_json::from_str(
             r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete",
             "requestURI":"/apis/cert-manager.io/v1/namespaces/a/certificates/b/status","verb":"patch",
+            "requestReceivedTimestamp":"2026-11-24T12:00:00.123456Z","stageTimestamp":"2026-11-24T12:00:00.130000Z",
             "user":{"username":"system:serviceaccount:a:b","groups":["system:authenticated"]},
             "objectRef":{"resource":"certificates","namespace":"a","name":"b","apiGroup":"cert-manager.io",
             "apiVersion":"v1","subresource":"status"},"responseStatus":{"metadata":{},"code":200}}"#,
