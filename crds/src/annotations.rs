@@ -91,6 +91,9 @@ pub mod request {
     /// The `ingressClassName` of the challenge's Ingress.
     pub const OVERRIDE_INGRESS_CLASS_NAME: &str =
         "acme.cert-manager.io/http01-override-ingress-ingressclassname";
+    /// On a CertificateRequest and an Order: the certificate that the new one replaces, as its identifier of RFC 9773
+    /// section 4.1. Ours.
+    pub const REPLACES: &str = "acme.cert-manager.io/replaces";
     /// Kind of the Gateway object that the challenge's HTTPRoute attaches to.
     pub const PARENT_REF_KIND: &str = "acme.cert-manager.io/http01-parentrefkind";
     /// Its name.

@@ -9,7 +9,6 @@
 //! next state or an [`AcmeError`] with its [`Class`]. Next: `error.rs` for the classes, `session.rs` for requests.
 
 mod account;
-mod address;
 mod directory;
 mod error;
 mod instant;
@@ -24,9 +23,10 @@ pub use self::{
     error::{AcmeError, Class, Phase},
     jws::AccountKey,
     order::{AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo, RenewalWindow},
-    server::{Observation, Observer, Server, ServerSettings, Trust},
+    server::{Observation, Observer, Server, ServerSettings},
     session::{Answer, Session},
 };
+pub use crate::net::Trust;
 pub use instant_acme::{
     AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, OrderStatus, Problem,
 };

@@ -6,6 +6,9 @@ use aws_lc_rs::digest;
 /// How long the name of a CertificateRequest may be, as cert-manager has it: its Order's name gets longer still.
 const REQUEST_LIMIT: usize = 233;
 
+/// How long the name of an object may be, RFC 1123 as Kubernetes has it.
+const OBJECT_LIMIT: usize = 253;
+
 /// How long the part of an Order's name may be that is its CertificateRequest's.
 const ORDER_BASE_LIMIT: usize = 52;
 
@@ -32,6 +35,18 @@ pub fn order(certificate_request: &str, csr: &[u8]) -> String {
 /// The Challenge of an Order for an authorization: the Order's name and a hash of the authorization's URL.
 pub fn challenge(order: &str, authorization_url: &str) -> String {
     format!("{order}-{}", hash(&[order.as_bytes(), authorization_url.as_bytes()]))
+}
+
+/// The Secret with the key of a Certificate's next issuance: another one for each Certificate that ever had the name, and
+/// for each revision.
+pub fn next_private_key(certificate: &str, uid: &str, revision: i64) -> String {
+    let hash = hash(&[certificate.as_bytes(), uid.as_bytes(), &revision.to_be_bytes()]);
+    with_suffix(certificate, &format!("-{hash}"), OBJECT_LIMIT)
+}
+
+/// Ten hexadecimal digits that stand for a text.
+pub fn short_hash(text: &str) -> String {
+    hash(&[text.as_bytes()])
 }
 
 /// The decimal Adler-32 (RFC 1950 section 8.2) of a DNS name or token, which users' tools find challenge routes by.

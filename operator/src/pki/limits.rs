@@ -9,3 +9,6 @@ pub(super) const CHAIN_PEM: usize = 95_000;
 
 /// How many certificates a chain may have.
 pub(super) const CHAIN_LENGTH: usize = 20;
+
+/// A CSR as PEM, bytes: as large as a certificate may be.
+pub(super) const REQUEST_PEM: usize = 36_500;

@@ -13,7 +13,7 @@ mod pem;
 
 pub use self::{
     chain::{Chain, ChainError, LeafCertificate},
-    csr::{CsrError, CsrRequest, OtherName, SignatureAlgorithm, Subject},
+    csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{KeystoreError, Pkcs12Profile, jks, pkcs12},
 };

@@ -63,6 +63,16 @@ pub(super) fn certificates(text: &[u8], limit: usize, most: usize) -> Result<Vec
     if certificates.is_empty() { Err(PemError::Missing) } else { Ok(certificates) }
 }
 
+/// The first CSR of a text, DER.
+pub(super) fn certificate_request(text: &[u8], limit: usize) -> Result<Vec<u8>, PemError> {
+    for item in items(text, limit)? {
+        if let Item::Csr(request) = item? {
+            return Ok(request.to_vec());
+        }
+    }
+    Err(PemError::Missing)
+}
+
 fn items(text: &[u8], limit: usize) -> Result<impl Iterator<Item = Result<Item, PemError>> + '_, PemError> {
     if text.len() > limit {
         return Err(PemError::TooLarge(limit));

@@ -2,7 +2,6 @@
 
 mod bucket;
 mod headers;
-mod tls;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -30,17 +29,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use self::tls::Trust;
 use self::{
     bucket::TokenBucket,
     headers::{alternates, retry_after, text},
-    tls::tls_config,
 };
 use super::{
     AcmeError, Directory, Phase,
-    address::{FilteringResolver, REFUSED, is_forbidden},
     session::{Answer, REACH_PAUSE, REACH_TRIES},
 };
+use crate::net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config};
 
 /// How many nonces are kept: more than there are requests at once.
 const NONCES_KEPT: usize = 64;
@@ -100,16 +97,16 @@ impl fmt::Debug for ServerSettings {
 }
 
 impl ServerSettings {
-    /// What suits every known server: 30 s, eight requests at once, 40 a second, 20 for one account, 1 MiB.
+    /// What suits every known server: 30 s, 32 requests at once, 100 a second, 1 MiB. Let's Encrypt takes 250 a second.
     pub fn new(directory_url: impl Into<String>) -> Self {
         Self {
             directory_url: directory_url.into(),
             trust: Trust::default(),
             allow_loopback: false,
             deadline: Duration::from_secs(30),
-            concurrency: 8,
-            requests_per_second: 40.0,
-            requests_per_second_and_account: 20.0,
+            concurrency: 32,
+            requests_per_second: 100.0,
+            requests_per_second_and_account: 100.0,
             answer_limit: 1 << 20,
             observer: None,
         }

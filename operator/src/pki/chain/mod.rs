@@ -10,7 +10,7 @@ use x509_parser::{
     prelude::FromDer,
 };
 
-use super::{KeyError, PrivateKey, limits, pem};
+use super::{KeyError, PrivateKey, csr, limits, pem};
 
 /// A chain of certificates, the leaf first, each signed by the next. The root need not be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,12 +211,7 @@ impl LeafCertificate {
             GeneralName::DNSName(name) => self.dns_names.push((*name).to_owned()),
             GeneralName::RFC822Name(name) => self.email_addresses.push((*name).to_owned()),
             GeneralName::URI(name) => self.uris.push((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => {
-                let address = <[u8; 4]>::try_from(*bytes)
-                    .map(IpAddr::from)
-                    .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
-                self.ip_addresses.extend(address);
-            }
+            GeneralName::IPAddress(bytes) => self.ip_addresses.extend(csr::ip_address(bytes)),
             _ => {}
         }
     }

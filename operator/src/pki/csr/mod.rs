@@ -2,6 +2,8 @@
 //!
 //! rcgen signs; the body is our own, because rcgen's subject has one value for each attribute, and ours may have many.
 
+mod read;
+
 use std::net::IpAddr;
 
 use crds::certmanager::{KeyUsage, SignatureAlgorithm as WireAlgorithm};
@@ -27,6 +29,8 @@ use x509_cert::{
     request::{CertReq, CertReqInfo, ExtensionReq, Version},
 };
 
+pub(super) use self::read::ip_address;
+pub use self::read::{Csr, ReadCsrError};
 use super::{Curve, KeyKind, PrivateKey, pem};
 
 /// What is asked for.
@@ -308,6 +312,24 @@ impl CsrRequest {
 }
 
 impl Subject {
+    /// The attributes as pairs of an object identifier (dotted numbers) and a text, sorted.
+    ///
+    /// # Errors
+    /// The subject can't be written.
+    pub fn attributes(&self) -> Result<Vec<(String, String)>, CsrError> {
+        let name = self.name()?;
+        let mut attributes: Vec<_> = name
+            .iter_rdn()
+            .flat_map(RelativeDistinguishedName::iter)
+            .map(|attribute| {
+                let value = String::from_utf8_lossy(attribute.value.value()).into_owned();
+                (attribute.oid.to_string(), value)
+            })
+            .collect();
+        attributes.sort();
+        Ok(attributes)
+    }
+
     fn name(&self) -> Result<Name, CsrError> {
         match self {
             Self::Literal(text) => text.parse().map_err(|_| CsrError::LiteralSubject(text.clone())),

@@ -21,7 +21,7 @@ pub enum Trust {
     System,
 }
 
-pub(super) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
+pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;

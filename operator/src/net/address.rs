@@ -1,4 +1,4 @@
-//! Which addresses an ACME server can't have. Who may write an Issuer must not make the operator talk to the node's
+//! Which addresses are never asked. Who may write an Issuer or a Certificate must not make the operator talk to the node's
 //! metadata service, to itself or to its neighbours.
 
 use std::{
@@ -17,10 +17,10 @@ use tower::Service;
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// What a resolver says of a name that stands for nothing but such addresses.
-pub(super) const REFUSED: &str = "it stands for no address that an ACME server may have";
+pub(crate) const REFUSED: &str = "it stands for no address that may be asked";
 
 /// Whether nothing may be asked at an address.
-pub(super) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
+pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
     let address = address.to_canonical();
     match address {
         _ if address.is_loopback() => !allow_loopback,
@@ -40,13 +40,13 @@ pub(super) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
 /// Resolves names as the system does, and leaves out what may not be asked: the connection goes to what was looked at, so
 /// a name that changes in between changes nothing.
 #[derive(Clone, Debug)]
-pub(super) struct FilteringResolver {
+pub(crate) struct FilteringResolver {
     inner: GaiResolver,
     allow_loopback: bool,
 }
 
 impl FilteringResolver {
-    pub(super) fn new(allow_loopback: bool) -> Self {
+    pub(crate) fn new(allow_loopback: bool) -> Self {
         Self { inner: GaiResolver::new(), allow_loopback }
     }
 }

@@ -1,0 +1,106 @@
+//! What stands in a Certificate's Secret, read once for each of its versions.
+
+use std::collections::BTreeMap;
+
+use crds::annotations::secret;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+
+use crate::pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, combined_pem};
+
+/// A part of the Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part<T> {
+    /// It is not there, or empty.
+    Missing,
+    /// It can't be read; why.
+    Invalid(String),
+    /// It is there.
+    Valid(T),
+}
+
+/// What is known of the private key in a Secret: never the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// What kind.
+    pub kind: KeyKind,
+    /// `SubjectPublicKeyInfo`, DER.
+    pub public_key_der: Vec<u8>,
+}
+
+/// What stands in a Certificate's Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecretView {
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it holds any data at all.
+    pub has_data: bool,
+    /// `tls.key`.
+    pub key: Part<KeyFacts>,
+    /// `tls.crt`.
+    pub leaf: Part<Box<LeafCertificate>>,
+    /// Data keys that are there and not empty.
+    pub present: Vec<String>,
+    /// Whether `key.der` is that of the key.
+    pub der_fits: bool,
+    /// Whether `tls-combined.pem` is that of key and chain.
+    pub combined_fits: bool,
+}
+
+impl SecretView {
+    /// Looks into a Secret.
+    pub fn of(object: &Secret) -> Self {
+        let empty = BTreeMap::new();
+        let data = object.data.as_ref().unwrap_or(&empty);
+        let bytes =
+            |name: &str| data.get(name).map(|value| value.0.as_slice()).filter(|value| !value.is_empty());
+        let key = bytes(secret::TLS_KEY).map(PrivateKey::from_pem);
+        let der = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Traditional).ok());
+        let combined = bytes(secret::TLS_KEY)
+            .zip(bytes(secret::TLS_CRT))
+            .map(|(key, chain)| combined_pem(&String::from_utf8_lossy(key), &String::from_utf8_lossy(chain)));
+        let pkcs8 = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Pkcs8).ok());
+        let is = |name: &str, wanted: Option<&[u8]>| wanted.is_some() && bytes(name) == wanted;
+        Self {
+            annotations: object.annotations().clone(),
+            labels: object.labels().clone(),
+            has_data: data.values().any(|value| !value.0.is_empty()),
+            der_fits: is(secret::KEY_DER, der.as_ref().map(|der| der.as_slice()))
+                || is(secret::KEY_DER, pkcs8.as_ref().map(|der| der.as_slice())),
+            combined_fits: is(secret::TLS_COMBINED_PEM, combined.as_ref().map(|text| text.as_bytes())),
+            key: match &key {
+                None => Part::Missing,
+                Some(Err(error)) => Part::Invalid(error.to_string()),
+                Some(Ok(key)) => match key.public_key_der() {
+                    Ok(public_key_der) => Part::Valid(KeyFacts { kind: key.kind(), public_key_der }),
+                    Err(error) => Part::Invalid(error.to_string()),
+                },
+            },
+            leaf: match bytes(secret::TLS_CRT).map(Chain::from_pem) {
+                None => Part::Missing,
+                Some(Err(error)) => Part::Invalid(error.to_string()),
+                Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),
+            },
+            present: data
+                .iter()
+                .filter(|(_, value)| !value.0.is_empty())
+                .map(|(name, _)| name.clone())
+                .collect(),
+        }
+    }
+
+    /// The Certificate that it says it is of.
+    pub fn certificate_name(&self) -> Option<&str> {
+        self.annotations.get(secret::CERTIFICATE_NAME).map(String::as_str)
+    }
+
+    /// The leaf, where there is one.
+    pub fn leaf(&self) -> Option<&LeafCertificate> {
+        match &self.leaf {
+            Part::Valid(leaf) => Some(leaf),
+            Part::Missing | Part::Invalid(_) => None,
+        }
+    }
+}

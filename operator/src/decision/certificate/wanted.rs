@@ -1,0 +1,252 @@
+//! A Certificate's spec, parsed once: what is asked of the CA, and what key is made for it.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use crds::certmanager::{
+    Certificate, CertificateRequest, CertificateSpec, KeyAlgorithm, KeyEncoding as WireEncoding, KeyUsage,
+    RotationPolicy,
+};
+
+use crate::pki::{Csr, CsrRequest, Curve, KeyEncoding, KeyKind, LeafCertificate, OtherName, Subject};
+
+/// What a CSR asks for where the spec names no usages, as cert-manager has it.
+const DEFAULT_USAGES: [KeyUsage; 2] = [KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment];
+
+/// What a Certificate's spec asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// Names, usages and how to sign.
+    pub csr: CsrRequest,
+    /// The private key.
+    pub key: KeyKind,
+    /// How the private key is written into the Secret.
+    pub encoding: KeyEncoding,
+    /// Whether every issuance has a new private key.
+    pub rotate: bool,
+}
+
+impl Wanted {
+    /// Reads a spec.
+    ///
+    /// # Errors
+    /// What can't be asked for, in words for the Certificate's condition.
+    pub fn of(spec: &CertificateSpec) -> Result<Self, String> {
+        let addresses: Result<Vec<IpAddr>, String> = list(spec.ip_addresses.as_ref())
+            .iter()
+            .map(|text| text.parse().map_err(|_| format!("spec.ipAddresses: {text:?} is no IP address")))
+            .collect();
+        let other_names = list(spec.other_names.as_ref()).into_iter().map(|name| OtherName {
+            oid: name.oid.unwrap_or_default(),
+            value: name.utf8_value.unwrap_or_default(),
+        });
+        let usages = match &spec.usages {
+            _ if spec.encode_usages_in_request == Some(false) => Vec::new(),
+            Some(usages) if !usages.is_empty() => usages.clone(),
+            _ => DEFAULT_USAGES.to_vec(),
+        };
+        let csr = CsrRequest {
+            subject: subject(spec),
+            dns_names: list(spec.dns_names.as_ref()),
+            email_addresses: list(spec.email_addresses.as_ref()),
+            ip_addresses: addresses?,
+            uris: list(spec.uris.as_ref()),
+            other_names: other_names.collect(),
+            usages,
+            is_ca: spec.is_ca.unwrap_or_default(),
+            signature_algorithm: spec.signature_algorithm.map(Into::into),
+        };
+        csr.subject.attributes().map_err(|error| error.to_string())?;
+        let key = spec.private_key.clone().unwrap_or_default();
+        Ok(Self {
+            csr,
+            key: key_kind(key.algorithm, key.size)?,
+            encoding: match key.encoding {
+                Some(WireEncoding::PKCS8) => KeyEncoding::Pkcs8,
+                Some(WireEncoding::PKCS1) | None => KeyEncoding::Traditional,
+            },
+            rotate: key.rotation_policy != Some(RotationPolicy::Never),
+        })
+    }
+
+    /// Which fields of the spec a CertificateRequest does not ask for. What is compared is what cert-manager compares.
+    pub fn differs_from_request(
+        &self,
+        certificate: &Certificate,
+        request: &CertificateRequest,
+        csr: &Csr,
+    ) -> Vec<&'static str> {
+        let spec = &certificate.spec;
+        let asked = &request.spec;
+        let usages = |of: &Option<Vec<KeyUsage>>| of.iter().flatten().copied().collect::<BTreeSet<_>>();
+        let subject = self.csr.subject.attributes().unwrap_or_default();
+        let mut differences = Vec::new();
+        let mut note = |same: bool, field| {
+            if !same {
+                differences.push(field);
+            }
+        };
+        note(set(&csr.ip_addresses) == set(&self.csr.ip_addresses), "spec.ipAddresses");
+        note(set(&csr.uris) == set(&self.csr.uris), "spec.uris");
+        note(set(&csr.email_addresses) == set(&self.csr.email_addresses), "spec.emailAddresses");
+        note(set(&csr.dns_names) == set(&self.csr.dns_names), "spec.dnsNames");
+        let field = if matches!(self.csr.subject, Subject::Literal(_)) {
+            "spec.literalSubject"
+        } else if csr.common_name == spec.common_name.as_deref().unwrap_or_default() {
+            "spec.subject"
+        } else {
+            "spec.commonName"
+        };
+        note(csr.subject == subject, field);
+        note(asked.is_ca.unwrap_or_default() == self.csr.is_ca, "spec.isCA");
+        note(usages(&asked.usages) == usages(&spec.usages), "spec.usages");
+        let both = asked.duration.zip(spec.duration);
+        note(both.is_none_or(|(asked, wanted)| asked == wanted), "spec.duration");
+        note(asked.issuer_ref.identity() == spec.issuer_ref.identity(), "spec.issuerRef");
+        differences
+    }
+
+    /// Which fields of the spec a certificate does not have: looser than a CSR, as CAs leave out and add what they like.
+    pub fn differs_from_leaf(&self, spec: &CertificateSpec, leaf: &LeafCertificate) -> Vec<&'static str> {
+        let common_name = spec.common_name.as_deref().filter(|name| !name.is_empty());
+        let (has, wants) = (set(&leaf.dns_names), set(&self.csr.dns_names));
+        let extra_is_common_name = has
+            .difference(&wants)
+            .all(|name| common_name.is_some_and(|common_name| common_name == name.as_str()));
+        let mut differences = Vec::new();
+        let mut note = |same: bool, field| {
+            if !same {
+                differences.push(field);
+            }
+        };
+        let names_common_name = |name: &str| leaf.common_name == name || has.contains(&name.to_owned());
+        note(common_name.is_none_or(names_common_name), "spec.commonName");
+        note(wants.is_subset(&has) && extra_is_common_name, "spec.dnsNames");
+        note(set(&leaf.ip_addresses) == set(&self.csr.ip_addresses), "spec.ipAddresses");
+        note(set(&leaf.uris) == set(&self.csr.uris), "spec.uris");
+        note(set(&leaf.email_addresses) == set(&self.csr.email_addresses), "spec.emailAddresses");
+        differences
+    }
+
+    /// Which fields of `spec.privateKey` a key does not have.
+    pub fn differs_from_key(&self, key: KeyKind) -> Vec<&'static str> {
+        match (self.key, key) {
+            (wanted, key) if wanted == key => Vec::new(),
+            (KeyKind::Rsa { .. }, KeyKind::Rsa { .. }) | (KeyKind::Ecdsa(_), KeyKind::Ecdsa(_)) => {
+                vec!["spec.privateKey.size"]
+            }
+            _ => vec!["spec.privateKey.algorithm"],
+        }
+    }
+}
+
+fn key_kind(algorithm: Option<KeyAlgorithm>, size: Option<i32>) -> Result<KeyKind, String> {
+    let size = size.filter(|size| *size != 0);
+    match (algorithm.unwrap_or(KeyAlgorithm::RSA), size) {
+        (KeyAlgorithm::RSA, size) => match usize::try_from(size.unwrap_or(2048)) {
+            Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(KeyKind::Rsa { bits }),
+            _ => Err("spec.privateKey.size: RSA keys are made with 2048, 3072, 4096 or 8192 bits".to_owned()),
+        },
+        (KeyAlgorithm::ECDSA, None | Some(256)) => Ok(KeyKind::Ecdsa(Curve::P256)),
+        (KeyAlgorithm::ECDSA, Some(384)) => Ok(KeyKind::Ecdsa(Curve::P384)),
+        (KeyAlgorithm::ECDSA, Some(521)) => Ok(KeyKind::Ecdsa(Curve::P521)),
+        (KeyAlgorithm::ECDSA, _) => {
+            Err("spec.privateKey.size: ECDSA keys are made with 256, 384 or 521 bits".to_owned())
+        }
+        (KeyAlgorithm::Ed25519, _) => Ok(KeyKind::Ed25519),
+    }
+}
+
+fn subject(spec: &CertificateSpec) -> Subject {
+    if let Some(literal) = spec.literal_subject.as_ref().filter(|literal| !literal.is_empty()) {
+        return Subject::Literal(literal.clone());
+    }
+    let parts = spec.subject.clone().unwrap_or_default();
+    Subject::Parts {
+        common_name: spec.common_name.clone().unwrap_or_default(),
+        countries: parts.countries.unwrap_or_default(),
+        organizations: parts.organizations.unwrap_or_default(),
+        organizational_units: parts.organizational_units.unwrap_or_default(),
+        localities: parts.localities.unwrap_or_default(),
+        provinces: parts.provinces.unwrap_or_default(),
+        street_addresses: parts.street_addresses.unwrap_or_default(),
+        postal_codes: parts.postal_codes.unwrap_or_default(),
+        serial_number: parts.serial_number.unwrap_or_default(),
+    }
+}
+
+fn list<T: Clone>(of: Option<&Vec<T>>) -> Vec<T> {
+    of.cloned().unwrap_or_default()
+}
+
+fn set<T: Clone + Ord>(of: &[T]) -> BTreeSet<T> {
+    of.iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::{certmanager::CertificatePrivateKey, fixtures};
+    use k8s_openapi::ByteString;
+
+    use super::*;
+    use crate::pki::PrivateKey;
+
+    /// A Certificate, and the request that its spec was when it was asked for.
+    fn asked(change: impl FnOnce(&mut Certificate)) -> (Certificate, CertificateRequest, Csr) {
+        let certificate = fixtures::certificate("web", |_| {});
+        let wanted = Wanted::of(&certificate.spec).expect("a good spec");
+        let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+        let pem = wanted.csr.sign_pem(&key).expect("a CSR");
+        let request = fixtures::certificate_request("web-1", |it| {
+            it.spec.request = ByteString(pem.clone().into_bytes());
+            it.spec.issuer_ref = certificate.spec.issuer_ref.clone();
+        });
+        let mut changed = certificate;
+        change(&mut changed);
+        (changed, request, Csr::from_pem(pem.as_bytes()).expect("our own CSR"))
+    }
+
+    fn differences(change: impl FnOnce(&mut Certificate)) -> Vec<&'static str> {
+        let (certificate, request, csr) = asked(change);
+        let wanted = Wanted::of(&certificate.spec).expect("a good spec");
+        wanted.differs_from_request(&certificate, &request, &csr)
+    }
+
+    #[test]
+    fn each_changed_field_is_named_and_an_unchanged_spec_is_not() {
+        assert!(differences(|_| {}).is_empty());
+        assert!(differences(|it| it.spec.issuer_ref.kind = Some("Issuer".into())).is_empty());
+        assert!(differences(|it| it.spec.duration = Some("100h".parse().expect("a duration"))).is_empty());
+        let new: [(&str, fn(&mut CertificateSpec)); 8] = [
+            ("spec.dnsNames", |it| it.dns_names = Some(vec!["other.example.test".into()])),
+            ("spec.ipAddresses", |it| it.ip_addresses = Some(vec!["192.0.2.1".into()])),
+            ("spec.uris", |it| it.uris = Some(vec!["spiffe://a/b".into()])),
+            ("spec.emailAddresses", |it| it.email_addresses = Some(vec!["a@example.test".into()])),
+            ("spec.commonName", |it| it.common_name = Some("web.example.test".into())),
+            ("spec.literalSubject", |it| it.literal_subject = Some("CN=x".into())),
+            ("spec.usages", |it| it.usages = Some(vec![KeyUsage::ClientAuth])),
+            ("spec.issuerRef", |it| it.issuer_ref.name = "other".into()),
+        ];
+        for (field, change) in new {
+            assert_eq!(differences(|it| change(&mut it.spec)), [field]);
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_cert_managers() {
+        let wanted = Wanted::of(&fixtures::certificate("web", |_| {}).spec).expect("a good spec");
+        assert_eq!(wanted.key, KeyKind::Rsa { bits: 2048 });
+        assert_eq!(wanted.encoding, KeyEncoding::Traditional);
+        assert!(wanted.rotate);
+        assert_eq!(wanted.csr.usages, DEFAULT_USAGES);
+    }
+
+    #[test]
+    fn a_key_that_can_not_be_made_is_told() {
+        let of = |size| {
+            let key = CertificatePrivateKey { size: Some(size), ..CertificatePrivateKey::default() };
+            Wanted::of(&fixtures::certificate("web", |it| it.spec.private_key = Some(key)).spec)
+        };
+        assert!(of(4096).is_ok());
+        assert!(of(2500).is_err_and(|error| error.contains("spec.privateKey.size")));
+    }
+}

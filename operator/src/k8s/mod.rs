@@ -1,0 +1,15 @@
+//! How objects are written: only what differs, never what somebody else has changed meanwhile.
+//!
+//! Knows Kubernetes, nothing of certificates. Next: `write.rs`, `lease.rs`.
+
+mod events;
+mod lease;
+mod watch;
+mod write;
+
+pub use self::{
+    events::Events,
+    lease::{Lease, LeaseSettings},
+    watch::{Queue, Waker, queue, watch, watch_metadata},
+    write::{create, delete, merge_diff, write_status},
+};

@@ -1,0 +1,160 @@
+//! One watch for each kind, which feeds a store and wakes whoever is concerned, deletions included.
+
+use std::{fmt::Debug, pin::pin};
+
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ObjectMeta, PartialObjectMeta},
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        controller::ReconcileRequest,
+        reflector::{ObjectRef, store::Writer},
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+
+/// Annotation that kubectl keeps a second copy of an object in.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Where objects wait for their turn.
+pub type Queue<K> = UnboundedReceiver<ReconcileRequest<K>>;
+
+/// Puts objects into a queue.
+pub struct Waker<K: Resource>(UnboundedSender<ReconcileRequest<K>>);
+
+impl<K: Resource> Clone for Waker<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> Waker<K>
+where
+    K: Resource<DynamicType = ()>,
+{
+    /// Wakes an object.
+    pub fn wake(&self, object: &K) {
+        self.wake_named(&object.name_any(), object.namespace().as_deref());
+    }
+
+    /// Wakes an object by its name.
+    pub fn wake_named(&self, name: &str, namespace: Option<&str>) {
+        let mut reference = ObjectRef::new(name);
+        if let Some(namespace) = namespace {
+            reference = reference.within(namespace);
+        }
+        // A queue that is gone belongs to a process that ends.
+        _ = self.0.unbounded_send(reference.into());
+    }
+}
+
+/// A queue and its waker.
+pub fn queue<K: Resource>() -> (Waker<K>, Queue<K>) {
+    let (sender, receiver) = unbounded();
+    (Waker(sender), receiver)
+}
+
+/// Watches for ever. `changed` is told of each object that is there, has changed or is gone, after the store knows it. What
+/// can't be read is left out, and holds up nothing else.
+pub async fn watch<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    writer: Writer<K>,
+    changed: impl Fn(&K),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let events = watcher::watcher(api, config).default_backoff();
+    let events = events.filter_map(async |event| event.map(readable).transpose());
+    follow(events, writer, changed).await;
+}
+
+/// The same, of metadata alone: for kinds whose content is nobody's to hold.
+pub async fn watch_metadata<K>(
+    api: Api<PartialObjectMeta<K>>,
+    config: watcher::Config,
+    writer: Writer<PartialObjectMeta<K>>,
+    changed: impl Fn(&PartialObjectMeta<K>),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let events = watcher::watcher(api, config).default_backoff();
+    let events = events.map_ok(|event| event.modify(|object| trim(object.meta_mut())));
+    follow(events, writer, changed).await;
+}
+
+async fn follow<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    mut writer: Writer<K>,
+    changed: impl Fn(&K),
+) where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut events = pin!(events);
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "failed to watch, will retry");
+                continue;
+            }
+        };
+        // A list replaces what was known: what is gone since is told by its absence.
+        let before = matches!(event, Event::InitDone).then(|| writer.as_reader().state());
+        writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(object) | Event::Delete(object) => changed(object),
+            Event::InitDone => {
+                let store = writer.as_reader();
+                store.state().iter().for_each(|object| changed(object));
+                for object in before.into_iter().flatten() {
+                    if store.get(&ObjectRef::from_obj(&*object)).is_none() {
+                        changed(&object);
+                    }
+                }
+            }
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+}
+
+/// An event about an object that can be read, without what nobody needs.
+fn readable<K: Resource>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+    let read = |guard: DeserializeGuard<K>| match guard.0 {
+        Ok(mut object) => {
+            trim(object.meta_mut());
+            Some(object)
+        }
+        Err(error) => {
+            let metadata = error.metadata;
+            tracing::warn!(
+                name = metadata.name,
+                namespace = metadata.namespace,
+                error = error.error,
+                "left out an object that can't be read"
+            );
+            None
+        }
+    };
+    Some(match event {
+        Event::Apply(object) => Event::Apply(read(object)?),
+        Event::Delete(object) => Event::Delete(read(object)?),
+        Event::InitApply(object) => Event::InitApply(read(object)?),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    })
+}
+
+/// Takes away what is half of an object and of no use.
+fn trim(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}

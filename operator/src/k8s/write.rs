@@ -1,0 +1,153 @@
+//! Creating, changing and deleting, so that doing it twice is no different from doing it once.
+
+use std::fmt::Debug;
+
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+
+use crate::error::{ReconcileError, Tried};
+
+/// What changes one value into another, as a merge patch of RFC 7386; `None` if nothing does. Lists are replaced whole.
+///
+/// ```
+/// use operator::k8s::merge_diff;
+/// use serde_json::json;
+///
+/// let old = json!({ "a": 1, "b": { "c": 2, "d": 3 } });
+/// let new = json!({ "a": 1, "b": { "c": 4 } });
+/// assert_eq!(merge_diff(&old, &new), Some(json!({ "b": { "c": 4, "d": null } })));
+/// assert_eq!(merge_diff(&new, &new), None);
+/// ```
+pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
+    if old == new {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Some(new.clone()) };
+    let mut patch: Map<_, _> =
+        old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name.clone(), Value::Null)).collect();
+    for (name, value) in new {
+        if let Some(difference) = merge_diff(old.get(name).unwrap_or(&Value::Null), value) {
+            patch.insert(name.clone(), difference);
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+fn named<K: Resource<DynamicType = ()>>(verb: &str, object: &K) -> String {
+    let namespace = object.namespace().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+    format!("{verb} {} {namespace}{}", K::kind(&()), object.name_any())
+}
+
+/// Writes the status of an object as it was read, if it differs. Returns whether it did.
+///
+/// # Errors
+/// A conflict where the object has changed since it was read.
+pub async fn write_status<K, S>(
+    api: &Api<K>,
+    manager: &str,
+    object: &K,
+    old: Option<&S>,
+    new: &S,
+) -> Result<Option<K>, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    S: Serialize,
+{
+    let tree = |status: Option<&S>| serde_json::to_value(status).unwrap_or_default();
+    let old = if old.is_some() { tree(old) } else { json!({}) };
+    let Some(difference) = merge_diff(&old, &tree(Some(new))) else { return Ok(None) };
+    let patch = json!({
+        "metadata": { "resourceVersion": object.resource_version() },
+        "status": difference,
+    });
+    let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let written = api.patch_status(&object.name_any(), &parameters, &Patch::Merge(patch)).await;
+    written.map(Some).tried(|| named("write the status of", object))
+}
+
+/// Creates an object. One that is there already is returned as `None`: it has the name, so it is what was meant, or another
+/// look will tell.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn create<K>(api: &Api<K>, manager: &str, object: &K) -> Result<Option<K>, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+    match api.create(&parameters, object).await {
+        Ok(created) => Ok(Some(created)),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
+        Err(error) => Err(error).tried(|| named("create", object)),
+    }
+}
+
+/// Deletes an object, if it is still there and still the one with this UID.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<(), ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
+    match api.delete(name, &parameters).await {
+        Ok(_) => Ok(()),
+        // Gone already, or another one by now.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error).tried(|| format!("delete {} {name}", K::kind(&()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn apply(target: &mut Value, patch: &Value) {
+        let Value::Object(patch) = patch else {
+            *target = patch.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = json!({});
+        }
+        for (name, value) in patch {
+            let members = target.as_object_mut().expect("an object");
+            if value.is_null() {
+                members.remove(name);
+            } else {
+                apply(members.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i8>().prop_map(Value::from)];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::hash_map("[a-d]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_differs_makes_the_new_of_the_old(old in tree(), new in tree()) {
+            let mut changed = old.clone();
+            if let Some(difference) = merge_diff(&old, &new) {
+                apply(&mut changed, &difference);
+            }
+            // An empty object that was not there stays away or comes: nothing else may differ.
+            prop_assert_eq!(changed, new);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Orders of CertificateRequests.
+
+use crds::{
+    acme::{AcmeIssuer, Order, OrderSpec},
+    certmanager::CertificateRequest,
+};
+use kube::ResourceExt;
+
+use super::metadata::{handed_on, owned, some};
+use crate::{decision::names, pki::Csr};
+
+/// The Order for a request at an issuer. `replaces` is the identifier of the certificate that is renewed.
+pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: Option<String>) -> Order {
+    let name = names::order(&of.name_any(), &of.spec.request.0);
+    let list = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    let spec = OrderSpec {
+        common_name: Some(csr.common_name.clone()).filter(|name| !name.is_empty()),
+        dns_names: list(csr.dns_names.clone()),
+        duration: of.spec.duration.filter(|_| issuer.enable_duration_feature == Some(true)),
+        ip_addresses: list(csr.ip_addresses.iter().map(ToString::to_string).collect()),
+        issuer_ref: of.spec.issuer_ref.clone(),
+        profile: issuer.profile.clone().filter(|profile| !profile.is_empty()),
+        replaces,
+        request: of.spec.request.clone(),
+    };
+    let mut order = Order::new(&name, spec);
+    order.metadata = owned(&name, of);
+    order.metadata.annotations = some(handed_on(of.annotations()));
+    order.metadata.labels = some(of.labels().clone());
+    order
+}

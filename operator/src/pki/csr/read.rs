@@ -1,0 +1,120 @@
+//! Reading CSRs: what others made, and what we made before.
+
+use std::net::IpAddr;
+
+use x509_parser::{
+    certification_request::X509CertificationRequest,
+    error::X509Error,
+    extensions::{GeneralName, ParsedExtension},
+    prelude::FromDer,
+};
+
+use crate::pki::{limits, pem};
+
+/// What a CSR asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Csr {
+    /// The whole CSR, DER.
+    pub der: Vec<u8>,
+    /// The subject's first common name, or empty.
+    pub common_name: String,
+    /// The subject's attributes: object identifier (dotted numbers) and text, sorted.
+    pub subject: Vec<(String, String)>,
+    /// DNS names, in the CSR's order.
+    pub dns_names: Vec<String>,
+    /// E-mail addresses, in the CSR's order.
+    pub email_addresses: Vec<String>,
+    /// IP addresses, in the CSR's order.
+    pub ip_addresses: Vec<IpAddr>,
+    /// URIs, in the CSR's order.
+    pub uris: Vec<String>,
+    /// `SubjectPublicKeyInfo`, DER.
+    pub public_key_der: Vec<u8>,
+}
+
+/// Why a CSR can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadCsrError {
+    /// It is PEM, but no CSR.
+    #[error("failed to read the CSR: its content is malformed")]
+    Malformed,
+    /// It is no PEM.
+    #[error("failed to read the CSR: {0}")]
+    Pem(pem::PemError),
+    /// Its signature is not by its key.
+    #[error("failed to read the CSR: it is not signed by the key in it")]
+    Signature,
+}
+
+impl Csr {
+    /// Reads the first CSR of a PEM text, and checks its signature.
+    ///
+    /// ```
+    /// use operator::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
+    ///
+    /// let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
+    /// let asked = CsrRequest { dns_names: vec!["web.example.test".into()], ..CsrRequest::default() };
+    /// let read = Csr::from_pem(asked.sign_pem(&key)?.as_bytes())?;
+    /// assert_eq!(read.dns_names, asked.dns_names);
+    /// assert_eq!(read.public_key_der, key.public_key_der()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_pem(text: &[u8]) -> Result<Self, ReadCsrError> {
+        let der = pem::certificate_request(text, limits::REQUEST_PEM).map_err(ReadCsrError::Pem)?;
+        let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
+            return Err(ReadCsrError::Malformed);
+        };
+        // What can't be checked here (ECDSA on P-521), the CA checks.
+        if let Err(error) = request.verify_signature()
+            && error != X509Error::SignatureUnsupportedAlgorithm
+        {
+            return Err(ReadCsrError::Signature);
+        }
+        let info = &request.certification_request_info;
+        let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+            String::from_utf8_lossy(value.attr_value().data).into_owned()
+        };
+        let mut subject: Vec<_> = info
+            .subject
+            .iter_attributes()
+            .map(|attribute| (attribute.attr_type().to_id_string(), text(attribute)))
+            .collect();
+        subject.sort();
+        let common_name = info.subject.iter_common_name().next().map(text).unwrap_or_default();
+        let mut csr = Self {
+            common_name,
+            subject,
+            dns_names: Vec::new(),
+            email_addresses: Vec::new(),
+            ip_addresses: Vec::new(),
+            uris: Vec::new(),
+            public_key_der: info.subject_pki.raw.to_vec(),
+            der: Vec::new(),
+        };
+        for extension in request.requested_extensions().into_iter().flatten() {
+            if let ParsedExtension::SubjectAlternativeName(names) = extension {
+                names.general_names.iter().for_each(|name| csr.add(name));
+            }
+        }
+        Ok(Self { der, ..csr })
+    }
+
+    fn add(&mut self, name: &GeneralName<'_>) {
+        match name {
+            GeneralName::DNSName(name) => self.dns_names.push((*name).to_owned()),
+            GeneralName::RFC822Name(name) => self.email_addresses.push((*name).to_owned()),
+            GeneralName::URI(name) => self.uris.push((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => self.ip_addresses.extend(ip_address(bytes)),
+            _ => {}
+        }
+    }
+}
+
+/// An address of RFC 5280 section 4.2.1.6: 4 or 16 bytes.
+pub(in crate::pki) fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
