@@ -18,6 +18,7 @@ pub mod helm;
 pub mod http;
 pub mod image;
 pub mod ingress;
+pub mod operator;
 pub mod paths;
 pub mod pebble;
 pub mod pki;

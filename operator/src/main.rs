@@ -1,41 +1,86 @@
-//! The `operator` binary: arguments, logs, listeners, shutdown.
+//! The `operator` binary: flags, logs, listeners, leadership, shutdown.
 
-use std::net::SocketAddr;
+use std::{env, net::SocketAddr, process, sync::Arc};
 
-use anyhow::{Context, Result};
-use clap::Parser;
+use anyhow::{Context as _, Result, bail};
+use axum::Router;
+use operator::{
+    args::{Arguments, LogFormat},
+    clock::{Clock, SystemClock},
+    context::Context,
+    controllers::{self, Watches},
+    k8s::Lease,
+    metrics::Metrics,
+    server::{self, Readiness},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tracing_subscriber::EnvFilter;
 
-/// Reconciles certificates from ACME servers into TLS Secrets.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// Address of the health endpoint `/healthz`.
-    #[arg(long, default_value = "0.0.0.0:9403")]
-    healthz_listen_address: SocketAddr,
-    /// What to log, such as `info` or `operator=debug`.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
-    log_filter: String,
-}
-
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    tracing_subscriber::fmt().json().with_env_filter(EnvFilter::new(&arguments.log_filter)).init();
-    let address = arguments.healthz_listen_address;
+    let (arguments, warnings) = Arguments::read(env::args_os())?;
+    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(arguments.log_filter()));
+    match arguments.logging_format {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.init(),
+    }
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if !arguments.check_ready.is_empty() {
+        for wanted in &arguments.check_ready {
+            server::check_ready(wanted).await?;
+        }
+        return Ok(());
+    }
+    let client = kube::Client::try_default().await.context("failed to find the API server")?;
+    let watches = Watches::default();
+    let metrics = Metrics::default();
+    let readiness = Readiness::default();
+    serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
+    let stores = watches.stores.clone();
+    serve(arguments.metrics_listen_address, server::metrics_router(metrics.clone(), stores)).await?;
+    let context = Context::new(client, Arc::new(SystemClock), arguments.settings(), metrics, &watches)?;
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let clock = SystemClock;
+    let unique = format!("{:x}-{:x}", process::id(), clock.now().as_nanosecond() & 0xffff_ffff);
+    let mut lease = Lease::new(context.client.clone(), arguments.lease(&unique), &clock);
+    let work = async {
+        if !arguments.leader_elect {
+            controllers::start(watches, Arc::new(context), || readiness.set(true)).await;
+            return "the controllers ended";
+        }
+        readiness.set(true);
+        lease.acquire().await;
+        tracing::info!("became the leader");
+        readiness.set(false);
+        tokio::select! {
+            () = controllers::start(watches, Arc::new(context), || readiness.set(true)) => "the controllers ended",
+            () = lease.hold() => "leadership was lost",
+        }
+    };
+    let ended = tokio::select! {
+        ended = work => Some(ended),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    // Nothing is at work any more: the next one need not wait.
+    if arguments.leader_elect {
+        lease.release().await;
+    }
+    match ended {
+        Some(why) => bail!("{why}"),
+        None => tracing::info!("stopped"),
+    }
+    Ok(())
+}
+
+/// Serves in the background, as long as the process lives.
+async fn serve(address: SocketAddr, router: Router) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tracing::info!(%address, "serving health");
-    axum::serve(listener, operator::server::router())
-        .with_graceful_shutdown(async move {
-            terminate.recv().await;
-        })
-        .await?;
-    tracing::info!("stopped");
+    tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
 }

@@ -47,7 +47,15 @@ impl AccountKey {
     /// # Errors
     /// Never for a key that could be read.
     pub fn private_key_hash(&self) -> Result<String, KeyError> {
-        let der = self.key.to_der(KeyEncoding::Traditional)?;
+        Self::hash_of(&self.key)
+    }
+
+    /// The same, of a key.
+    ///
+    /// # Errors
+    /// Never for a key that could be read.
+    pub fn hash_of(key: &PrivateKey) -> Result<String, KeyError> {
+        let der = key.to_der(KeyEncoding::Traditional)?;
         Ok(BASE64_STANDARD.encode(digest::digest(&digest::SHA256, &der)))
     }
 

@@ -68,7 +68,7 @@ pub fn decide(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &Setti
             return decision;
         }
     };
-    for certificate in wanted.iter() {
+    for certificate in &wanted {
         let name = certificate.name_any();
         match existing.iter().find(|existing| existing.name_any() == name) {
             None => decision.create.push(certificate.clone()),
@@ -83,11 +83,6 @@ pub fn decide(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &Setti
         existing.iter().filter(|existing| is_ours(existing) && !names.contains(&existing.name_any()));
     decision.delete = unwanted.map(|existing| existing.name_any()).collect();
     decision
-}
-
-/// Whether an Ingress asks for anything, or ever did: others are of no interest.
-pub fn is_annotated(ingress: &Ingress, settings: &Settings) -> bool {
-    issuer(ingress, settings).map_or(true, |issuer| issuer.is_some())
 }
 
 /// Whether a Certificate is as it shall be: its whole spec, and the labels and annotations that come from the Ingress.

@@ -7,6 +7,7 @@ use crds::{
     acme::{Challenge, IngressSolver},
     annotations::{INGRESS_CLASS, challenge},
 };
+use json_patch::Patch;
 use k8s_openapi::{
     api::{
         core::v1::{Service, ServicePort, ServiceSpec},
@@ -19,6 +20,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::{ResourceExt, api::ObjectMeta};
+use serde_json::{Value, json};
 
 use super::metadata::{controller, owned};
 use crate::decision::names;
@@ -95,6 +97,59 @@ pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
         ..IngressSpec::default()
     };
     Ingress { metadata, spec: Some(spec), status: None }
+}
+
+/// What adds a Challenge's path to a user's own Ingress, as a JSON patch (RFC 6902) that fails where somebody else has changed
+/// the rules meanwhile; `None` if it is there.
+pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
+    let path = json!(http_path(of));
+    let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+    let Some(position) = rules.iter().position(|rule| rule.host == host(of)) else {
+        let rule = json!({ "host": host(of), "http": { "paths": [path] } });
+        return patch(if rules.is_empty() {
+            vec![json!({ "op": "add", "path": "/spec/rules", "value": [rule] })]
+        } else {
+            vec![unchanged(rules), json!({ "op": "add", "path": "/spec/rules/-", "value": rule })]
+        });
+    };
+    let paths = rules[position].http.as_ref().map_or(&[][..], |http| &http.paths);
+    if paths.iter().any(|there| is_of(there, of)) {
+        return None;
+    }
+    let add = if rules[position].http.is_some() {
+        json!({ "op": "add", "path": format!("/spec/rules/{position}/http/paths/0"), "value": path })
+    } else {
+        json!({ "op": "add", "path": format!("/spec/rules/{position}/http"), "value": { "paths": [path] } })
+    };
+    patch(vec![unchanged(rules), add])
+}
+
+/// What takes it away again, with a rule that has nothing else; `None` if it is not there.
+pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
+    let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+    let paths = |rule: &IngressRule| rule.http.as_ref().map(|http| http.paths.clone()).unwrap_or_default();
+    let position = rules.iter().position(|rule| paths(rule).iter().any(|path| is_of(path, of)))?;
+    let of_rule = paths(&rules[position]);
+    let path = of_rule.iter().position(|path| is_of(path, of))?;
+    let remove = match (of_rule.len(), rules.len()) {
+        (1, 1) => "/spec/rules".to_owned(),
+        (1, _) => format!("/spec/rules/{position}"),
+        _ => format!("/spec/rules/{position}/http/paths/{path}"),
+    };
+    patch(vec![unchanged(rules), json!({ "op": "remove", "path": remove })])
+}
+
+fn patch(operations: Vec<Value>) -> Option<Patch> {
+    serde_json::from_value(Value::Array(operations)).ok()
+}
+
+fn unchanged(rules: &[IngressRule]) -> Value {
+    json!({ "op": "test", "path": "/spec/rules", "value": rules })
+}
+
+/// Whether a path is a Challenge's.
+fn is_of(there: &HTTPIngressPath, of: &Challenge) -> bool {
+    there.path.as_deref() == Some(&path(&of.spec.token))
 }
 
 /// The Service of a namespace. Without a selector: its EndpointSlices are ours.

@@ -79,7 +79,9 @@ impl Level {
         let (features, tests) = match self {
             Self::Unit => unreachable!("unit tests need no feature"),
             Self::Pebble => ("--features=e2e/pebble,operator/pebble", "--test=pebble_*"),
-            Self::Apiserver => ("--features=e2e/apiserver,http01-solver/apiserver", "--test=apiserver_*"),
+            Self::Apiserver => {
+                ("--features=e2e/apiserver,http01-solver/apiserver,operator/apiserver", "--test=apiserver_*")
+            }
             Self::E2e => ("--features=e2e/e2e", "--test=e2e_*"),
         };
         [

@@ -31,6 +31,8 @@ pub struct KeyFacts {
 /// What stands in a Certificate's Secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecretView {
+    /// Its type.
+    pub type_: Option<String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
     /// Its labels.
@@ -64,6 +66,7 @@ impl SecretView {
         let pkcs8 = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Pkcs8).ok());
         let is = |name: &str, wanted: Option<&[u8]>| wanted.is_some() && bytes(name) == wanted;
         Self {
+            type_: object.type_.clone(),
             annotations: object.annotations().clone(),
             labels: object.labels().clone(),
             has_data: data.values().any(|value| !value.0.is_empty()),

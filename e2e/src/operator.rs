@@ -1,0 +1,239 @@
+//! Our own programs in a cluster of the bed: on a node, in Pods installed by Helm; without one, as plain processes that have
+//! the chart's ServiceAccounts, so that its RBAC is what is tested either way.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    cluster::{Bound, Cluster, Layout, Mode, NODE_ADDRESS, Process},
+    helm::helm,
+    http::{self, Trust},
+    paths,
+};
+
+/// The release, its namespace and the operator's Deployment.
+pub const NAME: &str = "acme-operator";
+
+/// The operator to the API.
+pub const USER: &str = "system:serviceaccount:acme-operator:acme-operator";
+
+/// The solver to the API, and its Deployment and Service.
+pub const SOLVER: &str = "acme-operator-http01-solver";
+
+/// How long an installation may take.
+const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Ports of the processes on the node: those of the Pods are the same, and no two processes may share one.
+const SOLVER_HEALTH_PORT: u16 = 9404;
+/// Where the operator's figures are, without a node.
+pub const METRICS_PORT: u16 = 9402;
+const HEALTH_PORT: u16 = 9403;
+
+/// The chart.
+pub fn chart() -> PathBuf {
+    paths::workspace().join("charts/acme-operator")
+}
+
+/// Installs the chart by Helm, and waits until both programs are ready. `values` are what `--set` takes.
+pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
+    let chart = chart();
+    let chart = chart.to_string_lossy();
+    let mut arguments = vec![
+        "upgrade",
+        "--install",
+        NAME,
+        &chart,
+        "--namespace",
+        NAME,
+        "--create-namespace",
+        "--wait",
+        "--timeout=120s",
+        "--set=image.pullPolicy=Never,solver.image.pullPolicy=Never",
+    ];
+    let sets: Vec<_> = values.iter().map(|value| format!("--set={value}")).collect();
+    arguments.extend(sets.iter().map(String::as_str));
+    helm(cluster, &arguments).await.map(drop)
+}
+
+/// Our two programs as processes of a cluster without a node; they end with this.
+#[derive(Debug)]
+pub struct Processes {
+    binaries: PathBuf,
+    flags: Vec<String>,
+    solver: Option<Bound>,
+    operator: Option<Bound>,
+}
+
+impl Processes {
+    /// Installs everything of the chart but its Deployments, and starts both programs from a folder of binaries.
+    pub async fn start(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
+        if cluster.mode() != Mode::ControlPlane {
+            bail!("on a node, our programs run in Pods: use `operator::install`");
+        }
+        apply_chart(cluster).await?;
+        for account in [NAME, SOLVER] {
+            write_kubeconfig(cluster, account).await?;
+        }
+        let mut processes = Self {
+            binaries: binaries.to_owned(),
+            flags: flags.iter().map(ToString::to_string).collect(),
+            solver: None,
+            operator: None,
+        };
+        processes.start_solver(cluster)?;
+        announce_solver(cluster).await?;
+        processes.start_operator(cluster, &[])?;
+        await_ready(cluster, SOLVER_HEALTH_PORT, SOLVER).await?;
+        processes.await_operator(cluster).await?;
+        Ok(processes)
+    }
+
+    /// Starts the solver, unless it runs.
+    pub fn start_solver(&mut self, cluster: &Cluster) -> Result<()> {
+        let process = Process::new(
+            SOLVER,
+            self.binaries.join("http01-solver"),
+            [
+                format!("--healthz-listen-address=0.0.0.0:{SOLVER_HEALTH_PORT}"),
+                "--drain-seconds=0".to_owned(),
+            ],
+        );
+        let process = process.env("KUBECONFIG", kubeconfig_inside(SOLVER).display());
+        self.solver = Some(cluster.start_bound(process)?);
+        Ok(())
+    }
+
+    /// Starts the operator with further environment variables.
+    pub fn start_operator(&mut self, cluster: &Cluster, environment: &[(&str, &str)]) -> Result<()> {
+        let mut arguments = vec![
+            "--logging-format=text".to_owned(),
+            "--v=4".to_owned(),
+            format!("--cluster-resource-namespace={NAME}"),
+            format!("--solver-namespace={NAME}"),
+            format!("--solver-service={SOLVER}"),
+        ];
+        arguments.extend(self.flags.iter().cloned());
+        let mut process = Process::new(NAME, self.binaries.join("operator"), arguments);
+        process = process.env("KUBECONFIG", kubeconfig_inside(NAME).display()).env("NO_COLOR", 1);
+        for (name, value) in environment {
+            process = process.env(name, value);
+        }
+        // The old one is gone before the new one comes: they share their ports.
+        self.operator = None;
+        self.operator = Some(cluster.start_bound(process)?);
+        Ok(())
+    }
+
+    /// Ends the operator.
+    pub fn stop_operator(&mut self) {
+        self.operator = None;
+    }
+
+    /// Waits until the operator is ready.
+    pub async fn await_operator(&self, cluster: &Cluster) -> Result<()> {
+        await_ready(cluster, HEALTH_PORT, NAME).await
+    }
+}
+
+/// Applies what the chart makes but Deployments.
+async fn apply_chart(cluster: &Cluster) -> Result<()> {
+    let chart = chart();
+    let version =
+        format!("--kube-version={}", cluster.client().await?.apiserver_version().await?.git_version);
+    let rendered = helm(
+        cluster,
+        &[
+            "template",
+            NAME,
+            &chart.to_string_lossy(),
+            "--namespace",
+            NAME,
+            "--no-hooks",
+            &version,
+            "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+        ],
+    )
+    .await?;
+    let mut objects: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
+    objects.retain(|object| object["kind"].is_string() && object["kind"] != "Deployment");
+    // Definitions before what they define, and a namespace for all.
+    let is_definition = |object: &Value| object["kind"] == "CustomResourceDefinition";
+    let (definitions, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_definition);
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAME } });
+    for part in [[vec![namespace], definitions].concat(), others] {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": part });
+        cluster.apply(&list.to_string()).await?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
+        let waited = cluster.kubectl().args(wait).output().await?;
+        if !waited.status.success() {
+            bail!("the definitions are not established: {}", String::from_utf8_lossy(&waited.stderr));
+        }
+    }
+    Ok(())
+}
+
+fn kubeconfig_inside(account: &str) -> PathBuf {
+    Layout::inside().path(&format!("{account}.kubeconfig"))
+}
+
+/// Writes a kubeconfig with a token of a ServiceAccount of the chart.
+async fn write_kubeconfig(cluster: &Cluster, account: &str) -> Result<()> {
+    let token = ["--namespace", NAME, "create", "token", account, "--duration=24h"];
+    let output = cluster.kubectl().args(token).output().await?;
+    if !output.status.success() {
+        bail!("no token for {account}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "bed",
+        "clusters": [{ "name": "bed", "cluster": {
+            "server": format!("https://{NODE_ADDRESS}:6443"),
+            "certificate-authority": Layout::inside().path("pki/ca.crt"),
+        }}],
+        "users": [{ "name": "bed", "user": { "token": String::from_utf8(output.stdout)?.trim() } }],
+        "contexts": [{ "name": "bed", "context": { "cluster": "bed", "user": "bed" } }],
+    });
+    let path = cluster.layout().path(&format!("{account}.kubeconfig"));
+    std::fs::write(&path, config.to_string()).with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Says where the solver's process is: what the endpoint slice controller says of Pods.
+async fn announce_solver(cluster: &Cluster) -> Result<()> {
+    let slice: EndpointSlice = serde_json::from_value(json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": { "name": "process", "labels": { "kubernetes.io/service-name": SOLVER } },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": [NODE_ADDRESS.to_string()], "conditions": { "ready": true } }],
+        "ports": [{ "name": "http", "port": 8089, "protocol": "TCP" }],
+    }))?;
+    let slices: Api<EndpointSlice> = Api::namespaced(cluster.client().await?, NAME);
+    slices.patch("process", &PatchParams::apply("bed").force(), &Patch::Apply(&slice)).await?;
+    Ok(())
+}
+
+async fn await_ready(cluster: &Cluster, port: u16, process: &str) -> Result<()> {
+    let url = format!("http://{NODE_ADDRESS}:{port}/readyz");
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match http::get(&cluster.network(), &url, &Trust::Nothing).await {
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            _ if Instant::now() > deadline => {
+                bail!("{process} is not ready; its log ends with\n{}", cluster.log_tail(process, 20))
+            }
+            _ => sleep(Duration::from_millis(20)).await,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! ACME accounts that are in use, each with its key in memory, shared by all controllers.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crds::{acme::AcmeIssuer, meta::CLUSTER_ISSUER_KIND};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+use crate::acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust};
+
+/// Which issuer: a ClusterIssuer has no namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuerKey {
+    /// Of an Issuer.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl IssuerKey {
+    /// The issuer that is meant by a kind and a name in a namespace.
+    pub fn new(kind: &str, name: &str, namespace: &str) -> Self {
+        let namespace = (kind != CLUSTER_ISSUER_KIND).then(|| namespace.to_owned());
+        Self { namespace, name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for IssuerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "Issuer {namespace}/{}", self.name),
+            None => write!(f, "{CLUSTER_ISSUER_KIND} {}", self.name),
+        }
+    }
+}
+
+/// An issuer as it stood when its account was found: another UID or generation is another one.
+pub type Version = (Option<String>, Option<i64>);
+
+/// How a server is reached: two issuers with the same share connections, nonces and limits.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Reach {
+    url: String,
+    ca_bundle: Option<Vec<u8>>,
+    skip_tls_verify: bool,
+}
+
+/// Accounts that are in use.
+#[derive(Default)]
+pub struct Accounts {
+    servers: Mutex<HashMap<Reach, Arc<Server>>>,
+    accounts: Mutex<HashMap<IssuerKey, (Version, Account)>>,
+    observer: Option<Observer>,
+}
+
+impl Accounts {
+    /// None yet. `observer` sees every request.
+    pub fn new(observer: Observer) -> Self {
+        Self { observer: Some(observer), ..Self::default() }
+    }
+
+    /// The server of an issuer.
+    ///
+    /// # Errors
+    /// The CA bundle can't be used.
+    pub fn server(&self, acme: &AcmeIssuer) -> Result<Arc<Server>, AcmeError> {
+        let reach = Reach {
+            url: acme.server.clone(),
+            ca_bundle: acme
+                .ca_bundle
+                .as_ref()
+                .map(|bundle| bundle.0.clone())
+                .filter(|bundle| !bundle.is_empty()),
+            skip_tls_verify: acme.skip_tls_verify.unwrap_or_default(),
+        };
+        let mut servers = locked(&self.servers);
+        if let Some(server) = servers.get(&reach) {
+            return Ok(Arc::clone(server));
+        }
+        let trust = match &reach.ca_bundle {
+            _ if reach.skip_tls_verify => Trust::Anybody,
+            None => Trust::System,
+            Some(bundle) => Trust::Roots(roots(bundle)?),
+        };
+        let settings = ServerSettings {
+            trust,
+            observer: self.observer.clone(),
+            ..ServerSettings::new(reach.url.clone())
+        };
+        let server = Server::new(settings).map_err(|_| bad_bundle())?;
+        let server = Arc::new(server);
+        servers.insert(reach, Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// The account of an issuer as it stands, if it is in use.
+    pub fn get(&self, key: &IssuerKey, version: &Version) -> Option<Account> {
+        locked(&self.accounts).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
+    }
+
+    /// Takes an account into use.
+    pub fn put(&self, key: IssuerKey, version: Version, account: Account) {
+        locked(&self.accounts).insert(key, (version, account));
+    }
+
+    /// Forgets an issuer's account.
+    pub fn forget(&self, key: &IssuerKey) {
+        locked(&self.accounts).remove(key);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn roots(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, AcmeError> {
+    let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bundle).collect();
+    match roots {
+        Ok(roots) if !roots.is_empty() => Ok(roots),
+        _ => Err(bad_bundle()),
+    }
+}
+
+fn bad_bundle() -> AcmeError {
+    AcmeError::Unsupported(
+        "a connection with spec.acme.caBundle: it holds no certificates in PEM that can be used".to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::fixtures;
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    #[test]
+    fn issuers_at_one_server_share_it_and_a_bundle_that_is_none_is_told() {
+        let accounts = Accounts::default();
+        let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+        let first = accounts.server(&acme).expect("a server");
+        let again = accounts.server(&acme).expect("a server");
+        assert!(Arc::ptr_eq(&first, &again));
+        let mut trusting = acme.clone();
+        trusting.skip_tls_verify = Some(true);
+        assert!(!Arc::ptr_eq(&first, &accounts.server(&trusting).expect("a server")));
+        let mut broken = acme;
+        broken.ca_bundle = Some(ByteString(b"no PEM".to_vec()));
+        let error = accounts.server(&broken).expect_err("a bundle that is none");
+        assert!(error.to_string().contains("caBundle"), "{error}");
+    }
+}

@@ -1,0 +1,326 @@
+//! Challenges: leads the way to the solver, looks whether it works, tells the server, and follows what it says.
+
+use std::{sync::Arc, time::Duration};
+
+use crds::{
+    acme::{Challenge, ChallengeStatus, IngressSolver, Order, State},
+    annotations::challenge::{FINALIZER, LEGACY_FINALIZER},
+};
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+use serde_json::json;
+
+use super::{Next, solver_endpoints};
+use crate::{
+    acme::{AuthorizationState, AuthorizationStatus, Class},
+    context::{AnyIssuer, Context, IssuerLookup},
+    decision::{
+        backoff,
+        certificate::Note,
+        challenge::{self, AfterCheck, Memory, QUIET, Seen, Step},
+        order::asks_for,
+    },
+    error::{ReconcileError, Tried},
+    k8s,
+    objects::{challenge::edited_ingress, metadata::controlled_by, route},
+};
+
+/// Its name, as cert-manager's metrics and events have it.
+pub(super) const NAME: &str = "challenges";
+const MANAGER: &str = "cert-manager-challenges";
+
+pub(super) async fn reconcile(object: Arc<Challenge>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+    let uid = object.uid().unwrap_or_default();
+    let memory = context.challenges.get(&uid).unwrap_or_else(|| Memory::new(since(&object, context.now())));
+    let namespace = object.namespace().unwrap_or_default();
+    let issuer = match context.issuer(&object.spec.issuer_ref, &namespace) {
+        IssuerLookup::Found(issuer) => Some(issuer),
+        IssuerLookup::Foreign | IssuerLookup::Missing => None,
+    };
+    let ours = issuer.as_ref().is_some_and(|issuer| is_ours(&object, issuer, &context));
+    let step = challenge::decide(&object, ours, &memory);
+    let mut reconciling = Reconciling { context: &context, challenge: &object, namespace, memory };
+    match (step, issuer) {
+        (Step::CleanUp, _) => reconciling.clean_up().await,
+        (Step::Nothing, _) | (_, None) => {
+            context.challenges.forget(&uid);
+            Ok(None)
+        }
+        (Step::PresentAndCheck, Some(issuer)) => reconciling.present_and_check(&issuer).await,
+        (Step::PresentAndWait { until }, Some(issuer)) => reconciling.present_and_wait(until, &issuer).await,
+        (Step::Poll, Some(issuer)) => reconciling.poll(&issuer).await,
+    }
+}
+
+/// Since when a Challenge is: what was waited before this process began counts.
+fn since(challenge: &Challenge, now: Timestamp) -> Timestamp {
+    challenge.creation_timestamp().map_or(now, |created| created.0.min(now))
+}
+
+/// Whether the Order that owns a Challenge asks for it.
+fn is_ours(challenge: &Challenge, issuer: &AnyIssuer, context: &Context) -> bool {
+    let (Some(owner), Some(acme)) = (controlled_by(&challenge.metadata, "Order"), &issuer.acme) else {
+        return false;
+    };
+    let namespace = challenge.namespace().unwrap_or_default();
+    let order = context.stores.orders.get(&ObjectRef::<Order>::new(&owner.name).within(&namespace));
+    order.is_some_and(|order| order.uid().as_deref() == Some(&owner.uid) && asks_for(&order, acme, challenge))
+}
+
+struct Reconciling<'a> {
+    context: &'a Context,
+    challenge: &'a Challenge,
+    namespace: String,
+    memory: Memory,
+}
+
+impl Reconciling<'_> {
+    fn remember(&self) {
+        self.context.challenges.put(self.challenge.uid().unwrap_or_default(), self.memory);
+    }
+
+    async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
+        self.present().await?;
+        let seen = self.look().await;
+        self.memory.checks = self.memory.checks.saturating_add(1);
+        let name = self.challenge.name_any();
+        match challenge::after_check(&seen, &self.memory, &name, self.context.now()) {
+            AfterCheck::Accept => self.accept(issuer).await,
+            AfterCheck::Again { after, reason } => {
+                self.remember();
+                if let Some(reason) = reason {
+                    self.show(reason).await?;
+                }
+                Ok(Some(after))
+            }
+        }
+    }
+
+    async fn present_and_wait(
+        &mut self,
+        until: Timestamp,
+        issuer: &AnyIssuer,
+    ) -> Result<Next, ReconcileError> {
+        self.present().await?;
+        let now = self.context.now();
+        if until <= now {
+            return self.accept(issuer).await;
+        }
+        self.remember();
+        self.show("Waiting as the solver's waitInsteadOfSelfCheck says".to_owned()).await?;
+        Ok(Duration::try_from(until.duration_since(now)).ok())
+    }
+
+    /// First whether the solver's Pods know the challenge, then the way that the CA takes.
+    async fn look(&self) -> Seen {
+        let spec = &self.challenge.spec;
+        let solvers = self.context.solvers();
+        if solvers.is_empty() {
+            return Seen::Wrong(
+                "no Pod of the http01-solver is ready: see `kubectl get pods` in its namespace".to_owned(),
+            );
+        }
+        let check = &self.context.self_check;
+        let asked = solvers.iter().map(|solver| check.ask(*solver, &spec.dns_name, &spec.token, &spec.key));
+        let wrong = join_all(asked).await.into_iter().find(|seen| *seen != Seen::Right);
+        if let Some(Seen::Wrong(what) | Seen::Nobody(what)) = wrong {
+            return Seen::Wrong(format!("a Pod of the http01-solver does not answer for it yet: {what}"));
+        }
+        check.look(&spec.dns_name, &spec.token, &spec.key).await
+    }
+
+    /// Sees that everything is there that leads to the solver.
+    async fn present(&self) -> Result<(), ReconcileError> {
+        let solver = self.challenge.spec.solver.http01.as_ref().and_then(|http01| http01.ingress.as_ref());
+        let Some(solver) = solver else {
+            let message =
+                "the solver is none by Ingress, which is all that this operator does yet".to_owned();
+            return self.show(message).await;
+        };
+        let node_port = solver.service_type.as_deref() == Some("NodePort");
+        solver_endpoints::ensure(&self.namespace, node_port, self.context).await?;
+        match edited_ingress(&self.challenge.spec.solver) {
+            Some(name) => self.edit(name).await,
+            None => self.create_ingress(solver).await,
+        }
+    }
+
+    async fn create_ingress(&self, solver: &IngressSolver) -> Result<(), ReconcileError> {
+        let wanted = route::ingress(self.challenge, solver);
+        let name = wanted.name_any();
+        let ingresses = self.context.api::<Ingress>(&self.namespace);
+        match self.context.stores.ingresses.get(&ObjectRef::new(&name).within(&self.namespace)) {
+            Some(there) if is_as_wanted(&there, &wanted) => Ok(()),
+            // Somebody has spoiled it.
+            Some(_) => {
+                let parameters = PatchParams::apply(MANAGER).force();
+                let written = ingresses.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
+                written.map(drop).tried(|| format!("write Ingress {}/{name}", self.namespace))
+            }
+            // What was made a moment ago may not have been heard of yet.
+            None if self.memory.checks.is_multiple_of(8) => {
+                k8s::create(&ingresses, MANAGER, &wanted).await.map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the path to a user's own Ingress: its rules are one list, so nothing but this path may be touched.
+    async fn edit(&self, name: &str) -> Result<(), ReconcileError> {
+        let Some(ingress) = self.own_ingress(name).await? else {
+            let message =
+                format!("the Ingress {name:?} that the solver edits does not exist in this namespace");
+            return self.show(message).await;
+        };
+        let Some(patch) = route::patch_to_add(&ingress, self.challenge) else { return Ok(()) };
+        self.patch_ingress(name, patch).await
+    }
+
+    async fn own_ingress(&self, name: &str) -> Result<Option<Ingress>, ReconcileError> {
+        let ingresses = self.context.api::<Ingress>(&self.namespace);
+        ingresses.get_opt(name).await.tried(|| format!("read Ingress {}/{name}", self.namespace))
+    }
+
+    async fn patch_ingress(&self, name: &str, patch: json_patch::Patch) -> Result<(), ReconcileError> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let ingresses = self.context.api::<Ingress>(&self.namespace);
+        let patched = ingresses.patch(name, &parameters, &Patch::<()>::Json(patch)).await;
+        patched.map(drop).tried(|| format!("edit Ingress {}/{name}", self.namespace))
+    }
+
+    async fn clean_up(&self) -> Result<Next, ReconcileError> {
+        if let Some(name) = edited_ingress(&self.challenge.spec.solver)
+            && let Some(ingress) = self.own_ingress(name).await?
+            && let Some(patch) = route::patch_to_remove(&ingress, self.challenge)
+        {
+            self.patch_ingress(name, patch).await?;
+        }
+        let finalizers =
+            self.challenge.finalizers().iter().filter(|it| *it != FINALIZER && *it != LEGACY_FINALIZER);
+        let patch = json!({ "metadata": {
+            "resourceVersion": self.challenge.resource_version(),
+            "finalizers": finalizers.collect::<Vec<_>>(),
+        } });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let challenges = self.context.api::<Challenge>(&self.namespace);
+        let name = self.challenge.name_any();
+        challenges
+            .patch(&name, &parameters, &Patch::Merge(patch))
+            .await
+            .tried(|| format!("let go of Challenge {}/{name}", self.namespace))?;
+        self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
+        Ok(None)
+    }
+
+    async fn accept(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
+        let account = self.context.account(issuer).await?;
+        if let Err(error) = account.challenge_ready(&self.challenge.spec.url).await {
+            return match error.class() {
+                Class::Refused | Class::Fatal => self.end(State::Errored, error.to_string()).await,
+                Class::Transient | Class::RateLimited { .. } => {
+                    self.show(error.to_string()).await?;
+                    Err(error.into())
+                }
+            };
+        }
+        self.memory.accepted = true;
+        self.memory.polls = 0;
+        self.remember();
+        Ok(Some(Duration::from_millis(100)))
+    }
+
+    /// Reads the authorization: it says more than the challenge.
+    async fn poll(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
+        let account = self.context.account(issuer).await?;
+        let state = match account.authorization(&self.challenge.spec.authorization_url).await {
+            Ok(state) => state,
+            Err(error) if error.class() == Class::Refused => {
+                let state =
+                    if error.problem_type() == Some("malformed") { State::Expired } else { State::Errored };
+                return self.end(state, error.to_string()).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match state.status {
+            AuthorizationStatus::Valid => {
+                self.end(State::Valid, "Successfully authorized domain".to_owned()).await
+            }
+            AuthorizationStatus::Pending => {
+                let wait = backoff::poll(self.memory.polls, state.retry_after);
+                self.memory.polls = self.memory.polls.saturating_add(1);
+                self.remember();
+                let age = self.context.now().duration_since(self.memory.since);
+                if Duration::try_from(age).is_ok_and(|age| age >= QUIET * 3) {
+                    self.show("Waiting for the ACME server to validate it".to_owned()).await?;
+                }
+                Ok(Some(wait))
+            }
+            other => {
+                let name = format!("{other:?}").to_lowercase();
+                let reason = self.problem(&state).unwrap_or_else(|| format!("the authorization is {name}"));
+                self.end(challenge::failed_state(&name), reason).await
+            }
+        }
+    }
+
+    /// Why the server did not accept it, in its own words.
+    fn problem(&self, state: &AuthorizationState) -> Option<String> {
+        let challenge = state.challenges.iter().find(|challenge| challenge.url == self.challenge.spec.url)?;
+        let problem = challenge.error.as_ref()?;
+        let kind = problem.r#type.as_deref().unwrap_or_default();
+        let kind = kind.rsplit(':').next().unwrap_or_default();
+        Some(format!("{} ({kind})", problem.detail.as_deref().unwrap_or("the server gives no reason")))
+    }
+
+    /// Tells users what it waits for.
+    async fn show(&self, reason: String) -> Result<(), ReconcileError> {
+        let mut status = self.challenge.status.clone().unwrap_or_default();
+        status.processing = Some(true);
+        status.presented = Some(true);
+        status.presented_at =
+            status.presented_at.or_else(|| Some(crds::condition::whole_seconds(self.context.now())));
+        status.state = Some(State::Pending);
+        status.reason = Some(reason);
+        self.write(&status).await
+    }
+
+    async fn end(&self, state: State, reason: String) -> Result<Next, ReconcileError> {
+        let mut status = self.challenge.status.clone().unwrap_or_default();
+        status.processing = Some(false);
+        status.presented = Some(true);
+        status.state = Some(state);
+        status.reason = Some(reason.clone());
+        self.write(&status).await?;
+        if state != State::Valid {
+            let note = Note { warning: true, reason: "Failed".to_owned(), message: reason };
+            self.context.publish(MANAGER, &note, self.challenge);
+        }
+        self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
+        Ok(None)
+    }
+
+    async fn write(&self, status: &ChallengeStatus) -> Result<(), ReconcileError> {
+        let api = self.context.api::<Challenge>(&self.namespace);
+        k8s::write_status(&api, MANAGER, self.challenge, self.challenge.status.as_ref(), status)
+            .await
+            .map(drop)
+    }
+}
+
+/// Whether an Ingress has what is wanted of it; what others add is theirs.
+fn is_as_wanted(there: &Ingress, wanted: &Ingress) -> bool {
+    let has = |of: &std::collections::BTreeMap<String, String>,
+               all: &std::collections::BTreeMap<String, String>| {
+        all.iter().all(|(name, value)| of.get(name) == Some(value))
+    };
+    there.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
+        == wanted.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
+        && has(there.labels(), wanted.labels())
+        && has(there.annotations(), wanted.annotations())
+}

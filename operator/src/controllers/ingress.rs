@@ -1,0 +1,111 @@
+//! Ingresses: makes the Certificates that they ask for.
+
+use std::sync::Arc;
+
+use crds::certmanager::Certificate;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+use serde_json::{Value, json};
+
+use super::Next;
+use crate::{
+    context::Context,
+    decision::{
+        certificate::Note,
+        ingress::{self, Decision, FROM_INGRESS},
+    },
+    error::{ReconcileError, Tried},
+    k8s,
+    objects::metadata::controlled_by,
+};
+
+/// Its name, as cert-manager's metrics and events have it.
+pub(super) const NAME: &str = "ingress-shim";
+const MANAGER: &str = "cert-manager-ingress-shim";
+
+pub(super) async fn reconcile(ingress: Arc<Ingress>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+    let existing = gather(&ingress, &context);
+    let decision = ingress::decide(&ingress, &existing, &context.settings.ingress);
+    apply(decision, &ingress, &context).await?;
+    Ok(None)
+}
+
+/// The Certificates with the names that the Ingress asks for, and those that it has made.
+fn gather(ingress: &Ingress, context: &Context) -> Vec<Arc<Certificate>> {
+    let namespace = ingress.namespace().unwrap_or_default();
+    let store = &context.stores.certificates;
+    let named = ingress
+        .spec
+        .iter()
+        .flat_map(|spec| spec.tls.iter().flatten())
+        .filter_map(|block| block.secret_name.as_ref());
+    let mut found: Vec<_> =
+        named.filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).collect();
+    let uid = ingress.uid();
+    let made = store.state_filter(|certificate| {
+        certificate.namespace().as_deref() == Some(&namespace)
+            && controlled_by(&certificate.metadata, "Ingress").map(|owner| &owner.uid) == uid.as_ref()
+            && uid.is_some()
+    });
+    found.extend(made);
+    found.sort_by_key(|certificate| certificate.name_any());
+    found.dedup_by_key(|certificate| certificate.name_any());
+    found
+}
+
+async fn apply(decision: Decision, ingress: &Ingress, context: &Context) -> Result<(), ReconcileError> {
+    let Decision { create, update, delete, notes } = decision;
+    let namespace = ingress.namespace().unwrap_or_default();
+    let certificates = context.api::<Certificate>(&namespace);
+    let told = |reason: &str, verb: &str, name: &str| {
+        let message = format!("Successfully {verb} Certificate {name:?}");
+        context.publish(MANAGER, &Note { warning: false, reason: reason.to_owned(), message }, ingress);
+    };
+    for certificate in create {
+        if k8s::create(&certificates, MANAGER, &certificate).await?.is_some() {
+            told("CreateCertificate", "created", &certificate.name_any());
+        }
+    }
+    for (existing, wanted) in update {
+        let name = wanted.name_any();
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(difference(&existing, &wanted));
+        let patched = certificates.patch(&name, &parameters, &patch).await;
+        patched.tried(|| format!("change Certificate {namespace}/{name}"))?;
+        told("UpdateCertificate", "updated", &name);
+    }
+    for name in delete {
+        k8s::delete(&certificates, &name, None).await?;
+        told("DeleteCertificate", "deleted unrequired", &name);
+    }
+    for note in notes {
+        context.publish(MANAGER, &note, ingress);
+    }
+    Ok(())
+}
+
+/// What changes a Certificate into what it shall be: its spec as a whole, of labels and annotations those that are ours.
+fn difference(existing: &Certificate, wanted: &Certificate) -> Value {
+    let tree = |certificate: &Certificate| serde_json::to_value(&certificate.spec).unwrap_or_default();
+    let mut annotations = json!(wanted.annotations());
+    for (_, name) in FROM_INGRESS {
+        if !wanted.annotations().contains_key(name) && existing.annotations().contains_key(name) {
+            annotations[name] = Value::Null;
+        }
+    }
+    let mut patch = json!({
+        "metadata": {
+            "resourceVersion": existing.resource_version(),
+            "annotations": annotations,
+            "labels": wanted.labels(),
+        },
+    });
+    if let Some(spec) = k8s::merge_diff(&tree(existing), &tree(wanted)) {
+        patch["spec"] = spec;
+    }
+    patch
+}

@@ -1,0 +1,115 @@
+//! The way from a namespace to the solver: one Service and its EndpointSlices, as long as the namespace has a Challenge.
+
+use std::{sync::Arc, time::Duration};
+
+use crds::acme::Challenge;
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+
+use super::Next;
+use crate::{
+    context::Context,
+    error::{ReconcileError, Tried},
+    k8s,
+    objects::route,
+};
+
+/// Its name in metrics and logs.
+pub(super) const NAME: &str = "solver-endpoints";
+const MANAGER: &str = "acme-operator-solver-endpoints";
+
+/// How long a Service stays after the last Challenge: the next one is often near.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// Takes a Service away that nobody needs, and follows the solver's Pods.
+pub(super) async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+    let key = service.namespace().unwrap_or_default();
+    if service.name_any() != route::SERVICE || service.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let now = context.now();
+    if has_challenge(&key, &context) {
+        context.idle_since.forget(&key);
+        write_slices(&service, &context).await?;
+        return Ok(None);
+    }
+    let since = context.idle_since.get(&key).unwrap_or(now);
+    let idle = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    if idle < LINGER {
+        context.idle_since.put(key, since);
+        return Ok(Some(LINGER - idle));
+    }
+    context.idle_since.forget(&key);
+    k8s::delete(&context.api::<Service>(&key), route::SERVICE, service.uid()).await?;
+    Ok(None)
+}
+
+fn has_challenge(namespace: &str, context: &Context) -> bool {
+    context.stores.challenges.find(|it: &Challenge| it.namespace().as_deref() == Some(namespace)).is_some()
+}
+
+/// Sees that a namespace has the way.
+pub(super) async fn ensure(
+    namespace: &str,
+    node_port: bool,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    // One for all Challenges of a namespace: the first makes it, and the others wait that moment.
+    let turn = context.namespace_turn(namespace);
+    let _turn = turn.lock().await;
+    let reference = ObjectRef::<Service>::new(route::SERVICE).within(namespace);
+    if let Some(service) = context.stores.services.get(&reference)
+        && service.metadata.deletion_timestamp.is_none()
+    {
+        return write_slices(&service, context).await;
+    }
+    let services = context.api::<Service>(namespace);
+    let service = match k8s::create(&services, MANAGER, &route::service(namespace, node_port)).await? {
+        Some(service) => service,
+        None => services
+            .get(route::SERVICE)
+            .await
+            .tried(|| format!("read Service {namespace}/{}", route::SERVICE))?,
+    };
+    if service.labels().get(route::MANAGED_BY.0).map(String::as_str) != Some(route::MANAGED_BY.1) {
+        return Err(ReconcileError::NotYet(format!(
+            "the namespace {namespace:?} has a Service {:?} that is not ours: rename it",
+            route::SERVICE
+        )));
+    }
+    write_slices(&service, context).await
+}
+
+/// Writes what differs from the solver's own EndpointSlices.
+async fn write_slices(service: &Service, context: &Context) -> Result<(), ReconcileError> {
+    let namespace = service.namespace().unwrap_or_default();
+    let solver: Vec<_> = context.stores.solver_slices.state().iter().map(|slice| (**slice).clone()).collect();
+    let slices = context.api::<EndpointSlice>(&namespace);
+    for wanted in route::endpoint_slices(service, &solver) {
+        let name = wanted.name_any();
+        let written = (service.uid().unwrap_or_default(), name.clone());
+        let there = context.stores.routed_slices.get(&ObjectRef::new(&name).within(&namespace));
+        if wanted.endpoints.is_empty() && there.is_none() {
+            continue;
+        }
+        let same = |there: &EndpointSlice| {
+            there.endpoints == wanted.endpoints
+                && there.ports == wanted.ports
+                && there.metadata.owner_references == wanted.metadata.owner_references
+        };
+        // What was written a moment ago may not have been heard of yet.
+        let lately = context.slices.get(&written).is_some_and(|lately| lately == wanted) && there.is_none();
+        if lately || there.is_some_and(|there| same(&there)) {
+            continue;
+        }
+        let parameters = PatchParams::apply(MANAGER).force();
+        let patched = slices.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
+        patched.tried(|| format!("write EndpointSlice {namespace}/{name}"))?;
+        context.slices.put(written, wanted);
+    }
+    Ok(())
+}

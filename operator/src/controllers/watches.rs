@@ -1,0 +1,372 @@
+//! What is watched, and who is woken by what.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use crds::{
+    acme::{Challenge, Order},
+    annotations::secret,
+    certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND},
+};
+use futures::future::join_all;
+use k8s_openapi::api::{
+    core::v1::{Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::Ingress,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::PartialObjectMeta,
+    core::DeserializeGuard,
+    runtime::{
+        reflector::store::{Writer, store},
+        watcher,
+    },
+};
+
+use super::{certificate, challenge, ingress, issuer, order, request, run, solver_endpoints};
+use crate::{
+    context::{Context, Settings, Stores},
+    decision,
+    k8s::{Queue, Waker, queue, watch, watch_metadata},
+    objects::{metadata::controlled_by, route},
+};
+
+/// Something that goes on until the process ends.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Writers {
+    certificates: Writer<Certificate>,
+    requests: Writer<CertificateRequest>,
+    orders: Writer<Order>,
+    challenges: Writer<Challenge>,
+    ingresses: Writer<Ingress>,
+    issuers: Writer<Issuer>,
+    cluster_issuers: Writer<ClusterIssuer>,
+    secrets: Writer<PartialObjectMeta<Secret>>,
+    services: Writer<Service>,
+    routed_slices: Writer<EndpointSlice>,
+    solver_slices: Writer<EndpointSlice>,
+}
+
+#[derive(Clone)]
+struct Wakers {
+    certificates: Waker<Certificate>,
+    requests: Waker<CertificateRequest>,
+    orders: Waker<Order>,
+    challenges: Waker<Challenge>,
+    ingresses: Waker<Ingress>,
+    issuers: Waker<Issuer>,
+    cluster_issuers: Waker<ClusterIssuer>,
+    services: Waker<Service>,
+}
+
+struct Queues {
+    certificates: Queue<Certificate>,
+    requests: Queue<CertificateRequest>,
+    orders: Queue<Order>,
+    challenges: Queue<Challenge>,
+    ingresses: Queue<Ingress>,
+    issuers: Queue<Issuer>,
+    cluster_issuers: Queue<ClusterIssuer>,
+    services: Queue<Service>,
+}
+
+/// All watches, not begun yet.
+pub struct Watches {
+    /// What they will have seen.
+    pub stores: Stores,
+    writers: Writers,
+    wakers: Wakers,
+    queues: Queues,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        let (certificates, write_certificates) = store();
+        let (requests, write_requests) = store();
+        let (orders, write_orders) = store();
+        let (challenges, write_challenges) = store();
+        let (ingresses, write_ingresses) = store();
+        let (issuers, write_issuers) = store();
+        let (cluster_issuers, write_cluster_issuers) = store();
+        let (secrets, write_secrets) = store();
+        let (services, write_services) = store();
+        let (routed_slices, write_routed_slices) = store();
+        let (solver_slices, write_solver_slices) = store();
+        let (wake_certificates, woken_certificates) = queue();
+        let (wake_requests, woken_requests) = queue();
+        let (wake_orders, woken_orders) = queue();
+        let (wake_challenges, woken_challenges) = queue();
+        let (wake_ingresses, woken_ingresses) = queue();
+        let (wake_issuers, woken_issuers) = queue();
+        let (wake_cluster_issuers, woken_cluster_issuers) = queue();
+        let (wake_services, woken_services) = queue();
+        Self {
+            stores: Stores {
+                certificates,
+                requests,
+                orders,
+                challenges,
+                ingresses,
+                issuers,
+                cluster_issuers,
+                secrets,
+                services,
+                routed_slices,
+                solver_slices,
+            },
+            writers: Writers {
+                certificates: write_certificates,
+                requests: write_requests,
+                orders: write_orders,
+                challenges: write_challenges,
+                ingresses: write_ingresses,
+                issuers: write_issuers,
+                cluster_issuers: write_cluster_issuers,
+                secrets: write_secrets,
+                services: write_services,
+                routed_slices: write_routed_slices,
+                solver_slices: write_solver_slices,
+            },
+            wakers: Wakers {
+                certificates: wake_certificates,
+                requests: wake_requests,
+                orders: wake_orders,
+                challenges: wake_challenges,
+                ingresses: wake_ingresses,
+                issuers: wake_issuers,
+                cluster_issuers: wake_cluster_issuers,
+                services: wake_services,
+            },
+            queues: Queues {
+                certificates: woken_certificates,
+                requests: woken_requests,
+                orders: woken_orders,
+                challenges: woken_challenges,
+                ingresses: woken_ingresses,
+                issuers: woken_issuers,
+                cluster_issuers: woken_cluster_issuers,
+                services: woken_services,
+            },
+        }
+    }
+}
+
+impl Watches {
+    /// What has an issuer looked at again.
+    pub fn issuer_wakers(&self) -> (Waker<Issuer>, Waker<ClusterIssuer>) {
+        (self.wakers.issuers.clone(), self.wakers.cluster_issuers.clone())
+    }
+}
+
+/// Runs all watches and, once everything is known, all controllers, until one of them ends, which none does by itself.
+/// `ready` is called when everything is known.
+pub async fn start(watches: Watches, context: Arc<Context>, ready: impl FnOnce()) {
+    let Watches { stores, writers, wakers, queues } = watches;
+    let watching = join_any(watch_all(writers, &stores, wakers, &context.client, &context.settings));
+    let controlling = async {
+        wait_until_known(&stores).await;
+        tracing::info!(
+            certificates = stores.certificates.len(),
+            ingresses = stores.ingresses.len(),
+            "everything is known"
+        );
+        ready();
+        join_any(control_all(queues, &stores, &context)).await;
+    };
+    tokio::select! {
+        () = watching => {}
+        () = controlling => {}
+    }
+}
+
+async fn join_any(tasks: Vec<Task>) {
+    // Each on its own, so that they share the machine's cores.
+    let mut set = tokio::task::JoinSet::new();
+    for task in tasks {
+        set.spawn(task);
+    }
+    _ = set.join_next().await;
+}
+
+async fn wait_until_known(stores: &Stores) {
+    macro_rules! known {
+        ($($store:ident),+) => {
+            join_all([$({
+                let store = stores.$store.clone();
+                // A writer that is gone belongs to a process that ends.
+                Box::pin(async move { _ = store.wait_until_ready().await; }) as Task
+            }),+]).await
+        };
+    }
+    known!(
+        certificates,
+        requests,
+        orders,
+        challenges,
+        ingresses,
+        issuers,
+        cluster_issuers,
+        secrets,
+        services,
+        routed_slices,
+        solver_slices
+    );
+}
+
+fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<Task> {
+    macro_rules! controller {
+        ($name:expr, $kind:ident, $concurrency:expr, $reconcile:expr) => {
+            Box::pin(run(
+                $name,
+                stores.$kind.clone(),
+                queues.$kind,
+                Arc::clone(context),
+                $concurrency,
+                $reconcile,
+            )) as Task
+        };
+    }
+    vec![
+        controller!(ingress::NAME, ingresses, 32, ingress::reconcile),
+        controller!(issuer::NAME, issuers, 8, issuer::reconcile),
+        controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
+        controller!(certificate::NAME, certificates, 64, certificate::reconcile),
+        controller!(request::NAME, requests, 64, request::reconcile),
+        controller!(order::NAME, orders, 256, order::reconcile),
+        // They wait for others most of the time, and hold nothing but a little memory meanwhile.
+        controller!(challenge::NAME, challenges, 2000, challenge::reconcile),
+        controller!(solver_endpoints::NAME, services, 8, solver_endpoints::reconcile),
+    ]
+}
+
+fn watch_all(
+    writers: Writers,
+    stores: &Stores,
+    wakers: Wakers,
+    client: &Client,
+    settings: &Settings,
+) -> Vec<Task> {
+    let own = watcher::Config::default().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
+    let secrets = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
+    let solver =
+        watcher::Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
+    let all = watcher::Config::default;
+    let wakers = Arc::new(wakers);
+    macro_rules! watching {
+        ($kind:ident, $config:expr, $wake:expr) => {{
+            let (wakers, stores) = (Arc::clone(&wakers), stores.clone());
+            let wake = $wake;
+            Box::pin(watch(everywhere(client), $config, writers.$kind, move |object| {
+                wake(&wakers, &stores, object);
+            })) as Task
+        }};
+    }
+    vec![
+        watching!(ingresses, all(), |wakers: &Wakers, _: &Stores, ingress: &Ingress| {
+            wakers.ingresses.wake(ingress);
+        }),
+        watching!(certificates, all(), wake_by_certificate),
+        watching!(requests, all(), |wakers: &Wakers, _: &Stores, request: &CertificateRequest| {
+            wakers.requests.wake(request);
+            wake_owner(&wakers.certificates, request, "Certificate");
+        }),
+        watching!(orders, all(), |wakers: &Wakers, _: &Stores, order: &Order| {
+            wakers.orders.wake(order);
+            wake_owner(&wakers.requests, order, "CertificateRequest");
+        }),
+        watching!(challenges, all(), |wakers: &Wakers, _: &Stores, challenge: &Challenge| {
+            wakers.challenges.wake(challenge);
+            wake_owner(&wakers.orders, challenge, "Order");
+            wakers.services.wake_named(route::SERVICE, challenge.namespace().as_deref());
+        }),
+        watching!(issuers, all(), |wakers: &Wakers, stores: &Stores, issuer: &Issuer| {
+            wakers.issuers.wake(issuer);
+            wake_by_issuer(
+                wakers,
+                stores,
+                DEFAULT_ISSUER_KIND,
+                &issuer.name_any(),
+                issuer.namespace().as_deref(),
+            );
+        }),
+        watching!(cluster_issuers, all(), |wakers: &Wakers, stores: &Stores, issuer: &ClusterIssuer| {
+            wakers.cluster_issuers.wake(issuer);
+            wake_by_issuer(wakers, stores, CLUSTER_ISSUER_KIND, &issuer.name_any(), None);
+        }),
+        watching!(services, own.clone(), |wakers: &Wakers, _: &Stores, service: &Service| {
+            wakers.services.wake(service);
+        }),
+        watching!(routed_slices, own, |wakers: &Wakers, _: &Stores, slice: &EndpointSlice| {
+            wakers.services.wake_named(route::SERVICE, slice.namespace().as_deref());
+        }),
+        {
+            let (wakers, services) = (Arc::clone(&wakers), stores.services.clone());
+            let api: Api<DeserializeGuard<EndpointSlice>> =
+                Api::namespaced(client.clone(), &settings.solver_namespace);
+            Box::pin(watch(api, solver, writers.solver_slices, move |_| {
+                services.state().iter().for_each(|service| wakers.services.wake(service));
+            }))
+        },
+        {
+            let wakers = Arc::clone(&wakers);
+            Box::pin(watch_metadata(Api::all(client.clone()), secrets, writers.secrets, move |secret| {
+                wake_by_secret(&wakers, secret);
+            }))
+        },
+    ]
+}
+
+fn everywhere<K>(client: &Client) -> Api<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    Api::all(client.clone())
+}
+
+/// Wakes the controller of an object, where that is of a kind.
+fn wake_owner<K, O>(waker: &Waker<O>, object: &K, kind: &str)
+where
+    K: Resource<DynamicType = ()>,
+    O: Resource<DynamicType = ()>,
+{
+    if let Some(owner) = controlled_by(object.meta(), kind) {
+        waker.wake_named(&owner.name, object.namespace().as_deref());
+    }
+}
+
+fn wake_by_certificate(wakers: &Wakers, _: &Stores, certificate: &Certificate) {
+    wakers.certificates.wake(certificate);
+    wake_owner(&wakers.ingresses, certificate, "Ingress");
+}
+
+/// A Secret wakes the Certificate that it says it is of, and the one whose next key it holds.
+fn wake_by_secret(wakers: &Wakers, secret: &PartialObjectMeta<Secret>) {
+    let namespace = secret.namespace();
+    if let Some(name) = secret.annotations().get(secret::CERTIFICATE_NAME) {
+        wakers.certificates.wake_named(name, namespace.as_deref());
+    }
+    wake_owner(&wakers.certificates, secret, "Certificate");
+}
+
+/// What waits for an issuer that has changed.
+fn wake_by_issuer(wakers: &Wakers, stores: &Stores, kind: &str, name: &str, namespace: Option<&str>) {
+    let is_it = |reference: &crds::meta::IssuerRef, of: Option<String>| {
+        let identity = reference.identity();
+        identity.kind == kind
+            && identity.name == name
+            && identity.group == crds::GROUP
+            && (namespace.is_none() || of.as_deref() == namespace)
+    };
+    for waiting in stores.requests.state_filter(|it| is_it(&it.spec.issuer_ref, it.namespace())) {
+        if !waiting.status.as_ref().is_some_and(decision::request::is_final) {
+            wakers.requests.wake(&waiting);
+        }
+    }
+    for waiting in stores.orders.state_filter(|it| is_it(&it.spec.issuer_ref, it.namespace())) {
+        if !decision::order::is_final(waiting.status.as_ref().and_then(|status| status.state)) {
+            wakers.orders.wake(&waiting);
+        }
+    }
+}
