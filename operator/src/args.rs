@@ -233,8 +233,9 @@ impl Arguments {
     /// What to log.
     pub fn log_filter(&self) -> String {
         match (self.log_filter.as_str(), self.verbosity) {
-            ("", 0..=3) => "info".to_owned(),
-            ("", 4) => "info,operator=debug".to_owned(),
+            // kube's own span says what ours says.
+            ("", 0..=3) => "info,kube_runtime::controller=warn".to_owned(),
+            ("", 4) => "info,operator=debug,kube_runtime::controller=warn".to_owned(),
             ("", _) => "debug,operator=trace".to_owned(),
             (filter, _) => filter.to_owned(),
         }

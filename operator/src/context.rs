@@ -27,6 +27,7 @@ use kube::{
     core::NamespaceResourceScope,
     runtime::reflector::{ObjectRef, Store},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
@@ -41,7 +42,7 @@ use crate::{
         ingress,
     },
     error::{ReconcileError, Tried},
-    k8s::{Events, Waker},
+    k8s::{self, Events, Waker},
     metrics::Metrics,
     objects::route,
     pki::{KeyKind, PrivateKey},
@@ -138,6 +139,8 @@ pub struct Context {
     pub next_keys: Memory<(String, String), Arc<PrivateKey>>,
     /// What stands in Certificates' Secrets, by namespace and name.
     pub secret_reads: Memory<(String, String), SecretRead>,
+    /// CertificateRequests that were made, by UID of the Certificate and name, and when.
+    pub asked: Memory<(String, String), Timestamp>,
     /// Orders that are under way, by UID.
     pub orders: Memory<String, controllers::OrderMemory>,
     /// Challenges that are under way, by UID.
@@ -148,6 +151,7 @@ pub struct Context {
     pub idle_since: Memory<String, Timestamp>,
     /// EndpointSlices as they were written last, by UID of the Service and name.
     pub slices: Memory<(String, String), EndpointSlice>,
+    written: Memory<String, u64>,
     wake_issuer: (Waker<Issuer>, Waker<ClusterIssuer>),
     turns: Memory<String, Arc<tokio::sync::Mutex<()>>>,
     key_makers: Semaphore,
@@ -226,17 +230,59 @@ impl Context {
             metrics,
             next_keys: Memory::default(),
             secret_reads: Memory::default(),
+            asked: Memory::default(),
             orders: Memory::default(),
             challenges: Memory::default(),
             lost_accounts: Memory::default(),
             idle_since: Memory::default(),
             slices: Memory::default(),
+            written: Memory::default(),
             wake_issuer: watches.issuer_wakers(),
             turns: Memory::default(),
             // Making an RSA key takes a core for as long as it takes.
             key_makers: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             events: Memory::default(),
         })
+    }
+
+    /// Writes the status of an object as it was read, if it differs, and remembers that older ones are old. Returns whether it
+    /// did.
+    ///
+    /// # Errors
+    /// A conflict where the object has changed since it was read.
+    pub async fn write_status<K, S>(
+        &self,
+        api: &Api<K>,
+        manager: &str,
+        object: &K,
+        old: Option<&S>,
+        new: &S,
+    ) -> Result<bool, ReconcileError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        S: Serialize,
+    {
+        let Some(written) = k8s::write_status(api, manager, object, old, new).await? else {
+            return Ok(false);
+        };
+        if let Some((uid, version)) = written.uid().zip(version(&written)) {
+            self.written.put(uid, version);
+        }
+        Ok(true)
+    }
+
+    /// Whether an object is older than what was written of it: what is new has not been heard of yet.
+    pub fn is_stale<K: Resource>(&self, object: &K) -> bool {
+        let written = object.meta().uid.as_ref().and_then(|uid| self.written.get(uid));
+        written.zip(version(object)).is_some_and(|(written, version)| version < written)
+    }
+
+    /// Forgets what is only remembered of an object that is there.
+    pub fn forget<K: Resource>(&self, object: &K) {
+        let Some(uid) = object.meta().uid.clone() else { return };
+        self.written.forget(&uid);
+        self.orders.forget(&uid);
+        self.challenges.forget(&uid);
     }
 
     /// Tells users of an object, in the name of a controller.
@@ -369,6 +415,11 @@ impl Context {
         let port = u16::try_from(route::PORT).unwrap_or_default();
         ready.filter_map(|it| Some(SocketAddr::new(it.addresses.first()?.parse().ok()?, port))).collect()
     }
+}
+
+/// How new an object is. That these are numbers which grow is part of the API (KEP-5504).
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref()?.parse().ok()
 }
 
 /// What a reference to an issuer leads to.

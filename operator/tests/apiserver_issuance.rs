@@ -151,6 +151,7 @@ async fn an_annotated_ingress_gets_its_secret() -> Result<()> {
     }
     times.sort();
     println!("median {:?}", times[1]);
+    println!("{}", cluster.log_tail(operator::NAME, 200));
     ensure!(times[1] < Duration::from_secs(5), "{times:?}");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Certificates: keeps a valid certificate in each one's Secret.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crds::{
     acme::Order,
@@ -39,6 +39,9 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 
 /// How long it is believed that a Secret is not there which nothing was heard of.
 const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long it may take until what was made is heard of.
+const HEARSAY: Duration = Duration::from_secs(2);
 
 /// How many CertificateRequests of the past are looked for beyond those that are kept.
 const HISTORY: i64 = 8;
@@ -192,10 +195,15 @@ impl Reconciling<'_> {
             match action {
                 Action::EnsureNextKey { name, reuse } => self.ensure_next_key(&name, reuse).await?,
                 Action::WriteStatus(status) => self.write_status(&status).await?,
-                Action::CreateRequest { name, revision } => self.create_request(&name, revision).await?,
+                Action::CreateRequest { name, revision } => {
+                    if !self.create_request(&name, revision).await? {
+                        return Ok(Some(HEARSAY));
+                    }
+                }
                 Action::DeleteRequest(name) => {
                     let requests = self.context.api::<CertificateRequest>(&self.namespace());
                     k8s::delete(&requests, &name, None).await?;
+                    self.context.asked.forget(&(self.certificate.uid().unwrap_or_default(), name));
                 }
                 Action::WriteSecret { chain } => {
                     let key = self.next_key(&self.next_key_name()).await?;
@@ -209,23 +217,18 @@ impl Reconciling<'_> {
                     k8s::delete(&secrets, &name, None).await?;
                     self.context.next_keys.forget(&(self.certificate.uid().unwrap_or_default(), name));
                 }
-                Action::Publish(note) => self.publish(&note),
+                Action::Publish { issued, note } => {
+                    self.context.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
+                }
             }
         }
         Ok(decision.requeue)
     }
 
-    fn publish(&self, note: &Note) {
-        self.context.publish(
-            if note.reason == "Issuing" { ISSUING } else { TRIGGER },
-            note,
-            self.certificate,
-        );
-    }
-
     async fn write_status(&self, status: &CertificateStatus) -> Result<(), ReconcileError> {
         let api = self.context.api::<Certificate>(&self.namespace());
-        k8s::write_status(&api, ISSUING, self.certificate, self.certificate.status.as_ref(), status)
+        self.context
+            .write_status(&api, ISSUING, self.certificate, self.certificate.status.as_ref(), status)
             .await
             .map(drop)
     }
@@ -264,7 +267,14 @@ impl Reconciling<'_> {
         Wanted::of(&self.certificate.spec).map_err(ReconcileError::NotYet)
     }
 
-    async fn create_request(&self, name: &str, revision: i64) -> Result<(), ReconcileError> {
+    /// Returns whether it was made, or is there; else it was made a moment ago and not heard of yet.
+    async fn create_request(&self, name: &str, revision: i64) -> Result<bool, ReconcileError> {
+        let asked = (self.certificate.uid().unwrap_or_default(), name.to_owned());
+        let now = self.context.now();
+        let age = |when: Timestamp| Duration::try_from(now.duration_since(when)).unwrap_or_default();
+        if self.context.asked.get(&asked).is_some_and(|when| age(when) < HEARSAY) {
+            return Ok(false);
+        }
         let key_name = self.next_key_name();
         let key = self.next_key(&key_name).await?;
         let key = key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
@@ -272,6 +282,7 @@ impl Reconciling<'_> {
         let request = objects::certificate_request::build(self.certificate, name, revision, &key_name, &csr);
         let requests = self.context.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUESTS, &request).await?.is_some() {
+            self.context.asked.put(asked, now);
             let message = format!("Created new CertificateRequest resource {name:?}");
             tracing::info!(request = name, revision, "asked for a certificate");
             self.context.publish(
@@ -280,7 +291,7 @@ impl Reconciling<'_> {
                 self.certificate,
             );
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn write_secret(&self, key: &PrivateKey, chain: &str) -> Result<(), ReconcileError> {
@@ -373,7 +384,8 @@ impl Reconciling<'_> {
                     reference.name
                 );
                 let reason = "KeystorePasswordSecretNotFound".to_owned();
-                self.publish(&Note { warning: true, reason, message: message.clone() });
+                let note = Note { warning: true, reason, message: message.clone() };
+                self.context.publish(ISSUING, &note, self.certificate);
                 Err(ReconcileError::NotYet(message))
             }
         }

@@ -307,7 +307,8 @@ impl Reconciling<'_> {
 
     async fn write(&self, status: &ChallengeStatus) -> Result<(), ReconcileError> {
         let api = self.context.api::<Challenge>(&self.namespace);
-        k8s::write_status(&api, MANAGER, self.challenge, self.challenge.status.as_ref(), status)
+        self.context
+            .write_status(&api, MANAGER, self.challenge, self.challenge.status.as_ref(), status)
             .await
             .map(drop)
     }

@@ -241,7 +241,7 @@ where
     /// Returns whether anything differed.
     async fn write(&self, status: &IssuerStatus) -> Result<bool, ReconcileError> {
         let old = Some(&self.status);
-        Ok(k8s::write_status(&self.api, self.manager, self.object, old, status).await?.is_some())
+        self.context.write_status(&self.api, self.manager, self.object, old, status).await
     }
 }
 

@@ -51,6 +51,9 @@ use crate::{
 /// The longest that nothing is looked at: what was missed is found then.
 const RESYNC: Duration = Duration::from_hours(1);
 
+/// How long an object is waited for that was written and not heard of.
+const STALE: Duration = Duration::from_secs(1);
+
 /// When an object is looked at again if nothing happens.
 type Next = Option<Duration>;
 
@@ -71,6 +74,7 @@ async fn run<K, F>(
     let queue = queue.map(Ok::<ReconcileRequest<K>, std::convert::Infallible>);
     let config = Config::default().concurrency(concurrency);
     let reconcile = |object: Arc<K>, context: Arc<Context>| {
+        let stale = context.is_stale(&*object);
         let span = tracing::info_span!(
             "reconcile",
             controller = name,
@@ -82,6 +86,10 @@ async fn run<K, F>(
         let reference = ObjectRef::from_obj(&*object);
         let work = AssertUnwindSafe(reconcile(object, Arc::clone(&context))).catch_unwind();
         let outcome = async move {
+            if stale {
+                // What was written wakes it; this is for a watch that is behind.
+                return Ok(Action::requeue(STALE));
+            }
             let outcome = match timeout(DEADLINE, work).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(panic)) => Err(ReconcileError::Panic(words(&*panic))),

@@ -386,7 +386,7 @@ impl Reconciling<'_> {
 
     async fn write(&self) -> Result<(), ReconcileError> {
         let old = self.order.status.as_ref();
-        k8s::write_status(&self.api, MANAGER, self.order, old, &self.status).await.map(drop)
+        self.context.write_status(&self.api, MANAGER, self.order, old, &self.status).await.map(drop)
     }
 }
 

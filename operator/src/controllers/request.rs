@@ -63,7 +63,7 @@ async fn apply(
         match action {
             Action::WriteStatus(status) => {
                 let api = context.api::<CertificateRequest>(&namespace);
-                k8s::write_status(&api, MANAGER, request, request.status.as_ref(), &status).await?;
+                context.write_status(&api, MANAGER, request, request.status.as_ref(), &*status).await?;
             }
             Action::CreateOrder(order) => {
                 k8s::create(&orders, MANAGER, &*order).await?;

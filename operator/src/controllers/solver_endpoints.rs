@@ -34,6 +34,8 @@ pub(super) async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> R
     let now = context.now();
     if has_challenge(&key, &context) {
         context.idle_since.forget(&key);
+        let turn = context.namespace_turn(&key);
+        let _turn = turn.lock().await;
         write_slices(&service, &context).await?;
         return Ok(None);
     }
@@ -103,9 +105,10 @@ async fn write_slices(service: &Service, context: &Context) -> Result<(), Reconc
         };
         // What was written a moment ago may not have been heard of yet.
         let lately = context.slices.get(&written).is_some_and(|lately| lately == wanted) && there.is_none();
-        if lately || there.is_some_and(|there| same(&there)) {
+        if lately || there.as_ref().is_some_and(|there| same(there)) {
             continue;
         }
+        tracing::debug!(namespace, slice = name, "writing the way to the solver");
         let parameters = PatchParams::apply(MANAGER).force();
         let patched = slices.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
         patched.tried(|| format!("write EndpointSlice {namespace}/{name}"))?;

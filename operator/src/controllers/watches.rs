@@ -26,7 +26,7 @@ use kube::{
 
 use super::{certificate, challenge, ingress, issuer, order, request, run, solver_endpoints};
 use crate::{
-    context::{Context, Settings, Stores},
+    context::{Context, Stores},
     decision,
     k8s::{Queue, Waker, queue, watch, watch_metadata},
     objects::{metadata::controlled_by, route},
@@ -164,7 +164,7 @@ impl Watches {
 /// `ready` is called when everything is known.
 pub async fn start(watches: Watches, context: Arc<Context>, ready: impl FnOnce()) {
     let Watches { stores, writers, wakers, queues } = watches;
-    let watching = join_any(watch_all(writers, &stores, wakers, &context.client, &context.settings));
+    let watching = join_any(watch_all(writers, &stores, wakers, &context));
     let controlling = async {
         wait_until_known(&stores).await;
         tracing::info!(
@@ -241,13 +241,8 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
     ]
 }
 
-fn watch_all(
-    writers: Writers,
-    stores: &Stores,
-    wakers: Wakers,
-    client: &Client,
-    settings: &Settings,
-) -> Vec<Task> {
+fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Context>) -> Vec<Task> {
+    let (client, settings) = (&context.client, &context.settings);
     let own = watcher::Config::default().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
     let secrets = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
     let solver =
@@ -256,9 +251,12 @@ fn watch_all(
     let wakers = Arc::new(wakers);
     macro_rules! watching {
         ($kind:ident, $config:expr, $wake:expr) => {{
-            let (wakers, stores) = (Arc::clone(&wakers), stores.clone());
+            let (wakers, stores, context) = (Arc::clone(&wakers), stores.clone(), Arc::clone(context));
             let wake = $wake;
-            Box::pin(watch(everywhere(client), $config, writers.$kind, move |object| {
+            Box::pin(watch(everywhere(client), $config, writers.$kind, move |object, gone| {
+                if gone {
+                    context.forget(object);
+                }
                 wake(&wakers, &stores, object);
             })) as Task
         }};
@@ -305,13 +303,13 @@ fn watch_all(
             let (wakers, services) = (Arc::clone(&wakers), stores.services.clone());
             let api: Api<DeserializeGuard<EndpointSlice>> =
                 Api::namespaced(client.clone(), &settings.solver_namespace);
-            Box::pin(watch(api, solver, writers.solver_slices, move |_| {
+            Box::pin(watch(api, solver, writers.solver_slices, move |_, _| {
                 services.state().iter().for_each(|service| wakers.services.wake(service));
             }))
         },
         {
             let wakers = Arc::clone(&wakers);
-            Box::pin(watch_metadata(Api::all(client.clone()), secrets, writers.secrets, move |secret| {
+            Box::pin(watch_metadata(Api::all(client.clone()), secrets, writers.secrets, move |secret, _| {
                 wake_by_secret(&wakers, secret);
             }))
         },

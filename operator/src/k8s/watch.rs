@@ -60,13 +60,14 @@ pub fn queue<K: Resource>() -> (Waker<K>, Queue<K>) {
     (Waker(sender), receiver)
 }
 
-/// Watches for ever. `changed` is told of each object that is there, has changed or is gone, after the store knows it. What
+/// Watches for ever. `changed` is told of each object that is there or has changed, and with `true` of
+/// each that is gone, after the store knows it. What
 /// can't be read is left out, and holds up nothing else.
 pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     writer: Writer<K>,
-    changed: impl Fn(&K),
+    changed: impl Fn(&K, bool),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -80,7 +81,7 @@ pub async fn watch_metadata<K>(
     api: Api<PartialObjectMeta<K>>,
     config: watcher::Config,
     writer: Writer<PartialObjectMeta<K>>,
-    changed: impl Fn(&PartialObjectMeta<K>),
+    changed: impl Fn(&PartialObjectMeta<K>, bool),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -92,7 +93,7 @@ pub async fn watch_metadata<K>(
 async fn follow<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     mut writer: Writer<K>,
-    changed: impl Fn(&K),
+    changed: impl Fn(&K, bool),
 ) where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -109,13 +110,14 @@ async fn follow<K>(
         let before = matches!(event, Event::InitDone).then(|| writer.as_reader().state());
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Apply(object) | Event::Delete(object) => changed(object),
+            Event::Apply(object) => changed(object, false),
+            Event::Delete(object) => changed(object, true),
             Event::InitDone => {
                 let store = writer.as_reader();
-                store.state().iter().for_each(|object| changed(object));
+                store.state().iter().for_each(|object| changed(object, false));
                 for object in before.into_iter().flatten() {
                     if store.get(&ObjectRef::from_obj(&*object)).is_none() {
-                        changed(&object);
+                        changed(&object, true);
                     }
                 }
             }

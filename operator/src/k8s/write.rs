@@ -42,7 +42,7 @@ fn named<K: Resource<DynamicType = ()>>(verb: &str, object: &K) -> String {
     format!("{verb} {} {namespace}{}", K::kind(&()), object.name_any())
 }
 
-/// Writes the status of an object as it was read, if it differs. Returns whether it did.
+/// Writes the status of an object as it was read, if it differs. Returns it as it was written, if it was.
 ///
 /// # Errors
 /// A conflict where the object has changed since it was read.

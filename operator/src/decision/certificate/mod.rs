@@ -90,7 +90,12 @@ pub enum Action {
     /// Deletes the Secret with the next key.
     DeleteNextKey(String),
     /// Tells users.
-    Publish(Note),
+    Publish {
+        /// Whether of an end, in place of a beginning: two sources, as two events of one source and reason are taken for one.
+        issued: bool,
+        /// What.
+        note: Note,
+    },
 }
 
 /// What users are told.
@@ -273,9 +278,9 @@ impl Deciding<'_> {
         self.actions.push(Action::WriteStatus(Box::new(self.status.clone())));
     }
 
-    fn publish(&mut self, warning: bool, reason: &str, message: &str) {
+    fn publish(&mut self, issued: bool, warning: bool, reason: &str, message: &str) {
         let note = Note { warning, reason: reason.to_owned(), message: message.to_owned() };
-        self.actions.push(Action::Publish(note));
+        self.actions.push(Action::Publish { issued, note });
     }
 
     /// A new certificate is needed: begins, unless one failed a short while ago.
@@ -291,7 +296,7 @@ impl Deciding<'_> {
             finding.reason,
             finding.message.clone(),
         );
-        self.publish(false, "Issuing", &finding.message);
+        self.publish(false, false, "Issuing", &finding.message);
         self.go_on(wanted);
     }
 
@@ -372,7 +377,7 @@ impl Deciding<'_> {
                         differences.join(" ")
                     );
                     if !self.is_issuing_with(&message) {
-                        self.publish(true, "CannotRegenerateKey", &message);
+                        self.publish(false, true, "CannotRegenerateKey", &message);
                     }
                     let reason = "CannotRegenerateKey";
                     self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
@@ -416,7 +421,7 @@ impl Deciding<'_> {
         self.status.last_failure_time = None;
         self.status.next_private_key_secret_name = None;
         self.write_status();
-        self.publish(false, "Issuing", "The certificate has been successfully issued");
+        self.publish(true, false, "Issuing", "The certificate has been successfully issued");
         self.delete_next_key();
         self.prune(revision);
         self.requeue_at_renewal();
@@ -434,7 +439,7 @@ impl Deciding<'_> {
         self.status.next_private_key_secret_name = None;
         self.set_condition(condition::ISSUING, ConditionStatus::False, reason, message.clone());
         self.write_status();
-        self.publish(true, reason, &message);
+        self.publish(true, true, reason, &message);
         self.delete_next_key();
         self.requeue = until(next, self.view.now).or(Some(Duration::ZERO));
     }
