@@ -25,3 +25,4 @@ pub mod pki;
 pub mod probe;
 pub mod progress;
 pub mod tools;
+pub mod user;

@@ -62,6 +62,14 @@ impl ReconcileError {
         matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_conflict() || status.is_not_found()))
     }
 
+    /// Whether the namespace is going: what is in it goes by itself.
+    pub fn is_terminating(&self) -> bool {
+        let cause = |status: &kube::core::Status| {
+            status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
+        };
+        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if cause(status)))
+    }
+
     /// How long the ACME server asked to wait, if that is why.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

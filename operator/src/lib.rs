@@ -8,6 +8,7 @@ pub mod context;
 pub mod controllers;
 pub mod decision;
 pub mod error;
+pub mod failpoint;
 pub mod k8s;
 pub mod metrics;
 pub mod net;

@@ -12,7 +12,7 @@ use prometheus::{
     CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::{acme::Observer, context::Stores};
+use crate::{acme::Observer, context::Stores, failpoint};
 
 /// The labels of a Certificate.
 const CERTIFICATE: [&str; 5] = ["name", "namespace", "issuer_name", "issuer_kind", "issuer_group"];
@@ -80,6 +80,7 @@ impl Metrics {
     pub fn acme_observer(&self) -> Observer {
         let (requests, durations) = (self.acme_requests.clone(), self.acme_durations.clone());
         Arc::new(move |seen| {
+            failpoint::passed(seen.url);
             let uri: Uri = seen.url.parse().unwrap_or_default();
             let status = seen.status.map_or_else(|| "999".to_owned(), |status| status.as_u16().to_string());
             let labels = [

@@ -1,37 +1,48 @@
 //! The whole way from an annotated Ingress to its Secret, with a real API server, Pebble and Traefik: our programs are plain
-//! processes with the rights that the chart gives them.
+//! processes with the rights that the chart gives them, so that they can be ended at every step.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
-use crds::certmanager::{Certificate, ClusterIssuer};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use crds::{
+    acme::{Challenge, Order},
+    certmanager::CertificateRequest,
+};
 use e2e::{
-    audit::AuditMark,
+    audit::{AuditEvent, AuditMark},
     cluster::{self, Cluster, Mode, Options},
-    harness::{self, await_condition},
-    http::Trust,
+    harness,
+    http::{self, Trust},
     operator::{self, Processes},
     paths,
     pebble::Pebble,
     progress::Steps,
     tools::Tools,
+    user::{self, User, data},
 };
-use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::Ingress,
+};
 use kube::{
-    Api,
-    api::{Patch, PatchParams},
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    core::NamespaceResourceScope,
 };
-use serde_json::json;
-use tokio::sync::Mutex;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::{sync::RwLock, time::sleep};
 
-/// A cluster with our programs in it.
+/// A cluster with our programs in it. Who has the lock for writing may stop them.
 struct World {
     cluster: Cluster,
-    processes: Mutex<Processes>,
+    processes: RwLock<Processes>,
 }
 
 /// The one that all tests here share: our programs serve all of its namespaces.
@@ -44,8 +55,10 @@ fn world() -> Result<&'static World> {
             let cluster =
                 cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
             let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
-            let processes = Processes::start(&cluster, binaries, &[]).await?;
-            Ok(World { cluster, processes: Mutex::new(processes) })
+            // A leader that is killed would have to be waited for.
+            let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];
+            let processes = Processes::start(&cluster, binaries, &flags).await?;
+            Ok(World { cluster, processes: RwLock::new(processes) })
         })
     };
     WORLD
@@ -59,99 +72,352 @@ fn world() -> Result<&'static World> {
         .map_err(|error| anyhow!("{error}"))
 }
 
-/// A ClusterIssuer at the cluster's Pebble.
-async fn issuer(cluster: &Cluster, name: &str) -> Result<()> {
-    let pebble = Pebble::of_cluster(cluster)?;
-    let Trust::Roots(roots) = pebble.trust() else { anyhow::bail!("Pebble has no CA") };
-    let issuer: ClusterIssuer = serde_json::from_value(json!({
-        "apiVersion": "cert-manager.io/v1",
-        "kind": "ClusterIssuer",
-        "metadata": { "name": name },
-        "spec": { "acme": {
-            "server": pebble.directory_url(),
-            "email": "admin@example.test",
-            "caBundle": base64(roots.as_bytes()),
-            "privateKeySecretRef": { "name": name },
-            "solvers": [{ "http01": { "ingress": { "class": "traefik" } } }],
-        }},
-    }))?;
-    let issuers: Api<ClusterIssuer> = Api::all(cluster.client().await?);
-    issuers.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&issuer)).await?;
-    await_condition(issuers, name, "be ready", harness::TIMEOUT, |it: Option<&ClusterIssuer>| {
-        let conditions = it.and_then(|it| it.status.as_ref()).map(|status| status.conditions.as_slice());
-        conditions.is_some_and(|conditions| crds::condition::is_true(conditions, "Ready"))
-    })
-    .await
-    .with_context(|| cluster.log_tail(operator::NAME, 40))?;
-    Ok(())
+impl World {
+    /// A user in a fresh namespace, with a ClusterIssuer of the same name.
+    async fn user(&self, name: &str) -> Result<User<'_>> {
+        let client = self.cluster.client().await?;
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        Api::all(client).create(&PostParams::default(), &namespace).await?;
+        let user = User::new(&self.cluster, name).await?;
+        user.cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
+        Ok(user)
+    }
 }
 
-fn base64(bytes: &[u8]) -> String {
-    serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec()))
-        .ok()
-        .and_then(|value| value.as_str().map(ToOwned::to_owned))
-        .unwrap_or_default()
+fn annotation(issuer: &str) -> Value {
+    json!({ "cert-manager.io/cluster-issuer": issuer })
 }
 
-fn ingress(host: &str, secret: &str, annotations: serde_json::Value) -> Result<Ingress> {
-    Ok(serde_json::from_value(json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": { "name": secret, "annotations": annotations },
-        "spec": {
-            "ingressClassName": "traefik",
-            "rules": [{ "host": host, "http": { "paths": [{
-                "path": "/", "pathType": "Prefix",
-                "backend": { "service": { "name": "web", "port": { "number": 80 } } },
-            }] } }],
-            "tls": [{ "hosts": [host], "secretName": secret }],
-        },
-    }))?)
+fn host(user: &User<'_>, name: &str) -> String {
+    format!("{name}.{}.example.test", user.namespace)
+}
+
+async fn names<K>(user: &User<'_>) -> Result<Vec<String>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let list = user.api::<K>().list(&ListParams::default()).await?;
+    Ok(list.items.iter().map(ResourceExt::name_any).collect())
+}
+
+/// Waits until nothing is left of challenges in a namespace.
+async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
+    let deadline = Instant::now() + harness::TIMEOUT;
+    loop {
+        let mut left = names::<Challenge>(user).await?;
+        left.extend(names::<Service>(user).await?);
+        left.extend(names::<EndpointSlice>(user).await?);
+        let routes = names::<Ingress>(user).await?;
+        left.extend(routes.into_iter().filter(|name| name.starts_with("cm-acme")));
+        let keys = ListParams::default().labels("cert-manager.io/next-private-key=true");
+        left.extend(user.api::<Secret>().list(&keys).await?.items.iter().map(ResourceExt::name_any));
+        if left.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "left over: {left:?}; {}", user.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What the operator wrote since a mark, in a namespace if one is named.
+fn writes(mark: &AuditMark, namespace: Option<&str>) -> Result<Vec<AuditEvent>> {
+    let ours = mark.events()?.into_iter().filter(|event| {
+        event.user() == operator::USER
+            && event.is_write()
+            && event.resource() != "leases"
+            && (namespace.is_none() || event.namespace() == namespace)
+    });
+    Ok(ours.collect())
 }
 
 #[tokio::test]
-async fn an_annotated_ingress_gets_its_secret() -> Result<()> {
+async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> Result<()> {
     let world = world()?;
+    let mut processes = world.processes.write().await;
     let cluster = &world.cluster;
-    issuer(cluster, "prod").await?;
-    let client = cluster.client().await?;
-    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "default");
-    let mut times = Vec::new();
-    for run in 0..3 {
-        let name = format!("web-{run}");
-        let host = format!("{name}.issuance.example.test");
-        let plain = ingress(&host, &name, json!({}))?;
-        ingresses.patch(&name, &PatchParams::apply("test"), &Patch::Apply(&plain)).await?;
-        // Traefik takes a change at once if there was none for two seconds.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        let mark = AuditMark::now(cluster)?;
+    let user = world.user("killed").await?;
+    let mut steps = 0;
+    for step in 1.. {
+        let name = format!("web-{step}");
         let began = Instant::now();
-        let annotated = ingress(&host, &name, json!({ "cert-manager.io/cluster-issuer": "prod" }))?;
-        ingresses.patch(&name, &PatchParams::apply("test"), &Patch::Apply(&annotated)).await?;
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), "default");
-        let there = |secret: Option<&Secret>| {
-            secret.and_then(|secret| secret.data.as_ref()).is_some_and(|data| data.contains_key("tls.crt"))
+        let mark = AuditMark::now(cluster)?;
+        processes.start_operator(cluster, &[(::operator::failpoint::KILL_AFTER, &step.to_string())])?;
+        let hosts = [host(&user, &name)];
+        user.ingress(&name, &hosts, annotation("killed")).await?;
+        // It ends by itself, or comes to the end without having so many steps.
+        let ended = loop {
+            let url = format!("http://{}:{}/livez", cluster::NODE_ADDRESS, 9403);
+            if http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err()
+                && cluster.log_tail(operator::NAME, 3).contains("failpoint")
+            {
+                break true;
+            }
+            let certificates = user.api::<crds::certmanager::Certificate>();
+            if certificates.get_opt(&name).await?.as_ref().is_some_and(user::is_issued) {
+                // What is cleaned up afterwards has its steps too.
+                sleep(Duration::from_secs(5)).await;
+                break http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err();
+            }
+            sleep(Duration::from_millis(20)).await;
         };
-        await_condition(secrets, &name, "hold a certificate", Duration::from_secs(20), there)
-            .await
-            .with_context(|| cluster.log_tail(operator::NAME, 60))?;
-        times.push(began.elapsed());
-        let certificates: Api<Certificate> = Api::namespaced(client.clone(), "default");
-        await_condition(certificates, &name, "be ready", harness::TIMEOUT, |it: Option<&Certificate>| {
-            let conditions = it.and_then(|it| it.status.as_ref()).map(|status| status.conditions.as_slice());
-            conditions.is_some_and(|conditions| {
-                crds::condition::is_true(conditions, "Ready")
-                    && crds::condition::find(conditions, "Issuing").is_none()
-            })
-        })
-        .await?;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let count = mark.count(operator::USER)?;
-        println!("{:?}; requests {}: {count:#?}", times.last(), count.values().sum::<usize>());
+        processes.start_operator(cluster, &[])?;
+        let certificate = user.await_issued(&name, harness::TIMEOUT).await?;
+        let revision = certificate.status.and_then(|status| status.revision);
+        ensure!(revision == Some(1), "step {step}: revision {revision:?}");
+        let requests = names::<CertificateRequest>(&user).await?;
+        let requests: Vec<_> = requests.iter().filter(|request| request.starts_with(&format!("{name}-"))).collect();
+        ensure!(requests.len() == 1, "step {step}: {requests:?}");
+        let orders = names::<Order>(&user).await?;
+        let orders = orders.iter().filter(|order| order.starts_with(&format!("{name}-"))).count();
+        ensure!(orders == 1, "step {step}: {orders} Orders");
+        let keys = writes(&mark, Some("killed"))?.iter().filter(|event| {
+            event.verb == "create" && event.resource() == "secrets" && event.status() == Some(201)
+        }).count();
+        ensure!(keys == 1, "step {step}: {keys} keys were made");
+        eprintln!("step {step}: {:.1?}", began.elapsed());
+        if !ended {
+            break;
+        }
+        steps = step;
+        ensure!(steps < 100, "it never comes to an end without being killed");
     }
-    times.sort();
-    println!("median {:?}", times[1]);
-    println!("{}", cluster.log_tail(operator::NAME, 200));
-    ensure!(times[1] < Duration::from_secs(5), "{times:?}");
+    await_no_leftovers(&user).await?;
+    println!("killed after each of {steps} steps");
+    ensure!(steps >= 20, "only {steps} steps");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
+    let world = world()?;
+    let mut processes = world.processes.write().await;
+    let user = world.user("restart").await?;
+    for index in 0..5 {
+        let name = format!("web-{index}");
+        user.ingress(&name, &[host(&user, &name)], annotation("restart")).await?;
+        user.await_issued(&name, harness::TIMEOUT).await?;
+    }
+    await_no_leftovers(&user).await?;
+    processes.stop_operator();
+    let mark = AuditMark::now(&world.cluster)?;
+    processes.start_operator(&world.cluster, &[])?;
+    processes.await_operator(&world.cluster).await?;
+    // Long enough for each object to have had its turn.
+    sleep(Duration::from_secs(3)).await;
+    let writes = writes(&mark, None)?;
+    ensure!(writes.is_empty(), "{writes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_ingress_that_goes_in_the_middle_leaves_nothing() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("gone").await?;
+    // A class that nobody serves: the challenge waits.
+    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
+    user.cluster_issuer("gone", &Pebble::of_cluster(&world.cluster)?, change).await?;
+    user.ingress("web", &[host(&user, "web")], annotation("gone")).await?;
+    // The reason comes all the way up to the Certificate.
+    let waiting = user.await_certificate("web", "say what it waits for", harness::TIMEOUT, |it| {
+        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
+            issuing.message.as_deref().is_some_and(|message| message.contains("propagation") && message.contains("404"))
+        })
+    });
+    waiting.await?;
+    user.api::<Ingress>().delete("web", &DeleteParams::default()).await?;
+    await_no_leftovers(&user).await?;
+    ensure!(names::<Order>(&user).await?.is_empty());
+    ensure!(names::<Secret>(&user).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namespace_that_goes_in_the_middle_is_gone_soon() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("leaving").await?;
+    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
+    user.cluster_issuer("leaving", &Pebble::of_cluster(&world.cluster)?, change).await?;
+    user.ingress("web", &[host(&user, "web")], annotation("leaving")).await?;
+    let deadline = Instant::now() + harness::TIMEOUT;
+    while names::<Challenge>(&user).await?.is_empty() {
+        ensure!(Instant::now() < deadline, "there is no Challenge");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let namespaces: Api<Namespace> = Api::all(user.client.clone());
+    let began = Instant::now();
+    namespaces.delete("leaving", &DeleteParams::default()).await?;
+    while namespaces.get_opt("leaving").await?.is_some() {
+        ensure!(began.elapsed() < Duration::from_secs(30), "it is still there");
+        sleep(Duration::from_millis(100)).await;
+    }
+    println!("the namespace was gone after {:.1?}", began.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("in-place").await?;
+    let mut annotations = annotation("in-place");
+    annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
+    user.ingress("web", &[host(&user, "web")], annotations).await?;
+    user.await_issued("web", harness::TIMEOUT).await?;
+    await_no_leftovers(&user).await?;
+    let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules).unwrap_or_default();
+    let paths: Vec<_> = rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths)).collect();
+    ensure!(rules.len() == 1 && paths.len() == 1 && paths[0].path.as_deref() == Some("/"), "{rules:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("foreign").await?;
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "web" },
+        "stringData": { "tls.crt": "theirs", "tls.key": "theirs" },
+        "type": "kubernetes.io/tls",
+    }))?;
+    user.api::<Secret>().create(&PostParams::default(), &secret).await?;
+    user.ingress("web", &[host(&user, "web")], annotation("foreign")).await?;
+    let told = user.await_certificate("web", "say whose the Secret is", harness::TIMEOUT, |it| {
+        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        crds::condition::find(conditions, "Ready")
+            .is_some_and(|ready| ready.message.as_deref().is_some_and(|message| message.contains("left alone")))
+    });
+    told.await?;
+    sleep(Duration::from_secs(1)).await;
+    let secret = user.api::<Secret>().get("web").await?;
+    ensure!(data(Some(&secret), "tls.crt") == b"theirs");
+    ensure!(names::<CertificateRequest>(&user).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_certificates_with_one_secret_the_older_has_it() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("rivals").await?;
+    let spec = |name: &str| {
+        json!({
+            "secretName": "shared",
+            "dnsNames": [host(&user, name)],
+            "issuerRef": { "kind": "ClusterIssuer", "name": "rivals" },
+        })
+    };
+    user.certificate("first", spec("first")).await?;
+    user.await_issued("first", harness::TIMEOUT).await?;
+    user.certificate("second", spec("second")).await?;
+    let told = user.await_certificate("second", "say whose the Secret is", harness::TIMEOUT, |it| {
+        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        crds::condition::find(conditions, "Ready").is_some_and(|ready| {
+            ready.reason.as_deref() == Some("IncorrectCertificate")
+                && ready.message.as_deref().is_some_and(|message| message.contains("\"first\""))
+        })
+    });
+    told.await?;
+    let requests: BTreeSet<_> = names::<CertificateRequest>(&user).await?.into_iter().collect();
+    ensure!(requests == BTreeSet::from(["first-1".to_owned()]), "{requests:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_issuer_that_can_not_work_says_why() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("wrong").await?;
+    let pebble = Pebble::of_cluster(&world.cluster)?;
+    let url = pebble.directory_url();
+    for (change, words) in [
+        (json!({ "server": url.replace("/dir", "/nothing") }), "check spec.acme.server"),
+        (json!({ "caBundle": null, "skipTLSVerify": false }), "certificate"),
+        (json!({ "caBundle": "bm8gUEVN" }), "caBundle"),
+        (
+            json!({ "externalAccountBinding": { "keyID": "kid", "keySecretRef": { "name": "missing", "key": "mac" } } }),
+            "\"missing\"",
+        ),
+        (json!({ "disableAccountKeyGeneration": true, "privateKeySecretRef": { "name": "no-key" } }), "no-key"),
+    ] {
+        let name = format!("wrong-{}", words.len());
+        user.apply_cluster_issuer(&name, &pebble, change.clone()).await?;
+        let ready = user
+            .await_cluster_issuer(&name, "say what is wrong", |ready| {
+                ready.message.as_deref().is_some_and(|message| message.contains(words))
+            })
+            .await
+            .with_context(|| change.to_string())?;
+        ensure!(ready.status == crds::condition::ConditionStatus::False, "{ready:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_stands_on_the_certificate_with_the_time_of_the_next_attempt() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("refused").await?;
+    user.ingress("web", &["www.blocked.example.test".to_owned()], annotation("refused")).await?;
+    let failed = user.await_certificate("web", "say why", harness::TIMEOUT, |it| {
+        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
+            issuing.status == crds::condition::ConditionStatus::False
+                && issuing.message.as_deref().is_some_and(|message| {
+                    message.contains("rejectedIdentifier") && message.contains("the next attempt is at")
+                })
+        })
+    });
+    let failed = failed.await?.status.context("a status")?;
+    ensure!(failed.failed_issuance_attempts == Some(1) && failed.last_failure_time.is_some(), "{failed:?}");
+    // It tries again by itself, and a change of the spec at once.
+    user.await_certificate("web", "fail again", harness::TIMEOUT, |it| {
+        it.status.as_ref().and_then(|status| status.failed_issuance_attempts) >= Some(2)
+    })
+    .await?;
+    user.ingress("web", &[host(&user, "web")], annotation("refused")).await?;
+    let issued = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
+    ensure!(issued.failed_issuance_attempts.is_none() && issued.last_failure_time.is_none(), "{issued:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hundred_hosts_get_one_certificate() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("hundred").await?;
+    let hosts: Vec<_> = (0..100).map(|index| host(&user, &format!("w{index}"))).collect();
+    let began = Instant::now();
+    user.ingress("web", &hosts, annotation("hundred")).await?;
+    user.await_issued("web", Duration::from_mins(2)).await?;
+    println!("100 hosts in {:.1?}", began.elapsed());
+    await_no_leftovers(&user).await
+}
+
+#[tokio::test]
+async fn what_is_asked_for_by_annotations_is_in_the_certificate() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("annotated").await?;
+    let mut annotations = annotation("annotated");
+    annotations["cert-manager.io/private-key-algorithm"] = "ECDSA".into();
+    annotations["cert-manager.io/private-key-encoding"] = "PKCS8".into();
+    annotations["cert-manager.io/secret-template"] = r#"{"labels":{"team":"web"}}"#.into();
+    user.ingress("web", &[host(&user, "web")], annotations).await?;
+    user.await_issued("web", harness::TIMEOUT).await?;
+    let secret = user.api::<Secret>().get("web").await?;
+    let key = String::from_utf8_lossy(data(Some(&secret), "tls.key")).into_owned();
+    ensure!(key.starts_with("-----BEGIN PRIVATE KEY-----"), "it is not PKCS#8");
+    ensure!(secret.labels().get("team").map(String::as_str) == Some("web"));
+    ensure!(secret.annotations()["cert-manager.io/alt-names"] == host(&user, "web"));
+    if secret.type_.as_deref() != Some("kubernetes.io/tls") {
+        bail!("{:?}", secret.type_);
+    }
     Ok(())
 }

@@ -9,11 +9,7 @@ use crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::reflector::ObjectRef,
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::Next;
 use crate::{
@@ -312,13 +308,10 @@ impl Reconciling<'_> {
             // It can't be changed.
             secret.type_ = Some(type_);
         }
-        // What others have written is taken from them only where the Secret is known to be ours.
-        let parameters = PatchParams { force: view.is_some(), ..PatchParams::apply(ISSUING) };
-        let written =
-            self.context.api::<Secret>(&namespace).patch(name, &parameters, &Patch::Apply(&secret)).await;
         let key = (namespace.clone(), name.clone());
         self.context.secret_reads.forget(&key);
-        let written = written.tried(|| format!("write Secret {namespace}/{name}"))?;
+        // What others have written is taken from them only where the Secret is known to be ours.
+        let written = k8s::apply(&self.context.api::<Secret>(&namespace), ISSUING, &secret, view.is_some()).await?;
         let version = written.resource_version().unwrap_or_default();
         let view = Arc::new(SecretView::of(&written));
         self.context.secret_reads.put(key, SecretRead::Present { version, view });

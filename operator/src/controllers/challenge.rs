@@ -9,11 +9,7 @@ use crds::{
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::reflector::ObjectRef,
-};
+use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
 use serde_json::json;
 
 use super::{Next, solver_endpoints};
@@ -158,11 +154,7 @@ impl Reconciling<'_> {
         match self.context.stores.ingresses.get(&ObjectRef::new(&name).within(&self.namespace)) {
             Some(there) if is_as_wanted(&there, &wanted) => Ok(()),
             // Somebody has spoiled it.
-            Some(_) => {
-                let parameters = PatchParams::apply(MANAGER).force();
-                let written = ingresses.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
-                written.map(drop).tried(|| format!("write Ingress {}/{name}", self.namespace))
-            }
+            Some(_) => k8s::apply(&ingresses, MANAGER, &wanted, true).await.map(drop),
             // What was made a moment ago may not have been heard of yet.
             None if self.memory.checks.is_multiple_of(8) => {
                 k8s::create(&ingresses, MANAGER, &wanted).await.map(drop)
@@ -188,10 +180,8 @@ impl Reconciling<'_> {
     }
 
     async fn patch_ingress(&self, name: &str, patch: json_patch::Patch) -> Result<(), ReconcileError> {
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let ingresses = self.context.api::<Ingress>(&self.namespace);
-        let patched = ingresses.patch(name, &parameters, &Patch::<()>::Json(patch)).await;
-        patched.map(drop).tried(|| format!("edit Ingress {}/{name}", self.namespace))
+        k8s::patch(&ingresses, MANAGER, name, Patch::Json(patch)).await.map(drop)
     }
 
     async fn clean_up(&self) -> Result<Next, ReconcileError> {
@@ -207,13 +197,8 @@ impl Reconciling<'_> {
             "resourceVersion": self.challenge.resource_version(),
             "finalizers": finalizers.collect::<Vec<_>>(),
         } });
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let challenges = self.context.api::<Challenge>(&self.namespace);
-        let name = self.challenge.name_any();
-        challenges
-            .patch(&name, &parameters, &Patch::Merge(patch))
-            .await
-            .tried(|| format!("let go of Challenge {}/{name}", self.namespace))?;
+        k8s::patch(&challenges, MANAGER, &self.challenge.name_any(), Patch::Merge(patch)).await?;
         self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
         Ok(None)
     }

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use crds::certmanager::Certificate;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::reflector::ObjectRef,
-};
+use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
 use serde_json::{Value, json};
 
 use super::Next;
@@ -18,7 +14,7 @@ use crate::{
         certificate::Note,
         ingress::{self, Decision, FROM_INGRESS},
     },
-    error::{ReconcileError, Tried},
+    error::ReconcileError,
     k8s,
     objects::metadata::controlled_by,
 };
@@ -72,10 +68,7 @@ async fn apply(decision: Decision, ingress: &Ingress, context: &Context) -> Resu
     }
     for (existing, wanted) in update {
         let name = wanted.name_any();
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(difference(&existing, &wanted));
-        let patched = certificates.patch(&name, &parameters, &patch).await;
-        patched.tried(|| format!("change Certificate {namespace}/{name}"))?;
+        k8s::patch(&certificates, MANAGER, &name, Patch::Merge(difference(&existing, &wanted))).await?;
         told("UpdateCertificate", "updated", &name);
     }
     for name in delete {

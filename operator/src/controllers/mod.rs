@@ -138,6 +138,10 @@ where
             tracing::debug!(error = error.chain(), "somebody else was quicker");
             return Action::requeue(Duration::from_millis(200));
         }
+        if error.is_terminating() {
+            tracing::debug!("the namespace is going");
+            return Action::requeue(RESYNC);
+        }
         let attempt = attempts.entry(reference.clone()).or_default();
         let wait =
             error.retry_after().unwrap_or_else(|| backoff::after_error(*attempt, &reference.to_string()));

@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crds::acme::Challenge;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::reflector::ObjectRef,
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::Next;
 use crate::{
@@ -23,7 +19,7 @@ pub(super) const NAME: &str = "solver-endpoints";
 const MANAGER: &str = "acme-operator-solver-endpoints";
 
 /// How long a Service stays after the last Challenge: the next one is often near.
-const LINGER: Duration = Duration::from_secs(3);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Takes a Service away that nobody needs, and follows the solver's Pods.
 pub(super) async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> Result<Next, ReconcileError> {
@@ -109,9 +105,7 @@ async fn write_slices(service: &Service, context: &Context) -> Result<(), Reconc
             continue;
         }
         tracing::debug!(namespace, slice = name, "writing the way to the solver");
-        let parameters = PatchParams::apply(MANAGER).force();
-        let patched = slices.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
-        patched.tried(|| format!("write EndpointSlice {namespace}/{name}"))?;
+        k8s::apply(&slices, MANAGER, &wanted, true).await?;
         context.slices.put(written, wanted);
     }
     Ok(())

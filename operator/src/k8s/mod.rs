@@ -11,5 +11,5 @@ pub use self::{
     events::Events,
     lease::{Lease, LeaseSettings},
     watch::{Queue, Waker, queue, watch, watch_metadata},
-    write::{create, delete, merge_diff, write_status},
+    write::{apply, create, delete, merge_diff, patch, write_status},
 };

@@ -9,7 +9,10 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use crate::error::{ReconcileError, Tried};
+use crate::{
+    error::{ReconcileError, Tried},
+    failpoint,
+};
 
 /// What changes one value into another, as a merge patch of RFC 7386; `None` if nothing does. Lists are replaced whole.
 ///
@@ -66,7 +69,9 @@ where
     });
     let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
     let written = api.patch_status(&object.name_any(), &parameters, &Patch::Merge(patch)).await;
-    written.map(Some).tried(|| named("write the status of", object))
+    let written = written.tried(|| named("write the status of", object))?;
+    failpoint::passed("a status");
+    Ok(Some(written))
 }
 
 /// Creates an object. One that is there already is returned as `None`: it has the name, so it is what was meant, or another
@@ -80,7 +85,10 @@ where
 {
     let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
     match api.create(&parameters, object).await {
-        Ok(created) => Ok(Some(created)),
+        Ok(created) => {
+            failpoint::passed("a creation");
+            Ok(Some(created))
+        }
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
         Err(error) => Err(error).tried(|| named("create", object)),
     }
@@ -97,11 +105,44 @@ where
     let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
     let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
     match api.delete(name, &parameters).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            failpoint::passed("a deletion");
+            Ok(())
+        }
         // Gone already, or another one by now.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(error).tried(|| format!("delete {} {name}", K::kind(&()))),
     }
+}
+
+/// Applies an object by server-side apply. `force` takes fields from others.
+///
+/// # Errors
+/// The API server refuses, or others own a field and `force` is not set.
+pub async fn apply<K>(api: &Api<K>, manager: &str, object: &K, force: bool) -> Result<K, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let parameters = PatchParams { force, ..PatchParams::apply(manager) };
+    let applied = api.patch(&object.name_any(), &parameters, &Patch::Apply(object)).await;
+    let applied = applied.tried(|| named("write", object))?;
+    failpoint::passed("an apply");
+    Ok(applied)
+}
+
+/// Changes an object by a patch.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn patch<K>(api: &Api<K>, manager: &str, name: &str, patch: Patch<Value>) -> Result<K, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let patched = api.patch(name, &parameters, &patch).await;
+    let patched = patched.tried(|| format!("change {} {name}", K::kind(&())))?;
+    failpoint::passed("a change");
+    Ok(patched)
 }
 
 #[cfg(test)]

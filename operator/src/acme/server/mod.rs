@@ -183,7 +183,16 @@ impl Server {
 
     async fn fetch_directory(&self) -> Result<Arc<Directory>, AcmeError> {
         let url = &self.settings.directory_url;
-        let answer = self.read(Method::GET, url).await?.checked()?;
+        let answer = self.read(Method::GET, url).await?;
+        if answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS {
+            return Err(AcmeError::Protocol {
+                url: url.clone(),
+                status: answer.status,
+                retry_after: None,
+                what: format!("it answers {}, and is no directory of an ACME server: check spec.acme.server", answer.status),
+            });
+        }
+        let answer = answer.checked()?;
         serde_json::from_slice(&answer.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
             url: url.clone(),
             // Not the answer's own status: a page that is there and is no directory stays so.

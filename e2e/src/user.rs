@@ -1,0 +1,219 @@
+//! What users do: name an issuer, annotate an Ingress, wait for the certificate. In a namespace of their own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use crds::{
+    certmanager::{Certificate, ClusterIssuer},
+    condition::{self, Condition, ConditionStatus},
+};
+use k8s_openapi::{
+    ByteString,
+    api::{core::v1::Secret, networking::v1::Ingress},
+};
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams},
+    core::NamespaceResourceScope,
+};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    cluster::Cluster,
+    harness::{self, await_condition},
+    http::Trust,
+    operator,
+    pebble::Pebble,
+    probe::{self, ServedChain},
+};
+
+/// How a user's fields are owned.
+const MANAGER: &str = "user";
+
+/// Somebody with a namespace.
+#[derive(Clone)]
+pub struct User<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// A client with all rights.
+    pub client: kube::Client,
+    /// The namespace.
+    pub namespace: String,
+}
+
+impl<'a> User<'a> {
+    /// Somebody in a namespace that is there.
+    pub async fn new(cluster: &'a Cluster, namespace: &str) -> Result<Self> {
+        Ok(Self { cluster, client: cluster.client().await?, namespace: namespace.to_owned() })
+    }
+
+    /// Objects in the namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Names a ClusterIssuer at a Pebble, with a solver for Traefik; `change` is merged into `spec.acme`. Does not wait.
+    pub async fn apply_cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
+        let mut acme = json!({
+            "server": pebble.directory_url(),
+            "email": "admin@example.test",
+            "caBundle": ca_bundle(pebble)?,
+            "privateKeySecretRef": { "name": name },
+            "solvers": [{ "http01": { "ingress": { "ingressClassName": "traefik" } } }],
+        });
+        merge(&mut acme, change);
+        let issuer = json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "ClusterIssuer",
+            "metadata": { "name": name },
+            "spec": { "acme": acme },
+        });
+        self.cluster.apply(&issuer.to_string()).await
+    }
+
+    /// The same, and waits until it is ready.
+    pub async fn cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
+        self.apply_cluster_issuer(name, pebble, change).await?;
+        self.await_cluster_issuer(name, "be ready", |ready| ready.status == ConditionStatus::True).await.map(drop)
+    }
+
+    /// Waits until the condition `Ready` of a ClusterIssuer is as it shall be; returns it.
+    pub async fn await_cluster_issuer(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&Condition) -> bool,
+    ) -> Result<Condition> {
+        let issuers: Api<ClusterIssuer> = Api::all(self.client.clone());
+        let ready = |issuer: Option<&ClusterIssuer>| {
+            condition::find(&issuer?.status.as_ref()?.conditions, condition::READY).cloned()
+        };
+        let waited = await_condition(issuers, name, what, harness::TIMEOUT, |issuer: Option<&ClusterIssuer>| {
+            ready(issuer).is_some_and(|ready| wanted(&ready))
+        });
+        let issuer = waited.await.with_context(|| self.log())?;
+        ready(issuer.as_ref()).context("it was there a moment ago")
+    }
+
+    /// Applies an Ingress with one TLS block, whose Secret is named as the Ingress.
+    pub async fn ingress(&self, name: &str, hosts: &[String], annotations: Value) -> Result<()> {
+        let rules: Vec<_> = hosts
+            .iter()
+            .map(|host| {
+                json!({ "host": host, "http": { "paths": [{
+                    "path": "/",
+                    "pathType": "Prefix",
+                    "backend": { "service": { "name": "web", "port": { "number": 80 } } },
+                }] } })
+            })
+            .collect();
+        let ingress: Ingress = serde_json::from_value(json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": { "name": name, "annotations": annotations },
+            "spec": {
+                "ingressClassName": "traefik",
+                "rules": rules,
+                "tls": [{ "hosts": hosts, "secretName": name }],
+            },
+        }))?;
+        let parameters = PatchParams::apply(MANAGER).force();
+        self.api::<Ingress>().patch(name, &parameters, &Patch::Apply(&ingress)).await?;
+        Ok(())
+    }
+
+    /// Applies a Certificate; `spec` needs no secretName, which is the name.
+    pub async fn certificate(&self, name: &str, mut spec: Value) -> Result<()> {
+        if spec["secretName"].is_null() {
+            spec["secretName"] = name.into();
+        }
+        let certificate = json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "Certificate",
+            "metadata": { "name": name },
+            "spec": spec,
+        });
+        self.cluster.apply_in(Some(&self.namespace), &certificate.to_string()).await
+    }
+
+    /// Waits until a Certificate is as it shall be; returns it.
+    pub async fn await_certificate(
+        &self,
+        name: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Certificate) -> bool,
+    ) -> Result<Certificate> {
+        let waited = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| it.is_some_and(&wanted));
+        waited.await.with_context(|| self.log())?.context("it was there a moment ago")
+    }
+
+    /// Waits until a Certificate has been issued for its spec as it stands: ready, and nothing under way.
+    pub async fn await_issued(&self, name: &str, limit: Duration) -> Result<Certificate> {
+        self.await_certificate(name, "be issued", limit, is_issued).await
+    }
+
+    /// Waits until a Secret holds a certificate.
+    pub async fn await_secret(&self, name: &str, limit: Duration) -> Result<Secret> {
+        let there = |secret: Option<&Secret>| !data(secret, "tls.crt").is_empty();
+        let waited = await_condition(self.api(), name, "hold a certificate", limit, there);
+        waited.await.with_context(|| self.log())?.context("it was there a moment ago")
+    }
+
+    /// Waits until a host is served with a chain that a client with this root accepts.
+    pub async fn await_served(&self, host: &str, root: &Trust, limit: Duration) -> Result<ServedChain> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let last = match probe::tls(&self.cluster.network(), host, 443, host, root).await {
+                Ok(served) if served.verdict.is_ok() => return Ok(served),
+                Ok(served) => format!("{:?}", served.verdict),
+                Err(error) => format!("{error:#}"),
+            };
+            if Instant::now() > deadline {
+                bail!("{host} is not served with a good certificate within {} s: {last}", limit.as_secs());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The operator's last words, for errors.
+    pub fn log(&self) -> String {
+        format!("the operator's log ends with\n{}", self.cluster.log_tail(operator::NAME, 40))
+    }
+}
+
+/// Whether a Certificate has been issued for its spec as it stands.
+pub fn is_issued(certificate: &Certificate) -> bool {
+    let Some(status) = &certificate.status else { return false };
+    let ready = condition::find(&status.conditions, condition::READY);
+    ready.is_some_and(|ready| {
+        ready.status == ConditionStatus::True && ready.observed_generation == certificate.metadata.generation
+    }) && !condition::is_true(&status.conditions, condition::ISSUING)
+}
+
+/// One value of a Secret; empty if it is not there.
+pub fn data<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
+    secret.and_then(|secret| secret.data.as_ref()?.get(key)).map_or(&[], |value| &value.0)
+}
+
+/// The CA of a Pebble as an issuer has it.
+pub fn ca_bundle(pebble: &Pebble) -> Result<Value> {
+    let Trust::Roots(roots) = pebble.trust() else { bail!("Pebble has no CA") };
+    Ok(serde_json::to_value(ByteString(roots.clone().into_bytes()))?)
+}
+
+/// Merges as RFC 7386 has it, but for the removal of members.
+fn merge(target: &mut Value, change: Value) {
+    match (target, change) {
+        (Value::Object(target), Value::Object(change)) => {
+            for (name, value) in change {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (target, change) => *target = change,
+    }
+}
