@@ -215,6 +215,7 @@ pub async fn serve_page(cluster: &Cluster, namespace: &str, name: &str, host: &s
     let page = include_str!("../manifests/page.yaml")
         .replace("$NAME", name)
         .replace("$HOST", host)
+        .replace("$CLASS", cluster.ingress_class())
         .replace("$IMAGE", AGNHOST_IMAGE);
     cluster.apply_in(Some(namespace), &page).await
 }

@@ -1,4 +1,5 @@
-//! Traefik, the ingress controller of the bed: a Pod on a node, else a plain process. Class `traefik`.
+//! Traefik, the ingress controller of the bed: a Pod on a node, else a plain process. It serves Ingresses of one class:
+//! `traefik`, or another one's, such as `nginx`.
 
 use anyhow::Result;
 use hyper::StatusCode;
@@ -22,19 +23,22 @@ const PING_PORT: u16 = 8082;
 
 /// Starts it; [`answers`] tells when it is up.
 pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
-    cluster.apply(include_str!("../manifests/traefik.yaml")).await?;
+    let class = cluster.ingress_class();
+    cluster.apply(&include_str!("../manifests/traefik.yaml").replace("$CLASS", class)).await?;
     match cluster.mode() {
         Mode::Node => {
             let pod = include_str!("../manifests/traefik-pod.yaml")
                 .replace("$IMAGE", IMAGE)
-                .replace("$ARGUMENTS", &serde_json::to_string(&arguments())?);
+                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class))?);
             cluster.apply(&pod).await
         }
         Mode::ControlPlane => {
             let program = Tools::seen_at(Layout::cache_inside()).path(Tool::Traefik);
             let kubeconfig = Layout::inside().kubeconfig(TRAEFIK);
             cluster
-                .start(Process::new(TRAEFIK, program, arguments()).env("KUBECONFIG", kubeconfig.display()))
+                .start(
+                    Process::new(TRAEFIK, program, arguments(class)).env("KUBECONFIG", kubeconfig.display()),
+                )
                 .map(drop)
         }
     }
@@ -48,8 +52,8 @@ pub(crate) async fn answers(cluster: &Cluster) -> bool {
         .is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-fn arguments() -> [String; 9] {
-    [
+fn arguments(class: &str) -> Vec<String> {
+    let mut arguments = vec![
         "--entrypoints.web.address=:80".to_owned(),
         "--entrypoints.websecure.address=:443".to_owned(),
         // As Traefik's own chart does: every Ingress is served over TLS too.
@@ -60,5 +64,10 @@ fn arguments() -> [String; 9] {
         "--log.nocolor=true".to_owned(),
         "--global.checknewversion=false".to_owned(),
         "--global.sendanonymoususage=false".to_owned(),
-    ]
+    ];
+    // Another class than its own has to be named.
+    if class != TRAEFIK {
+        arguments.push(format!("--providers.kubernetesingress.ingressclass={class}"));
+    }
+    arguments
 }

@@ -63,7 +63,7 @@ impl<'a> User<'a> {
             "email": "admin@example.test",
             "caBundle": ca_bundle(pebble)?,
             "privateKeySecretRef": { "name": name },
-            "solvers": [{ "http01": { "ingress": { "ingressClassName": "traefik" } } }],
+            "solvers": [{ "http01": { "ingress": { "ingressClassName": self.cluster.ingress_class() } } }],
         });
         merge(&mut acme, change);
         let issuer = json!({
@@ -78,7 +78,9 @@ impl<'a> User<'a> {
     /// The same, and waits until it is ready.
     pub async fn cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
         self.apply_cluster_issuer(name, pebble, change).await?;
-        self.await_cluster_issuer(name, "be ready", |ready| ready.status == ConditionStatus::True).await.map(drop)
+        self.await_cluster_issuer(name, "be ready", |ready| ready.status == ConditionStatus::True)
+            .await
+            .map(drop)
     }
 
     /// Waits until the condition `Ready` of a ClusterIssuer is as it shall be; returns it.
@@ -92,9 +94,10 @@ impl<'a> User<'a> {
         let ready = |issuer: Option<&ClusterIssuer>| {
             condition::find(&issuer?.status.as_ref()?.conditions, condition::READY).cloned()
         };
-        let waited = await_condition(issuers, name, what, harness::TIMEOUT, |issuer: Option<&ClusterIssuer>| {
-            ready(issuer).is_some_and(|ready| wanted(&ready))
-        });
+        let waited =
+            await_condition(issuers, name, what, harness::TIMEOUT, |issuer: Option<&ClusterIssuer>| {
+                ready(issuer).is_some_and(|ready| wanted(&ready))
+            });
         let issuer = waited.await.with_context(|| self.log())?;
         ready(issuer.as_ref()).context("it was there a moment ago")
     }
@@ -116,7 +119,7 @@ impl<'a> User<'a> {
             "kind": "Ingress",
             "metadata": { "name": name, "annotations": annotations },
             "spec": {
-                "ingressClassName": "traefik",
+                "ingressClassName": self.cluster.ingress_class(),
                 "rules": rules,
                 "tls": [{ "hosts": hosts, "secretName": name }],
             },
@@ -148,7 +151,9 @@ impl<'a> User<'a> {
         limit: Duration,
         wanted: impl Fn(&Certificate) -> bool,
     ) -> Result<Certificate> {
-        let waited = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| it.is_some_and(&wanted));
+        let waited = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| {
+            it.is_some_and(&wanted)
+        });
         waited.await.with_context(|| self.log())?.context("it was there a moment ago")
     }
 
@@ -206,12 +211,16 @@ pub fn ca_bundle(pebble: &Pebble) -> Result<Value> {
     Ok(serde_json::to_value(ByteString(roots.clone().into_bytes()))?)
 }
 
-/// Merges as RFC 7386 has it, but for the removal of members.
+/// Merges as RFC 7386 has it: null takes a member away.
 fn merge(target: &mut Value, change: Value) {
     match (target, change) {
         (Value::Object(target), Value::Object(change)) => {
             for (name, value) in change {
-                merge(target.entry(name).or_insert(Value::Null), value);
+                if value.is_null() {
+                    target.remove(&name);
+                } else {
+                    merge(target.entry(name).or_insert(Value::Null), value);
+                }
             }
         }
         (target, change) => *target = change,

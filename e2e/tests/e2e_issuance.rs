@@ -88,7 +88,8 @@ async fn fifty_ingresses_at_once_are_served_in_ten_seconds() -> Result<()> {
         sleep(Duration::from_secs(5)).await;
         let mark = AuditMark::now(user.cluster)?;
         let began = Instant::now();
-        let hosts: Vec<_> = (0..COUNT).map(|index| format!("w{index}.{}.example.test", user.namespace)).collect();
+        let hosts: Vec<_> =
+            (0..COUNT).map(|index| format!("w{index}.{}.example.test", user.namespace)).collect();
         try_join_all(hosts.iter().enumerate().map(|(index, host)| async move {
             user.ingress(&format!("w{index}"), std::slice::from_ref(host), annotation(issuer)).await
         }))
@@ -136,12 +137,16 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
         user.await_issued("web", harness::TIMEOUT).await?;
 
         // The old key beside the new certificate, then a certificate that is none.
-        for (key, value) in [("tls.key", data(Some(&first), "tls.key").to_vec()), ("tls.crt", b"spoiled".to_vec())] {
+        for (key, value) in
+            [("tls.key", data(Some(&first), "tls.key").to_vec()), ("tls.crt", b"spoiled".to_vec())]
+        {
             let before = secrets.get("web").await?;
             let patch = json!({ "data": { key: k8s_openapi::ByteString(value) } });
             secrets.patch("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
             let revision = user.await_certificate("web", "be issued anew", harness::TIMEOUT, |it| {
-                let revision = |of: &crds::certmanager::Certificate| of.status.as_ref().and_then(|status| status.revision);
+                let revision = |of: &crds::certmanager::Certificate| {
+                    of.status.as_ref().and_then(|status| status.revision)
+                };
                 e2e::user::is_issued(it) && revision(it) >= Some(3)
             });
             revision.await?;
@@ -175,7 +180,10 @@ async fn no_request_of_ours_is_refused() -> Result<()> {
         let refused: Vec<_> = mark
             .events()?
             .into_iter()
-            .filter(|event| event.user().starts_with("system:serviceaccount:acme-operator:") && event.status() == Some(403))
+            .filter(|event| {
+                event.user().starts_with("system:serviceaccount:acme-operator:")
+                    && event.status() == Some(403)
+            })
             // In a namespace that goes, everything is refused to everybody.
             .filter(|event| event.namespace().is_none_or(|namespace| namespace == user.namespace))
             .collect();

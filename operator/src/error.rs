@@ -65,7 +65,11 @@ impl ReconcileError {
     /// Whether the namespace is going: what is in it goes by itself.
     pub fn is_terminating(&self) -> bool {
         let cause = |status: &kube::core::Status| {
-            status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
+            status
+                .details
+                .iter()
+                .flat_map(|details| &details.causes)
+                .any(|cause| cause.reason == "NamespaceTerminating")
         };
         matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if cause(status)))
     }

@@ -97,7 +97,10 @@ fn host(user: &User<'_>, name: &str) -> String {
 
 async fn names<K>(user: &User<'_>) -> Result<Vec<String>>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
 {
     let list = user.api::<K>().list(&ListParams::default()).await?;
     Ok(list.items.iter().map(ResourceExt::name_any).collect())
@@ -168,14 +171,18 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let revision = certificate.status.and_then(|status| status.revision);
         ensure!(revision == Some(1), "step {step}: revision {revision:?}");
         let requests = names::<CertificateRequest>(&user).await?;
-        let requests: Vec<_> = requests.iter().filter(|request| request.starts_with(&format!("{name}-"))).collect();
+        let requests: Vec<_> =
+            requests.iter().filter(|request| request.starts_with(&format!("{name}-"))).collect();
         ensure!(requests.len() == 1, "step {step}: {requests:?}");
         let orders = names::<Order>(&user).await?;
         let orders = orders.iter().filter(|order| order.starts_with(&format!("{name}-"))).count();
         ensure!(orders == 1, "step {step}: {orders} Orders");
-        let keys = writes(&mark, Some("killed"))?.iter().filter(|event| {
-            event.verb == "create" && event.resource() == "secrets" && event.status() == Some(201)
-        }).count();
+        let keys = writes(&mark, Some("killed"))?
+            .iter()
+            .filter(|event| {
+                event.verb == "create" && event.resource() == "secrets" && event.status() == Some(201)
+            })
+            .count();
         ensure!(keys == 1, "step {step}: {keys} keys were made");
         eprintln!("step {step}: {:.1?}", began.elapsed());
         if !ended {
@@ -225,7 +232,10 @@ async fn an_ingress_that_goes_in_the_middle_leaves_nothing() -> Result<()> {
     let waiting = user.await_certificate("web", "say what it waits for", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
-            issuing.message.as_deref().is_some_and(|message| message.contains("propagation") && message.contains("404"))
+            issuing
+                .message
+                .as_deref()
+                .is_some_and(|message| message.contains("propagation") && message.contains("404"))
         })
     });
     waiting.await?;
@@ -290,8 +300,9 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
     user.ingress("web", &[host(&user, "web")], annotation("foreign")).await?;
     let told = user.await_certificate("web", "say whose the Secret is", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        crds::condition::find(conditions, "Ready")
-            .is_some_and(|ready| ready.message.as_deref().is_some_and(|message| message.contains("left alone")))
+        crds::condition::find(conditions, "Ready").is_some_and(|ready| {
+            ready.message.as_deref().is_some_and(|message| message.contains("left alone"))
+        })
     });
     told.await?;
     sleep(Duration::from_secs(1)).await;
@@ -344,7 +355,10 @@ async fn an_issuer_that_can_not_work_says_why() -> Result<()> {
             json!({ "externalAccountBinding": { "keyID": "kid", "keySecretRef": { "name": "missing", "key": "mac" } } }),
             "\"missing\"",
         ),
-        (json!({ "disableAccountKeyGeneration": true, "privateKeySecretRef": { "name": "no-key" } }), "no-key"),
+        (
+            json!({ "disableAccountKeyGeneration": true, "privateKeySecretRef": { "name": "no-key" } }),
+            "no-key",
+        ),
     ] {
         let name = format!("wrong-{}", words.len());
         user.apply_cluster_issuer(&name, &pebble, change.clone()).await?;

@@ -103,7 +103,12 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
              `--relay-port`, or leave that out to take any free one"
         )
     })?;
-    let record = Record { name: options.name.clone(), mode: options.mode, relay: listener.local_addr()? };
+    let record = Record {
+        name: options.name.clone(),
+        mode: options.mode,
+        relay: listener.local_addr()?,
+        ingress_class: options.ingress_class.clone(),
+    };
     let orders = supervisor::Orders {
         name: options.name.clone(),
         mode: options.mode,

@@ -37,6 +37,7 @@ pub use self::{
     supervisor::play,
 };
 use crate::{
+    ingress::TRAEFIK,
     paths,
     tools::{Tool, Tools},
 };
@@ -81,12 +82,20 @@ pub struct Options {
     pub cni: Cni,
     /// Loopback port of the SOCKS relay; any free one if `None`.
     pub relay_port: Option<u16>,
+    /// The class of the Ingresses that Traefik serves.
+    pub ingress_class: String,
 }
 
 impl Options {
-    /// A cluster with any free relay port and the bridge CNI.
+    /// A cluster with any free relay port, the bridge CNI and the ingress class `traefik`.
     pub fn new(name: impl Into<String>, mode: Mode) -> Self {
-        Self { name: name.into(), mode, cni: Cni::default(), relay_port: None }
+        Self {
+            name: name.into(),
+            mode,
+            cni: Cni::default(),
+            relay_port: None,
+            ingress_class: TRAEFIK.to_owned(),
+        }
     }
 }
 
@@ -96,6 +105,7 @@ struct Record {
     name: String,
     mode: Mode,
     relay: SocketAddr,
+    ingress_class: String,
 }
 
 /// Whether there is a cluster of a name.
@@ -150,6 +160,11 @@ impl Cluster {
     /// With a node or without.
     pub fn mode(&self) -> Mode {
         self.record.mode
+    }
+
+    /// The class of the Ingresses that Traefik serves.
+    pub fn ingress_class(&self) -> &str {
+        &self.record.ingress_class
     }
 
     /// Where its files are on the host.

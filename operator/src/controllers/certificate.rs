@@ -311,7 +311,8 @@ impl Reconciling<'_> {
         let key = (namespace.clone(), name.clone());
         self.context.secret_reads.forget(&key);
         // What others have written is taken from them only where the Secret is known to be ours.
-        let written = k8s::apply(&self.context.api::<Secret>(&namespace), ISSUING, &secret, view.is_some()).await?;
+        let written =
+            k8s::apply(&self.context.api::<Secret>(&namespace), ISSUING, &secret, view.is_some()).await?;
         let version = written.resource_version().unwrap_or_default();
         let view = Arc::new(SecretView::of(&written));
         self.context.secret_reads.put(key, SecretRead::Present { version, view });

@@ -134,7 +134,12 @@ where
 ///
 /// # Errors
 /// The API server refuses.
-pub async fn patch<K>(api: &Api<K>, manager: &str, name: &str, patch: Patch<Value>) -> Result<K, ReconcileError>
+pub async fn patch<K>(
+    api: &Api<K>,
+    manager: &str,
+    name: &str,
+    patch: Patch<Value>,
+) -> Result<K, ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {

@@ -56,12 +56,16 @@ pub(crate) struct Choice {
     /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
     #[arg(long)]
     pub(crate) relay_port: Option<u16>,
+    /// The class of the Ingresses that Traefik serves: that of the example in the README if not given.
+    #[arg(long, default_value = "nginx")]
+    pub(crate) ingress_class: String,
 }
 
 impl Choice {
     pub(crate) fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
-        Options { relay_port: self.relay_port, ..Options::new(&self.name.name, mode) }
+        let ingress_class = self.ingress_class.clone();
+        Options { relay_port: self.relay_port, ingress_class, ..Options::new(&self.name.name, mode) }
     }
 }
 

@@ -189,7 +189,10 @@ impl Server {
                 url: url.clone(),
                 status: answer.status,
                 retry_after: None,
-                what: format!("it answers {}, and is no directory of an ACME server: check spec.acme.server", answer.status),
+                what: format!(
+                    "it answers {}, and is no directory of an ACME server: check spec.acme.server",
+                    answer.status
+                ),
             });
         }
         let answer = answer.checked()?;
