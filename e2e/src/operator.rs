@@ -47,6 +47,13 @@ pub fn chart() -> PathBuf {
 
 /// Installs the chart by Helm, and waits until both programs are ready. `values` are what `--set` takes.
 pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
+    // Everything of ours runs as Pod Security "restricted" asks.
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": { "name": NAME, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
+    });
+    cluster.apply(&namespace.to_string()).await?;
     let chart = chart();
     let chart = chart.to_string_lossy();
     let mut arguments = vec![
@@ -56,7 +63,6 @@ pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
         &chart,
         "--namespace",
         NAME,
-        "--create-namespace",
         "--wait",
         "--timeout=120s",
         "--set=image.pullPolicy=Never,solver.image.pullPolicy=Never",

@@ -177,35 +177,6 @@ async fn two_clusters_run_at_once_and_know_nothing_of_each_other() -> Result<()>
 }
 
 #[tokio::test]
-async fn our_images_run_as_restricted_pods() -> Result<()> {
-    with_namespace("images", async |namespace| {
-        let enforce = format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {}\n  labels: {{ pod-security.kubernetes.io/enforce: \
-             restricted }}\n",
-            namespace.name()
-        );
-        namespace.cluster().apply(&enforce).await?;
-        for (name, path) in [("operator", "/healthz"), ("http01-solver", "/livez")] {
-            let pod = include_str!("data/restricted-pod.yaml")
-                .replace("$NAME", name)
-                .replace("$IMAGE", &format!("localhost/{name}:{}", env!("CARGO_PKG_VERSION")))
-                .replace("$PATH", path)
-                .replace("$PORT", "9403");
-            namespace.apply(&pod).await?;
-        }
-        for name in ["operator", "http01-solver"] {
-            let ready = |pod: Option<&Pod>| {
-                let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
-                conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-            };
-            harness::await_condition(namespace.api::<Pod>(), name, "be ready", harness::TIMEOUT, ready).await?;
-        }
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
 async fn a_test_that_fails_shows_what_is_in_its_namespace() -> Result<()> {
     with_namespace("dump", async |namespace| {
         let secret: Secret = serde_json::from_value(json!({

@@ -1,20 +1,31 @@
 //! The main job, in Pods installed by Helm on a real node: annotations become certificates, and stay so.
 
 use std::{
+    collections::BTreeMap,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
     audit::AuditMark,
+    cluster::{self, Mode, Options},
     harness::{self, Namespace, with_namespace},
-    operator,
+    helm::helm,
+    http::Trust,
+    operator, paths,
     pebble::{Pebble, Settings},
-    user::{User, data},
+    probe,
+    progress::Steps,
+    user::{self, User, data},
 };
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use tokio::{sync::Mutex, time::sleep};
 
@@ -131,7 +142,7 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
         let serial = |secret: &Secret| data(Some(secret), "tls.crt").to_vec();
 
         // Deleted.
-        secrets.delete("web", &kube::api::DeleteParams::default()).await?;
+        secrets.delete("web", &DeleteParams::default()).await?;
         let second = user.await_secret("web", harness::TIMEOUT).await?;
         ensure!(serial(&second) != serial(&first));
         user.await_issued("web", harness::TIMEOUT).await?;
@@ -142,12 +153,12 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
         {
             let before = secrets.get("web").await?;
             let patch = json!({ "data": { key: k8s_openapi::ByteString(value) } });
-            secrets.patch("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
+            secrets.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
             let revision = user.await_certificate("web", "be issued anew", harness::TIMEOUT, |it| {
                 let revision = |of: &crds::certmanager::Certificate| {
                     of.status.as_ref().and_then(|status| status.revision)
                 };
-                e2e::user::is_issued(it) && revision(it) >= Some(3)
+                user::is_issued(it) && revision(it) >= Some(3)
             });
             revision.await?;
             let deadline = Instant::now() + harness::TIMEOUT;
@@ -165,6 +176,281 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Serial numbers of what is served, as long as a client polls; fails at the first chain that is not good.
+async fn poll_without_fault(
+    user: &User<'_>,
+    host: &str,
+    root: &Trust,
+    wanted: usize,
+) -> Result<Vec<Vec<u8>>> {
+    let mut serials: Vec<Vec<u8>> = Vec::new();
+    let deadline = Instant::now() + Duration::from_mins(12);
+    while serials.len() < wanted {
+        let served = probe::tls(&user.cluster.network(), host, 443, host, root).await?;
+        served.verdict.with_context(|| format!("after {} certificates; {}", serials.len(), user.log()))?;
+        let leaf = served.certificates[0].to_vec();
+        if serials.last() != Some(&leaf) {
+            serials.push(leaf);
+        }
+        ensure!(Instant::now() < deadline, "only {} certificates; {}", serials.len(), user.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(serials)
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired() -> Result<()> {
+    story("renewal", async |user, namespace| {
+        let profiles = BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]);
+        let pebble = Pebble::in_cluster(user.cluster, &Settings { profiles, ..Settings::calm() }).await?;
+        let issuer = namespace.name();
+        user.cluster_issuer(issuer, &pebble, json!({ "profile": "minute" })).await?;
+        let host = format!("web.{}.example.test", user.namespace);
+        user.ingress("web", std::slice::from_ref(&host), annotation(issuer)).await?;
+        let root = pebble.issuing_root(0).await?;
+        user.await_served(&host, &root, harness::TIMEOUT).await?;
+        let began = Instant::now();
+        let serials = poll_without_fault(user, &host, &root, 11).await?;
+        println!(
+            "{} renewals in {:.0?}, each seen by a client that saw nothing bad",
+            serials.len() - 1,
+            began.elapsed()
+        );
+        let status = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
+        ensure!(status.revision >= Some(11), "{status:?}");
+        // The past is cleared away.
+        let requests = user.api::<CertificateRequest>().list(&ListParams::default()).await?;
+        ensure!(requests.items.len() <= 2, "{} CertificateRequests", requests.items.len());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn other_hosts_get_another_certificate() -> Result<()> {
+    let _with_others = ALONE.read().await;
+    story("hosts", async |user, namespace| {
+        let pebble = Pebble::of_cluster(user.cluster)?;
+        let issuer = namespace.name();
+        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        let host = |name: &str| format!("{name}.{}.example.test", user.namespace);
+        user.ingress("web", &[host("a")], annotation(issuer)).await?;
+        user.await_issued("web", harness::TIMEOUT).await?;
+        user.ingress("web", &[host("a"), host("b")], annotation(issuer)).await?;
+        let root = pebble.issuing_root(0).await?;
+        user.await_served(&host("b"), &root, harness::TIMEOUT).await?;
+        user.ingress("web", &[host("b")], annotation(issuer)).await?;
+        user.await_certificate("web", "be issued a third time", harness::TIMEOUT, |it| {
+            user::is_issued(it) && it.status.as_ref().and_then(|status| status.revision) == Some(3)
+        })
+        .await?;
+        let secret = user.api::<Secret>().get("web").await?;
+        ensure!(secret.annotations()["cert-manager.io/alt-names"] == host("b"));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_name_that_the_ca_refuses_is_told_on_the_certificate() -> Result<()> {
+    let _with_others = ALONE.read().await;
+    story("refused", async |user, namespace| {
+        let issuer = namespace.name();
+        user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+        user.ingress("web", &["www.blocked.example.test".to_owned()], annotation(issuer)).await?;
+        let failed = user.await_certificate("web", "say why", harness::TIMEOUT, |it| {
+            let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            condition::find(conditions, condition::ISSUING).is_some_and(|issuing| {
+                issuing.message.as_deref().is_some_and(|message| {
+                    message.contains("rejectedIdentifier") && message.contains("the next attempt is at")
+                })
+            })
+        });
+        failed.await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
+    let _with_others = ALONE.read().await;
+    story("patience", async |user, namespace| {
+        // Sent at random as a number of seconds and as a date.
+        let settings = Settings { retry_after: Duration::from_secs(1), ..Settings::calm() };
+        let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
+        let issuer = namespace.name();
+        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        for index in 0..4 {
+            let name = format!("web-{index}");
+            let began = Instant::now();
+            user.ingress(&name, &[format!("{name}.{}.example.test", user.namespace)], annotation(issuer))
+                .await?;
+            user.await_issued(&name, harness::TIMEOUT).await?;
+            println!("with Retry-After 1: {:.2?}", began.elapsed());
+            // The order is processing when it is finalized: it is looked at again no earlier than the server said.
+            ensure!(began.elapsed() >= Duration::from_secs(1));
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Result<()> {
+    let _alone = ALONE.write().await;
+    story("solver", async |user, namespace| {
+        let settings = Settings { slow_validation: true, ..Settings::calm() };
+        let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
+        let issuer = namespace.name();
+        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        let hosts: Vec<_> = (0..5).map(|index| format!("w{index}.{}.example.test", user.namespace)).collect();
+        user.ingress("web", &hosts, annotation(issuer)).await?;
+        let deadline = Instant::now() + harness::TIMEOUT;
+        while user.api::<Challenge>().list(&ListParams::default()).await?.items.is_empty() {
+            ensure!(Instant::now() < deadline, "there is no Challenge; {}", user.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        let pods: Api<Pod> = Api::namespaced(user.client.clone(), operator::NAME);
+        let selector = ListParams::default().labels("app.kubernetes.io/component=http01-solver");
+        let replicas = pods.list(&selector).await?;
+        ensure!(replicas.items.len() == 2, "{} replicas", replicas.items.len());
+        // As by SIGKILL: no time to drain.
+        pods.delete(&replicas.items[0].name_any(), &DeleteParams::default().grace_period(0)).await?;
+        let issued = user.await_issued("web", Duration::from_mins(2)).await?;
+        let failures = issued.status.and_then(|status| status.failed_issuance_attempts);
+        ensure!(failures.is_none(), "{failures:?} failures");
+        operator::install(user.cluster, &[]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
+    let _alone = ALONE.write().await;
+    story("restart", async |user, namespace| {
+        let issuer = namespace.name();
+        user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+        for index in 0..5 {
+            let name = format!("web-{index}");
+            user.ingress(&name, &[format!("{name}.{}.example.test", user.namespace)], annotation(issuer))
+                .await?;
+            user.await_issued(&name, harness::TIMEOUT).await?;
+        }
+        sleep(Duration::from_secs(6)).await;
+        let mark = AuditMark::now(user.cluster)?;
+        let pods: Api<Pod> = Api::namespaced(user.client.clone(), operator::NAME);
+        let selector = ListParams::default().labels("app.kubernetes.io/component=operator");
+        for pod in pods.list(&selector).await? {
+            pods.delete(&pod.name_any(), &DeleteParams::default()).await?;
+        }
+        operator::install(user.cluster, &[]).await?;
+        sleep(Duration::from_secs(5)).await;
+        let writes: Vec<_> = mark
+            .events()?
+            .into_iter()
+            .filter(|event| {
+                event.user() == operator::USER && event.is_write() && event.resource() != "leases"
+            })
+            .filter(|event| event.namespace().is_none_or(|namespace| namespace == user.namespace))
+            .collect();
+        ensure!(writes.is_empty(), "{writes:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
+    const COUNT: usize = 100;
+    const WATCHED: Duration = Duration::from_mins(10);
+    story("rest", async |user, namespace| {
+        {
+            let _with_others = ALONE.read().await;
+            let issuer = namespace.name();
+            user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+            try_join_all((0..COUNT).map(|index| async move {
+                let name = format!("w{index}");
+                let spec = json!({
+                    "dnsNames": [format!("{name}.{}.example.test", user.namespace)],
+                    "issuerRef": { "kind": "ClusterIssuer", "name": issuer },
+                    "privateKey": { "algorithm": "ECDSA" },
+                });
+                user.certificate(&name, spec).await
+            }))
+            .await?;
+            for index in 0..COUNT {
+                user.await_issued(&format!("w{index}"), Duration::from_mins(2)).await?;
+            }
+            sleep(Duration::from_secs(6)).await;
+        }
+        let mark = AuditMark::now(user.cluster)?;
+        sleep(WATCHED).await;
+        // Other tests issue meanwhile, in namespaces of their own.
+        let writes: Vec<_> = mark
+            .events()?
+            .into_iter()
+            .filter(|event| event.user() == operator::USER && event.is_write())
+            .filter(|event| event.namespace() == Some(&user.namespace))
+            .collect();
+        let (operator, solver) = (resident("/operator")?, resident("/http01-solver")?);
+        println!(
+            "{COUNT} certificates for {} min: {} writes; resident: operator {operator} KiB, solver {solver} KiB",
+            WATCHED.as_secs() / 60,
+            writes.len()
+        );
+        ensure!(writes.is_empty(), "{writes:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// How much memory the largest process of a program has, KiB.
+fn resident(program: &str) -> Result<u64> {
+    let mut largest = None;
+    for process in std::fs::read_dir("/proc")?.filter_map(Result::ok) {
+        let read = |name: &str| std::fs::read_to_string(process.path().join(name)).unwrap_or_default();
+        if read("cmdline").split('\0').next() != Some(program) {
+            continue;
+        }
+        let status = read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        largest = largest.max(size);
+    }
+    largest.with_context(|| format!("no process {program} runs"))
+}
+
+#[tokio::test]
+async fn the_users_own_example_works_to_the_letter() -> Result<()> {
+    // With a cluster of its own: its Traefik serves the class of the example, nginx.
+    let name = format!("test-example-{}", std::process::id());
+    let options = Options { ingress_class: "nginx".to_owned(), ..Options::new(name, Mode::Node) };
+    let tools = harness::cluster()?.tools();
+    let cluster = cluster::start(&options, tools, &Steps::default()).await?;
+    for image in ["operator", "http01-solver"] {
+        cluster.load_image(&paths::workspace().join(format!("target/images/{image}.tar"))).await?;
+    }
+    operator::install(&cluster, &[]).await?;
+    let user = User::new(&cluster, "default").await?;
+    let pebble = Pebble::of_cluster(&cluster)?;
+    let bundle = user::ca_bundle(&pebble)?;
+    let issuer = include_str!("../manifests/example-issuer.yaml")
+        .replace("$SERVER", &pebble.directory_url())
+        .replace("$CA_BUNDLE", bundle.as_str().unwrap_or_default());
+    cluster.apply(&issuer).await?;
+    harness::serve_page(&cluster, "default", "web", "other.default.example.test").await?;
+    let host = "web.default.example.test";
+    cluster
+        .apply_in(Some("default"), &include_str!("../manifests/example-ingress.yaml").replace("$HOST", host))
+        .await?;
+    let root = pebble.issuing_root(0).await?;
+    let page =
+        harness::await_page(&cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
+    ensure!(page.with_context(|| user.log())? == "web");
+    helm(&cluster, &["test", operator::NAME, "--namespace", operator::NAME, "--timeout=60s"]).await?;
+    cluster.end()
 }
 
 #[tokio::test]

@@ -100,6 +100,8 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(of_certificates(&stores.certificates));
         families.extend(of_issuers(stores));
+        // The encoder takes a family without series for a mistake.
+        families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));
         let mut text = Vec::new();
         // Writing to memory does not fail.

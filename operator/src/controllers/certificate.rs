@@ -207,6 +207,7 @@ impl Reconciling<'_> {
                         key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
                     self.write_secret(&key, &chain).await?;
                 }
+                Action::WriteTemporary => self.write_temporary().await?,
                 Action::RewriteSecret => self.rewrite_secret().await?,
                 Action::DeleteNextKey(name) => {
                     let secrets = self.context.api::<Secret>(&self.namespace());
@@ -319,6 +320,15 @@ impl Reconciling<'_> {
         let not_after = read.leaf().not_after;
         tracing::info!(secret = name, %not_after, "wrote the certificate");
         Ok(())
+    }
+
+    async fn write_temporary(&self) -> Result<(), ReconcileError> {
+        let wanted = self.wanted()?;
+        let key = self.next_key(&self.next_key_name()).await?;
+        let key = key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
+        let (names, addresses) = (&wanted.csr.dns_names, &wanted.csr.ip_addresses);
+        let chain = pki::temporary(&key, names, addresses, self.context.now())?;
+        self.write_secret(&key, &chain).await
     }
 
     /// Writes labels, annotations and further forms anew around the key and the chain that are there.

@@ -30,7 +30,8 @@ impl Events {
             reason: note.reason.clone(),
             // Longer ones are refused.
             note: Some(note.message.chars().take(1000).collect()),
-            action: note.reason.clone(),
+            // Two events that differ in nothing but their note are taken for one.
+            action: note.message.chars().take(100).collect(),
             secondary: None,
         };
         let reference = about.object_ref(&());

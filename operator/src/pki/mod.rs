@@ -10,12 +10,16 @@ mod key;
 mod keystore;
 mod limits;
 mod pem;
+mod temporary;
 
+#[cfg(test)]
+pub(crate) use self::temporary::testing;
 pub use self::{
     chain::{Chain, ChainError, LeafCertificate},
     csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{KeystoreError, Pkcs12Profile, jks, pkcs12},
+    temporary::{TEMPORARY_ISSUER, temporary},
 };
 
 /// Key and chain in one text, as the output format `CombinedPEM` has it: the key, an empty line, the chain.

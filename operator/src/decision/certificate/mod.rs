@@ -12,6 +12,7 @@ mod wanted;
 use std::{sync::Arc, time::Duration};
 
 use crds::{
+    annotations,
     certmanager::{Certificate, CertificateRequest, CertificateStatus, RenewalPolicy},
     condition::{self, Condition, ConditionStatus},
 };
@@ -71,6 +72,8 @@ pub enum Action {
     },
     /// Writes the status, if it differs.
     WriteStatus(Box<CertificateStatus>),
+    /// Writes the Secret with a certificate that nobody trusts, until the real one is there.
+    WriteTemporary,
     /// Signs a CSR with the next key, and asks for a certificate.
     CreateRequest {
         /// Name of the CertificateRequest.
@@ -209,7 +212,7 @@ impl Deciding<'_> {
              secretName, delete it, or hand it over with `kubectl annotate secret {} {}={}`",
             certificate.spec.secret_name,
             certificate.spec.secret_name,
-            crds::annotations::secret::CERTIFICATE_NAME,
+            annotations::secret::CERTIFICATE_NAME,
             certificate.name_any(),
         ))
     }
@@ -389,9 +392,20 @@ impl Deciding<'_> {
         }
         self.status.next_private_key_secret_name = Some(name.to_owned());
         self.write_status();
+        if self.wants_temporary() {
+            self.actions.push(Action::WriteTemporary);
+            self.publish(true, false, "Issuing", "Issued temporary certificate");
+        }
         let revision = next_revision(self.view.certificate);
         let name = names::certificate_request(&self.view.certificate.name_any(), revision);
         self.actions.push(Action::CreateRequest { name, revision });
+    }
+
+    /// Whether an ingress controller needs something to serve until the certificate is there.
+    fn wants_temporary(&self) -> bool {
+        let asked =
+            self.view.certificate.annotations().get(annotations::request::ISSUE_TEMPORARY_CERTIFICATE);
+        asked.is_some_and(|value| value == "true") && self.view.secret.and_then(SecretView::leaf).is_none()
     }
 
     fn is_issuing_with(&self, message: &str) -> bool {

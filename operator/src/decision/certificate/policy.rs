@@ -41,10 +41,11 @@ pub(super) struct Input<'a> {
 type Rule = fn(&Input<'_>) -> Option<Finding>;
 
 /// What both chains ask first.
-const STATE: [Rule; 8] = [
+const STATE: [Rule; 9] = [
     secret_does_not_exist,
     secret_lacks_data,
     key_pair_is_invalid,
+    certificate_is_temporary,
     issuer_differs,
     certificate_differs,
     key_differs_from_spec,
@@ -109,6 +110,13 @@ fn key_pair_is_invalid(input: &Input<'_>) -> Option<Finding> {
         ),
         _ => None,
     }
+}
+
+fn certificate_is_temporary(input: &Input<'_>) -> Option<Finding> {
+    if !input.secret?.temporary {
+        return None;
+    }
+    finding("DoesNotExist", "Issuing certificate as Secret holds a temporary certificate that nobody trusts")
 }
 
 fn issuer_differs(input: &Input<'_>) -> Option<Finding> {

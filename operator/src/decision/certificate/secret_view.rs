@@ -6,7 +6,7 @@ use crds::annotations::secret;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use crate::pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, combined_pem};
+use crate::pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem};
 
 /// A part of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct SecretView {
     pub key: Part<KeyFacts>,
     /// `tls.crt`.
     pub leaf: Part<Box<LeafCertificate>>,
+    /// Whether `tls.crt` is one that only serves until the real one is there.
+    pub temporary: bool,
     /// Data keys that are there and not empty.
     pub present: Vec<String>,
     /// Whether `key.der` is that of the key.
@@ -65,7 +67,10 @@ impl SecretView {
             .map(|(key, chain)| combined_pem(&String::from_utf8_lossy(key), &String::from_utf8_lossy(chain)));
         let pkcs8 = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Pkcs8).ok());
         let is = |name: &str, wanted: Option<&[u8]>| wanted.is_some() && bytes(name) == wanted;
+        let chain = bytes(secret::TLS_CRT).map(Chain::from_pem);
+        let is_temporary = |chain: &Chain| chain.topmost_issuer() == TEMPORARY_ISSUER;
         Self {
+            temporary: chain.as_ref().is_some_and(|chain| chain.as_ref().is_ok_and(is_temporary)),
             type_: object.type_.clone(),
             annotations: object.annotations().clone(),
             labels: object.labels().clone(),
@@ -81,7 +86,7 @@ impl SecretView {
                     Err(error) => Part::Invalid(error.to_string()),
                 },
             },
-            leaf: match bytes(secret::TLS_CRT).map(Chain::from_pem) {
+            leaf: match chain {
                 None => Part::Missing,
                 Some(Err(error)) => Part::Invalid(error.to_string()),
                 Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),

@@ -1,1 +1,404 @@
+//! A Certificate in a world that does what is decided: every way through it ends with a good Secret and nothing left to do.
 
+use crds::{
+    certmanager::{CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm, RotationPolicy},
+    fixtures,
+};
+use jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use proptest::prelude::*;
+
+use super::*;
+use crate::pki;
+
+const START: &str = "2026-01-01T00:00:00Z";
+
+/// What there is, and what has happened.
+struct World {
+    certificate: Certificate,
+    secret: Option<SecretView>,
+    requests: Vec<Arc<CertificateRequest>>,
+    next_key: Option<PrivateKey>,
+    order_reason: Option<String>,
+    rivals: Vec<Arc<Certificate>>,
+    now: Timestamp,
+    notes: Vec<Note>,
+    writes: usize,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Certificate)) -> Self {
+        let certificate = fixtures::certificate("web", |it| {
+            it.metadata.namespace = Some("a".into());
+            it.metadata.uid = Some("1".into());
+            it.metadata.generation = Some(1);
+            // Quick to make.
+            it.spec.private_key = Some(CertificatePrivateKey {
+                algorithm: Some(KeyAlgorithm::ECDSA),
+                ..CertificatePrivateKey::default()
+            });
+            change(it);
+        });
+        Self {
+            certificate,
+            secret: None,
+            requests: Vec::new(),
+            next_key: None,
+            order_reason: None,
+            rivals: Vec::new(),
+            now: START.parse().expect("a time"),
+            notes: Vec::new(),
+            writes: 0,
+        }
+    }
+
+    fn decide(&self) -> Decision {
+        let name = next_key_name(&self.certificate);
+        decide(&View {
+            certificate: &self.certificate,
+            secret: self.secret.as_ref(),
+            requests: &self.requests,
+            order_reason: self.order_reason.as_deref(),
+            rivals: &self.rivals,
+            next_key: (&name, self.next_key.as_ref()),
+            suggested_renewal: None,
+            backoff: IssuanceBackoff::default(),
+            now: self.now,
+        })
+    }
+
+    /// Does what is decided, until nothing is or `most` looks are over. Returns whether it came to rest.
+    fn run(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            let before = self.writes;
+            let actions = self.decide().actions;
+            actions.into_iter().for_each(|action| self.apply(action));
+            if self.writes == before {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn apply(&mut self, action: Action) {
+        let wanted = Wanted::of(&self.certificate.spec).expect("a good spec");
+        match action {
+            Action::EnsureNextKey { reuse, .. } => {
+                assert!(!reuse, "the model has no Secret to take it from");
+                self.next_key = Some(PrivateKey::generate(wanted.key).expect("a key"));
+                self.writes += 1;
+            }
+            Action::WriteStatus(status) => {
+                if self.certificate.status.as_ref() != Some(&*status) {
+                    self.certificate.status = Some(*status);
+                    self.writes += 1;
+                }
+            }
+            Action::CreateRequest { name, revision } => {
+                let key = self.next_key.as_ref().expect("the key comes first");
+                let csr = wanted.csr.sign_pem(key).expect("a CSR");
+                let request =
+                    objects::certificate_request::build(&self.certificate, &name, revision, "key", &csr);
+                self.requests.push(Arc::new(request));
+                self.writes += 1;
+            }
+            Action::DeleteRequest(name) => {
+                self.requests.retain(|request| request.name_any() != name);
+                self.writes += 1;
+            }
+            Action::WriteSecret { chain } => {
+                let key = self.next_key.as_ref().expect("the key is kept until then");
+                let chain_read = Chain::from_pem(chain.as_bytes()).expect("a chain");
+                let secret = objects::secret::certificate(
+                    &self.certificate,
+                    chain_read.leaf(),
+                    &chain,
+                    key,
+                    wanted.encoding,
+                    std::collections::BTreeMap::new(),
+                );
+                self.secret = Some(SecretView::of(&secret.expect("a Secret")));
+                self.writes += 1;
+            }
+            Action::DeleteNextKey(_) => {
+                self.next_key = None;
+                self.writes += 1;
+            }
+            Action::WriteTemporary | Action::RewriteSecret => self.writes += 1,
+            Action::Publish { note, .. } => self.notes.push(note),
+        }
+    }
+
+    /// The request that is under way becomes something.
+    fn answer(&mut self, change: impl FnOnce(&mut CertificateRequestStatus)) {
+        let request = self.requests.pop().expect("a request");
+        let mut request = (*request).clone();
+        change(request.status.get_or_insert_default());
+        self.requests.push(Arc::new(request));
+    }
+
+    /// The CA issues what was asked for, valid for so long.
+    fn issue(&mut self) {
+        let (key, now) = (self.next_key.as_ref().expect("a key"), self.now);
+        let names = self.certificate.spec.dns_names.clone().unwrap_or_default();
+        // A CA of another name than the temporary one.
+        let chain = pki::testing::issue(key, &names, now, SignedDuration::from_hours(90 * 24));
+        self.answer(|status| {
+            status.certificate = Some(ByteString(chain.into_bytes()));
+            status.conditions.push(ready(ConditionStatus::True, "Issued", ""));
+        });
+    }
+
+    fn fail(&mut self, message: &str) {
+        let time = condition::whole_seconds(self.now);
+        self.answer(|status| {
+            status.failure_time = Some(time);
+            status.conditions.push(ready(ConditionStatus::False, "Failed", message));
+        });
+    }
+
+    fn wait(&mut self, duration: SignedDuration) {
+        self.now += duration;
+    }
+
+    fn condition(&self, type_: &str) -> Option<(ConditionStatus, String, String)> {
+        let status = self.certificate.status.as_ref()?;
+        let found = condition::find(&status.conditions, type_)?.clone();
+        Some((found.status, found.reason?, found.message?))
+    }
+
+    fn status(&self) -> &CertificateStatus {
+        self.certificate.status.as_ref().expect("a status")
+    }
+}
+
+fn ready(status: ConditionStatus, reason: &str, message: &str) -> Condition {
+    Condition {
+        type_: condition::READY.to_owned(),
+        status,
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        observed_generation: None,
+        last_transition_time: None,
+    }
+}
+
+/// One that has been issued.
+fn issued(change: impl FnOnce(&mut Certificate)) -> World {
+    let mut world = World::new(change);
+    assert!(world.run(5), "it asks without end");
+    world.issue();
+    assert!(world.run(5), "it does not come to rest");
+    world
+}
+
+#[test]
+fn a_new_certificate_makes_its_key_first_then_asks_and_then_writes() {
+    let mut world = World::new(|_| {});
+    let actions = world.decide().actions;
+    let order: Vec<_> = actions.iter().map(std::mem::discriminant).collect();
+    let key = actions.iter().position(|action| matches!(action, Action::EnsureNextKey { .. }));
+    let asked = actions.iter().position(|action| matches!(action, Action::CreateRequest { .. }));
+    assert!(key < asked && key.is_some(), "{order:?}");
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::READY).map(|it| it.1).as_deref(), Some("DoesNotExist"));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("DoesNotExist"));
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::READY).map(|it| it.0), Some(ConditionStatus::True));
+    assert_eq!(world.condition(condition::ISSUING), None);
+    assert_eq!(world.status().revision, Some(1));
+    assert!(world.next_key.is_none() && world.status().next_private_key_secret_name.is_none());
+    // A third of 90 days before its end.
+    assert_eq!(
+        world.status().renewal_time.as_ref().map(|time| time.0.to_string()).as_deref(),
+        Some("2026-03-02T00:00:00Z")
+    );
+}
+
+#[test]
+fn at_its_time_it_is_renewed_and_stays_ready_meanwhile() {
+    let mut world = issued(|_| {});
+    assert!(world.decide().requeue.is_some());
+    world.wait(SignedDuration::from_hours(60 * 24));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("Renewing"));
+    assert_eq!(world.condition(condition::READY).map(|it| it.0), Some(ConditionStatus::True));
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().revision, Some(2));
+    // The history limit is one.
+    assert_eq!(world.requests.len(), 1);
+}
+
+#[test]
+fn a_failure_says_when_it_is_tried_again_and_waits_until_then() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.fail("no such host");
+    assert!(world.run(5));
+    let (status, reason, message) = world.condition(condition::ISSUING).expect("a condition");
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Failed"));
+    assert!(
+        message.contains("no such host") && message.contains("the next attempt is at 2026-01-01T01:00:00Z"),
+        "{message}"
+    );
+    assert!(world.next_key.is_none());
+    assert_eq!(world.decide().requeue, Some(Duration::from_hours(1)));
+
+    world.wait(SignedDuration::from_mins(59));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.0), Some(ConditionStatus::False));
+    world.wait(SignedDuration::from_mins(2));
+    assert!(world.run(8), "it does not come to rest");
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.0), Some(ConditionStatus::True));
+    world.fail("still none");
+    assert!(world.run(5));
+    assert_eq!(world.status().failed_issuance_attempts, Some(2));
+    assert!(world.condition(condition::ISSUING).expect("a condition").2.contains("T03:01:00Z"));
+}
+
+#[test]
+fn a_changed_spec_does_not_wait_for_the_last_failure() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.fail("no such host");
+    assert!(world.run(5));
+    world.certificate.spec.dns_names = Some(vec!["other.example.test".into()]);
+    assert!(world.run(8));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.0), Some(ConditionStatus::True));
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().failed_issuance_attempts, None);
+    assert_eq!(world.condition(condition::READY).map(|it| it.0), Some(ConditionStatus::True));
+}
+
+#[test]
+fn a_spec_that_changes_while_it_is_issued_is_asked_for_anew() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.certificate.spec.dns_names = Some(vec!["other.example.test".into()]);
+    assert!(world.run(5));
+    let csr = Csr::from_pem(&world.requests[0].spec.request.0).expect("a CSR");
+    assert_eq!(csr.dns_names, ["other.example.test"]);
+}
+
+#[test]
+fn what_the_order_waits_for_stands_on_the_certificate() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.order_reason = Some("web.example.test: no route".into());
+    assert!(world.run(5));
+    let (status, reason, message) = world.condition(condition::ISSUING).expect("a condition");
+    assert_eq!((status, reason.as_str()), (ConditionStatus::True, "DoesNotExist"));
+    assert_eq!(message, "web.example.test: no route");
+}
+
+#[test]
+fn a_certificate_for_another_key_is_a_failure_and_never_written() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    let other = PrivateKey::generate(pki::KeyKind::Ecdsa(pki::Curve::P256)).expect("a key");
+    let names = ["web.example.test".to_owned()];
+    let chain = pki::testing::issue(&other, &names, world.now, SignedDuration::from_hours(1));
+    world.answer(|status| {
+        status.certificate = Some(ByteString(chain.into_bytes()));
+        status.conditions.push(ready(ConditionStatus::True, "Issued", ""));
+    });
+    assert!(world.run(5));
+    assert!(world.secret.is_none());
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("InvalidCertificate"));
+}
+
+#[test]
+fn a_foreign_secret_and_a_rivals_secret_are_left_alone() {
+    let mut world = World::new(|_| {});
+    let foreign = k8s_openapi::api::core::v1::Secret {
+        data: Some(std::collections::BTreeMap::from([(
+            "tls.crt".to_owned(),
+            ByteString(b"theirs".to_vec()),
+        )])),
+        ..k8s_openapi::api::core::v1::Secret::default()
+    };
+    world.secret = Some(SecretView::of(&foreign));
+    assert!(world.run(5));
+    assert!(world.requests.is_empty());
+    assert!(world.condition(condition::READY).expect("a condition").2.contains("left alone"));
+
+    let mut world = World::new(|_| {});
+    world.rivals = vec![Arc::new(fixtures::certificate("aaa", |it| it.spec.secret_name = "web".into()))];
+    assert!(world.run(5));
+    assert!(world.requests.is_empty());
+    assert_eq!(world.condition(condition::READY).map(|it| it.1).as_deref(), Some("IncorrectCertificate"));
+    assert_eq!(world.decide().requeue, Some(RIVAL_DELAY));
+}
+
+#[test]
+fn a_key_that_must_not_change_and_does_not_fit_is_told() {
+    let mut world = issued(|it| {
+        let key = it.spec.private_key.get_or_insert_default();
+        key.rotation_policy = Some(RotationPolicy::Always);
+    });
+    let key = world.certificate.spec.private_key.get_or_insert_default();
+    (key.rotation_policy, key.size) = (Some(RotationPolicy::Never), Some(384));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("CannotRegenerateKey"));
+    assert!(world.requests.len() == 1, "nothing is asked for");
+}
+
+#[test]
+fn what_a_user_triggers_is_issued_whatever_the_last_failure() {
+    let mut world = issued(|_| {});
+    // As `cmctl renew` does it.
+    let status = world.certificate.status.get_or_insert_default();
+    status.last_failure_time = Some(condition::whole_seconds(world.now));
+    let mut asked =
+        ready(ConditionStatus::True, "ManuallyTriggered", "Certificate re-issuance manually triggered");
+    asked.type_ = condition::ISSUING.to_owned();
+    condition::set(&mut status.conditions, asked, world.now);
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 2);
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().revision, Some(2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever happens in whatever order: once the CA issues, there is a good Secret, one request, and nothing to do.
+    #[test]
+    fn every_way_ends_with_a_good_secret_and_nothing_left_to_do(
+        steps in prop::collection::vec(0_u8..6, 0..12),
+    ) {
+        let mut world = World::new(|_| {});
+        for step in steps {
+            world.run(8);
+            let under_way = world.requests.last().is_some_and(|request| request.status.is_none())
+                && world.next_key.is_some();
+            match step {
+                0 if under_way => world.issue(),
+                1 if under_way => world.fail("no"),
+                2 => world.secret = None,
+                3 => world.certificate.spec.dns_names = Some(vec![format!("w{}.example.test", world.writes)]),
+                4 => world.wait(SignedDuration::from_hours(40 * 24)),
+                5 => { world.requests.pop(); }
+                _ => {}
+            }
+        }
+        for _ in 0..4 {
+            world.wait(SignedDuration::from_hours(33));
+            world.run(8);
+            let under_way = world.requests.last().is_some_and(|request| request.status.is_none());
+            if under_way && world.next_key.is_some() {
+                world.issue();
+            }
+        }
+        prop_assert!(world.run(8), "it does not come to rest");
+        prop_assert_eq!(world.condition(condition::READY).map(|it| it.0), Some(ConditionStatus::True));
+        prop_assert_eq!(world.condition(condition::ISSUING), None);
+        prop_assert!(world.requests.len() <= 1 && world.next_key.is_none());
+        let leaf = world.secret.as_ref().and_then(SecretView::leaf).expect("a leaf");
+        prop_assert_eq!(Some(&leaf.dns_names), world.certificate.spec.dns_names.as_ref());
+    }
+}

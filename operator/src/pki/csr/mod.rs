@@ -164,7 +164,7 @@ impl SignatureAlgorithm {
     }
 
     /// rcgen's name for it with a key; `None` where the two don't go together.
-    fn with(self, kind: KeyKind) -> Option<&'static rcgen::SignatureAlgorithm> {
+    pub(super) fn with(self, kind: KeyKind) -> Option<&'static rcgen::SignatureAlgorithm> {
         match (self, kind) {
             (Self::EcdsaSha256, KeyKind::Ecdsa(Curve::P256)) => Some(&rcgen::PKCS_ECDSA_P256_SHA256),
             (Self::EcdsaSha384, KeyKind::Ecdsa(Curve::P384)) => Some(&rcgen::PKCS_ECDSA_P384_SHA384),
