@@ -233,8 +233,8 @@ impl Arguments {
     /// What to log.
     pub fn log_filter(&self) -> String {
         match (self.log_filter.as_str(), self.verbosity) {
-            // kube's own span says what ours says.
-            ("", 0..=3) => "info,kube_runtime::controller=warn".to_owned(),
+            // What kube says of its own is said by ours: its span, and requests that it makes again by itself.
+            ("", 0..=3) => "info,kube_runtime::controller=warn,kube_client::client::builder=off".to_owned(),
             ("", 4) => "info,operator=debug,kube_runtime::controller=warn".to_owned(),
             ("", _) => "debug,operator=trace".to_owned(),
             (filter, _) => filter.to_owned(),
