@@ -125,6 +125,8 @@ pub struct Context {
     pub client: Client,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// When the process began, UTC.
+    pub started: Timestamp,
     /// What flags say.
     pub settings: Settings,
     /// What is watched.
@@ -222,6 +224,7 @@ impl Context {
         let observer = metrics.acme_observer();
         Ok(Self {
             client,
+            started: clock.now(),
             clock,
             settings,
             stores: watches.stores.clone(),

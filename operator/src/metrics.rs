@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crds::{
+    acme::{Challenge, ChallengeType, State},
     certmanager::Certificate,
     condition::{self, ConditionStatus},
 };
@@ -100,6 +101,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(of_certificates(&stores.certificates));
         families.extend(of_issuers(stores));
+        families.extend(of_challenges(&stores.challenges));
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -189,6 +191,39 @@ fn of_issuers(stores: &Stores) -> Vec<prometheus::proto::MetricFamily> {
         set_conditions(&cluster, &[&issuer.name_any()], conditions);
     }
     [issuers, cluster].iter().flat_map(Collector::collect).collect()
+}
+
+fn of_challenges(challenges: &Store<Challenge>) -> Vec<prometheus::proto::MetricFamily> {
+    const STATES: [(&str, Option<State>); 8] = [
+        ("", None),
+        ("pending", Some(State::Pending)),
+        ("ready", Some(State::Ready)),
+        ("processing", Some(State::Processing)),
+        ("valid", Some(State::Valid)),
+        ("invalid", Some(State::Invalid)),
+        ("expired", Some(State::Expired)),
+        ("errored", Some(State::Errored)),
+    ];
+    let gauge = gauges(
+        "certmanager_certificate_challenge_status",
+        "The status of certificate challenges",
+        &["status", "domain", "reason", "processing", "name", "namespace", "type"],
+    );
+    for challenge in challenges.state() {
+        let (name, namespace) = (challenge.name_any(), challenge.namespace().unwrap_or_default());
+        let status = challenge.status.clone().unwrap_or_default();
+        let type_ = match challenge.spec.type_ {
+            ChallengeType::Dns01 => "DNS-01",
+            ChallengeType::Http01 => "HTTP-01",
+        };
+        let processing = status.processing.unwrap_or_default().to_string();
+        for (label, state) in STATES {
+            // The reason has endless many values, and stands on the Challenge.
+            let labels = [label, &challenge.spec.dns_name, "", &processing, &name, &namespace, type_];
+            gauge.with_label_values(&labels).set(f64::from(u8::from(status.state == state)));
+        }
+    }
+    gauge.collect()
 }
 
 /// One series for each state that `Ready` may have: 1 for the one that it has.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use crds::{
     acme::{Challenge, Order},
-    certmanager::CertificateRequest,
+    certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
     audit::{AuditEvent, AuditMark},
@@ -32,7 +32,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
 use serde::de::DeserializeOwned;
@@ -158,7 +158,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
             {
                 break true;
             }
-            let certificates = user.api::<crds::certmanager::Certificate>();
+            let certificates = user.api::<Certificate>();
             if certificates.get_opt(&name).await?.as_ref().is_some_and(user::is_issued) {
                 // What is cleaned up afterwards has its steps too.
                 sleep(Duration::from_secs(5)).await;
@@ -412,6 +412,43 @@ async fn a_hundred_hosts_get_one_certificate() -> Result<()> {
     user.await_issued("web", Duration::from_mins(2)).await?;
     println!("100 hosts in {:.1?}", began.elapsed());
     await_no_leftovers(&user).await
+}
+
+#[tokio::test]
+async fn the_server_is_asked_when_to_renew_and_told_what_is_replaced() -> Result<()> {
+    let world = world()?;
+    let _processes = world.processes.read().await;
+    let user = world.user("ari").await?;
+    user.ingress("web", &[host(&user, "web")], annotation("ari")).await?;
+    user.await_issued("web", harness::TIMEOUT).await?;
+    // It is time to ask.
+    let certificates = user.api::<Certificate>();
+    let due = json!({ "status": { "acme": { "ari": { "nextCheck": "2026-01-01T00:00:00Z" } } } });
+    certificates.patch_status("web", &PatchParams::default(), &Patch::Merge(due)).await?;
+    let asked = user.await_certificate("web", "know when to renew", harness::TIMEOUT, |it| {
+        let ari = it.status.as_ref().and_then(|status| status.acme.as_ref()?.ari.clone());
+        ari.is_some_and(|ari| ari.suggested_window.is_some() && ari.last_error.is_none())
+    });
+    let status = asked.await?.status.context("a status")?;
+    let ari = status.acme.and_then(|acme| acme.ari).context("renewal information")?;
+    let window = ari.suggested_window.context("a window")?;
+    let (start, end) = (window.start.context("a start")?.0, window.end.context("an end")?.0);
+    let renewal = status.renewal_time.context("a time")?.0;
+    ensure!(start <= renewal && renewal <= end, "{renewal} is not from {start} to {end}");
+    ensure!(ari.next_check.context("a time")?.0 > ari.last_checked.context("a time")?.0);
+    // As `cmctl renew` does it.
+    let issuing = json!({ "status": { "conditions": [{
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
+        "message": "Certificate re-issuance manually triggered",
+    }] } });
+    certificates.patch_status("web", &PatchParams::default(), &Patch::Merge(issuing)).await?;
+    user.await_certificate("web", "be issued again", harness::TIMEOUT, |it| {
+        user::is_issued(it) && it.status.as_ref().and_then(|status| status.revision) == Some(2)
+    })
+    .await?;
+    let orders = user.api::<Order>().list(&ListParams::default()).await?;
+    ensure!(orders.items.iter().any(|order| order.spec.replaces.is_some()), "nothing is replaced");
+    Ok(())
 }
 
 #[tokio::test]

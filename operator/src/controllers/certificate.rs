@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::Next;
+use super::{Next, ari};
 use crate::{
     context::{Context, SecretRead},
     decision::{
@@ -68,6 +68,7 @@ impl Reconciling<'_> {
         let next_key = self.next_key(&next_key_name).await?;
         let order = self.order(&requests);
         let rivals = self.rivals();
+        let renewal_information = ari::look(self.context, self.certificate, secret.as_deref()).await;
         Ok(certificate::decide(&View {
             certificate: self.certificate,
             secret: secret.as_deref(),
@@ -75,7 +76,7 @@ impl Reconciling<'_> {
             order_reason: order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
             rivals: &rivals,
             next_key: (&next_key_name, next_key.as_deref()),
-            suggested_renewal: None,
+            renewal_information,
             backoff: self.context.settings.backoff,
             now: self.context.now(),
         }))
@@ -276,7 +277,11 @@ impl Reconciling<'_> {
         let key = self.next_key(&key_name).await?;
         let key = key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
         let csr = self.wanted()?.csr.sign_pem(&key)?;
-        let request = objects::certificate_request::build(self.certificate, name, revision, &key_name, &csr);
+        let mut request =
+            objects::certificate_request::build(self.certificate, name, revision, &key_name, &csr);
+        if let Some(replaces) = ari::replaced(self.context, self.certificate, self.secret().await?.as_deref()) {
+            request.annotations_mut().insert(crds::annotations::request::REPLACES.to_owned(), replaces);
+        }
         let requests = self.context.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUESTS, &request).await?.is_some() {
             self.context.asked.put(asked, now);

@@ -163,6 +163,9 @@ impl Reconciling<'_> {
             self.fail(State::Errored, message).await?;
             return Ok(None);
         }
+        if account.session().server().directory().await?.renewal_info.is_none() {
+            wanted.replaces = None;
+        }
         let placed = match account.new_order(&wanted).await {
             // Somebody has renewed it already, or the server does not know it as ours: that is no reason not to renew.
             Err(error) if wanted.replaces.is_some() && error.class() == Class::Refused => {

@@ -1,7 +1,11 @@
 //! When a certificate is renewed. Knows lifetimes, nothing of how renewal happens.
 
+use std::time::Duration;
+
 use crds::duration::GoDuration;
 use jiff::{SignedDuration, Timestamp};
+
+use super::backoff::fraction;
 
 /// When to renew a certificate, in whole seconds: `renewBefore` before its end if that is shorter than its lifetime, else
 /// the percentage of its lifetime before its end, else a third. The formula is cert-manager's, to the second, so that a
@@ -39,6 +43,57 @@ pub fn renewal_time(
     let time = not_after.checked_sub(before).ok()?;
     // Down to the second, as metav1.Time holds it: a fraction would be written, lost and written again for ever.
     Some(crds::condition::whole_seconds(time).0)
+}
+
+/// How long after what a server is first asked when to renew: an hour and up to six more, so that not all certificates are asked
+/// for at once; less for those that live less than five days. `None` for those that live too short for it to be of use.
+pub fn first_ari_check(not_before: Timestamp, not_after: Timestamp, seed: &str) -> Option<SignedDuration> {
+    const LEAST_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+    const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(5 * 24);
+    let lifetime = not_after.duration_since(not_before);
+    if lifetime < LEAST_LIFETIME {
+        return None;
+    }
+    let hours = 1.0 + 6.0 * fraction(seed);
+    let share = (lifetime.as_secs_f64() / USUAL_LIFETIME.as_secs_f64()).min(1.0);
+    SignedDuration::try_from_secs_f64(hours * share * 3600.0).ok()
+}
+
+/// When to ask a server again when to renew (RFC 9773 section 4.3.2): when it says so, but no earlier than in an hour and no
+/// later than in a week, less up to a tenth; in six hours if it does not say.
+pub fn next_ari_check(now: Timestamp, retry_after: Option<Duration>, seed: &str) -> Timestamp {
+    let wait = retry_after.unwrap_or(Duration::from_hours(6));
+    let wait = wait.clamp(Duration::from_hours(1), Duration::from_hours(7 * 24));
+    let wait = wait.mul_f64(1.0 - fraction(&format!("{seed}/{now}")) / 10.0);
+    now.checked_add(SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now)
+}
+
+/// When to renew within the window that a server suggests (RFC 9773 section 4.2): at a time that is drawn once for a
+/// certificate and a window, and never in the last twentieth of its life.
+///
+/// ```
+/// use jiff::Timestamp;
+/// use operator::decision::renewal::ari_renewal_time;
+///
+/// let at = |text: &str| text.parse::<Timestamp>();
+/// let window = (at("2026-03-01T00:00:00Z")?, at("2026-03-03T00:00:00Z")?);
+/// let life = (at("2026-01-01T00:00:00Z")?, at("2026-04-01T00:00:00Z")?);
+/// let time = ari_renewal_time(window, life, "uid");
+/// assert!(window.0 <= time && time < window.1);
+/// assert_eq!(time, ari_renewal_time(window, life, "uid"));
+/// # Ok::<(), jiff::Error>(())
+/// ```
+pub fn ari_renewal_time(
+    (start, end): (Timestamp, Timestamp),
+    (not_before, not_after): (Timestamp, Timestamp),
+    seed: &str,
+) -> Timestamp {
+    let width = end.duration_since(start).max(SignedDuration::ZERO);
+    let into = SignedDuration::try_from_secs_f64(width.as_secs_f64() * fraction(&format!("{seed}/{start}/{end}")));
+    let drawn = start.checked_add(into.unwrap_or_default()).unwrap_or(start);
+    let last = part(not_after.duration_since(not_before).max(SignedDuration::ZERO), 1, 20);
+    let latest = not_after.checked_sub(last).unwrap_or(not_after);
+    crds::condition::whole_seconds(drawn.min(latest)).0
 }
 
 /// So many parts of a duration, to the nanosecond below.
@@ -87,6 +142,29 @@ mod tests {
             let seen = renewal_time(at(begin), at(end), renew_before, percentage);
             assert_eq!(seen, expected.map(at), "{end} {renew_before:?} {percentage:?}");
         }
+    }
+
+    #[test]
+    fn a_server_is_asked_in_time_and_not_too_often() {
+        let now = at("2026-01-01T00:00:00Z");
+        let wait = |retry_after| next_ari_check(now, retry_after, "a").duration_since(now).as_secs();
+        assert!((5 * 3600..=6 * 3600).contains(&wait(None)));
+        assert!((3000..=3600).contains(&wait(Some(Duration::from_secs(1)))));
+        assert!(wait(Some(Duration::from_hours(24 * 365))) <= 7 * 24 * 3600);
+        let first = |end: &str| first_ari_check(now, at(end), "a").map(|wait| wait.as_secs());
+        assert!(first("2026-04-01T00:00:00Z").is_some_and(|wait| (3600..7 * 3600).contains(&wait)));
+        assert!(first("2026-01-01T02:00:00Z").is_some_and(|wait| wait < 600));
+        assert_eq!(first("2026-01-01T00:01:00Z"), None);
+    }
+
+    #[test]
+    fn a_window_that_comes_too_late_is_not_waited_for() {
+        let life = (at("2026-01-01T00:00:00Z"), at("2026-01-21T00:00:00Z"));
+        let late = (at("2026-01-20T12:00:00Z"), at("2026-01-20T13:00:00Z"));
+        assert_eq!(ari_renewal_time(late, life, "a"), at("2026-01-20T00:00:00Z"));
+        // One that is over says: at once.
+        let past = (at("2026-01-02T00:00:00Z"), at("2026-01-02T01:00:00Z"));
+        assert!(ari_renewal_time(past, life, "a") < at("2026-01-02T01:00:00Z"));
     }
 
     proptest! {

@@ -13,7 +13,9 @@ use std::{sync::Arc, time::Duration};
 
 use crds::{
     annotations,
-    certmanager::{Certificate, CertificateRequest, CertificateStatus, RenewalPolicy},
+    certmanager::{
+        Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation, RenewalPolicy,
+    },
     condition::{self, Condition, ConditionStatus},
 };
 use jiff::Timestamp;
@@ -25,7 +27,7 @@ pub use self::{
     secret_view::{KeyFacts, Part, SecretView},
     wanted::Wanted,
 };
-use super::{backoff::IssuanceBackoff, names, renewal::renewal_time};
+use super::{backoff::IssuanceBackoff, names, renewal::{ari_renewal_time, renewal_time}};
 use crate::{
     objects,
     pki::{Chain, Csr, LeafCertificate, PrivateKey},
@@ -52,8 +54,8 @@ pub struct View<'a> {
     pub rivals: &'a [Arc<Certificate>],
     /// The Secret with the key of the next issuance: its name, and the key once it is there.
     pub next_key: (&'a str, Option<&'a PrivateKey>),
-    /// What the issuer's server suggests, by ARI.
-    pub suggested_renewal: Option<Timestamp>,
+    /// What the issuer's server says of when to renew, as the status shall have it.
+    pub renewal_information: Option<RenewalInformation>,
     /// How failures wait.
     pub backoff: IssuanceBackoff,
     /// UTC.
@@ -176,6 +178,8 @@ impl Deciding<'_> {
         let current = self.status.revision.and_then(|revision| self.request(revision));
         let csr = current.as_ref().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
         let leaf = self.view.secret.and_then(SecretView::leaf);
+        let ari = self.view.renewal_information.clone();
+        self.status.acme = ari.map(|ari| CertificateAcmeStatus { ari: Some(ari) });
         self.set_times(leaf);
         let input = Input {
             certificate: self.view.certificate,
@@ -238,6 +242,14 @@ impl Deciding<'_> {
         self.view.requests.iter().find(is_it).cloned()
     }
 
+    /// When the issuer's server says to renew.
+    fn suggested(&self, leaf: &LeafCertificate) -> Option<Timestamp> {
+        let window = self.status.acme.as_ref()?.ari.as_ref()?.suggested_window.as_ref()?;
+        let window = (window.start.as_ref()?.0, window.end.as_ref()?.0);
+        let uid = self.view.certificate.uid().unwrap_or_default();
+        Some(ari_renewal_time(window, (leaf.not_before, leaf.not_after), &uid))
+    }
+
     fn set_times(&mut self, leaf: Option<&LeafCertificate>) {
         let spec = &self.view.certificate.spec;
         self.status.not_before = leaf.map(|leaf| condition::whole_seconds(leaf.not_before));
@@ -247,7 +259,8 @@ impl Deciding<'_> {
         let by_formula = leaf.filter(|_| !disabled).and_then(|leaf| {
             renewal_time(leaf.not_before, leaf.not_after, spec.renew_before, spec.renew_before_percentage)
         });
-        let time = by_formula.map(|time| self.view.suggested_renewal.unwrap_or(time));
+        let suggested = leaf.and_then(|leaf| self.suggested(leaf));
+        let time = by_formula.map(|time| suggested.unwrap_or(time));
         self.status.renewal_time = time.map(condition::whole_seconds);
     }
 
@@ -427,6 +440,8 @@ impl Deciding<'_> {
         };
         self.actions.push(Action::WriteSecret { chain: chain.to_pem() });
         let revision = next_revision(self.view.certificate);
+        // It was about the old one.
+        self.status.acme = None;
         self.set_times(Some(chain.leaf()));
         self.set_ready(None);
         condition::remove(&mut self.status.conditions, condition::ISSUING);
@@ -508,7 +523,9 @@ impl Deciding<'_> {
     fn requeue_at_renewal(&mut self) {
         let renewal = self.status.renewal_time.as_ref().map(|time| time.0);
         let end = self.status.not_after.as_ref().map(|time| time.0);
-        self.requeue = renewal.or(end).map(|time| until(time, self.view.now).unwrap_or(Duration::ZERO));
+        let ari = self.status.acme.as_ref().and_then(|acme| acme.ari.as_ref()?.next_check.as_ref());
+        let next = [renewal.or(end), ari.map(|time| time.0)].into_iter().flatten().min();
+        self.requeue = next.map(|time| until(time, self.view.now).unwrap_or(Duration::ZERO));
     }
 }
 

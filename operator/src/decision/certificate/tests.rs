@@ -1,7 +1,9 @@
 //! A Certificate in a world that does what is decided: every way through it ends with a good Secret and nothing left to do.
 
 use crds::{
-    certmanager::{CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm, RotationPolicy},
+    certmanager::{
+        CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm, RotationPolicy, SuggestedWindow,
+    },
     fixtures,
 };
 use jiff::SignedDuration;
@@ -20,6 +22,7 @@ struct World {
     requests: Vec<Arc<CertificateRequest>>,
     next_key: Option<PrivateKey>,
     order_reason: Option<String>,
+    renewal_information: Option<RenewalInformation>,
     rivals: Vec<Arc<Certificate>>,
     now: Timestamp,
     notes: Vec<Note>,
@@ -45,6 +48,7 @@ impl World {
             requests: Vec::new(),
             next_key: None,
             order_reason: None,
+            renewal_information: None,
             rivals: Vec::new(),
             now: START.parse().expect("a time"),
             notes: Vec::new(),
@@ -61,7 +65,7 @@ impl World {
             order_reason: self.order_reason.as_deref(),
             rivals: &self.rivals,
             next_key: (&name, self.next_key.as_ref()),
-            suggested_renewal: None,
+            renewal_information: self.renewal_information.clone(),
             backoff: IssuanceBackoff::default(),
             now: self.now,
         })
@@ -344,6 +348,25 @@ fn a_key_that_must_not_change_and_does_not_fit_is_told() {
     assert!(world.run(5));
     assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("CannotRegenerateKey"));
     assert!(world.requests.len() == 1, "nothing is asked for");
+}
+
+#[test]
+fn what_the_server_suggests_comes_before_the_formula_and_goes_with_the_certificate() {
+    let mut world = issued(|_| {});
+    let at = |text: &str| Some(condition::whole_seconds(text.parse().expect("a time")));
+    let window = SuggestedWindow { start: at("2026-01-03T00:00:00Z"), end: at("2026-01-04T00:00:00Z") };
+    world.renewal_information =
+        Some(RenewalInformation { suggested_window: Some(window), ..RenewalInformation::default() });
+    assert!(world.run(5));
+    let time = world.status().renewal_time.as_ref().expect("a time").0.to_string();
+    assert!(time.starts_with("2026-01-03T"), "{time}");
+    world.wait(SignedDuration::from_hours(3 * 24));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("Renewing"));
+    world.renewal_information = None;
+    world.issue();
+    assert!(world.run(5));
+    assert!(world.status().acme.is_none());
 }
 
 #[test]
