@@ -8,7 +8,8 @@ use serde_json::Value;
 async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
     let chart = operator::chart();
     let chart = chart.to_string_lossy();
-    let mut arguments = vec!["template", "acme-operator", &chart, "--namespace=acme-operator", "--kube-version=1.36"];
+    let mut arguments =
+        vec!["template", "acme-operator", &chart, "--namespace=acme-operator", "--kube-version=1.36"];
     let sets: Vec<_> = values.iter().map(|value| format!("--set={value}")).collect();
     arguments.extend(sets.iter().map(String::as_str));
     let text = helm(harness::cluster()?, &arguments).await?;
@@ -19,7 +20,10 @@ async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
 /// All but what has a snapshot of its own.
 fn without_definitions(objects: &[Value]) -> Vec<&Value> {
     let elsewhere = ["CustomResourceDefinition", "ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"];
-    objects.iter().filter(|object| !elsewhere.contains(&object["kind"].as_str().unwrap_or_default())).collect()
+    objects
+        .iter()
+        .filter(|object| !elsewhere.contains(&object["kind"].as_str().unwrap_or_default()))
+        .collect()
 }
 
 #[tokio::test]
@@ -54,7 +58,9 @@ async fn it_renders_as_it_did() -> Result<()> {
 
 #[tokio::test]
 async fn a_value_that_is_none_is_refused() -> Result<()> {
-    for value in ["replicas=2", "solver.replicaCount=0", "image.pullPolicy=Sometimes", "prometheus.podmonitor.on=true"] {
+    for value in
+        ["replicas=2", "solver.replicaCount=0", "image.pullPolicy=Sometimes", "prometheus.podmonitor.on=true"]
+    {
         ensure!(rendered(&[value]).await.is_err(), "{value} is taken");
     }
     Ok(())

@@ -44,7 +44,7 @@ use crate::{
     error::{ReconcileError, Tried},
     k8s::{self, Events, Waker},
     metrics::Metrics,
-    objects::route,
+    objects::{metadata::controlled_by, route},
     pki::{KeyKind, PrivateKey},
     self_check::SelfCheck,
 };
@@ -141,6 +141,8 @@ pub struct Context {
     pub next_keys: Memory<(String, String), Arc<PrivateKey>>,
     /// What stands in Certificates' Secrets, by namespace and name.
     pub secret_reads: Memory<(String, String), SecretRead>,
+    /// Secrets with keys that were deleted, by UID of the Certificate and name.
+    pub deleted_keys: Memory<(String, String), ()>,
     /// CertificateRequests that were made, by UID of the Certificate and name, and when.
     pub asked: Memory<(String, String), Timestamp>,
     /// Orders that are under way, by UID.
@@ -233,6 +235,7 @@ impl Context {
             metrics,
             next_keys: Memory::default(),
             secret_reads: Memory::default(),
+            deleted_keys: Memory::default(),
             asked: Memory::default(),
             orders: Memory::default(),
             challenges: Memory::default(),
@@ -286,6 +289,15 @@ impl Context {
         self.written.forget(&uid);
         self.orders.forget(&uid);
         self.challenges.forget(&uid);
+    }
+
+    /// Forgets what is only remembered of a Secret that is there, or was a moment ago.
+    pub fn forget_secret<K: Resource>(&self, secret: &K) {
+        let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+        if let Some(owner) = controlled_by(secret.meta(), "Certificate") {
+            self.deleted_keys.forget(&(owner.uid.clone(), name.clone()));
+        }
+        self.secret_reads.forget(&(namespace, name));
     }
 
     /// Tells users of an object, in the name of a controller.

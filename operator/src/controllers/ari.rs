@@ -51,7 +51,11 @@ pub(super) async fn look(
         },
         Err(error) => {
             let message = format!("failed to ask the ACME server when to renew: {error}");
-            context.publish(MANAGER, &Note { warning: true, reason: "ARIError".to_owned(), message }, certificate);
+            context.publish(
+                MANAGER,
+                &Note { warning: true, reason: "ARIError".to_owned(), message },
+                certificate,
+            );
             let retry_after = match error.class() {
                 Class::RateLimited { retry_after } => retry_after,
                 Class::Fatal | Class::Refused | Class::Transient => None,
@@ -89,7 +93,9 @@ fn asked_for<'a>(
     let leaf = secret.filter(|secret| !secret.temporary)?.leaf()?;
     let policy = certificate.spec.renewal.as_ref().and_then(|renewal| renewal.policy);
     let namespace = certificate.namespace().unwrap_or_default();
-    let IssuerLookup::Found(issuer) = context.issuer(&certificate.spec.issuer_ref, &namespace) else { return None };
+    let IssuerLookup::Found(issuer) = context.issuer(&certificate.spec.issuer_ref, &namespace) else {
+        return None;
+    };
     let source = issuer.acme.as_ref()?.renewal_information_source;
     let asked = policy != Some(RenewalPolicy::Disabled) && source != Some(RenewalInformationSource::None);
     (asked && issuer.is_ready()).then_some((leaf, *issuer))

@@ -68,6 +68,7 @@ impl Reconciling<'_> {
         let next_key = self.next_key(&next_key_name).await?;
         let order = self.order(&requests);
         let rivals = self.rivals();
+        let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
         let renewal_information = ari::look(self.context, self.certificate, secret.as_deref()).await;
         Ok(certificate::decide(&View {
             certificate: self.certificate,
@@ -76,6 +77,7 @@ impl Reconciling<'_> {
             order_reason: order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
             rivals: &rivals,
             next_key: (&next_key_name, next_key.as_deref()),
+            past_key: past_key.as_deref(),
             renewal_information,
             backoff: self.context.settings.backoff,
             now: self.context.now(),
@@ -123,6 +125,10 @@ impl Reconciling<'_> {
                 self.context.stores.requests.get(&ObjectRef::new(&name).within(&namespace))
             })
             .filter(|request| self.is_ours(&request.metadata))
+            .inspect(|request| {
+                // It was heard of.
+                self.context.asked.forget(&(self.certificate.uid().unwrap_or_default(), request.name_any()));
+            })
             .collect()
     }
 
@@ -150,11 +156,15 @@ impl Reconciling<'_> {
     fn next_key_name(&self) -> String {
         let begun =
             self.certificate.status.as_ref().and_then(|status| status.next_private_key_secret_name.clone());
-        let is_there = |name: &String| {
-            let secret = self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()));
-            secret.is_some_and(|secret| self.is_ours(&secret.metadata))
-        };
-        begun.filter(is_there).unwrap_or_else(|| certificate::next_key_name(self.certificate))
+        begun.filter(|name| self.is_key(name)).unwrap_or_else(|| certificate::next_key_name(self.certificate))
+    }
+
+    /// Whether a Secret with a key of this Certificate is there, and was not deleted a moment ago.
+    fn is_key(&self, name: &str) -> bool {
+        let deleted = (self.certificate.uid().unwrap_or_default(), name.to_owned());
+        let secret = self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()));
+        secret.is_some_and(|secret| self.is_ours(&secret.metadata))
+            && self.context.deleted_keys.get(&deleted).is_none()
     }
 
     /// The next key, where there is one: out of memory, or read once.
@@ -213,7 +223,9 @@ impl Reconciling<'_> {
                 Action::DeleteNextKey(name) => {
                     let secrets = self.context.api::<Secret>(&self.namespace());
                     k8s::delete(&secrets, &name, None).await?;
-                    self.context.next_keys.forget(&(self.certificate.uid().unwrap_or_default(), name));
+                    let key = (self.certificate.uid().unwrap_or_default(), name);
+                    self.context.next_keys.forget(&key);
+                    self.context.deleted_keys.put(key, ());
                 }
                 Action::Publish { issued, note } => {
                     self.context.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
@@ -246,6 +258,7 @@ impl Reconciling<'_> {
         };
         let made = secret::next_private_key(name, self.certificate, &key)?;
         let secrets = self.context.api::<Secret>(&self.namespace());
+        self.context.deleted_keys.forget(&(self.certificate.uid().unwrap_or_default(), name.to_owned()));
         let key = match k8s::create(&secrets, KEYS, &made).await? {
             Some(_) => Arc::new(key),
             // Made before, by a process that came no further.
@@ -279,7 +292,8 @@ impl Reconciling<'_> {
         let csr = self.wanted()?.csr.sign_pem(&key)?;
         let mut request =
             objects::certificate_request::build(self.certificate, name, revision, &key_name, &csr);
-        if let Some(replaces) = ari::replaced(self.context, self.certificate, self.secret().await?.as_deref()) {
+        if let Some(replaces) = ari::replaced(self.context, self.certificate, self.secret().await?.as_deref())
+        {
             request.annotations_mut().insert(crds::annotations::request::REPLACES.to_owned(), replaces);
         }
         let requests = self.context.api::<CertificateRequest>(&self.namespace());

@@ -308,10 +308,18 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
             }))
         },
         {
-            let wakers = Arc::clone(&wakers);
-            Box::pin(watch_metadata(Api::all(client.clone()), secrets, writers.secrets, move |secret, _| {
-                wake_by_secret(&wakers, secret);
-            }))
+            let (wakers, context) = (Arc::clone(&wakers), Arc::clone(context));
+            Box::pin(watch_metadata(
+                Api::all(client.clone()),
+                secrets,
+                writers.secrets,
+                move |secret, gone| {
+                    if gone {
+                        context.forget_secret(secret);
+                    }
+                    wake_by_secret(&wakers, secret);
+                },
+            ))
         },
     ]
 }

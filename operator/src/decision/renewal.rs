@@ -89,7 +89,8 @@ pub fn ari_renewal_time(
     seed: &str,
 ) -> Timestamp {
     let width = end.duration_since(start).max(SignedDuration::ZERO);
-    let into = SignedDuration::try_from_secs_f64(width.as_secs_f64() * fraction(&format!("{seed}/{start}/{end}")));
+    let into =
+        SignedDuration::try_from_secs_f64(width.as_secs_f64() * fraction(&format!("{seed}/{start}/{end}")));
     let drawn = start.checked_add(into.unwrap_or_default()).unwrap_or(start);
     let last = part(not_after.duration_since(not_before).max(SignedDuration::ZERO), 1, 20);
     let latest = not_after.checked_sub(last).unwrap_or(not_after);

@@ -14,7 +14,8 @@ use std::{sync::Arc, time::Duration};
 use crds::{
     annotations,
     certmanager::{
-        Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation, RenewalPolicy,
+        Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation,
+        RenewalPolicy,
     },
     condition::{self, Condition, ConditionStatus},
 };
@@ -27,7 +28,11 @@ pub use self::{
     secret_view::{KeyFacts, Part, SecretView},
     wanted::Wanted,
 };
-use super::{backoff::IssuanceBackoff, names, renewal::{ari_renewal_time, renewal_time}};
+use super::{
+    backoff::IssuanceBackoff,
+    names,
+    renewal::{ari_renewal_time, renewal_time},
+};
 use crate::{
     objects,
     pki::{Chain, Csr, LeafCertificate, PrivateKey},
@@ -54,6 +59,9 @@ pub struct View<'a> {
     pub rivals: &'a [Arc<Certificate>],
     /// The Secret with the key of the next issuance: its name, and the key once it is there.
     pub next_key: (&'a str, Option<&'a PrivateKey>),
+    /// The Secret with the key of the revision that is issued, where it is still there: a process ended before it could delete
+    /// it.
+    pub past_key: Option<&'a str>,
     /// What the issuer's server says of when to renew, as the status shall have it.
     pub renewal_information: Option<RenewalInformation>,
     /// How failures wait.
@@ -125,8 +133,18 @@ pub struct Decision {
 
 /// The name of the Secret with the key of a Certificate's next issuance.
 pub fn next_key_name(certificate: &Certificate) -> String {
+    key_name(certificate, next_revision(certificate))
+}
+
+/// The name that the Secret with the key of the last issuance had.
+pub fn past_key_name(certificate: &Certificate) -> Option<String> {
+    let revision = certificate.status.as_ref()?.revision?;
+    Some(key_name(certificate, revision))
+}
+
+fn key_name(certificate: &Certificate, revision: i64) -> String {
     let uid = certificate.uid().unwrap_or_default();
-    names::next_private_key(&certificate.name_any(), &uid, next_revision(certificate))
+    names::next_private_key(&certificate.name_any(), &uid, revision)
 }
 
 fn next_revision(certificate: &Certificate) -> i64 {
@@ -478,6 +496,7 @@ impl Deciding<'_> {
         if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.1.is_some() {
             self.delete_next_key();
         }
+        self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if policy::rewrite(input).is_some() {
             self.actions.push(Action::RewriteSecret);
         }

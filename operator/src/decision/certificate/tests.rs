@@ -1,5 +1,7 @@
 //! A Certificate in a world that does what is decided: every way through it ends with a good Secret and nothing left to do.
 
+use std::collections::BTreeMap;
+
 use crds::{
     certmanager::{
         CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm, RotationPolicy, SuggestedWindow,
@@ -20,13 +22,15 @@ struct World {
     certificate: Certificate,
     secret: Option<SecretView>,
     requests: Vec<Arc<CertificateRequest>>,
-    next_key: Option<PrivateKey>,
+    keys: BTreeMap<String, PrivateKey>,
     order_reason: Option<String>,
     renewal_information: Option<RenewalInformation>,
     rivals: Vec<Arc<Certificate>>,
     now: Timestamp,
     notes: Vec<Note>,
     writes: usize,
+    /// After how many more actions the process ends once, with what it remembers.
+    fuse: Option<usize>,
 }
 
 impl World {
@@ -46,38 +50,53 @@ impl World {
             certificate,
             secret: None,
             requests: Vec::new(),
-            next_key: None,
+            keys: BTreeMap::new(),
             order_reason: None,
             renewal_information: None,
             rivals: Vec::new(),
             now: START.parse().expect("a time"),
             notes: Vec::new(),
             writes: 0,
+            fuse: None,
         }
     }
 
     fn decide(&self) -> Decision {
         let name = next_key_name(&self.certificate);
+        let past = past_key_name(&self.certificate).filter(|name| self.keys.contains_key(name));
         decide(&View {
             certificate: &self.certificate,
             secret: self.secret.as_ref(),
             requests: &self.requests,
             order_reason: self.order_reason.as_deref(),
             rivals: &self.rivals,
-            next_key: (&name, self.next_key.as_ref()),
+            next_key: (&name, self.next_key()),
+            past_key: past.as_deref(),
             renewal_information: self.renewal_information.clone(),
             backoff: IssuanceBackoff::default(),
             now: self.now,
         })
     }
 
+    fn next_key(&self) -> Option<&PrivateKey> {
+        self.keys.get(&next_key_name(&self.certificate))
+    }
+
     /// Does what is decided, until nothing is or `most` looks are over. Returns whether it came to rest.
     fn run(&mut self, most: usize) -> bool {
         for _ in 0..most {
             let before = self.writes;
-            let actions = self.decide().actions;
-            actions.into_iter().for_each(|action| self.apply(action));
-            if self.writes == before {
+            let mut ended = false;
+            for action in self.decide().actions {
+                if self.fuse == Some(0) {
+                    self.fuse = None;
+                    ended = true;
+                    break;
+                }
+                self.fuse = self.fuse.map(|left| left - 1);
+                self.apply(action);
+            }
+            if self.writes == before && !ended {
                 return true;
             }
         }
@@ -87,9 +106,9 @@ impl World {
     fn apply(&mut self, action: Action) {
         let wanted = Wanted::of(&self.certificate.spec).expect("a good spec");
         match action {
-            Action::EnsureNextKey { reuse, .. } => {
+            Action::EnsureNextKey { name, reuse } => {
                 assert!(!reuse, "the model has no Secret to take it from");
-                self.next_key = Some(PrivateKey::generate(wanted.key).expect("a key"));
+                self.keys.entry(name).or_insert_with(|| PrivateKey::generate(wanted.key).expect("a key"));
                 self.writes += 1;
             }
             Action::WriteStatus(status) => {
@@ -99,7 +118,7 @@ impl World {
                 }
             }
             Action::CreateRequest { name, revision } => {
-                let key = self.next_key.as_ref().expect("the key comes first");
+                let key = self.next_key().expect("the key comes first");
                 let csr = wanted.csr.sign_pem(key).expect("a CSR");
                 let request =
                     objects::certificate_request::build(&self.certificate, &name, revision, "key", &csr);
@@ -111,7 +130,7 @@ impl World {
                 self.writes += 1;
             }
             Action::WriteSecret { chain } => {
-                let key = self.next_key.as_ref().expect("the key is kept until then");
+                let key = self.next_key().expect("the key is kept until then");
                 let chain_read = Chain::from_pem(chain.as_bytes()).expect("a chain");
                 let secret = objects::secret::certificate(
                     &self.certificate,
@@ -119,13 +138,13 @@ impl World {
                     &chain,
                     key,
                     wanted.encoding,
-                    std::collections::BTreeMap::new(),
+                    BTreeMap::new(),
                 );
                 self.secret = Some(SecretView::of(&secret.expect("a Secret")));
                 self.writes += 1;
             }
-            Action::DeleteNextKey(_) => {
-                self.next_key = None;
+            Action::DeleteNextKey(name) => {
+                self.keys.remove(&name);
                 self.writes += 1;
             }
             Action::WriteTemporary | Action::RewriteSecret => self.writes += 1,
@@ -143,7 +162,7 @@ impl World {
 
     /// The CA issues what was asked for, valid for so long.
     fn issue(&mut self) {
-        let (key, now) = (self.next_key.as_ref().expect("a key"), self.now);
+        let (key, now) = (self.next_key().expect("a key"), self.now);
         let names = self.certificate.spec.dns_names.clone().unwrap_or_default();
         // A CA of another name than the temporary one.
         let chain = pki::testing::issue(key, &names, now, SignedDuration::from_hours(90 * 24));
@@ -212,7 +231,7 @@ fn a_new_certificate_makes_its_key_first_then_asks_and_then_writes() {
     assert_eq!(world.condition(condition::READY).map(|it| it.0), Some(ConditionStatus::True));
     assert_eq!(world.condition(condition::ISSUING), None);
     assert_eq!(world.status().revision, Some(1));
-    assert!(world.next_key.is_none() && world.status().next_private_key_secret_name.is_none());
+    assert!(world.keys.is_empty() && world.status().next_private_key_secret_name.is_none());
     // A third of 90 days before its end.
     assert_eq!(
         world.status().renewal_time.as_ref().map(|time| time.0.to_string()).as_deref(),
@@ -247,7 +266,7 @@ fn a_failure_says_when_it_is_tried_again_and_waits_until_then() {
         message.contains("no such host") && message.contains("the next attempt is at 2026-01-01T01:00:00Z"),
         "{message}"
     );
-    assert!(world.next_key.is_none());
+    assert!(world.keys.is_empty());
     assert_eq!(world.decide().requeue, Some(Duration::from_hours(1)));
 
     world.wait(SignedDuration::from_mins(59));
@@ -318,10 +337,7 @@ fn a_certificate_for_another_key_is_a_failure_and_never_written() {
 fn a_foreign_secret_and_a_rivals_secret_are_left_alone() {
     let mut world = World::new(|_| {});
     let foreign = k8s_openapi::api::core::v1::Secret {
-        data: Some(std::collections::BTreeMap::from([(
-            "tls.crt".to_owned(),
-            ByteString(b"theirs".to_vec()),
-        )])),
+        data: Some(BTreeMap::from([("tls.crt".to_owned(), ByteString(b"theirs".to_vec()))])),
         ..k8s_openapi::api::core::v1::Secret::default()
     };
     world.secret = Some(SecretView::of(&foreign));
@@ -387,18 +403,20 @@ fn what_a_user_triggers_is_issued_whatever_the_last_failure() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens in whatever order: once the CA issues, there is a good Secret, one request, and nothing to do.
+    /// Whatever happens in whatever order, and wherever the process ends: once the CA issues, there is a good Secret, one
+    /// request, no key of the past, and nothing to do.
     #[test]
     fn every_way_ends_with_a_good_secret_and_nothing_left_to_do(
-        steps in prop::collection::vec(0_u8..6, 0..12),
+        steps in prop::collection::vec((0_u8..6, prop::option::of(0_usize..6)), 0..12),
     ) {
         let mut world = World::new(|_| {});
-        for step in steps {
+        for (step, fuse) in steps {
+            world.fuse = fuse;
             world.run(8);
             let under_way = world.requests.last().is_some_and(|request| request.status.is_none())
-                && world.next_key.is_some();
+                && world.next_key().is_some();
             match step {
                 0 if under_way => world.issue(),
                 1 if under_way => world.fail("no"),
@@ -409,18 +427,19 @@ proptest! {
                 _ => {}
             }
         }
+        world.fuse = None;
         for _ in 0..4 {
             world.wait(SignedDuration::from_hours(33));
             world.run(8);
             let under_way = world.requests.last().is_some_and(|request| request.status.is_none());
-            if under_way && world.next_key.is_some() {
+            if under_way && world.next_key().is_some() {
                 world.issue();
             }
         }
         prop_assert!(world.run(8), "it does not come to rest");
         prop_assert_eq!(world.condition(condition::READY).map(|it| it.0), Some(ConditionStatus::True));
         prop_assert_eq!(world.condition(condition::ISSUING), None);
-        prop_assert!(world.requests.len() <= 1 && world.next_key.is_none());
+        prop_assert!(world.requests.len() <= 1 && world.keys.is_empty());
         let leaf = world.secret.as_ref().and_then(SecretView::leaf).expect("a leaf");
         prop_assert_eq!(Some(&leaf.dns_names), world.certificate.spec.dns_names.as_ref());
     }
