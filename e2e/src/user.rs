@@ -94,11 +94,10 @@ impl<'a> User<'a> {
         let ready = |issuer: Option<&ClusterIssuer>| {
             condition::find(&issuer?.status.as_ref()?.conditions, condition::READY).cloned()
         };
-        let waited =
-            await_condition(issuers, name, what, harness::TIMEOUT, |issuer: Option<&ClusterIssuer>| {
-                ready(issuer).is_some_and(|ready| wanted(&ready))
-            });
-        let issuer = waited.await.with_context(|| self.log())?;
+        let met = await_condition(issuers, name, what, harness::TIMEOUT, |issuer: Option<&ClusterIssuer>| {
+            ready(issuer).is_some_and(|ready| wanted(&ready))
+        });
+        let issuer = met.await.with_context(|| self.log())?;
         ready(issuer.as_ref()).context("it was there a moment ago")
     }
 
@@ -151,10 +150,10 @@ impl<'a> User<'a> {
         limit: Duration,
         wanted: impl Fn(&Certificate) -> bool,
     ) -> Result<Certificate> {
-        let waited = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| {
+        let met = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| {
             it.is_some_and(&wanted)
         });
-        waited.await.with_context(|| self.log())?.context("it was there a moment ago")
+        met.await.with_context(|| self.log())?.context("it was there a moment ago")
     }
 
     /// Waits until a Certificate has been issued for its spec as it stands: ready, and nothing under way.
@@ -165,8 +164,8 @@ impl<'a> User<'a> {
     /// Waits until a Secret holds a certificate.
     pub async fn await_secret(&self, name: &str, limit: Duration) -> Result<Secret> {
         let there = |secret: Option<&Secret>| !data(secret, "tls.crt").is_empty();
-        let waited = await_condition(self.api(), name, "hold a certificate", limit, there);
-        waited.await.with_context(|| self.log())?.context("it was there a moment ago")
+        let met = await_condition(self.api(), name, "hold a certificate", limit, there);
+        met.await.with_context(|| self.log())?.context("it was there a moment ago")
     }
 
     /// Waits until a host is served with a chain that a client with this root accepts.

@@ -52,7 +52,7 @@ struct Reach {
 #[derive(Default)]
 pub struct Accounts {
     servers: Mutex<HashMap<Reach, Arc<Server>>>,
-    accounts: Mutex<HashMap<IssuerKey, (Version, Account)>>,
+    in_use: Mutex<HashMap<IssuerKey, (Version, Account)>>,
     observer: Option<Observer>,
 }
 
@@ -98,17 +98,17 @@ impl Accounts {
 
     /// The account of an issuer as it stands, if it is in use.
     pub fn get(&self, key: &IssuerKey, version: &Version) -> Option<Account> {
-        locked(&self.accounts).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
+        locked(&self.in_use).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
     }
 
     /// Takes an account into use.
     pub fn put(&self, key: IssuerKey, version: Version, account: Account) {
-        locked(&self.accounts).insert(key, (version, account));
+        locked(&self.in_use).insert(key, (version, account));
     }
 
     /// Forgets an issuer's account.
     pub fn forget(&self, key: &IssuerKey) {
-        locked(&self.accounts).remove(key);
+        locked(&self.in_use).remove(key);
     }
 }
 

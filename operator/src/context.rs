@@ -330,19 +330,15 @@ impl Context {
     }
 
     fn issuer_by_key(&self, key: &IssuerKey) -> Option<AnyIssuer> {
-        match &key.namespace {
-            Some(namespace) => {
-                let issuer = self.stores.issuers.get(&ObjectRef::new(&key.name).within(namespace))?;
-                let spec = issuer.spec.acme.clone();
-                Some(any_issuer(key, &*issuer, spec, issuer.status.clone(), namespace))
-            }
-            None => {
-                let issuer = self.stores.cluster_issuers.get(&ObjectRef::new(&key.name))?;
-                let spec = issuer.spec.acme.clone();
-                let namespace = &self.settings.cluster_resource_namespace;
-                Some(any_issuer(key, &*issuer, spec, issuer.status.clone(), namespace))
-            }
+        if let Some(namespace) = &key.namespace {
+            let issuer = self.stores.issuers.get(&ObjectRef::new(&key.name).within(namespace))?;
+            let spec = issuer.spec.acme.clone();
+            return Some(any_issuer(key, &*issuer, spec, issuer.status.clone(), namespace));
         }
+        let issuer = self.stores.cluster_issuers.get(&ObjectRef::new(&key.name))?;
+        let spec = issuer.spec.acme.clone();
+        let namespace = &self.settings.cluster_resource_namespace;
+        Some(any_issuer(key, &*issuer, spec, issuer.status.clone(), namespace))
     }
 
     /// The account of an issuer that is ready.

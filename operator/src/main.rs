@@ -27,7 +27,9 @@ async fn main() -> Result<()> {
         LogFormat::Json => logs.json().flatten_event(true).init(),
         LogFormat::Text => logs.init(),
     }
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     if !arguments.check_ready.is_empty() {
         for wanted in &arguments.check_ready {
             server::check_ready(wanted).await?;
@@ -70,10 +72,10 @@ async fn main() -> Result<()> {
     if arguments.leader_elect {
         lease.release().await;
     }
-    match ended {
-        Some(why) => bail!("{why}"),
-        None => tracing::info!("stopped"),
+    if let Some(why) = ended {
+        bail!("{why}");
     }
+    tracing::info!("stopped");
     Ok(())
 }
 

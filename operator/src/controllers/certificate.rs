@@ -259,16 +259,14 @@ impl Reconciling<'_> {
         let made = secret::next_private_key(name, self.certificate, &key)?;
         let secrets = self.context.api::<Secret>(&self.namespace());
         self.context.deleted_keys.forget(&(self.certificate.uid().unwrap_or_default(), name.to_owned()));
-        let key = match k8s::create(&secrets, KEYS, &made).await? {
-            Some(_) => Arc::new(key),
-            // Made before, by a process that came no further.
-            None => match self.read_next_key(name).await? {
-                Some(key) => key,
-                None => {
-                    k8s::delete(&secrets, name, None).await?;
-                    return Err(ReconcileError::NotYet(format!("the Secret {name:?} held no private key")));
-                }
-            },
+        let key = if k8s::create(&secrets, KEYS, &made).await?.is_some() {
+            Arc::new(key)
+        } else if let Some(made_before) = self.read_next_key(name).await? {
+            // By a process that came no further.
+            made_before
+        } else {
+            k8s::delete(&secrets, name, None).await?;
+            return Err(ReconcileError::NotYet(format!("the Secret {name:?} held no private key")));
         };
         self.context.next_keys.put((self.certificate.uid().unwrap_or_default(), name.to_owned()), key);
         Ok(())
@@ -398,19 +396,16 @@ impl Reconciling<'_> {
         let Some(reference) = reference else { return Ok(literal.cloned().unwrap_or_default()) };
         let key = reference.key.as_deref().unwrap_or_default();
         let value = self.context.secret_value(&self.namespace(), &reference.name, key).await?;
-        match value.and_then(|value| String::from_utf8(value.to_vec()).ok()) {
-            Some(password) => Ok(password),
-            None => {
-                let message = format!(
-                    "the Secret {:?} with the key store's password has no text under {key:?}: create it, and the key \
-                     store is made",
-                    reference.name
-                );
-                let reason = "KeystorePasswordSecretNotFound".to_owned();
-                let note = Note { warning: true, reason, message: message.clone() };
-                self.context.publish(ISSUING, &note, self.certificate);
-                Err(ReconcileError::NotYet(message))
-            }
+        if let Some(password) = value.and_then(|value| String::from_utf8(value.to_vec()).ok()) {
+            return Ok(password);
         }
+        let message = format!(
+            "the Secret {:?} with the key store's password has no text under {key:?}: create it, and the key store is made",
+            reference.name
+        );
+        let reason = "KeystorePasswordSecretNotFound".to_owned();
+        let note = Note { warning: true, reason, message: message.clone() };
+        self.context.publish(ISSUING, &note, self.certificate);
+        Err(ReconcileError::NotYet(message))
     }
 }

@@ -148,16 +148,15 @@ where
             error.retry_after().unwrap_or_else(|| backoff::after_error(*attempt, &reference.to_string()));
         *attempt = attempt.saturating_add(1);
         let retry_in_seconds = wait.as_secs_f64();
-        match error {
-            ReconcileError::Panic(_) => {
-                tracing::error!(reason = error.reason(), error = error.chain(), retry_in_seconds, "failed");
-            }
-            _ => tracing::warn!(
+        if matches!(error, ReconcileError::Panic(_)) {
+            tracing::error!(reason = error.reason(), error = error.chain(), retry_in_seconds, "failed");
+        } else {
+            tracing::warn!(
                 reason = error.reason(),
                 error = error.chain(),
                 retry_in_seconds,
                 "failed, will retry"
-            ),
+            );
         }
         Action::requeue(wait)
     }

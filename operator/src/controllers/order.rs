@@ -228,7 +228,7 @@ impl Reconciling<'_> {
         state: &OrderState,
     ) -> Result<Next, ReconcileError> {
         let reads = stream::iter(state.authorizations.clone()).map(|url| async move {
-            account.authorization(&url).await.map(|state| authorization(url, state))
+            account.authorization(&url).await.map(|state| authorization(url, &state))
         });
         // In the server's order.
         let authorizations: Vec<_> = reads.buffered(AT_ONCE).try_collect().await?;
@@ -394,7 +394,7 @@ impl Reconciling<'_> {
 }
 
 /// An authorization as it is kept.
-fn authorization(url: String, state: AuthorizationState) -> Authorization {
+fn authorization(url: String, state: &AuthorizationState) -> Authorization {
     let identifier = match &state.identifier {
         Identifier::Dns(name) => name.trim_start_matches("*.").to_owned(),
         Identifier::Ip(address) => address.to_string(),

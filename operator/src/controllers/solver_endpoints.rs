@@ -37,9 +37,9 @@ pub(super) async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> R
     }
     let since = context.idle_since.get(&key).unwrap_or(now);
     let idle = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    if idle < LINGER {
+    if let Some(left) = LINGER.checked_sub(idle).filter(|left| !left.is_zero()) {
         context.idle_since.put(key, since);
-        return Ok(Some(LINGER - idle));
+        return Ok(Some(left));
     }
     context.idle_since.forget(&key);
     k8s::delete(&context.api::<Service>(&key), route::SERVICE, service.uid()).await?;

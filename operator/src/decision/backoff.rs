@@ -69,7 +69,7 @@ fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
 
 /// A duration less up to a quarter, the same for the same seed.
 fn jittered(whole: Duration, seed: &str) -> Duration {
-    whole - whole.mul_f64(fraction(seed) / 4.0)
+    whole.mul_f64(1.0 - fraction(seed) / 4.0)
 }
 
 /// A number from 0 to below 1 that stands for a text: evenly spread, the same each time.

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(after_check(&nobody, &memory, "a", late), AfterCheck::Accept);
         assert!(matches!(after_check(&wrong, &memory, "a", late), AfterCheck::Again { .. }));
         assert!(matches!(
-            after_check(&nobody, &memory, "a", after(STRICT - QUIET)),
+            after_check(&nobody, &memory, "a", after(STRICT.mul_f64(0.99))),
             AfterCheck::Again { .. }
         ));
     }

@@ -78,7 +78,7 @@ pub fn decide(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &Setti
             Some(existing) => decision.update.push((Arc::clone(existing), certificate.clone())),
         }
     }
-    let names: BTreeSet<_> = wanted.iter().map(|certificate| certificate.name_any()).collect();
+    let names: BTreeSet<_> = wanted.iter().map(ResourceExt::name_any).collect();
     let unwanted =
         existing.iter().filter(|existing| is_ours(existing) && !names.contains(&existing.name_any()));
     decision.delete = unwanted.map(|existing| existing.name_any()).collect();

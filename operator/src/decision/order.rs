@@ -140,12 +140,11 @@ fn wanted(view: &View<'_>, open: &[&Authorization]) -> Result<(Vec<Wanted>, Vec<
         // One that another operator made for the same authorization is as good.
         let there =
             view.challenges.iter().find(|challenge| challenge.spec.authorization_url == authorization.url);
-        match there {
-            Some(challenge) => kept.push(challenge.name_any()),
-            None => {
-                create.push(choose(view, authorization)?);
-                kept.push(name);
-            }
+        if let Some(challenge) = there {
+            kept.push(challenge.name_any());
+        } else {
+            create.push(choose(view, authorization)?);
+            kept.push(name);
         }
     }
     let delete =
@@ -160,7 +159,7 @@ fn choose(view: &View<'_>, authorization: &Authorization) -> Result<Wanted, Stri
     let types: Vec<_> = offered.iter().filter_map(|challenge| type_of(&challenge.type_)).collect();
     let solvers = view.acme.solvers.as_deref().unwrap_or_default();
     let what = solver_select::Authorization { identifier, wildcard, offered: &types };
-    let Some((solver, type_)) = solver_select::select(solvers, view.order.labels(), what) else {
+    let Some((solver, chosen)) = solver_select::select(solvers, view.order.labels(), what) else {
         let star = if wildcard { "*." } else { "" };
         let hint = if wildcard { "; a wildcard can only be shown by DNS-01" } else { "" };
         return Err(format!(
@@ -169,14 +168,14 @@ fn choose(view: &View<'_>, authorization: &Authorization) -> Result<Wanted, Stri
             solvers.len()
         ));
     };
-    if type_ == ChallengeType::Dns01 {
+    if chosen == ChallengeType::Dns01 {
         return Err(format!("the solver for {identifier} is by DNS-01, which this operator does not do"));
     }
-    let position = offered.iter().position(|challenge| type_of(&challenge.type_) == Some(type_));
+    let position = offered.iter().position(|challenge| type_of(&challenge.type_) == Some(chosen));
     Ok(Wanted {
         authorization: authorization.clone(),
         offered: position.unwrap_or_default(),
-        type_,
+        type_: chosen,
         solver: solver.clone(),
     })
 }

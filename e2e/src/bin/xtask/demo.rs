@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the shortest way to see it work. An annotated Ingress gets its certificate, and another one is renewed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -97,7 +97,7 @@ async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> 
         step.done("helm upgrade --install acme-operator charts/acme-operator");
         return Ok(None);
     }
-    let step = steps.begin("building operator and solver", Some(Duration::from_secs(60)));
+    let step = steps.begin("building operator and solver", Some(Duration::from_mins(1)));
     show(&mut cargo(&[
         "build",
         "--quiet",
@@ -155,7 +155,7 @@ async fn issue(user: &User<'_>, steps: &Steps) -> Result<()> {
 
 /// Prints each object as it comes, until the Secret is there.
 async fn narrate(user: &User<'_>, began: Instant) -> Result<()> {
-    let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     println!();
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
@@ -169,8 +169,9 @@ async fn narrate(user: &User<'_>, began: Instant) -> Result<()> {
         let done = secrets.iter().any(|name| name == "Secret web-tls");
         there.extend(secrets);
         for name in there {
-            if seen.insert(name.clone(), ()).is_none() {
+            if !seen.contains(&name) {
                 println!("  {:>6.2} s  {name}", began.elapsed().as_secs_f64());
+                seen.insert(name);
             }
         }
         if done {

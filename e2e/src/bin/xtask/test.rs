@@ -104,10 +104,17 @@ impl Arguments {
         command.env("RUST_LIB_BACKTRACE", "0");
         if let Some(cluster) = cluster {
             command.env(CLUSTER_VARIABLE, cluster.name());
+            // They wait for others most of the time.
+            if std::env::var_os(THREADS_VARIABLE).is_none() {
+                command.env(THREADS_VARIABLE, "8");
+            }
         }
         show(&mut command)
     }
 }
+
+/// Environment variable of Rust's test programs: how many tests run at once.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 /// A cluster for one run of one level; it ends with this process, however that ends.
 async fn start(mode: Mode, steps: &Steps) -> Result<Cluster> {

@@ -211,7 +211,7 @@ impl Deciding<'_> {
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
             self.go_on(&wanted);
         } else if let Some(finding) = policy::trigger(&input) {
-            self.begin(&wanted, finding);
+            self.begin(&wanted, &finding);
         } else {
             self.rest(&input);
         }
@@ -318,7 +318,7 @@ impl Deciding<'_> {
     }
 
     /// A new certificate is needed: begins, unless one failed a short while ago.
-    fn begin(&mut self, wanted: &Wanted, finding: Finding) {
+    fn begin(&mut self, wanted: &Wanted, finding: &Finding) {
         if let Some(wait) = self.backoff(wanted) {
             self.requeue = Some(wait);
             self.delete_next_key();

@@ -69,6 +69,7 @@ pub(super) fn rewrite(input: &Input<'_>) -> Option<Finding> {
     RULES.iter().find_map(|rule| rule(input))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what every rule returns")]
 fn finding(reason: &'static str, message: impl Into<String>) -> Option<Finding> {
     Some(Finding { reason, message: message.into() })
 }

@@ -30,6 +30,7 @@ pub struct KeyFacts {
 
 /// What stands in a Certificate's Secret.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SecretView {
     /// Its type.
     pub type_: Option<String>,

@@ -118,7 +118,7 @@ impl Wanted {
                 differences.push(field);
             }
         };
-        let names_common_name = |name: &str| leaf.common_name == name || has.contains(&name.to_owned());
+        let names_common_name = |name: &str| leaf.common_name == name || has.contains(name);
         note(common_name.is_none_or(names_common_name), "spec.commonName");
         note(wants.is_subset(&has) && extra_is_common_name, "spec.dnsNames");
         note(set(&leaf.ip_addresses) == set(&self.csr.ip_addresses), "spec.ipAddresses");
@@ -190,6 +190,8 @@ mod tests {
     use super::*;
     use crate::pki::PrivateKey;
 
+    type Change = fn(&mut CertificateSpec);
+
     /// A Certificate, and the request that its spec was when it was asked for.
     fn asked(change: impl FnOnce(&mut Certificate)) -> (Certificate, CertificateRequest, Csr) {
         let certificate = fixtures::certificate("web", |_| {});
@@ -216,7 +218,7 @@ mod tests {
         assert!(differences(|_| {}).is_empty());
         assert!(differences(|it| it.spec.issuer_ref.kind = Some("Issuer".into())).is_empty());
         assert!(differences(|it| it.spec.duration = Some("100h".parse().expect("a duration"))).is_empty());
-        let new: [(&str, fn(&mut CertificateSpec)); 8] = [
+        let new: [(&str, Change); 8] = [
             ("spec.dnsNames", |it| it.dns_names = Some(vec!["other.example.test".into()])),
             ("spec.ipAddresses", |it| it.ip_addresses = Some(vec!["192.0.2.1".into()])),
             ("spec.uris", |it| it.uris = Some(vec!["spiffe://a/b".into()])),
