@@ -180,7 +180,7 @@ impl<'a> User<'a> {
             if Instant::now() > deadline {
                 bail!("{host} is not served with a good certificate within {} s: {last}", limit.as_secs());
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -116,7 +116,12 @@ async fn fifty_ingresses_at_once_are_served_in_ten_seconds() -> Result<()> {
         }))
         .await?;
         let limit = Duration::from_mins(1);
-        try_join_all(hosts.iter().map(|host| user.await_served(host, &root, limit))).await?;
+        // Asked for once it can be there: handshakes cost the machine that is measured.
+        try_join_all(hosts.iter().enumerate().map(async |(index, host)| {
+            user.await_secret(&format!("w{index}"), limit).await?;
+            user.await_served(host, &root, limit).await
+        }))
+        .await?;
         let time = began.elapsed();
         for index in 0..COUNT {
             user.await_issued(&format!("w{index}"), limit).await?;
@@ -435,6 +440,7 @@ fn resident(program: &str) -> Result<u64> {
 
 #[tokio::test]
 async fn the_users_own_example_works_to_the_letter() -> Result<()> {
+    let _with_others = ALONE.read().await;
     // With a cluster of its own: its Traefik serves the class of the example, nginx.
     let name = format!("test-example-{}", std::process::id());
     let options = Options { ingress_class: "nginx".to_owned(), ..Options::new(name, Mode::Node) };

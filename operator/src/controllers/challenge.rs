@@ -215,9 +215,9 @@ impl Reconciling<'_> {
             };
         }
         self.memory.accepted = true;
-        self.memory.polls = 0;
+        self.memory.polls = 1;
         self.remember();
-        Ok(Some(Duration::from_millis(100)))
+        Ok(Some(backoff::poll(0, None)))
     }
 
     /// Reads the authorization: it says more than the challenge.
@@ -241,7 +241,7 @@ impl Reconciling<'_> {
                 self.memory.polls = self.memory.polls.saturating_add(1);
                 self.remember();
                 let age = self.context.now().duration_since(self.memory.since);
-                if Duration::try_from(age).is_ok_and(|age| age >= QUIET * 3) {
+                if Duration::try_from(age).is_ok_and(|age| age >= QUIET) {
                     self.show("Waiting for the ACME server to validate it".to_owned()).await?;
                 }
                 Ok(Some(wait))

@@ -27,7 +27,7 @@ use kube::{
 use super::{certificate, challenge, ingress, issuer, order, request, run, solver_endpoints};
 use crate::{
     context::{Context, Stores},
-    decision,
+    decision::{self, names},
     k8s::{Queue, Waker, queue, watch, watch_metadata},
     objects::{metadata::controlled_by, route},
 };
@@ -269,10 +269,19 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
         watching!(requests, all(), |wakers: &Wakers, _: &Stores, request: &CertificateRequest| {
             wakers.requests.wake(request);
             wake_owner(&wakers.certificates, request, "Certificate");
+            // What is made for an object looks whether it is asked for, and may be heard of before it.
+            let order = names::order(&request.name_any(), &request.spec.request.0);
+            wakers.orders.wake_named(&order, request.namespace().as_deref());
         }),
         watching!(orders, all(), |wakers: &Wakers, _: &Stores, order: &Order| {
             wakers.orders.wake(order);
             wake_owner(&wakers.requests, order, "CertificateRequest");
+            let authorizations =
+                order.status.iter().flat_map(|status| status.authorizations.iter().flatten());
+            for authorization in authorizations {
+                let challenge = names::challenge(&order.name_any(), &authorization.url);
+                wakers.challenges.wake_named(&challenge, order.namespace().as_deref());
+            }
         }),
         watching!(challenges, all(), |wakers: &Wakers, _: &Stores, challenge: &Challenge| {
             wakers.challenges.wake(challenge);
@@ -374,5 +383,8 @@ fn wake_by_issuer(wakers: &Wakers, stores: &Stores, kind: &str, name: &str, name
         if !decision::order::is_final(waiting.status.as_ref().and_then(|status| status.state)) {
             wakers.orders.wake(&waiting);
         }
+    }
+    for waiting in stores.challenges.state_filter(|it| is_it(&it.spec.issuer_ref, it.namespace())) {
+        wakers.challenges.wake(&waiting);
     }
 }

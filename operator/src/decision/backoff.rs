@@ -47,11 +47,13 @@ pub fn after_error(attempt: u32, seed: &str) -> Duration {
     jittered(doubled(Duration::from_secs(1), attempt, Duration::from_mins(5)), &format!("{seed}/{attempt}"))
 }
 
-/// Before something at an ACME server is looked at again: as long as it said, within bounds, else from 250 ms upwards.
+/// Before something at an ACME server is looked at again: as long as it said, within bounds, else after 100 ms once, and then
+/// from 250 ms upwards.
 pub fn poll(attempt: u32, retry_after: Option<Duration>) -> Duration {
     const LONGEST: Duration = Duration::from_hours(1);
     match retry_after {
         Some(wait) if !wait.is_zero() => wait.min(LONGEST),
+        _ if attempt == 0 => Duration::from_millis(100),
         _ => doubled(Duration::from_millis(250), attempt / 2, Duration::from_secs(10)),
     }
 }
@@ -95,8 +97,9 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_again_when_it_says_so_but_not_in_ten_years() {
-        assert_eq!(poll(0, None), Duration::from_millis(250));
-        assert_eq!(poll(0, Some(Duration::ZERO)), Duration::from_millis(250));
+        assert_eq!(poll(0, None), Duration::from_millis(100));
+        assert_eq!(poll(1, None), Duration::from_millis(250));
+        assert_eq!(poll(1, Some(Duration::ZERO)), Duration::from_millis(250));
         assert_eq!(poll(0, Some(Duration::from_secs(3))), Duration::from_secs(3));
         assert_eq!(poll(0, Some(Duration::from_secs(400_000_000))), Duration::from_hours(1));
         assert_eq!(poll(200, None), Duration::from_secs(10));

@@ -11,8 +11,9 @@ use super::{backoff, order::is_final};
 /// reached from inside at all (no hairpin, another DNS) is left to the server.
 pub const STRICT: Duration = Duration::from_mins(2);
 
-/// How long everything may go well before the status is written: what is over in a moment needs no words.
-pub const QUIET: Duration = Duration::from_secs(1);
+/// How long a challenge may wait before its status says for what: what is over in a moment needs no words. Ingress controllers
+/// that are busy take changes every two seconds.
+pub const QUIET: Duration = Duration::from_secs(5);
 
 /// What is remembered of a Challenge between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
