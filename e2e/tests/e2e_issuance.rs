@@ -80,8 +80,9 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
             let name = format!("web-{run}");
             let hosts = [format!("{name}.{}.example.test", user.namespace)];
             user.ingress(&name, &hosts, json!({})).await?;
-            // Traefik takes a change at once where there was none for two seconds.
-            sleep(Duration::from_millis(2500)).await;
+            // Traefik takes a change at once where it took none for two seconds. The last run's end and this Ingress
+            // are two changes.
+            sleep(Duration::from_millis(4500)).await;
             let began = Instant::now();
             user.ingress(&name, &hosts, annotation(issuer)).await?;
             user.await_secret(&name, harness::TIMEOUT).await?;

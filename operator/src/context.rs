@@ -143,8 +143,8 @@ pub struct Context {
     pub secret_reads: Memory<(String, String), SecretRead>,
     /// Secrets with keys that were deleted, by UID of the Certificate and name.
     pub deleted_keys: Memory<(String, String), ()>,
-    /// CertificateRequests that were made, by UID of the Certificate and name, and when.
-    pub asked: Memory<(String, String), Timestamp>,
+    /// What was made or deleted a moment ago.
+    pub lately: Lately,
     /// Orders that are under way, by UID.
     pub orders: Memory<String, controllers::OrderMemory>,
     /// Challenges that are under way, by UID.
@@ -182,6 +182,37 @@ pub enum SecretRead {
 /// Something that is remembered between two looks, and lost with the process: never needed to be right.
 #[derive(Debug)]
 pub struct Memory<K, V>(Mutex<HashMap<K, V>>);
+
+/// What was made or deleted a moment ago, and may not have been heard of yet: it is not made or deleted once more.
+#[derive(Debug, Default)]
+pub struct Lately(Mutex<HashMap<String, Timestamp>>);
+
+impl Lately {
+    /// How long that may take.
+    pub const MOMENT: Duration = Duration::from_secs(2);
+
+    /// Whether it was done a moment ago.
+    pub fn is(&self, what: &str, now: Timestamp) -> bool {
+        let done = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(what).copied();
+        done.is_some_and(|done| is_moment(done, now))
+    }
+
+    /// It was done.
+    pub fn put(&self, what: String, now: Timestamp) {
+        let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        done.retain(|_, when| is_moment(*when, now));
+        done.insert(what, now);
+    }
+
+    /// It was undone.
+    pub fn forget(&self, what: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+}
+
+fn is_moment(done: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(done)).is_ok_and(|age| age < Lately::MOMENT)
+}
 
 impl<K, V> Default for Memory<K, V> {
     fn default() -> Self {
@@ -236,7 +267,7 @@ impl Context {
             next_keys: Memory::default(),
             secret_reads: Memory::default(),
             deleted_keys: Memory::default(),
-            asked: Memory::default(),
+            lately: Lately::default(),
             orders: Memory::default(),
             challenges: Memory::default(),
             lost_accounts: Memory::default(),

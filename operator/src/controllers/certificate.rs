@@ -1,6 +1,6 @@
 //! Certificates: keeps a valid certificate in each one's Secret.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crds::{
     acme::Order,
@@ -13,7 +13,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{Next, ari};
 use crate::{
-    context::{Context, SecretRead},
+    context::{Context, Lately, SecretRead},
     decision::{
         certificate::{self, Action, Decision, Note, SecretView, View, Wanted},
         names,
@@ -35,9 +35,6 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 
 /// How long it is believed that a Secret is not there which nothing was heard of.
 const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
-
-/// How long it may take until what was made is heard of.
-const HEARSAY: Duration = Duration::from_secs(2);
 
 /// How many CertificateRequests of the past are looked for beyond those that are kept.
 const HISTORY: i64 = 8;
@@ -125,10 +122,6 @@ impl Reconciling<'_> {
                 self.context.stores.requests.get(&ObjectRef::new(&name).within(&namespace))
             })
             .filter(|request| self.is_ours(&request.metadata))
-            .inspect(|request| {
-                // It was heard of.
-                self.context.asked.forget(&(self.certificate.uid().unwrap_or_default(), request.name_any()));
-            })
             .collect()
     }
 
@@ -204,13 +197,15 @@ impl Reconciling<'_> {
                 Action::WriteStatus(status) => self.write_status(&status).await?,
                 Action::CreateRequest { name, revision } => {
                     if !self.create_request(&name, revision).await? {
-                        return Ok(Some(HEARSAY));
+                        return Ok(Some(Lately::MOMENT));
                     }
                 }
                 Action::DeleteRequest(name) => {
                     let requests = self.context.api::<CertificateRequest>(&self.namespace());
                     k8s::delete(&requests, &name, None).await?;
-                    self.context.asked.forget(&(self.certificate.uid().unwrap_or_default(), name));
+                    self.context
+                        .lately
+                        .forget(&format!("{}/{name}", self.certificate.uid().unwrap_or_default()));
                 }
                 Action::WriteSecret { chain } => {
                     let key = self.next_key(&self.next_key_name()).await?;
@@ -278,10 +273,9 @@ impl Reconciling<'_> {
 
     /// Returns whether it was made, or is there; else it was made a moment ago and not heard of yet.
     async fn create_request(&self, name: &str, revision: i64) -> Result<bool, ReconcileError> {
-        let asked = (self.certificate.uid().unwrap_or_default(), name.to_owned());
+        let made = format!("{}/{name}", self.certificate.uid().unwrap_or_default());
         let now = self.context.now();
-        let age = |when: Timestamp| Duration::try_from(now.duration_since(when)).unwrap_or_default();
-        if self.context.asked.get(&asked).is_some_and(|when| age(when) < HEARSAY) {
+        if self.context.lately.is(&made, now) {
             return Ok(false);
         }
         let key_name = self.next_key_name();
@@ -296,7 +290,7 @@ impl Reconciling<'_> {
         }
         let requests = self.context.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUESTS, &request).await?.is_some() {
-            self.context.asked.put(asked, now);
+            self.context.lately.put(made, now);
             let message = format!("Created new CertificateRequest resource {name:?}");
             tracing::info!(request = name, revision, "asked for a certificate");
             self.context.publish(

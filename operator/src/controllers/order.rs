@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crds::acme::{Authorization, Challenge, OfferedChallenge, Order, OrderStatus, State};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use kube::{Api, ResourceExt};
@@ -14,7 +14,7 @@ use crate::{
         Account, AcmeError, AuthorizationState, AuthorizationStatus, ChallengeType, Class, Identifier,
         NewOrder, OrderState, OrderStatus as ServerStatus,
     },
-    context::{AnyIssuer, Context, IssuerLookup},
+    context::{AnyIssuer, Context, IssuerLookup, Lately},
     decision::{
         backoff,
         certificate::Note,
@@ -109,7 +109,8 @@ impl Reconciling<'_> {
     async fn apply(mut self, step: Step) -> Result<Next, ReconcileError> {
         if let Step::CleanUp(challenges) = step {
             self.context.orders.forget(&self.order.uid().unwrap_or_default());
-            return self.delete_challenges(challenges).await.map(|()| None);
+            let again = (!challenges.is_empty()).then_some(Lately::MOMENT);
+            return self.delete_challenges(challenges).await.map(|()| again);
         }
         if let Some(wait) = self.still_waiting() {
             return Ok(Some(wait));
@@ -268,10 +269,17 @@ impl Reconciling<'_> {
 
     async fn delete_challenges(&self, names: Vec<String>) -> Result<(), ReconcileError> {
         let challenges = self.context.api::<Challenge>(&self.order.namespace().unwrap_or_default());
+        let uid = self.order.uid().unwrap_or_default();
         let deletes = stream::iter(names)
-            .map(|name| {
+            .map(|name| (format!("{uid}/{name}"), name))
+            .filter(|(deleted, _)| future::ready(!self.context.lately.is(deleted, self.context.now())))
+            .map(|(deleted, name)| {
                 let challenges = challenges.clone();
-                async move { k8s::delete(&challenges, &name, None).await }
+                async move {
+                    k8s::delete(&challenges, &name, None).await?;
+                    self.context.lately.put(deleted, self.context.now());
+                    Ok::<_, ReconcileError>(())
+                }
             })
             .buffer_unordered(AT_ONCE);
         deletes.try_collect::<Vec<_>>().await.map(drop)

@@ -7,7 +7,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::Next;
 use crate::{
-    context::{Context, IssuerLookup},
+    context::{Context, IssuerLookup, Lately},
     decision::{
         names,
         request::{self, Action, IssuerView, View},
@@ -48,15 +48,14 @@ pub(super) async fn reconcile(
         approves: context.settings.approves,
         now: context.now(),
     });
-    apply(actions, &object, &context).await?;
-    Ok(None)
+    apply(actions, &object, &context).await
 }
 
 async fn apply(
     actions: Vec<Action>,
     request: &CertificateRequest,
     context: &Context,
-) -> Result<(), ReconcileError> {
+) -> Result<Next, ReconcileError> {
     let namespace = request.namespace().unwrap_or_default();
     let orders = context.api::<Order>(&namespace);
     for action in actions {
@@ -66,11 +65,19 @@ async fn apply(
                 context.write_status(&api, MANAGER, request, request.status.as_ref(), &*status).await?;
             }
             Action::CreateOrder(order) => {
+                let made = format!("{}/{}", request.uid().unwrap_or_default(), order.name_any());
+                if context.lately.is(&made, context.now()) {
+                    return Ok(Some(Lately::MOMENT));
+                }
                 k8s::create(&orders, MANAGER, &*order).await?;
+                context.lately.put(made, context.now());
             }
-            Action::DeleteOrder(name) => k8s::delete(&orders, &name, None).await?,
+            Action::DeleteOrder(name) => {
+                context.lately.forget(&format!("{}/{name}", request.uid().unwrap_or_default()));
+                k8s::delete(&orders, &name, None).await?;
+            }
             Action::Publish(note) => context.publish(MANAGER, &note, request),
         }
     }
-    Ok(())
+    Ok(None)
 }

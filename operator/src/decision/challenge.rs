@@ -20,6 +20,8 @@ pub const QUIET: Duration = Duration::from_secs(5);
 pub struct Memory {
     /// When it was seen first.
     pub since: Timestamp,
+    /// Whether the solver's Pods were seen to answer for it: then only the way to them is in question.
+    pub solved: bool,
     /// Whether the server was told.
     pub accepted: bool,
     /// How often the way was looked at.
@@ -31,7 +33,7 @@ pub struct Memory {
 impl Memory {
     /// Of a Challenge that is seen for the first time.
     pub const fn new(now: Timestamp) -> Self {
-        Self { since: now, accepted: false, checks: 0, polls: 0 }
+        Self { since: now, solved: false, accepted: false, checks: 0, polls: 0 }
     }
 }
 
