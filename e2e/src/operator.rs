@@ -99,7 +99,7 @@ impl Processes {
         };
         processes.start_solver(cluster)?;
         announce_solver(cluster).await?;
-        processes.start_operator(cluster, &[])?;
+        processes.start_operator(cluster, &[]).await?;
         await_ready(cluster, SOLVER_HEALTH_PORT, SOLVER).await?;
         processes.await_operator(cluster).await?;
         Ok(processes)
@@ -120,8 +120,8 @@ impl Processes {
         Ok(())
     }
 
-    /// Starts the operator with further environment variables.
-    pub fn start_operator(&mut self, cluster: &Cluster, environment: &[(&str, &str)]) -> Result<()> {
+    /// Starts the operator anew, with further environment variables.
+    pub async fn start_operator(&mut self, cluster: &Cluster, environment: &[(&str, &str)]) -> Result<()> {
         let mut arguments = vec![
             "--logging-format=text".to_owned(),
             "--v=4".to_owned(),
@@ -135,15 +135,23 @@ impl Processes {
         for (name, value) in environment {
             process = process.env(name, value);
         }
-        // The old one is gone before the new one comes: they share their ports.
-        self.operator = None;
+        // They share their ports.
+        self.stop_operator(cluster).await?;
         self.operator = Some(cluster.start_bound(process)?);
         Ok(())
     }
 
-    /// Ends the operator.
-    pub fn stop_operator(&mut self) {
+    /// Ends the operator as by SIGKILL, and waits until it is gone.
+    pub async fn stop_operator(&mut self, cluster: &Cluster) -> Result<()> {
         self.operator = None;
+        let deadline = Instant::now() + TIMEOUT;
+        while cluster.dial(&NODE_ADDRESS.to_string(), HEALTH_PORT).await.is_ok() {
+            if Instant::now() > deadline {
+                bail!("{NAME} does not end");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Waits until the operator is ready.

@@ -147,7 +147,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let name = format!("web-{step}");
         let began = Instant::now();
         let mark = AuditMark::now(cluster)?;
-        processes.start_operator(cluster, &[(::operator::failpoint::KILL_AFTER, &step.to_string())])?;
+        processes.start_operator(cluster, &[(::operator::failpoint::KILL_AFTER, &step.to_string())]).await?;
         let hosts = [host(&user, &name)];
         user.ingress(&name, &hosts, annotation("killed")).await?;
         // It ends by itself, or comes to the end without having so many steps.
@@ -164,9 +164,14 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
                 sleep(Duration::from_secs(5)).await;
                 break http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err();
             }
+            ensure!(
+                began.elapsed() < harness::TIMEOUT,
+                "step {step}: it neither ends nor issues; {}",
+                user.log()
+            );
             sleep(Duration::from_millis(20)).await;
         };
-        processes.start_operator(cluster, &[])?;
+        processes.start_operator(cluster, &[]).await?;
         let certificate = user.await_issued(&name, harness::TIMEOUT).await?;
         let revision = certificate.status.and_then(|status| status.revision);
         ensure!(revision == Some(1), "step {step}: revision {revision:?}");
@@ -208,9 +213,9 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
         user.await_issued(&name, harness::TIMEOUT).await?;
     }
     await_no_leftovers(&user).await?;
-    processes.stop_operator();
+    processes.stop_operator(&world.cluster).await?;
     let mark = AuditMark::now(&world.cluster)?;
-    processes.start_operator(&world.cluster, &[])?;
+    processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;
     // Long enough for each object to have had its turn.
     sleep(Duration::from_secs(3)).await;
