@@ -1,6 +1,9 @@
 //! What users do: name an issuer, annotate an Ingress, wait for the certificate. In a namespace of their own.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use crds::{
@@ -12,10 +15,11 @@ use k8s_openapi::{
     api::{core::v1::Secret, networking::v1::Ingress},
 };
 use kube::{
-    Api, Resource,
-    api::{Patch, PatchParams},
+    Api, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
     core::NamespaceResourceScope,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -182,6 +186,15 @@ impl<'a> User<'a> {
             }
             sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Names of all objects of a kind in the namespace.
+    pub async fn names<K>(&self) -> Result<Vec<String>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let list = self.api::<K>().list(&ListParams::default()).await?;
+        Ok(list.items.iter().map(ResourceExt::name_any).collect())
     }
 
     /// The operator's last words, for errors.

@@ -153,7 +153,7 @@ pub struct Context {
     pub lost_accounts: Memory<IssuerKey, ()>,
     /// Since when a namespace has had no Challenge.
     pub idle_since: Memory<String, Timestamp>,
-    /// EndpointSlices as they were written last, by UID of the Service and name.
+    /// EndpointSlices as they were written last, by namespace and name.
     pub slices: Memory<(String, String), EndpointSlice>,
     written: Memory<String, u64>,
     wake_issuer: (Waker<Issuer>, Waker<ClusterIssuer>),
@@ -234,6 +234,11 @@ impl<K: std::hash::Hash + Eq, V: Clone> Memory<K, V> {
     /// Remembers.
     pub fn put(&self, key: K, value: V) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, value);
+    }
+
+    /// Forgets all but those with these keys.
+    pub fn retain(&self, keep: impl Fn(&K) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| keep(key));
     }
 
     /// Forgets; returns what was remembered.
@@ -320,6 +325,7 @@ impl Context {
         self.written.forget(&uid);
         self.orders.forget(&uid);
         self.challenges.forget(&uid);
+        self.next_keys.retain(|(owner, _)| *owner != uid);
     }
 
     /// Forgets what is only remembered of a Secret that is there, or was a moment ago.

@@ -31,11 +31,9 @@ use k8s_openapi::api::{
     networking::v1::Ingress,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
-    core::NamespaceResourceScope,
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{sync::RwLock, time::sleep};
 
@@ -95,25 +93,14 @@ fn host(user: &User<'_>, name: &str) -> String {
     format!("{name}.{}.example.test", user.namespace)
 }
 
-async fn names<K>(user: &User<'_>) -> Result<Vec<String>>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
-    let list = user.api::<K>().list(&ListParams::default()).await?;
-    Ok(list.items.iter().map(ResourceExt::name_any).collect())
-}
-
 /// Waits until nothing is left of challenges in a namespace.
 async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
-        let mut left = names::<Challenge>(user).await?;
-        left.extend(names::<Service>(user).await?);
-        left.extend(names::<EndpointSlice>(user).await?);
-        let routes = names::<Ingress>(user).await?;
+        let mut left = user.names::<Challenge>().await?;
+        left.extend(user.names::<Service>().await?);
+        left.extend(user.names::<EndpointSlice>().await?);
+        let routes = user.names::<Ingress>().await?;
         left.extend(routes.into_iter().filter(|name| name.starts_with("cm-acme")));
         let keys = ListParams::default().labels("cert-manager.io/next-private-key=true");
         left.extend(user.api::<Secret>().list(&keys).await?.items.iter().map(ResourceExt::name_any));
@@ -175,11 +162,11 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let certificate = user.await_issued(&name, harness::TIMEOUT).await?;
         let revision = certificate.status.and_then(|status| status.revision);
         ensure!(revision == Some(1), "step {step}: revision {revision:?}");
-        let requests = names::<CertificateRequest>(&user).await?;
+        let requests = user.names::<CertificateRequest>().await?;
         let requests: Vec<_> =
             requests.iter().filter(|request| request.starts_with(&format!("{name}-"))).collect();
         ensure!(requests.len() == 1, "step {step}: {requests:?}");
-        let orders = names::<Order>(&user).await?;
+        let orders = user.names::<Order>().await?;
         let orders = orders.iter().filter(|order| order.starts_with(&format!("{name}-"))).count();
         ensure!(orders == 1, "step {step}: {orders} Orders");
         let keys = writes(&mark, Some("killed"))?
@@ -246,8 +233,8 @@ async fn an_ingress_that_goes_in_the_middle_leaves_nothing() -> Result<()> {
     waiting.await?;
     user.api::<Ingress>().delete("web", &DeleteParams::default()).await?;
     await_no_leftovers(&user).await?;
-    ensure!(names::<Order>(&user).await?.is_empty());
-    ensure!(names::<Secret>(&user).await?.is_empty());
+    ensure!(user.names::<Order>().await?.is_empty());
+    ensure!(user.names::<Secret>().await?.is_empty());
     Ok(())
 }
 
@@ -260,7 +247,7 @@ async fn a_namespace_that_goes_in_the_middle_is_gone_soon() -> Result<()> {
     user.cluster_issuer("leaving", &Pebble::of_cluster(&world.cluster)?, change).await?;
     user.ingress("web", &[host(&user, "web")], annotation("leaving")).await?;
     let deadline = Instant::now() + harness::TIMEOUT;
-    while names::<Challenge>(&user).await?.is_empty() {
+    while user.names::<Challenge>().await?.is_empty() {
         ensure!(Instant::now() < deadline, "there is no Challenge");
         sleep(Duration::from_millis(20)).await;
     }
@@ -313,7 +300,7 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
     sleep(Duration::from_secs(1)).await;
     let secret = user.api::<Secret>().get("web").await?;
     ensure!(data(Some(&secret), "tls.crt") == b"theirs");
-    ensure!(names::<CertificateRequest>(&user).await?.is_empty());
+    ensure!(user.names::<CertificateRequest>().await?.is_empty());
     Ok(())
 }
 
@@ -340,7 +327,7 @@ async fn of_two_certificates_with_one_secret_the_older_has_it() -> Result<()> {
         })
     });
     told.await?;
-    let requests: BTreeSet<_> = names::<CertificateRequest>(&user).await?.into_iter().collect();
+    let requests: BTreeSet<_> = user.names::<CertificateRequest>().await?.into_iter().collect();
     ensure!(requests == BTreeSet::from(["first-1".to_owned()]), "{requests:?}");
     Ok(())
 }

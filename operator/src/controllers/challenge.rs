@@ -82,8 +82,10 @@ impl Reconciling<'_> {
     }
 
     async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
-        self.present().await?;
-        let seen = self.look().await;
+        let seen = match self.present().await? {
+            Some(problem) => Seen::Wrong(problem),
+            None => self.look().await,
+        };
         self.memory.checks = self.memory.checks.saturating_add(1);
         let name = self.challenge.name_any();
         match challenge::after_check(&seen, &self.memory, &name, self.context.now()) {
@@ -103,13 +105,14 @@ impl Reconciling<'_> {
         until: Timestamp,
         issuer: &AnyIssuer,
     ) -> Result<Next, ReconcileError> {
-        self.present().await?;
+        let problem = self.present().await?;
         let now = self.context.now();
         if until <= now {
             return self.accept(issuer).await;
         }
         self.remember();
-        self.show("Waiting as the solver's waitInsteadOfSelfCheck says".to_owned()).await?;
+        let waiting = || "Waiting as the solver's waitInsteadOfSelfCheck says".to_owned();
+        self.show(problem.unwrap_or_else(waiting)).await?;
         Ok(Duration::try_from(until.duration_since(now)).ok())
     }
 
@@ -135,19 +138,19 @@ impl Reconciling<'_> {
         check.look(&spec.dns_name, &spec.token, &spec.key).await
     }
 
-    /// Sees that everything is there that leads to the solver.
-    async fn present(&self) -> Result<(), ReconcileError> {
+    /// Sees that everything is there that leads to the solver; returns what is in the way, if anything is.
+    async fn present(&self) -> Result<Option<String>, ReconcileError> {
         let solver = self.challenge.spec.solver.http01.as_ref().and_then(|http01| http01.ingress.as_ref());
         let Some(solver) = solver else {
-            let message =
-                "the solver is none by Ingress, which is all that this operator does yet".to_owned();
-            return self.show(message).await;
+            return Ok(Some(
+                "the solver is none by Ingress, which is all that this operator does yet".to_owned(),
+            ));
         };
         let node_port = solver.service_type.as_deref() == Some("NodePort");
         solver_endpoints::ensure(&self.namespace, node_port, self.context).await?;
         match edited_ingress(&self.challenge.spec.solver) {
             Some(name) => self.edit(name).await,
-            None => self.create_ingress(solver).await,
+            None => self.create_ingress(solver).await.map(|()| None),
         }
     }
 
@@ -168,14 +171,16 @@ impl Reconciling<'_> {
     }
 
     /// Adds the path to a user's own Ingress: its rules are one list, so nothing but this path may be touched.
-    async fn edit(&self, name: &str) -> Result<(), ReconcileError> {
+    async fn edit(&self, name: &str) -> Result<Option<String>, ReconcileError> {
         let Some(ingress) = self.own_ingress(name).await? else {
-            let message =
+            let problem =
                 format!("the Ingress {name:?} that the solver edits does not exist in this namespace");
-            return self.show(message).await;
+            return Ok(Some(problem));
         };
-        let Some(patch) = route::patch_to_add(&ingress, self.challenge) else { return Ok(()) };
-        self.patch_ingress(name, patch).await
+        if let Some(patch) = route::patch_to_add(&ingress, self.challenge) {
+            self.patch_ingress(name, patch).await?;
+        }
+        Ok(None)
     }
 
     async fn own_ingress(&self, name: &str) -> Result<Option<Ingress>, ReconcileError> {

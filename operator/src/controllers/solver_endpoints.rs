@@ -89,7 +89,7 @@ async fn write_slices(service: &Service, context: &Context) -> Result<(), Reconc
     let slices = context.api::<EndpointSlice>(&namespace);
     for wanted in route::endpoint_slices(service, &solver) {
         let name = wanted.name_any();
-        let written = (service.uid().unwrap_or_default(), name.clone());
+        let written = (namespace.clone(), name.clone());
         let there = context.stores.routed_slices.get(&ObjectRef::new(&name).within(&namespace));
         if wanted.endpoints.is_empty() && there.is_none() {
             continue;

@@ -171,6 +171,11 @@ fn choose(view: &View<'_>, authorization: &Authorization) -> Result<Wanted, Stri
     if chosen == ChallengeType::Dns01 {
         return Err(format!("the solver for {identifier} is by DNS-01, which this operator does not do"));
     }
+    if solver.http01.as_ref().is_some_and(|http01| http01.ingress.is_none()) {
+        return Err(format!(
+            "the solver for {identifier} is by gatewayHTTPRoute, which this operator does not do yet"
+        ));
+    }
     let position = offered.iter().position(|challenge| type_of(&challenge.type_) == Some(chosen));
     Ok(Wanted {
         authorization: authorization.clone(),
@@ -340,6 +345,19 @@ mod tests {
             panic!("it goes on")
         };
         assert!(reason.contains("*.a") && reason.contains("DNS-01"), "{reason}");
+    }
+
+    #[test]
+    fn a_solver_of_a_kind_that_is_not_served_fails_in_words() {
+        let mut world = World::new(vec![authorization("a", State::Pending)]);
+        let http01 = crds::acme::Http01Solver {
+            gateway_http_route: Some(crds::acme::GatewaySolver::default()),
+            ingress: None,
+        };
+        world.acme.solvers =
+            Some(vec![crds::acme::Solver { http01: Some(http01), ..crds::acme::Solver::default() }]);
+        let Step::Fail { reason, .. } = world.step() else { panic!("it goes on") };
+        assert!(reason.contains("gatewayHTTPRoute"), "{reason}");
     }
 
     #[test]

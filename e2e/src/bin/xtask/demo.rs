@@ -22,11 +22,7 @@ use e2e::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
-use kube::{
-    Resource, ResourceExt,
-    api::{DeleteParams, ListParams},
-    core::NamespaceResourceScope,
-};
+use kube::{Resource, api::DeleteParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::sleep;
@@ -160,12 +156,12 @@ async fn narrate(user: &User<'_>, began: Instant) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
         let mut there = Vec::new();
-        there.extend(names::<Certificate>(user).await?);
-        there.extend(names::<CertificateRequest>(user).await?);
-        there.extend(names::<Order>(user).await?);
-        there.extend(names::<Challenge>(user).await?);
-        there.extend(names::<Ingress>(user).await?.into_iter().filter(|name| name.contains("cm-acme")));
-        let secrets = names::<Secret>(user).await?;
+        there.extend(named::<Certificate>(user).await?);
+        there.extend(named::<CertificateRequest>(user).await?);
+        there.extend(named::<Order>(user).await?);
+        there.extend(named::<Challenge>(user).await?);
+        there.extend(named::<Ingress>(user).await?.into_iter().filter(|name| name.contains("cm-acme")));
+        let secrets = named::<Secret>(user).await?;
         let done = secrets.iter().any(|name| name == "Secret web-tls");
         there.extend(secrets);
         for name in there {
@@ -184,16 +180,16 @@ async fn narrate(user: &User<'_>, began: Instant) -> Result<()> {
     }
 }
 
-async fn names<K>(user: &User<'_>) -> Result<Vec<String>>
+/// Objects of a kind, with the kind.
+async fn named<K>(user: &User<'_>) -> Result<Vec<String>>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
         + std::fmt::Debug
         + DeserializeOwned,
 {
-    let list = user.api::<K>().list(&ListParams::default()).await?;
-    let kind = K::kind(&());
-    Ok(list.items.iter().map(|object| format!("{kind} {}", object.name_any())).collect())
+    let names = user.names::<K>().await?;
+    Ok(names.iter().map(|name| format!("{} {name}", K::kind(&()))).collect())
 }
 
 /// A certificate that is valid for less than a minute is renewed while a client asks for it all the time.
