@@ -75,6 +75,26 @@ pub fn cluster() -> Result<&'static Cluster> {
         .map_err(|error| anyhow!("tests of the cluster need one: {error}"))
 }
 
+/// What all tests of a program share and start once, in whichever comes first.
+///
+/// # Errors
+/// It did not start, the same for all of them.
+pub fn started_once<T: Send + Sync + 'static>(
+    cell: &'static OnceLock<Result<T, String>>,
+    start: impl AsyncFnOnce() -> Result<T> + Send + 'static,
+) -> Result<&'static T> {
+    let start = move || -> Result<T> { tokio::runtime::Runtime::new()?.block_on(start()) };
+    cell
+        // A runtime can't be started inside the one of a test.
+        .get_or_init(|| {
+            std::thread::spawn(move || start().map_err(|error| format!("{error:#}")))
+                .join()
+                .unwrap_or_else(|_| Err("the start panicked".into()))
+        })
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))
+}
+
 /// A namespace of a test, gone when the test ends.
 #[derive(Clone)]
 pub struct Namespace {

@@ -35,30 +35,18 @@ const USERS: &str = include_str!("data/api/users.yaml");
 /// A cluster with everything installed: policies reach every namespace, so other tests must not have them.
 fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
-    let start = || -> Result<Cluster> {
-        tokio::runtime::Runtime::new()?.block_on(async {
-            let options = Options::new(name("admission"), Mode::ControlPlane);
-            let cluster =
-                cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
-            harness::install_definitions(&cluster).await?;
-            for manifests in
-                [admission::APPROVAL, admission::IDENTITY, admission::STAMP, admission::USER_ROLES, USERS]
-            {
-                cluster.apply(manifests).await?;
-            }
-            wait_until_obeyed(&cluster).await?;
-            Ok(cluster)
-        })
-    };
-    CLUSTER
-        // A runtime can't be started inside the one of a test.
-        .get_or_init(|| {
-            std::thread::spawn(move || start().map_err(|error| format!("{error:#}")))
-                .join()
-                .unwrap_or_else(|_| Err("the start panicked".into()))
-        })
-        .as_ref()
-        .map_err(|error| anyhow!("{error}"))
+    harness::started_once(&CLUSTER, async || {
+        let options = Options::new(name("admission"), Mode::ControlPlane);
+        let cluster = cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        harness::install_definitions(&cluster).await?;
+        for manifests in
+            [admission::APPROVAL, admission::IDENTITY, admission::STAMP, admission::USER_ROLES, USERS]
+        {
+            cluster.apply(manifests).await?;
+        }
+        wait_until_obeyed(&cluster).await?;
+        Ok(cluster)
+    })
 }
 
 /// The API server takes a moment to obey a new policy, and to give the built-in roles what is added to them: until what

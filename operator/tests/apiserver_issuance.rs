@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use crds::{
     acme::{Challenge, Order},
     certmanager::{Certificate, CertificateRequest},
@@ -46,28 +46,16 @@ struct World {
 /// The one that all tests here share: our programs serve all of its namespaces.
 fn world() -> Result<&'static World> {
     static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
-    let start = || -> Result<World> {
-        tokio::runtime::Runtime::new()?.block_on(async {
-            let name = format!("test-issuance-{}", std::process::id());
-            let options = Options::new(name, Mode::ControlPlane);
-            let cluster =
-                cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
-            let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
-            // A leader that is killed would have to be waited for.
-            let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];
-            let processes = Processes::start(&cluster, binaries, &flags).await?;
-            Ok(World { cluster, processes: RwLock::new(processes) })
-        })
-    };
-    WORLD
-        // A runtime can't be started inside the one of a test.
-        .get_or_init(|| {
-            std::thread::spawn(move || start().map_err(|error| format!("{error:#}")))
-                .join()
-                .unwrap_or_else(|_| Err("the start panicked".into()))
-        })
-        .as_ref()
-        .map_err(|error| anyhow!("{error}"))
+    harness::started_once(&WORLD, async || {
+        let name = format!("test-issuance-{}", std::process::id());
+        let options = Options::new(name, Mode::ControlPlane);
+        let cluster = cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
+        // A leader that is killed would have to be waited for.
+        let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];
+        let processes = Processes::start(&cluster, binaries, &flags).await?;
+        Ok(World { cluster, processes: RwLock::new(processes) })
+    })
 }
 
 impl World {

@@ -24,7 +24,11 @@ use crate::{
     },
     error::{ReconcileError, Tried},
     k8s,
-    objects::{challenge::edited_ingress, metadata::controlled_by, route},
+    objects::{
+        challenge::edited_ingress,
+        metadata::{controlled_by, includes},
+        route,
+    },
 };
 
 /// Its name, as cert-manager's metrics and events have it.
@@ -310,12 +314,8 @@ impl Reconciling<'_> {
 
 /// Whether an Ingress has what is wanted of it; what others add is theirs.
 fn is_as_wanted(there: &Ingress, wanted: &Ingress) -> bool {
-    let has = |of: &std::collections::BTreeMap<String, String>,
-               all: &std::collections::BTreeMap<String, String>| {
-        all.iter().all(|(name, value)| of.get(name) == Some(value))
-    };
     there.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
         == wanted.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
-        && has(there.labels(), wanted.labels())
-        && has(there.annotations(), wanted.annotations())
+        && includes(there.labels(), wanted.labels())
+        && includes(there.annotations(), wanted.annotations())
 }

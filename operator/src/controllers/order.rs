@@ -132,9 +132,7 @@ impl Reconciling<'_> {
         match step {
             Step::Place => self.place().await,
             Step::ReadAuthorizations => {
-                let account = self.context.account(self.issuer).await?;
-                let url = self.status.url.clone().unwrap_or_default();
-                let state = account.order(&url).await?;
+                let (account, state) = self.look().await?;
                 self.read_authorizations(&account, &state).await
             }
             Step::Challenge { create, delete } => {
@@ -147,14 +145,19 @@ impl Reconciling<'_> {
             }
             Step::Finalize => self.finalize().await,
             Step::Poll => {
-                let account = self.context.account(self.issuer).await?;
-                let url = self.status.url.clone().unwrap_or_default();
-                let state = account.order(&url).await?;
+                let (account, state) = self.look().await?;
                 self.follow(&account, state).await
             }
             Step::Fail { state, reason } => self.fail(state, reason).await.map(|()| None),
             Step::CleanUp(challenges) => self.delete_challenges(challenges).await.map(|()| None),
         }
+    }
+
+    /// What the server says of the order.
+    async fn look(&self) -> Result<(Account, OrderState), ReconcileError> {
+        let account = self.context.account(self.issuer).await?;
+        let state = account.order(self.status.url.as_deref().unwrap_or_default()).await?;
+        Ok((account, state))
     }
 
     async fn place(&mut self) -> Result<Next, ReconcileError> {

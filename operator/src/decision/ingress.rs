@@ -19,7 +19,7 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 
 use super::certificate::Note;
-use crate::objects::metadata::{controlled_by, owned, some};
+use crate::objects::metadata::{controlled_by, includes, owned, some};
 
 /// A label that must not be copied: kubectl would prune the Certificate with it.
 const APPLY_SET_LABEL: &str = "applyset.kubernetes.io/part-of";
@@ -87,15 +87,12 @@ pub fn decide(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &Setti
 
 /// Whether a Certificate is as it shall be: its whole spec, and the labels and annotations that come from the Ingress.
 fn is_up_to_date(existing: &Certificate, wanted: &Certificate) -> bool {
-    let has = |of: &BTreeMap<String, String>, all: &BTreeMap<String, String>| {
-        all.iter().all(|(name, value)| of.get(name) == Some(value))
-    };
     let stale = FROM_INGRESS.iter().any(|(_, name)| {
         existing.annotations().contains_key(*name) && !wanted.annotations().contains_key(*name)
     });
     existing.spec == wanted.spec
-        && has(existing.labels(), wanted.labels())
-        && has(existing.annotations(), wanted.annotations())
+        && includes(existing.labels(), wanted.labels())
+        && includes(existing.annotations(), wanted.annotations())
         && !stale
 }
 

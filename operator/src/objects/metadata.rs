@@ -46,6 +46,11 @@ pub fn handed_on(annotations: &BTreeMap<String, String>) -> BTreeMap<String, Str
         .collect()
 }
 
+/// Whether labels or annotations have these among them; what others add is theirs.
+pub fn includes(all: &BTreeMap<String, String>, these: &BTreeMap<String, String>) -> bool {
+    these.iter().all(|(name, value)| all.get(name) == Some(value))
+}
+
 /// A map, or none if there is nothing in it: what the API server stores.
 pub fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
     (!map.is_empty()).then_some(map)

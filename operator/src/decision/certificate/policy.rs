@@ -10,7 +10,10 @@ use crds::{
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter, tz::TimeZone};
 
 use super::{Part, SecretView, Wanted};
-use crate::{objects, pki::Csr};
+use crate::{
+    objects::{self, metadata::includes},
+    pki::Csr,
+};
 
 /// What a rule found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,11 +249,8 @@ fn metadata_differs(input: &Input<'_>) -> Option<Finding> {
 fn template_differs(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
     let template = input.certificate.spec.secret_template.as_ref()?;
-    let has = |wanted: &Option<std::collections::BTreeMap<String, String>>,
-               of: &std::collections::BTreeMap<String, String>| {
-        wanted.iter().flatten().all(|(name, value)| of.get(name) == Some(value))
-    };
-    if has(&template.annotations, &view.annotations) && has(&template.labels, &view.labels) {
+    let has = |all, these: &Option<_>| these.as_ref().is_none_or(|these| includes(all, these));
+    if has(&view.annotations, &template.annotations) && has(&view.labels, &template.labels) {
         return None;
     }
     finding("SecretTemplateMismatch", "Certificate's SecretTemplate is missing or differs on the Secret")
