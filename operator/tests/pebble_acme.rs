@@ -27,9 +27,16 @@ fn problem_type<T>(outcome: Result<T, AcmeError>) -> Result<String> {
 
 #[tokio::test]
 async fn an_account_with_any_kind_of_key_issues() -> Result<()> {
-    for kind in [KeyKind::Rsa { bits: 2048 }, P256, KeyKind::Ecdsa(Curve::P384), KeyKind::Ecdsa(Curve::P521)]
-    {
-        let world = World::new(&Settings::default()).await?;
+    for kind in [
+        KeyKind::Rsa { bits: 2048 },
+        KeyKind::Rsa { bits: 4096 },
+        P256,
+        KeyKind::Ecdsa(Curve::P384),
+        KeyKind::Ecdsa(Curve::P521),
+        KeyKind::Ed25519,
+    ] {
+        let settings = Settings { ed25519_accounts: kind == KeyKind::Ed25519, ..Settings::default() };
+        let world = World::new(&settings).await?;
         let account = world.account(kind).await.with_context(|| kind.to_string())?;
         let issued = world.issue(&account, &order(&["a.example.test", "*.b.example.test"])).await;
         // HTTP-01 can't show a wildcard: that it is refused in words shows that the order was placed.
@@ -41,8 +48,7 @@ async fn an_account_with_any_kind_of_key_issues() -> Result<()> {
     Ok(())
 }
 
-/// Pebble takes no Ed25519 (nor does Let's Encrypt): what we send is a sound request all the same, which it refuses by
-/// name. That the signature is right is a unit test's.
+/// Pebble as published takes no Ed25519 (nor does Let's Encrypt), and says so by name.
 #[tokio::test]
 async fn a_key_that_the_server_does_not_take_is_refused_by_name() -> Result<()> {
     let world = World::new(&Settings::calm()).await?;
@@ -86,11 +92,12 @@ async fn refused_nonces_and_reused_authorizations_change_nothing() -> Result<()>
             nonce_rejection_percent: nonces,
             authorization_reuse_percent: reuse,
             alternate_roots: 1,
+            ed25519_accounts: true,
             ..Settings::default()
         };
         let world = World::new(&settings).await?;
         let address = world.pebble.address();
-        for kind in [KeyKind::Rsa { bits: 2048 }, P256] {
+        for kind in [KeyKind::Rsa { bits: 2048 }, P256, KeyKind::Ed25519] {
             let account = world.account(kind).await?;
             let mut wanted = order(&["a.example.test", "b.example.test"]);
             wanted.identifiers.push(Identifier::Ip(address));

@@ -1,5 +1,5 @@
 //! What we write is read by the programs that our users have: Go's own libraries, those that cert-manager makes key stores
-//! by, and OpenSSL. The chain comes from a real Pebble.
+//! by, OpenSSL, and Java's keytool. The chain comes from a real Pebble.
 
 mod support;
 
@@ -43,7 +43,8 @@ fn run(program: &Path, arguments: &[&str], input: &[u8]) -> Result<String> {
     child.stdin.take().context("it has an input")?.write_all(input)?;
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!("{} {arguments:?}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+        let [said, error] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        bail!("{} {arguments:?}: {said}{error}", program.display());
     }
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
@@ -137,4 +138,48 @@ async fn key_stores_are_read_with_key_and_chain() -> Result<()> {
     ensure!(said == format!("certificate: {expected}"), "{said}");
     ensure!(run(&reader()?, &["jks", "wrong"], &store).is_err());
     Ok(())
+}
+
+/// Java reads the store with its password, and takes the key out of it.
+#[tokio::test]
+async fn java_reads_key_stores_and_takes_the_key_out() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
+    let Issued { chain, key } = world.issue(&account, &order(&["java.example.test"])).await?;
+    let now = "2026-01-01T00:00:00Z".parse()?;
+    // Java takes PKCS#12 passwords in ASCII only.
+    let ascii = "changeit 123";
+    let stores = [
+        ("JKS", PASSWORD, pki::jks(PASSWORD, "Certificate", &key, &chain, now)?),
+        ("PKCS12", ascii, pki::pkcs12(Pkcs12Profile::Modern2023, ascii, &key, &chain)?),
+        ("PKCS12", ascii, pki::pkcs12(Pkcs12Profile::LegacyDes, ascii, &key, &chain)?),
+        ("PKCS12", ascii, pki::pkcs12(Pkcs12Profile::LegacyRc2, ascii, &key, &chain)?),
+    ];
+    for (number, (r#type, password, store)) in stores.into_iter().enumerate() {
+        let folder = tempfile::tempdir()?;
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        std::fs::write(&ours, store)?;
+        let (ours, theirs) = (ours.to_string_lossy(), theirs.to_string_lossy());
+        let listed =
+            keytool(&["-list", "-v", "-keystore", &ours, "-storetype", r#type, "-storepass", password])?;
+        for part in ["PrivateKeyEntry", "Certificate chain length: 2", "DNSName: java.example.test"] {
+            ensure!(listed.contains(part), "{type} {number}: {part} is missing in {listed}");
+        }
+        let wrong =
+            keytool(&["-list", "-keystore", &ours, "-storetype", r#type, "-storepass", "wrong password"]);
+        ensure!(wrong.is_err(), "{type} {number} opens with another password");
+        let from =
+            ["-importkeystore", "-srckeystore", &ours, "-srcstoretype", r#type, "-srcstorepass", password];
+        let to = ["-destkeystore", &theirs, "-deststoretype", "PKCS12", "-deststorepass", "changeit"];
+        keytool(&[&from[..], &to].concat())?;
+        let said = run(&reader()?, &["pkcs12", "changeit"], &std::fs::read(&*theirs)?)?;
+        ensure!(said == "ECDSA P-256 dns=[java.example.test] and 1 more", "{type} {number}: {said}");
+    }
+    Ok(())
+}
+
+/// Runs Java's keytool. It takes its arguments for what the locale says.
+fn keytool(arguments: &[&str]) -> Result<String> {
+    let environment = ["LC_ALL=C.UTF-8", "keytool", "-J-Xshare:auto", "-J-Xmx64m"];
+    run(Path::new("env"), &[&environment[..], arguments].concat(), &[])
 }

@@ -50,7 +50,8 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
              `--control-plane-only` for a cluster without a node, where the operator runs as a plain process"
         );
     }
-    host::ensure(options.mode == Mode::Node, steps).await?;
+    let needs = if options.mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
+    host::ensure(needs, steps).await?;
     let step = steps.begin("starting the namespaces", None);
     let cluster = claim(options, tools).await?;
     step.done("");

@@ -147,7 +147,7 @@ impl Pebble {
             &files.path().join("challtestsrv.log"),
         )?;
         let pebble = spawn(
-            &tools.path(Tool::Pebble),
+            &tools.path(settings.program()),
             &settings.arguments(files.path(), "pebble", &dns),
             &settings.environment(),
             &log,
@@ -228,7 +228,7 @@ fn prepare(cluster: &Cluster, settings: &Settings, name: &str, place: &Place) ->
     let inside = Layout::inside().path("pebble");
     let ca = settings.write(&cluster.layout().path("pebble"), &inside, name, place)?;
     fs::write(ca_path(cluster.layout(), name), ca)?;
-    let program = Tools::seen_at(Layout::cache_inside()).path(Tool::Pebble);
+    let program = Tools::seen_at(Layout::cache_inside()).path(settings.program());
     let mut process = Process::new(name, program, settings.arguments(&inside, name, TEST_DNS));
     for (variable, value) in settings.environment() {
         process = process.env(variable, value);

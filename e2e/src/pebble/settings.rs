@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::serving_identity;
+use crate::tools::Tool;
 
 /// How a Pebble behaves. Start from [`Settings::calm`] or [`Settings::default`], change what the test is about.
 #[derive(Clone, Debug)]
@@ -33,6 +34,9 @@ pub struct Settings {
     pub slow_validation: bool,
     /// Pebble's strict mode: what is deprecated is refused.
     pub strict: bool,
+    /// Whether accounts may have Ed25519 keys, as RFC 8555 section 6.2 allows and Pebble as published does not: then
+    /// it is built with `EdDSA` in its list.
+    pub ed25519_accounts: bool,
 }
 
 impl Default for Settings {
@@ -49,6 +53,7 @@ impl Default for Settings {
             blocked_names: vec!["blocked.example.test".to_owned()],
             slow_validation: false,
             strict: true,
+            ed25519_accounts: false,
         }
     }
 }
@@ -79,6 +84,10 @@ impl Settings {
         write()
             .with_context(|| format!("failed to write Pebble's configuration into {}", folder.display()))?;
         Ok(ca)
+    }
+
+    pub(super) fn program(&self) -> Tool {
+        if self.ed25519_accounts { Tool::PebbleEd25519 } else { Tool::Pebble }
     }
 
     pub(super) fn arguments(&self, seen_at: &Path, name: &str, dns: &str) -> Vec<String> {

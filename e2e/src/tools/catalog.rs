@@ -29,6 +29,8 @@ pub enum Tool {
     Kubelet,
     /// The ACME server.
     Pebble,
+    /// The same, taking accounts with Ed25519 keys besides, which its authors leave out.
+    PebbleEd25519,
     /// Our own: reads keys, CSRs and key stores as users' programs do.
     PkiReader,
     /// The ingress controller.
@@ -46,7 +48,18 @@ pub(super) struct GoModule {
     pub(super) main: Option<&'static str>,
     /// Import path of the Go variables that hold a version, and the module whose version it is.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
+    pub(super) edits: Option<&'static Edits>,
     pub(super) programs: &'static [GoProgram],
+}
+
+/// What is changed in one file of a module that others publish, for this build alone.
+#[derive(Debug)]
+pub(super) struct Edits {
+    pub(super) module: &'static str,
+    /// The file, seen from the module's folder.
+    pub(super) file: &'static str,
+    /// Texts that the file has once each, and what stands in their place.
+    pub(super) replaced: &'static [(&'static str, &'static str)],
 }
 
 /// One `main` package.
@@ -71,6 +84,7 @@ macro_rules! module {
             go_sum: include_str!(concat!("../../tools/", $name, "/go.sum")),
             main: None,
             version_stamp: $stamp,
+            edits: None,
             programs: &[$(GoProgram {
                 tool: Tool::$tool,
                 binary: $binary,
@@ -116,6 +130,26 @@ pub(super) const GO_MODULES: &[GoModule] = &[
             ),
         ]
     ),
+    GoModule {
+        // The library that verifies its requests knows EdDSA (RFC 8037); Pebble's own lists don't have it.
+        edits: Some(&Edits {
+            module: "github.com/letsencrypt/pebble/v2",
+            file: "wfe/jose.go",
+            replaced: &[
+                ("\"crypto/ecdsa\"", "\"crypto/ecdsa\"\n\t\"crypto/ed25519\""),
+                ("jose.ES512,", "jose.ES512, jose.EdDSA,"),
+                (
+                    "case *ecdsa.PublicKey:",
+                    "case ed25519.PublicKey:\n\t\treturn string(jose.EdDSA), nil\n\tcase *ecdsa.PublicKey:",
+                ),
+            ],
+        }),
+        ..module!(
+            "pebble",
+            None,
+            [(PebbleEd25519, "pebble-ed25519", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10)]
+        )
+    },
     module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 15)]),
     module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 60)]),
     GoModule {

@@ -3,15 +3,15 @@
 use std::{
     fmt::Write,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use tokio::process::Command;
 
 use super::{
-    catalog::{GoModule, GoProgram},
+    catalog::{Edits, GoModule, GoProgram},
     failure,
 };
 
@@ -43,32 +43,75 @@ pub(super) async fn build(
             _ = write!(flags, " -X {package}.{name}={value}");
         }
     }
-    let output = Command::new("go")
-        .args(["build", "-trimpath", "-mod=readonly", "-ldflags", &flags, "-o"])
-        .arg(&partial)
-        .arg(program.package)
-        .current_dir(&source)
-        .env("CGO_ENABLED", "0")
-        .env_remove("GOFLAGS")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| no_go(&error))?;
-    let printed = text(&output);
-    // A log that can't be written is told by the program's own failure.
-    _ = fs::write(&log, &printed);
-    if !output.status.success() {
+    let go = Go { what: format!("building {} (e2e/tools/{})", program.binary, module.name), source, log };
+    let mode = match module.edits {
+        Some(edits) => {
+            // Go lets nobody change its own copies.
+            go.run(&["mod", "vendor"]).await?;
+            edit(edits, &go.source.join("vendor").join(edits.module))?;
+            "-mod=vendor"
+        }
+        None => "-mod=readonly",
+    };
+    let output = partial.to_string_lossy();
+    let arguments = ["build", "-trimpath", mode, "-ldflags", &flags, "-o", &output, program.package];
+    if let Err(error) = go.run(&arguments).await {
         _ = fs::remove_file(&partial);
-        return Err(failure::program(
-            &format!("building {} (e2e/tools/{})", program.binary, module.name),
-            &printed,
-            &log,
-            "if a download failed, check the network and `go env GOPROXY`; if Go is older than 1.26, install a newer \
-             one; then run the same command again",
-        ));
+        return Err(error);
     }
     fs::rename(&partial, target).map_err(|error| failure::cache(folder, &error))
+}
+
+/// The Go command, in a folder with a go.mod.
+struct Go {
+    /// What it is run for.
+    what: String,
+    source: PathBuf,
+    log: PathBuf,
+}
+
+impl Go {
+    async fn run(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new("go")
+            .args(arguments)
+            .current_dir(&self.source)
+            .env("CGO_ENABLED", "0")
+            .env_remove("GOFLAGS")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| no_go(&error))?;
+        let printed = text(&output);
+        // A log that can't be written is told by the program's own failure.
+        _ = fs::write(&self.log, &printed);
+        if !output.status.success() {
+            return Err(failure::program(
+                &self.what,
+                &printed,
+                &self.log,
+                "if a download failed, check the network and `go env GOPROXY`; if Go is older than 1.26, install a \
+                 newer one; then run the same command again",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Changes a copy of a module.
+fn edit(edits: &Edits, module: &Path) -> Result<()> {
+    let file = module.join(edits.file);
+    let mut content = fs::read_to_string(&file).map_err(|error| failure::cache(&file, &error))?;
+    for (before, after) in edits.replaced {
+        ensure!(
+            content.matches(before).count() == 1,
+            "{} of {} does not have `{before}` once any more: adapt the edits in e2e/src/tools/catalog.rs",
+            edits.file,
+            edits.module
+        );
+        content = content.replace(before, after);
+    }
+    fs::write(&file, content).map_err(|error| failure::cache(&file, &error))
 }
 
 /// What a program printed, both streams.

@@ -1,4 +1,4 @@
-//! Programs that come with the operating system: the container runtime and what sets up a network.
+//! Programs that come with the operating system: the container runtime, what sets up a network, what reads key stores.
 //! Installed where that is allowed and known how; otherwise the command is told.
 
 use std::{
@@ -21,13 +21,17 @@ pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 
 /// A file that must exist, and the Debian package that brings it.
-type Need = (&'static str, &'static str);
+pub type Need = (&'static str, &'static str);
 
-/// What every mode needs.
-const ALWAYS: &[Need] = &[("ip", "iproute2"), ("unshare", "util-linux"), ("setpriv", "util-linux")];
+/// What a cluster needs without a node.
+pub const CONTROL_PLANE: &[Need] =
+    &[("ip", "iproute2"), ("unshare", "util-linux"), ("setpriv", "util-linux")];
 
-/// What a node needs besides.
-const NODE: &[Need] = &[
+/// What a cluster with a node needs.
+pub const NODE: &[Need] = &[
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
     ("containerd", "containerd"),
     ("containerd-shim-runc-v2", "containerd"),
     ("ctr", "containerd"),
@@ -38,19 +42,23 @@ const NODE: &[Need] = &[
     ("/usr/lib/cni/portmap", "containernetworking-plugins"),
 ];
 
-/// Makes sure that the system's programs are there, for a cluster with or without a node.
+/// What tests of the Pebble level need: a process's guard, and what users read keys and key stores with.
+pub const PEBBLE: &[Need] =
+    &[("setpriv", "util-linux"), ("openssl", "openssl"), ("keytool", "default-jre-headless")];
+
+/// Makes sure that the system's programs are there.
 ///
 /// # Errors
 /// What is missing, with the command that installs it, where this process can't.
-pub async fn ensure(with_node: bool, steps: &Steps) -> Result<()> {
-    let missing = missing(with_node);
+pub async fn ensure(needs: &[Need], steps: &Steps) -> Result<()> {
+    let missing = missing(needs);
     if missing.is_empty() {
         return Ok(());
     }
     let command = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
     if !nix::unistd::geteuid().is_root() || find("apt-get").is_none() {
         bail!(
-            "this system lacks programs that the bed needs: {}. On Debian or Ubuntu, install them as root with \
+            "this system lacks programs that are needed here: {}. On Debian or Ubuntu, install them as root with \
              `{command}`; elsewhere, install what brings the same programs; then run the same command again",
             missing.join(", ")
         );
@@ -65,9 +73,9 @@ pub async fn ensure(with_node: bool, steps: &Steps) -> Result<()> {
 }
 
 /// The packages that are missing, each once.
-fn missing(with_node: bool) -> Vec<&'static str> {
+fn missing(needs: &[Need]) -> Vec<&'static str> {
     let mut packages = Vec::new();
-    for (file, package) in ALWAYS.iter().chain(if with_node { NODE } else { &[] }) {
+    for (file, package) in needs {
         if find(file).is_none() && !packages.contains(package) {
             packages.push(package);
         }

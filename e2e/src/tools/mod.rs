@@ -101,8 +101,13 @@ impl Tools {
 
 impl GoModule {
     fn hash(&self) -> String {
-        let pins = [Some(self.go_mod), Some(self.go_sum), self.main];
-        hash(&pins.into_iter().flatten().collect::<Vec<_>>())
+        let mut pins = vec![self.go_mod, self.go_sum];
+        pins.extend(self.main);
+        if let Some(edits) = self.edits {
+            pins.push(edits.file);
+            pins.extend(edits.replaced.iter().flat_map(|(before, after)| [*before, *after]));
+        }
+        hash(&pins)
     }
 
     /// The version that go.mod requires of a module.

@@ -6,7 +6,7 @@ use e2e::{
     cluster::{self, Cluster, Mode, Options},
     harness::CLUSTER_VARIABLE,
     progress::Steps,
-    tools::Tools,
+    tools::{Tools, host},
 };
 
 use crate::{cargo, images, show};
@@ -44,6 +44,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
         match level {
             Level::Unit => arguments.cargo_test(&["--workspace"], None)?,
             Level::Pebble => {
+                host::ensure(host::PEBBLE, steps).await?;
                 Tools::ensure(steps).await?;
                 arguments.cargo_test(&level.targets(), None)?;
             }

@@ -1,0 +1,12 @@
+//! Anyone may put anything into a CertificateRequest: what is read as a CSR has what was read, again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use operator::pki::Csr;
+
+fuzz_target!(|text: &[u8]| {
+    if let Ok(csr) = Csr::from_pem(text) {
+        assert!(!csr.der.is_empty() && !csr.public_key_der.is_empty());
+        assert_eq!(Csr::from_pem(text).ok(), Some(csr));
+    }
+});
