@@ -11,3 +11,4 @@ pub mod order;
 pub mod renewal;
 pub mod request;
 pub mod solver_select;
+pub mod windows;

@@ -7,6 +7,7 @@ mod policy;
 mod secret_view;
 #[cfg(test)]
 mod tests;
+mod times;
 mod wanted;
 
 use std::{sync::Arc, time::Duration};
@@ -15,7 +16,6 @@ use crds::{
     annotations,
     certmanager::{
         Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation,
-        RenewalPolicy,
     },
     condition::{self, Condition, ConditionStatus},
 };
@@ -28,11 +28,7 @@ pub use self::{
     secret_view::{KeyFacts, Part, SecretView},
     wanted::Wanted,
 };
-use super::{
-    backoff::IssuanceBackoff,
-    names,
-    renewal::{ari_renewal_time, renewal_time},
-};
+use super::{backoff::IssuanceBackoff, names};
 use crate::{
     objects,
     pki::{Chain, Csr, LeafCertificate, PrivateKey},
@@ -260,26 +256,11 @@ impl Deciding<'_> {
         self.view.requests.iter().find(is_it).cloned()
     }
 
-    /// When the issuer's server says to renew.
-    fn suggested(&self, leaf: &LeafCertificate) -> Option<Timestamp> {
-        let window = self.status.acme.as_ref()?.ari.as_ref()?.suggested_window.as_ref()?;
-        let window = (window.start.as_ref()?.0, window.end.as_ref()?.0);
-        let uid = self.view.certificate.uid().unwrap_or_default();
-        Some(ari_renewal_time(window, (leaf.not_before, leaf.not_after), &uid))
-    }
-
     fn set_times(&mut self, leaf: Option<&LeafCertificate>) {
-        let spec = &self.view.certificate.spec;
-        self.status.not_before = leaf.map(|leaf| condition::whole_seconds(leaf.not_before));
-        self.status.not_after = leaf.map(|leaf| condition::whole_seconds(leaf.not_after));
-        let disabled =
-            spec.renewal.as_ref().and_then(|renewal| renewal.policy) == Some(RenewalPolicy::Disabled);
-        let by_formula = leaf.filter(|_| !disabled).and_then(|leaf| {
-            renewal_time(leaf.not_before, leaf.not_after, spec.renew_before, spec.renew_before_percentage)
-        });
-        let suggested = leaf.and_then(|leaf| self.suggested(leaf));
-        let time = by_formula.map(|time| suggested.unwrap_or(time));
-        self.status.renewal_time = time.map(condition::whole_seconds);
+        let uid = self.view.certificate.uid().unwrap_or_default();
+        if let Some(problem) = times::set(&mut self.status, &self.view.certificate.spec, leaf, &uid) {
+            self.publish(false, true, "WindowError", &problem);
+        }
     }
 
     fn set_ready(&mut self, finding: Option<Finding>) {

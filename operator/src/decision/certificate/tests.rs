@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crds::{
     certmanager::{
-        CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm, RotationPolicy, SuggestedWindow,
+        CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm, Renewal, RenewalWindow,
+        RotationPolicy, SuggestedWindow,
     },
     fixtures,
 };
@@ -252,6 +253,45 @@ fn at_its_time_it_is_renewed_and_stays_ready_meanwhile() {
     assert_eq!(world.status().revision, Some(2));
     // The history limit is one.
     assert_eq!(world.requests.len(), 1);
+}
+
+/// One that has been issued, with one maintenance window.
+fn issued_with_window(cron: &str) -> World {
+    issued(|it| {
+        let window = RenewalWindow {
+            cron: Some(cron.to_owned()),
+            timezone: None,
+            window_duration: Some("2h".parse().expect("a duration")),
+        };
+        it.spec.renewal = Some(Renewal { policy: None, windows: Some(vec![window]) });
+    })
+}
+
+#[test]
+fn a_renewal_waits_for_its_maintenance_window() {
+    let mut world = issued_with_window("0 3 * * 0");
+    let time = world.status().renewal_time.as_ref().map(|time| time.0.to_string());
+    // The first Sunday after 2 March.
+    assert_eq!(time.as_deref(), Some("2026-03-08T03:00:00Z"));
+    world.wait(SignedDuration::from_hours(61 * 24));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING), None);
+    world.wait(SignedDuration::from_hours(6 * 24));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("Renewing"));
+    assert!(world.notes.iter().all(|note| note.reason != "WindowError"));
+}
+
+#[test]
+fn a_window_that_can_not_be_is_told_once_and_keeps_nobody_from_renewing() {
+    for cron in ["whenever", "0 3 30 2 *"] {
+        let mut world = issued_with_window(cron);
+        assert!(world.run(5));
+        let told = world.notes.iter().filter(|note| note.reason == "WindowError" && note.warning).count();
+        assert_eq!(told, 1, "{cron}: {:?}", world.notes);
+        let time = world.status().renewal_time.as_ref().map(|time| time.0.to_string());
+        assert_eq!(time.as_deref(), Some("2026-03-02T00:00:00Z"));
+    }
 }
 
 #[test]
