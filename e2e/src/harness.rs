@@ -130,10 +130,10 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> 
     if !matches!(outcome, Ok(Ok(()))) {
         eprintln!("{}", namespace.dump().await);
     }
-    if env::var_os(KEEP_VARIABLE).is_none() {
-        namespaces.delete(&namespace.name, &DeleteParams::background()).await?;
-    } else {
+    if env::var_os(KEEP_VARIABLE).is_some() {
         eprintln!("the namespace {} is kept", namespace.name);
+    } else if namespaces.get_opt(&namespace.name).await?.is_some() {
+        namespaces.delete(&namespace.name, &DeleteParams::background()).await?;
     }
     outcome.unwrap_or_else(|panic: Box<dyn Any + Send>| std::panic::resume_unwind(panic))
 }

@@ -24,5 +24,6 @@ pub mod pebble;
 pub mod pki;
 pub mod probe;
 pub mod progress;
+pub mod stories;
 pub mod tools;
 pub mod user;

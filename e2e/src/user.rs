@@ -52,6 +52,11 @@ impl<'a> User<'a> {
         Ok(Self { cluster, client: cluster.client().await?, namespace: namespace.to_owned() })
     }
 
+    /// A host that only this namespace has.
+    pub fn host(&self, name: &str) -> String {
+        format!("{name}.{}.example.test", self.namespace)
+    }
+
     /// Objects in the namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -201,6 +206,11 @@ impl<'a> User<'a> {
     pub fn log(&self) -> String {
         format!("the operator's log ends with\n{}", self.cluster.log_tail(operator::NAME, 40))
     }
+}
+
+/// The annotation that asks a ClusterIssuer for a certificate.
+pub fn annotation(issuer: &str) -> Value {
+    json!({ "cert-manager.io/cluster-issuer": issuer })
 }
 
 /// Whether a Certificate has been issued for its spec as it stands.

@@ -18,7 +18,8 @@ use e2e::{
     pebble::{Pebble, Settings},
     probe,
     progress::Steps,
-    user::{self, User, data},
+    stories,
+    user::{self, User, annotation, data},
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -63,10 +64,6 @@ async fn story(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Resu
 /// The tests that measure do so alone.
 static ALONE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
-fn annotation(issuer: &str) -> serde_json::Value {
-    json!({ "cert-manager.io/cluster-issuer": issuer })
-}
-
 #[tokio::test]
 async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
     const RUNS: usize = 10;
@@ -78,7 +75,7 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
         let mut times = Vec::new();
         for run in 0..RUNS {
             let name = format!("web-{run}");
-            let hosts = [format!("{name}.{}.example.test", user.namespace)];
+            let hosts = [user.host(&name)];
             user.ingress(&name, &hosts, json!({})).await?;
             // Traefik takes a change at once where it took none for two seconds. The last run's end and this Ingress
             // are two changes.
@@ -110,8 +107,7 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
         sleep(Duration::from_secs(5)).await;
         let mark = AuditMark::now(user.cluster)?;
         let began = Instant::now();
-        let hosts: Vec<_> =
-            (0..COUNT).map(|index| format!("w{index}.{}.example.test", user.namespace)).collect();
+        let hosts: Vec<_> = (0..COUNT).map(|index| user.host(&format!("w{index}"))).collect();
         try_join_all(hosts.iter().enumerate().map(|(index, host)| async move {
             user.ingress(&format!("w{index}"), std::slice::from_ref(host), annotation(issuer)).await
         }))
@@ -152,7 +148,7 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
-        let host = format!("web.{}.example.test", user.namespace);
+        let host = user.host("web");
         user.ingress("web", std::slice::from_ref(&host), annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
         let secrets = user.api::<Secret>();
@@ -225,7 +221,7 @@ async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired()
         let pebble = Pebble::in_cluster(user.cluster, &Settings { profiles, ..Settings::calm() }).await?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({ "profile": "minute" })).await?;
-        let host = format!("web.{}.example.test", user.namespace);
+        let host = user.host("web");
         user.ingress("web", std::slice::from_ref(&host), annotation(issuer)).await?;
         let root = pebble.issuing_root(0).await?;
         user.await_served(&host, &root, harness::TIMEOUT).await?;
@@ -253,7 +249,7 @@ async fn other_hosts_get_another_certificate() -> Result<()> {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
-        let host = |name: &str| format!("{name}.{}.example.test", user.namespace);
+        let host = |name: &str| user.host(name);
         user.ingress("web", &[host("a")], annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
         user.ingress("web", &[host("a"), host("b")], annotation(issuer)).await?;
@@ -303,8 +299,7 @@ async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
         for index in 0..4 {
             let name = format!("web-{index}");
             let began = Instant::now();
-            user.ingress(&name, &[format!("{name}.{}.example.test", user.namespace)], annotation(issuer))
-                .await?;
+            user.ingress(&name, &[user.host(&name)], annotation(issuer)).await?;
             user.await_issued(&name, harness::TIMEOUT).await?;
             println!("with Retry-After 1: {:.2?}", began.elapsed());
             // The order is processing when it is finalized: it is looked at again no earlier than the server said.
@@ -323,7 +318,7 @@ async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Resul
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
-        let hosts: Vec<_> = (0..5).map(|index| format!("w{index}.{}.example.test", user.namespace)).collect();
+        let hosts: Vec<_> = (0..5).map(|index| user.host(&format!("w{index}"))).collect();
         user.ingress("web", &hosts, annotation(issuer)).await?;
         let deadline = Instant::now() + harness::TIMEOUT;
         while user.api::<Challenge>().list(&ListParams::default()).await?.items.is_empty() {
@@ -352,8 +347,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
         user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         for index in 0..5 {
             let name = format!("web-{index}");
-            user.ingress(&name, &[format!("{name}.{}.example.test", user.namespace)], annotation(issuer))
-                .await?;
+            user.ingress(&name, &[user.host(&name)], annotation(issuer)).await?;
             user.await_issued(&name, harness::TIMEOUT).await?;
         }
         sleep(Duration::from_secs(6)).await;
@@ -391,7 +385,7 @@ async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
             try_join_all((0..COUNT).map(|index| async move {
                 let name = format!("w{index}");
                 let spec = json!({
-                    "dnsNames": [format!("{name}.{}.example.test", user.namespace)],
+                    "dnsNames": [user.host(&name)],
                     "issuerRef": { "kind": "ClusterIssuer", "name": issuer },
                     "privateKey": { "algorithm": "ECDSA" },
                 });
@@ -470,6 +464,29 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
     cluster.end()
 }
 
+/// The stories that are also told without a node, in `apiserver_issuance.rs`.
+macro_rules! shared {
+    ($($story:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $story() -> Result<()> {
+            let _with_others = ALONE.read().await;
+            story("shared", async |user, _| {
+                user.cluster_issuer(&user.namespace, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+                stories::$story(user).await
+            })
+            .await
+        })+
+    };
+}
+
+shared!(
+    an_ingress_that_goes_in_the_middle_leaves_nothing,
+    a_namespace_that_goes_in_the_middle_is_gone_soon,
+    of_two_certificates_with_one_secret_the_older_has_it,
+    an_issuer_that_can_not_work_says_why,
+    a_hundred_hosts_get_one_certificate,
+);
+
 #[tokio::test]
 async fn no_request_of_ours_is_refused() -> Result<()> {
     let _with_others = ALONE.read().await;
@@ -478,7 +495,7 @@ async fn no_request_of_ours_is_refused() -> Result<()> {
         let issuer = namespace.name();
         let mark = AuditMark::now(user.cluster)?;
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
-        user.ingress("web", &[format!("web.{}.example.test", user.namespace)], annotation(issuer)).await?;
+        user.ingress("web", &[user.host("web")], annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
         let refused: Vec<_> = mark
             .events()?

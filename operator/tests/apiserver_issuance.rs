@@ -2,7 +2,6 @@
 //! processes with the rights that the chart gives them, so that they can be ended at every step.
 
 use std::{
-    collections::BTreeSet,
     path::Path,
     sync::OnceLock,
     time::{Duration, Instant},
@@ -10,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use crds::{
-    acme::{Challenge, Order},
+    acme::Order,
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
@@ -22,19 +21,19 @@ use e2e::{
     paths,
     pebble::Pebble,
     progress::Steps,
+    stories,
     tools::Tools,
-    user::{self, User, data},
+    user::{self, User, annotation, data},
 };
 use k8s_openapi::api::{
-    core::v1::{Namespace, Secret, Service},
-    discovery::v1::EndpointSlice,
+    core::v1::{Namespace, Secret},
     networking::v1::Ingress,
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{sync::RwLock, time::sleep};
 
 /// A cluster with our programs in it. Who has the lock for writing may stop them.
@@ -73,33 +72,6 @@ impl World {
     }
 }
 
-fn annotation(issuer: &str) -> Value {
-    json!({ "cert-manager.io/cluster-issuer": issuer })
-}
-
-fn host(user: &User<'_>, name: &str) -> String {
-    format!("{name}.{}.example.test", user.namespace)
-}
-
-/// Waits until nothing is left of challenges in a namespace.
-async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
-    let deadline = Instant::now() + harness::TIMEOUT;
-    loop {
-        let mut left = user.names::<Challenge>().await?;
-        left.extend(user.names::<Service>().await?);
-        left.extend(user.names::<EndpointSlice>().await?);
-        let routes = user.names::<Ingress>().await?;
-        left.extend(routes.into_iter().filter(|name| name.starts_with("cm-acme")));
-        let keys = ListParams::default().labels("cert-manager.io/next-private-key=true");
-        left.extend(user.api::<Secret>().list(&keys).await?.items.iter().map(ResourceExt::name_any));
-        if left.is_empty() {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "left over: {left:?}; {}", user.log());
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
 /// What the operator wrote since a mark, in a namespace if one is named.
 fn writes(mark: &AuditMark, namespace: Option<&str>) -> Result<Vec<AuditEvent>> {
     let ours = mark.events()?.into_iter().filter(|event| {
@@ -123,7 +95,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let began = Instant::now();
         let mark = AuditMark::now(cluster)?;
         processes.start_operator(cluster, &[(::operator::failpoint::KILL_AFTER, &step.to_string())]).await?;
-        let hosts = [host(&user, &name)];
+        let hosts = [user.host(&name)];
         user.ingress(&name, &hosts, annotation("killed")).await?;
         // It ends by itself, or comes to the end without having so many steps.
         let ended = loop {
@@ -171,7 +143,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         steps = step;
         ensure!(steps < 100, "it never comes to an end without being killed");
     }
-    await_no_leftovers(&user).await?;
+    stories::await_no_leftovers(&user).await?;
     println!("killed after each of {steps} steps");
     ensure!(steps >= 20, "only {steps} steps");
     Ok(())
@@ -184,10 +156,10 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     let user = world.user("restart").await?;
     for index in 0..5 {
         let name = format!("web-{index}");
-        user.ingress(&name, &[host(&user, &name)], annotation("restart")).await?;
+        user.ingress(&name, &[user.host(&name)], annotation("restart")).await?;
         user.await_issued(&name, harness::TIMEOUT).await?;
     }
-    await_no_leftovers(&user).await?;
+    stories::await_no_leftovers(&user).await?;
     processes.stop_operator(&world.cluster).await?;
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
@@ -199,56 +171,26 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_ingress_that_goes_in_the_middle_leaves_nothing() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("gone").await?;
-    // A class that nobody serves: the challenge waits.
-    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
-    user.cluster_issuer("gone", &Pebble::of_cluster(&world.cluster)?, change).await?;
-    user.ingress("web", &[host(&user, "web")], annotation("gone")).await?;
-    // The reason comes all the way up to the Certificate.
-    let waiting = user.await_certificate("web", "say what it waits for", harness::TIMEOUT, |it| {
-        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
-            issuing
-                .message
-                .as_deref()
-                .is_some_and(|message| message.contains("propagation") && message.contains("404"))
-        })
-    });
-    waiting.await?;
-    user.api::<Ingress>().delete("web", &DeleteParams::default()).await?;
-    await_no_leftovers(&user).await?;
-    ensure!(user.names::<Order>().await?.is_empty());
-    ensure!(user.names::<Secret>().await?.is_empty());
-    Ok(())
+/// The stories that are also told in Pods, in `e2e_issuance.rs`.
+macro_rules! shared {
+    ($($story:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $story() -> Result<()> {
+            let world = world()?;
+            let _processes = world.processes.read().await;
+            let name = stringify!($story).replace('_', "-");
+            stories::$story(&world.user(&name).await?).await
+        })+
+    };
 }
 
-#[tokio::test]
-async fn a_namespace_that_goes_in_the_middle_is_gone_soon() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("leaving").await?;
-    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
-    user.cluster_issuer("leaving", &Pebble::of_cluster(&world.cluster)?, change).await?;
-    user.ingress("web", &[host(&user, "web")], annotation("leaving")).await?;
-    let deadline = Instant::now() + harness::TIMEOUT;
-    while user.names::<Challenge>().await?.is_empty() {
-        ensure!(Instant::now() < deadline, "there is no Challenge");
-        sleep(Duration::from_millis(20)).await;
-    }
-    let namespaces: Api<Namespace> = Api::all(user.client.clone());
-    let began = Instant::now();
-    namespaces.delete("leaving", &DeleteParams::default()).await?;
-    while namespaces.get_opt("leaving").await?.is_some() {
-        ensure!(began.elapsed() < Duration::from_secs(30), "it is still there");
-        sleep(Duration::from_millis(100)).await;
-    }
-    println!("the namespace was gone after {:.1?}", began.elapsed());
-    Ok(())
-}
+shared!(
+    an_ingress_that_goes_in_the_middle_leaves_nothing,
+    a_namespace_that_goes_in_the_middle_is_gone_soon,
+    of_two_certificates_with_one_secret_the_older_has_it,
+    an_issuer_that_can_not_work_says_why,
+    a_hundred_hosts_get_one_certificate,
+);
 
 #[tokio::test]
 async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<()> {
@@ -257,9 +199,9 @@ async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<(
     let user = world.user("in-place").await?;
     let mut annotations = annotation("in-place");
     annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
-    user.ingress("web", &[host(&user, "web")], annotations).await?;
+    user.ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
-    await_no_leftovers(&user).await?;
+    stories::await_no_leftovers(&user).await?;
     let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules).unwrap_or_default();
     let paths: Vec<_> = rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths)).collect();
     ensure!(rules.len() == 1 && paths.len() == 1 && paths[0].path.as_deref() == Some("/"), "{rules:?}");
@@ -277,7 +219,7 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
         "type": "kubernetes.io/tls",
     }))?;
     user.api::<Secret>().create(&PostParams::default(), &secret).await?;
-    user.ingress("web", &[host(&user, "web")], annotation("foreign")).await?;
+    user.ingress("web", &[user.host("web")], annotation("foreign")).await?;
     let told = user.await_certificate("web", "say whose the Secret is", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Ready").is_some_and(|ready| {
@@ -289,67 +231,6 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
     let secret = user.api::<Secret>().get("web").await?;
     ensure!(data(Some(&secret), "tls.crt") == b"theirs");
     ensure!(user.names::<CertificateRequest>().await?.is_empty());
-    Ok(())
-}
-
-#[tokio::test]
-async fn of_two_certificates_with_one_secret_the_older_has_it() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("rivals").await?;
-    let spec = |name: &str| {
-        json!({
-            "secretName": "shared",
-            "dnsNames": [host(&user, name)],
-            "issuerRef": { "kind": "ClusterIssuer", "name": "rivals" },
-        })
-    };
-    user.certificate("first", spec("first")).await?;
-    user.await_issued("first", harness::TIMEOUT).await?;
-    user.certificate("second", spec("second")).await?;
-    let told = user.await_certificate("second", "say whose the Secret is", harness::TIMEOUT, |it| {
-        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        crds::condition::find(conditions, "Ready").is_some_and(|ready| {
-            ready.reason.as_deref() == Some("IncorrectCertificate")
-                && ready.message.as_deref().is_some_and(|message| message.contains("\"first\""))
-        })
-    });
-    told.await?;
-    let requests: BTreeSet<_> = user.names::<CertificateRequest>().await?.into_iter().collect();
-    ensure!(requests == BTreeSet::from(["first-1".to_owned()]), "{requests:?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_issuer_that_can_not_work_says_why() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("wrong").await?;
-    let pebble = Pebble::of_cluster(&world.cluster)?;
-    let url = pebble.directory_url();
-    for (change, words) in [
-        (json!({ "server": url.replace("/dir", "/nothing") }), "check spec.acme.server"),
-        (json!({ "caBundle": null, "skipTLSVerify": false }), "certificate"),
-        (json!({ "caBundle": "bm8gUEVN" }), "caBundle"),
-        (
-            json!({ "externalAccountBinding": { "keyID": "kid", "keySecretRef": { "name": "missing", "key": "mac" } } }),
-            "\"missing\"",
-        ),
-        (
-            json!({ "disableAccountKeyGeneration": true, "privateKeySecretRef": { "name": "no-key" } }),
-            "no-key",
-        ),
-    ] {
-        let name = format!("wrong-{}", words.len());
-        user.apply_cluster_issuer(&name, &pebble, change.clone()).await?;
-        let ready = user
-            .await_cluster_issuer(&name, "say what is wrong", |ready| {
-                ready.message.as_deref().is_some_and(|message| message.contains(words))
-            })
-            .await
-            .with_context(|| change.to_string())?;
-        ensure!(ready.status == crds::condition::ConditionStatus::False, "{ready:?}");
-    }
     Ok(())
 }
 
@@ -375,23 +256,10 @@ async fn a_refusal_stands_on_the_certificate_with_the_time_of_the_next_attempt()
         it.status.as_ref().and_then(|status| status.failed_issuance_attempts) >= Some(2)
     })
     .await?;
-    user.ingress("web", &[host(&user, "web")], annotation("refused")).await?;
+    user.ingress("web", &[user.host("web")], annotation("refused")).await?;
     let issued = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
     ensure!(issued.failed_issuance_attempts.is_none() && issued.last_failure_time.is_none(), "{issued:?}");
     Ok(())
-}
-
-#[tokio::test]
-async fn a_hundred_hosts_get_one_certificate() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("hundred").await?;
-    let hosts: Vec<_> = (0..100).map(|index| host(&user, &format!("w{index}"))).collect();
-    let began = Instant::now();
-    user.ingress("web", &hosts, annotation("hundred")).await?;
-    user.await_issued("web", Duration::from_mins(2)).await?;
-    println!("100 hosts in {:.1?}", began.elapsed());
-    await_no_leftovers(&user).await
 }
 
 #[tokio::test]
@@ -399,7 +267,7 @@ async fn the_server_is_asked_when_to_renew_and_told_what_is_replaced() -> Result
     let world = world()?;
     let _processes = world.processes.read().await;
     let user = world.user("ari").await?;
-    user.ingress("web", &[host(&user, "web")], annotation("ari")).await?;
+    user.ingress("web", &[user.host("web")], annotation("ari")).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     // It is time to ask.
     let certificates = user.api::<Certificate>();
@@ -440,13 +308,13 @@ async fn what_is_asked_for_by_annotations_is_in_the_certificate() -> Result<()> 
     annotations["cert-manager.io/private-key-algorithm"] = "ECDSA".into();
     annotations["cert-manager.io/private-key-encoding"] = "PKCS8".into();
     annotations["cert-manager.io/secret-template"] = r#"{"labels":{"team":"web"}}"#.into();
-    user.ingress("web", &[host(&user, "web")], annotations).await?;
+    user.ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     let secret = user.api::<Secret>().get("web").await?;
     let key = String::from_utf8_lossy(data(Some(&secret), "tls.key")).into_owned();
     ensure!(key.starts_with("-----BEGIN PRIVATE KEY-----"), "it is not PKCS#8");
     ensure!(secret.labels().get("team").map(String::as_str) == Some("web"));
-    ensure!(secret.annotations()["cert-manager.io/alt-names"] == host(&user, "web"));
+    ensure!(secret.annotations()["cert-manager.io/alt-names"] == user.host("web"));
     if secret.type_.as_deref() != Some("kubernetes.io/tls") {
         bail!("{:?}", secret.type_);
     }

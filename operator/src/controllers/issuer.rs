@@ -149,7 +149,8 @@ where
             Ok(account) => account,
             Err((reason, what, error)) => {
                 let (words, after) = explained(&error);
-                return self.refuse(reason, format!("{what}: {words}"), after).await;
+                let advice = issuer::advice(error.problem_type(), external.is_some());
+                return self.refuse(reason, format!("{what}: {words}{advice}"), after).await;
             }
         };
         let mut status = self.status.clone();

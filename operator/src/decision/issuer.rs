@@ -77,6 +77,21 @@ pub fn decide(acme: &AcmeIssuer, status: &IssuerStatus, generation: Option<i64>,
     if is_ready && same_server && same_contact && same_key { Step::Nothing } else { Step::Register }
 }
 
+/// What to do about a server's refusal of an account, to be added to its words: `problem` is the type without its
+/// namespace (RFC 8555 section 6.7), `binds` whether the issuer has an external account.
+pub fn advice(problem: Option<&str>, binds: bool) -> &'static str {
+    match problem {
+        Some("externalAccountRequired") => {
+            ": set spec.acme.externalAccountBinding to the key id and the MAC key that the CA gives to its customers"
+        }
+        Some("malformed" | "unauthorized") if binds => {
+            ": check that spec.acme.externalAccountBinding has a keyID and a MAC key that the CA gave out together, and \
+             that they are still good"
+        }
+        _ => "",
+    }
+}
+
 /// Whom the server may write to.
 pub fn contact(acme: &AcmeIssuer) -> String {
     acme.email.as_deref().unwrap_or_default().to_lowercase()
@@ -155,6 +170,16 @@ mod tests {
 
     fn key() -> KeyView {
         KeyView::Present { hash: "hash".into() }
+    }
+
+    #[test]
+    fn a_refusal_for_the_external_account_says_what_to_do() {
+        assert!(
+            advice(Some("externalAccountRequired"), false).contains("set spec.acme.externalAccountBinding")
+        );
+        assert!(advice(Some("unauthorized"), true).contains("gave out together"));
+        assert_eq!(advice(Some("unauthorized"), false), "");
+        assert_eq!(advice(None, true), "");
     }
 
     #[test]
