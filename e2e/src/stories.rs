@@ -31,6 +31,28 @@ use crate::{
     user::{User, annotation},
 };
 
+/// Calls a macro with the names of all stories, so that both places tell each.
+#[macro_export]
+macro_rules! each_story {
+    ($macro:ident) => {
+        $macro!(
+            an_ingress_that_goes_in_the_middle_leaves_nothing,
+            a_namespace_that_goes_in_the_middle_is_gone_soon,
+            of_two_certificates_with_one_secret_the_older_has_it,
+            an_issuer_that_can_not_work_says_why,
+            a_hundred_hosts_get_one_certificate,
+        );
+    };
+}
+
+/// Changes the issuer to a class that nobody serves, and annotates an Ingress: its challenge waits.
+async fn begin_without_end(user: &User<'_>) -> Result<()> {
+    let issuer = &*user.namespace;
+    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
+    user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
+    user.ingress("web", &[user.host("web")], annotation(issuer)).await
+}
+
 /// Waits until nothing is left of challenges in a namespace.
 pub async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
@@ -52,11 +74,7 @@ pub async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
 
 /// An Ingress is deleted while its challenge waits, which the Certificate had told: nothing is left of it.
 pub async fn an_ingress_that_goes_in_the_middle_leaves_nothing(user: &User<'_>) -> Result<()> {
-    let issuer = &*user.namespace;
-    // A class that nobody serves: the challenge waits.
-    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
-    user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
-    user.ingress("web", &[user.host("web")], annotation(issuer)).await?;
+    begin_without_end(user).await?;
     // The reason comes all the way up to the Certificate.
     let waiting = user.await_certificate("web", "say what it waits for", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
@@ -77,10 +95,7 @@ pub async fn an_ingress_that_goes_in_the_middle_leaves_nothing(user: &User<'_>) 
 
 /// A namespace is deleted in the middle of an order: it is gone within 30 seconds.
 pub async fn a_namespace_that_goes_in_the_middle_is_gone_soon(user: &User<'_>) -> Result<()> {
-    let issuer = &*user.namespace;
-    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
-    user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
-    user.ingress("web", &[user.host("web")], annotation(issuer)).await?;
+    begin_without_end(user).await?;
     let deadline = Instant::now() + harness::TIMEOUT;
     while user.names::<Challenge>().await?.is_empty() {
         ensure!(Instant::now() < deadline, "there is no Challenge");
@@ -88,8 +103,8 @@ pub async fn a_namespace_that_goes_in_the_middle_is_gone_soon(user: &User<'_>) -
     }
     let namespaces: Api<Namespace> = Api::all(user.client.clone());
     let began = Instant::now();
-    namespaces.delete(issuer, &DeleteParams::default()).await?;
-    while namespaces.get_opt(issuer).await?.is_some() {
+    namespaces.delete(&user.namespace, &DeleteParams::default()).await?;
+    while namespaces.get_opt(&user.namespace).await?.is_some() {
         ensure!(began.elapsed() < Duration::from_secs(30), "it is still there");
         sleep(Duration::from_millis(100)).await;
     }

@@ -184,13 +184,7 @@ macro_rules! shared {
     };
 }
 
-shared!(
-    an_ingress_that_goes_in_the_middle_leaves_nothing,
-    a_namespace_that_goes_in_the_middle_is_gone_soon,
-    of_two_certificates_with_one_secret_the_older_has_it,
-    an_issuer_that_can_not_work_says_why,
-    a_hundred_hosts_get_one_certificate,
-);
+e2e::each_story!(shared);
 
 #[tokio::test]
 async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<()> {
