@@ -79,6 +79,11 @@ impl AuditEvent {
         self.response_status.as_ref()?.code
     }
 
+    /// When the server got it.
+    pub fn received(&self) -> Timestamp {
+        self.request_received_timestamp
+    }
+
     /// Whether it changed something or meant to.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")

@@ -12,7 +12,9 @@
 
 pub mod acme;
 pub mod audit;
+pub mod bench;
 pub mod cluster;
+pub mod estate;
 pub mod harness;
 pub mod helm;
 pub mod http;

@@ -40,6 +40,9 @@ const SOLVER_HEALTH_PORT: u16 = 9404;
 pub const METRICS_PORT: u16 = 9402;
 const HEALTH_PORT: u16 = 9403;
 
+/// Flags for tests, which tell the log of what failed.
+pub const VERBOSE: [&str; 2] = ["--logging-format=text", "--v=4"];
+
 /// The chart.
 pub fn chart() -> PathBuf {
     paths::workspace().join("charts/acme-operator")
@@ -84,6 +87,14 @@ pub struct Processes {
 impl Processes {
     /// Installs everything of the chart but its Deployments, and starts both programs from a folder of binaries.
     pub async fn start(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
+        let mut processes = Self::prepare(cluster, binaries, flags).await?;
+        processes.start_operator(cluster, &[]).await?;
+        processes.await_operator(cluster).await?;
+        Ok(processes)
+    }
+
+    /// The same, but for the operator, which is not started yet.
+    pub async fn prepare(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
         if cluster.mode() != Mode::ControlPlane {
             bail!("on a node, our programs run in Pods: use `operator::install`");
         }
@@ -99,9 +110,7 @@ impl Processes {
         };
         processes.start_solver(cluster)?;
         announce_solver(cluster).await?;
-        processes.start_operator(cluster, &[]).await?;
         await_ready(cluster, SOLVER_HEALTH_PORT, SOLVER).await?;
-        processes.await_operator(cluster).await?;
         Ok(processes)
     }
 
@@ -122,16 +131,7 @@ impl Processes {
 
     /// Starts the operator anew, with further environment variables.
     pub async fn start_operator(&mut self, cluster: &Cluster, environment: &[(&str, &str)]) -> Result<()> {
-        let mut arguments = vec![
-            "--logging-format=text".to_owned(),
-            "--v=4".to_owned(),
-            format!("--cluster-resource-namespace={NAME}"),
-            format!("--solver-namespace={NAME}"),
-            format!("--solver-service={SOLVER}"),
-        ];
-        arguments.extend(self.flags.iter().cloned());
-        let mut process = Process::new(NAME, self.binaries.join("operator"), arguments);
-        process = process.env("KUBECONFIG", kubeconfig_inside(NAME).display()).env("NO_COLOR", 1);
+        let mut process = self.operator_process(NAME, &[]);
         for (name, value) in environment {
             process = process.env(name, value);
         }
@@ -139,6 +139,37 @@ impl Processes {
         self.stop_operator(cluster).await?;
         self.operator = Some(cluster.start_bound(process)?);
         Ok(())
+    }
+
+    /// A further replica of the operator, with a name and ports of its own, which ends with the returned value.
+    pub fn start_replica(&self, cluster: &Cluster, name: &str) -> Result<Bound> {
+        let ports = [cluster.reserve_port()?, cluster.reserve_port()?];
+        let flags = [
+            format!("--metrics-listen-address=0.0.0.0:{}", ports[0]),
+            format!("--healthz-listen-address=0.0.0.0:{}", ports[1]),
+        ];
+        cluster.start_bound(self.operator_process(name, &flags))
+    }
+
+    fn operator_process(&self, name: &str, flags: &[String]) -> Process {
+        let mut arguments = vec![
+            format!("--cluster-resource-namespace={NAME}"),
+            format!("--solver-namespace={NAME}"),
+            format!("--solver-service={SOLVER}"),
+        ];
+        arguments.extend(self.flags.iter().chain(flags).cloned());
+        let process = Process::new(name, self.binaries.join("operator"), arguments);
+        process.env("KUBECONFIG", kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
+    }
+
+    /// The operator's process id on the host, while it runs.
+    pub fn operator_pid(&self) -> Option<u32> {
+        self.operator.as_ref().map(Bound::pid)
+    }
+
+    /// The solver's.
+    pub fn solver_pid(&self) -> Option<u32> {
+        self.solver.as_ref().map(Bound::pid)
     }
 
     /// Ends the operator as by SIGKILL, and waits until it is gone.

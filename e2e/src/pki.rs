@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -16,6 +17,15 @@ pub struct Identity {
     pub certificate: String,
     /// The private key.
     pub key: String,
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// Its beginning, in whole seconds.
+    pub not_before: Timestamp,
+    /// How long.
+    pub lifetime: SignedDuration,
 }
 
 /// A certificate authority that lives as long as its cluster.
@@ -56,6 +66,19 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, user, group)
+    }
+
+    /// A certificate for a host as public CAs issue them, for a key that is there; PEM.
+    pub fn leaf(&self, host: &str, key: &KeyPair, validity: &Validity) -> Result<String> {
+        let time = |time: Timestamp| time::OffsetDateTime::from_unix_timestamp(time.as_second());
+        let mut params = CertificateParams::new([host.to_owned()])?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.not_before = time(validity.not_before)?;
+        params.not_after = time(validity.not_before + validity.lifetime)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(key, &self.issuer)?.pem())
     }
 
     fn sign(

@@ -42,6 +42,7 @@ use crate::{
         ingress,
     },
     error::{ReconcileError, Tried},
+    indexes::Indexes,
     k8s::{self, Events, Waker},
     metrics::Metrics,
     objects::{metadata::controlled_by, route},
@@ -131,6 +132,8 @@ pub struct Context {
     pub settings: Settings,
     /// What is watched.
     pub stores: Stores,
+    /// What of it is looked for otherwise than by its name.
+    pub indexes: Indexes,
     /// ACME accounts.
     pub accounts: Accounts,
     /// Looks at challenges.
@@ -141,6 +144,8 @@ pub struct Context {
     pub next_keys: Memory<(String, String), Arc<PrivateKey>>,
     /// What stands in Certificates' Secrets, by namespace and name.
     pub secret_reads: Memory<(String, String), SecretRead>,
+    /// Certificates that need nothing for now, by UID.
+    pub settled: Memory<String, Settled>,
     /// Secrets with keys that were deleted, by UID of the Certificate and name.
     pub deleted_keys: Memory<(String, String), ()>,
     /// What was made or deleted a moment ago.
@@ -160,6 +165,15 @@ pub struct Context {
     turns: Memory<String, Arc<tokio::sync::Mutex<()>>>,
     key_makers: Semaphore,
     events: Memory<&'static str, Events>,
+}
+
+/// That nothing is to be done until a time, unless something changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// A hash of all that was looked at.
+    pub seen: u64,
+    /// UTC.
+    pub until: Timestamp,
 }
 
 /// A Secret as it was read last.
@@ -266,11 +280,13 @@ impl Context {
             clock,
             settings,
             stores: watches.stores.clone(),
+            indexes: Indexes::default(),
             accounts: Accounts::new(observer),
             self_check: SelfCheck::new()?,
             metrics,
             next_keys: Memory::default(),
             secret_reads: Memory::default(),
+            settled: Memory::default(),
             deleted_keys: Memory::default(),
             lately: Lately::default(),
             orders: Memory::default(),
@@ -323,6 +339,7 @@ impl Context {
     pub fn forget<K: Resource>(&self, object: &K) {
         let Some(uid) = object.meta().uid.clone() else { return };
         self.written.forget(&uid);
+        self.settled.forget(&uid);
         self.orders.forget(&uid);
         self.challenges.forget(&uid);
         self.next_keys.retain(|(owner, _)| *owner != uid);

@@ -9,6 +9,7 @@ pub mod controllers;
 pub mod decision;
 pub mod error;
 pub mod failpoint;
+pub mod indexes;
 pub mod k8s;
 pub mod metrics;
 pub mod net;

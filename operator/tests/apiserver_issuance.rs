@@ -52,6 +52,7 @@ fn world() -> Result<&'static World> {
         let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
         // A leader that is killed would have to be waited for.
         let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];
+        let flags = [operator::VERBOSE, flags].concat();
         let processes = Processes::start(&cluster, binaries, &flags).await?;
         Ok(World { cluster, processes: RwLock::new(processes) })
     })
@@ -166,7 +167,11 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     processes.await_operator(&world.cluster).await?;
     // Long enough for each object to have had its turn.
     sleep(Duration::from_secs(3)).await;
-    let writes = writes(&mark, None)?;
+    // Other tests leave issuers behind whose servers have ended with them: those have something new to say.
+    let mut writes = writes(&mark, None)?;
+    writes.retain(|event| {
+        event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
+    });
     ensure!(writes.is_empty(), "{writes:?}");
     Ok(())
 }

@@ -240,8 +240,15 @@ impl Cluster {
     /// Starts a program inside that lives as long as the returned value, or as this process.
     pub fn start_bound(&self, process: Process) -> Result<Bound> {
         let mut connection = Connection::open(&self.layout.control_socket())?;
-        let _pid: Option<u32> = connection.ask(&Request::StartBound(process))?;
-        Ok(Bound { _connection: connection })
+        let pid: Option<u32> = connection.ask(&Request::StartBound(process))?;
+        let pid = pid.context("the program ended at once")?;
+        Ok(Bound { pid: self.host_pid(pid)?, _connection: connection })
+    }
+
+    /// The process id on the host of a program inside.
+    pub fn host_pid(&self, inside: u32) -> Result<u32> {
+        supervisor::host_pid(self.layout.root(), inside)?
+            .with_context(|| format!("no process {inside} is left in the cluster {:?}", self.name()))
     }
 
     /// Runs a program inside to its end, off the async runtime.
@@ -312,7 +319,15 @@ impl Cluster {
 /// A program inside a cluster that ends when this is dropped.
 #[derive(Debug)]
 pub struct Bound {
+    pid: u32,
     _connection: Connection,
+}
+
+impl Bound {
+    /// Its process id on the host.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
 }
 
 const RECORD: &str = "cluster.json";

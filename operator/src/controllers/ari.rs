@@ -1,5 +1,7 @@
 //! ACME renewal information, RFC 9773: asks issuers' servers when to renew, now and then.
 
+use std::time::Duration;
+
 use crds::{
     acme::RenewalInformationSource,
     certmanager::{Certificate, RenewalInformation, RenewalPolicy, SuggestedWindow},
@@ -30,7 +32,7 @@ pub(super) async fn look(
     let (leaf, issuer) = asked_for(context, certificate, secret)?;
     let identifier = leaf.ari_id()?;
     let now = context.now();
-    if !is_due(context, certificate, known.as_ref(), leaf, now) {
+    if next_look(context, certificate, known.as_ref(), leaf).is_none_or(|time| time > now) {
         return known;
     }
     // An issuer that can't be used now can't be asked, and need not be.
@@ -101,18 +103,29 @@ fn asked_for<'a>(
     (asked && issuer.is_ready()).then_some((leaf, *issuer))
 }
 
-fn is_due(
+/// When the server is to be asked next.
+fn next_look(
     context: &Context,
     certificate: &Certificate,
     known: Option<&RenewalInformation>,
     leaf: &LeafCertificate,
-    now: Timestamp,
-) -> bool {
+) -> Option<Timestamp> {
     if let Some(next) = known.and_then(|known| known.next_check.as_ref()) {
-        return next.0 <= now;
+        return Some(next.0);
     }
     let uid = certificate.uid().unwrap_or_default();
-    let Some(wait) = first_ari_check(leaf.not_before, leaf.not_after, &uid) else { return false };
-    let since = leaf.not_before.max(context.started);
-    since.checked_add(wait).is_ok_and(|time| time <= now)
+    let wait = first_ari_check(leaf.not_before, leaf.not_after, &uid)?;
+    leaf.not_before.max(context.started).checked_add(wait).ok()
+}
+
+/// How long until the server is to be asked, if that is not now.
+pub(super) fn until_next_look(
+    context: &Context,
+    certificate: &Certificate,
+    secret: Option<&SecretView>,
+) -> Option<Duration> {
+    let known = certificate.status.as_ref().and_then(|status| status.acme.as_ref()?.ari.as_ref());
+    let (leaf, _) = asked_for(context, certificate, secret)?;
+    let wait = next_look(context, certificate, known, leaf)?.duration_since(context.now());
+    Duration::try_from(wait).ok().filter(|wait| !wait.is_zero())
 }

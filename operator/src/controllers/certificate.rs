@@ -1,6 +1,11 @@
 //! Certificates: keeps a valid certificate in each one's Secret.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use crds::{
     acme::Order,
@@ -9,11 +14,11 @@ use crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, api::PartialObjectMeta, runtime::reflector::ObjectRef};
 
-use super::{Next, ari};
+use super::{Next, RESYNC, ari};
 use crate::{
-    context::{Context, Lately, SecretRead},
+    context::{Context, IssuerLookup, Lately, SecretRead, Settled},
     decision::{
         certificate::{self, Action, Decision, Note, SecretView, View, Wanted},
         names,
@@ -44,8 +49,23 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
     let reconciling = Reconciling { context: &context, certificate: &object };
+    let seen = reconciling.seen();
+    if let Some(wait) = reconciling.settled(seen) {
+        return Ok(Some(wait));
+    }
     let decision = reconciling.gather_and_decide().await?;
-    reconciling.apply(decision).await
+    let (next, acted) = reconciling.apply(decision).await?;
+    Ok(if acted { next } else { Some(reconciling.settle(seen, next)) })
+}
+
+/// What came of an action.
+enum Acted {
+    /// All is as it shall be.
+    Nothing,
+    /// It was done.
+    Something,
+    /// It was done a moment ago and not heard of yet.
+    TooEarly,
 }
 
 struct Reconciling<'a> {
@@ -58,6 +78,55 @@ impl Reconciling<'_> {
         self.certificate.namespace().unwrap_or_default()
     }
 
+    /// A hash of all that a decision depends on but for the time, as far as it is known without asking anybody.
+    fn seen(&self) -> u64 {
+        let mut seen = DefaultHasher::new();
+        self.certificate.metadata.resource_version.hash(&mut seen);
+        let next_key_name = self.next_key_name();
+        for name in [&self.certificate.spec.secret_name, &next_key_name] {
+            self.stored_secret(name).and_then(|secret| secret.resource_version()).hash(&mut seen);
+        }
+        let requests = self.requests();
+        for request in &requests {
+            request.metadata.resource_version.hash(&mut seen);
+        }
+        self.order(&requests).map(|order| order.resource_version()).hash(&mut seen);
+        for rival in self.rivals() {
+            rival.metadata.uid.hash(&mut seen);
+        }
+        let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
+        (past_key, self.is_key(&next_key_name)).hash(&mut seen);
+        if let IssuerLookup::Found(issuer) =
+            self.context.issuer(&self.certificate.spec.issuer_ref, &self.namespace())
+        {
+            (issuer.is_ready(), &issuer.version).hash(&mut seen);
+        }
+        seen.finish()
+    }
+
+    /// How long nothing is to be done, if what was seen is what it was when that was found.
+    fn settled(&self, seen: u64) -> Next {
+        let settled = self.context.settled.get(&self.certificate.uid()?)?;
+        let left = settled.until.duration_since(self.context.now());
+        Duration::try_from(left).ok().filter(|left| settled.seen == seen && !left.is_zero())
+    }
+
+    /// Remembers that nothing is to be done for a while, in place of what stands in the Secret.
+    fn settle(&self, seen: u64, next: Next) -> Duration {
+        let wait = next.unwrap_or(RESYNC);
+        if let Some(uid) = self.certificate.uid() {
+            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+            let until = self.context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
+            self.context.settled.put(uid, Settled { seen, until });
+            self.context.secret_reads.forget(&(self.namespace(), self.certificate.spec.secret_name.clone()));
+        }
+        wait
+    }
+
+    fn stored_secret(&self, name: &str) -> Option<Arc<PartialObjectMeta<Secret>>> {
+        self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()))
+    }
+
     async fn gather_and_decide(&self) -> Result<Decision, ReconcileError> {
         let secret = self.secret().await?;
         let requests = self.requests();
@@ -67,7 +136,7 @@ impl Reconciling<'_> {
         let rivals = self.rivals();
         let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
         let renewal_information = ari::look(self.context, self.certificate, secret.as_deref()).await;
-        Ok(certificate::decide(&View {
+        let mut decision = certificate::decide(&View {
             certificate: self.certificate,
             secret: secret.as_deref(),
             requests: &requests,
@@ -78,15 +147,17 @@ impl Reconciling<'_> {
             renewal_information,
             backoff: self.context.settings.backoff,
             now: self.context.now(),
-        }))
+        });
+        let look = ari::until_next_look(self.context, self.certificate, secret.as_deref());
+        decision.requeue = [decision.requeue, look].into_iter().flatten().min();
+        Ok(decision)
     }
 
     /// What stands in the Secret: read where it has changed since it was read last.
     async fn secret(&self) -> Result<Option<Arc<SecretView>>, ReconcileError> {
         let name = &self.certificate.spec.secret_name;
         let key = (self.namespace(), name.clone());
-        let seen = self.context.stores.secrets.get(&ObjectRef::new(name).within(&key.0));
-        let version = seen.and_then(|secret| secret.resource_version());
+        let version = self.stored_secret(name).and_then(|secret| secret.resource_version());
         match (self.context.secret_reads.get(&key), &version) {
             (Some(SecretRead::Present { version: read, view }), Some(version)) if read == *version => {
                 return Ok(Some(view));
@@ -138,11 +209,15 @@ impl Reconciling<'_> {
     }
 
     fn rivals(&self) -> Vec<Arc<Certificate>> {
-        let (name, namespace) = (self.certificate.name_any(), self.certificate.namespace());
+        let (name, namespace) = (self.certificate.name_any(), self.namespace());
         let secret = &self.certificate.spec.secret_name;
-        self.context.stores.certificates.state_filter(|other| {
-            other.spec.secret_name == *secret && other.namespace() == namespace && other.name_any() != name
-        })
+        let mut names = self.context.indexes.certificates_by_secret.names(&namespace, secret);
+        names.retain(|other| *other != name);
+        names.sort();
+        let others = names.iter().filter_map(|name| {
+            self.context.stores.certificates.get(&ObjectRef::new(name).within(&namespace))
+        });
+        others.filter(|other| other.spec.secret_name == *secret).collect()
     }
 
     /// Name of the Secret with the next key: that of an issuance that another operator began, or our own.
@@ -155,8 +230,7 @@ impl Reconciling<'_> {
     /// Whether a Secret with a key of this Certificate is there, and was not deleted a moment ago.
     fn is_key(&self, name: &str) -> bool {
         let deleted = (self.certificate.uid().unwrap_or_default(), name.to_owned());
-        let secret = self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()));
-        secret.is_some_and(|secret| self.is_ours(&secret.metadata))
+        self.stored_secret(name).is_some_and(|secret| self.is_ours(&secret.metadata))
             && self.context.deleted_keys.get(&deleted).is_none()
     }
 
@@ -166,8 +240,7 @@ impl Reconciling<'_> {
         if let Some(key) = self.context.next_keys.get(&memory) {
             return Ok(Some(key));
         }
-        let known =
-            self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace())).is_some();
+        let known = self.stored_secret(name).is_some();
         let named = self
             .certificate
             .status
@@ -190,52 +263,63 @@ impl Reconciling<'_> {
         Ok(value.and_then(|value| PrivateKey::from_pem(&value).ok()).map(Arc::new))
     }
 
-    async fn apply(&self, decision: Decision) -> Result<Next, ReconcileError> {
+    /// Returns when to look again, and whether anything was done.
+    async fn apply(&self, decision: Decision) -> Result<(Next, bool), ReconcileError> {
+        let mut acted = false;
         for action in decision.actions {
-            match action {
-                Action::EnsureNextKey { name, reuse } => self.ensure_next_key(&name, reuse).await?,
-                Action::WriteStatus(status) => self.write_status(&status).await?,
-                Action::CreateRequest { name, revision } => {
-                    if !self.create_request(&name, revision).await? {
-                        return Ok(Some(Lately::MOMENT));
-                    }
-                }
-                Action::DeleteRequest(name) => {
-                    let requests = self.context.api::<CertificateRequest>(&self.namespace());
-                    k8s::delete(&requests, &name, None).await?;
-                    self.context
-                        .lately
-                        .forget(&format!("{}/{name}", self.certificate.uid().unwrap_or_default()));
-                }
-                Action::WriteSecret { chain } => {
-                    let key = self.next_key(&self.next_key_name()).await?;
-                    let key =
-                        key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
-                    self.write_secret(&key, &chain).await?;
-                }
-                Action::WriteTemporary => self.write_temporary().await?,
-                Action::RewriteSecret => self.rewrite_secret().await?,
-                Action::DeleteNextKey(name) => {
-                    let secrets = self.context.api::<Secret>(&self.namespace());
-                    k8s::delete(&secrets, &name, None).await?;
-                    let key = (self.certificate.uid().unwrap_or_default(), name);
-                    self.context.next_keys.forget(&key);
-                    self.context.deleted_keys.put(key, ());
-                }
-                Action::Publish { issued, note } => {
-                    self.context.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
-                }
+            match self.act(action).await? {
+                Acted::Nothing => {}
+                Acted::Something => acted = true,
+                Acted::TooEarly => return Ok((Some(Lately::MOMENT), true)),
             }
         }
-        Ok(decision.requeue)
+        Ok((decision.requeue, acted))
     }
 
-    async fn write_status(&self, status: &CertificateStatus) -> Result<(), ReconcileError> {
+    async fn act(&self, action: Action) -> Result<Acted, ReconcileError> {
+        match action {
+            Action::EnsureNextKey { name, reuse } => self.ensure_next_key(&name, reuse).await?,
+            Action::WriteStatus(status) => {
+                let written = self.write_status(&status).await?;
+                return Ok(if written { Acted::Something } else { Acted::Nothing });
+            }
+            Action::CreateRequest { name, revision } => {
+                if !self.create_request(&name, revision).await? {
+                    return Ok(Acted::TooEarly);
+                }
+            }
+            Action::DeleteRequest(name) => {
+                let requests = self.context.api::<CertificateRequest>(&self.namespace());
+                k8s::delete(&requests, &name, None).await?;
+                self.context.lately.forget(&format!("{}/{name}", self.certificate.uid().unwrap_or_default()));
+            }
+            Action::WriteSecret { chain } => {
+                let key = self.next_key(&self.next_key_name()).await?;
+                let key =
+                    key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
+                self.write_secret(&key, &chain).await?;
+            }
+            Action::WriteTemporary => self.write_temporary().await?,
+            Action::RewriteSecret => self.rewrite_secret().await?,
+            Action::DeleteNextKey(name) => {
+                let secrets = self.context.api::<Secret>(&self.namespace());
+                k8s::delete(&secrets, &name, None).await?;
+                let key = (self.certificate.uid().unwrap_or_default(), name);
+                self.context.next_keys.forget(&key);
+                self.context.deleted_keys.put(key, ());
+            }
+            Action::Publish { issued, note } => {
+                self.context.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
+            }
+        }
+        Ok(Acted::Something)
+    }
+
+    async fn write_status(&self, status: &CertificateStatus) -> Result<bool, ReconcileError> {
         let api = self.context.api::<Certificate>(&self.namespace());
         self.context
             .write_status(&api, ISSUING, self.certificate, self.certificate.status.as_ref(), status)
             .await
-            .map(drop)
     }
 
     async fn ensure_next_key(&self, name: &str, reuse: bool) -> Result<(), ReconcileError> {

@@ -41,13 +41,11 @@ fn gather(ingress: &Ingress, context: &Context) -> Vec<Arc<Certificate>> {
         .filter_map(|block| block.secret_name.as_ref());
     let mut found: Vec<_> =
         named.filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).collect();
-    let uid = ingress.uid();
-    let made = store.state_filter(|certificate| {
-        certificate.namespace().as_deref() == Some(&namespace)
-            && controlled_by(&certificate.metadata, "Ingress").map(|owner| &owner.uid) == uid.as_ref()
-            && uid.is_some()
-    });
-    found.extend(made);
+    let uid = ingress.uid().unwrap_or_default();
+    let made = context.indexes.certificates_by_ingress.names(&namespace, &uid);
+    found.extend(made.iter().filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).filter(
+        |certificate| controlled_by(&certificate.metadata, "Ingress").is_some_and(|owner| owner.uid == uid),
+    ));
     found.sort_by_key(|certificate| certificate.name_any());
     found.dedup_by_key(|certificate| certificate.name_any());
     found

@@ -6,7 +6,7 @@ use crds::acme::{Authorization, Challenge, OfferedChallenge, Order, OrderStatus,
 use futures::{StreamExt, TryStreamExt, future, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::Next;
 use crate::{
@@ -65,7 +65,7 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
 fn is_requested(order: &Order, context: &Context) -> bool {
     let Some(owner) = controlled_by(&order.metadata, "CertificateRequest") else { return false };
     let namespace = order.namespace().unwrap_or_default();
-    let reference = kube::runtime::reflector::ObjectRef::new(&owner.name).within(&namespace);
+    let reference = ObjectRef::new(&owner.name).within(&namespace);
     context.stores.requests.get(&reference).is_some_and(|request| {
         let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
         request.uid().as_deref() == Some(&owner.uid)
@@ -76,13 +76,16 @@ fn is_requested(order: &Order, context: &Context) -> bool {
 
 /// The Challenges of an Order, by owner.
 fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
-    let (namespace, uid) = (order.namespace(), order.uid());
-    let mut challenges = context.stores.challenges.state_filter(|challenge| {
-        challenge.namespace() == namespace
-            && controlled_by(&challenge.metadata, "Order").map(|owner| &owner.uid) == uid.as_ref()
-    });
-    challenges.sort_by_key(|challenge| challenge.name_any());
-    challenges
+    let (namespace, uid) = (order.namespace().unwrap_or_default(), order.uid().unwrap_or_default());
+    let mut names = context.indexes.challenges_by_order.names(&namespace, &uid);
+    names.sort();
+    let known = names
+        .iter()
+        .filter_map(|name| context.stores.challenges.get(&ObjectRef::new(name).within(&namespace)));
+    let is_its = |challenge: &Arc<Challenge>| {
+        controlled_by(&challenge.metadata, "Order").is_some_and(|owner| owner.uid == uid)
+    };
+    known.filter(is_its).collect()
 }
 
 /// What is remembered of an Order between two looks.

@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::PartialObjectMeta,
+    api::{ObjectMeta, PartialObjectMeta},
     core::DeserializeGuard,
     runtime::{
         reflector::store::{Writer, store},
@@ -28,7 +28,8 @@ use super::{certificate, challenge, ingress, issuer, order, request, run, solver
 use crate::{
     context::{Context, Stores},
     decision::{self, names},
-    k8s::{Queue, Waker, queue, watch, watch_metadata},
+    indexes::Indexes,
+    k8s::{Queue, Seen, Waker, queue, watch, watch_metadata},
     objects::{metadata::controlled_by, route},
 };
 
@@ -250,22 +251,28 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
     let all = watcher::Config::default;
     let wakers = Arc::new(wakers);
     macro_rules! watching {
-        ($kind:ident, $config:expr, $wake:expr) => {{
+        ($kind:ident, $config:expr, $index:expr, $wake:expr) => {{
             let (wakers, stores, context) = (Arc::clone(&wakers), stores.clone(), Arc::clone(context));
             let wake = $wake;
-            Box::pin(watch(everywhere(client), $config, writers.$kind, move |object, gone| {
-                if gone {
-                    context.forget(object);
+            Box::pin(watch(everywhere(client), $config, writers.$kind, move |object, seen| {
+                $index(&context.indexes, object, seen);
+                match seen {
+                    Seen::Listed => return,
+                    Seen::Present => {}
+                    Seen::Gone => context.forget(object),
                 }
                 wake(&wakers, &stores, object);
             })) as Task
         }};
+        ($kind:ident, $config:expr, $wake:expr) => {
+            watching!($kind, $config, no_index, $wake)
+        };
     }
     vec![
         watching!(ingresses, all(), |wakers: &Wakers, _: &Stores, ingress: &Ingress| {
             wakers.ingresses.wake(ingress);
         }),
-        watching!(certificates, all(), wake_by_certificate),
+        watching!(certificates, all(), index_certificate, wake_by_certificate),
         watching!(requests, all(), |wakers: &Wakers, _: &Stores, request: &CertificateRequest| {
             wakers.requests.wake(request);
             wake_owner(&wakers.certificates, request, "Certificate");
@@ -283,11 +290,16 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
                 wakers.challenges.wake_named(&challenge, order.namespace().as_deref());
             }
         }),
-        watching!(challenges, all(), |wakers: &Wakers, _: &Stores, challenge: &Challenge| {
-            wakers.challenges.wake(challenge);
-            wake_owner(&wakers.orders, challenge, "Order");
-            wakers.services.wake_named(route::SERVICE, challenge.namespace().as_deref());
-        }),
+        watching!(
+            challenges,
+            all(),
+            index_challenge,
+            |wakers: &Wakers, _: &Stores, challenge: &Challenge| {
+                wakers.challenges.wake(challenge);
+                wake_owner(&wakers.orders, challenge, "Order");
+                wakers.services.wake_named(route::SERVICE, challenge.namespace().as_deref());
+            }
+        ),
         watching!(issuers, all(), |wakers: &Wakers, stores: &Stores, issuer: &Issuer| {
             wakers.issuers.wake(issuer);
             wake_by_issuer(
@@ -312,7 +324,10 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
             let (wakers, services) = (Arc::clone(&wakers), stores.services.clone());
             let api: Api<DeserializeGuard<EndpointSlice>> =
                 Api::namespaced(client.clone(), &settings.solver_namespace);
-            Box::pin(watch(api, solver, writers.solver_slices, move |_, _| {
+            Box::pin(watch(api, solver, writers.solver_slices, move |_, seen| {
+                if seen == Seen::Listed {
+                    return;
+                }
                 services.state().iter().for_each(|service| wakers.services.wake(service));
             }))
         },
@@ -322,15 +337,42 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
                 Api::all(client.clone()),
                 secrets,
                 writers.secrets,
-                move |secret, gone| {
-                    if gone {
-                        context.forget_secret(secret);
+                keep_of_secret,
+                move |secret, seen| {
+                    match seen {
+                        Seen::Listed => return,
+                        Seen::Present => {}
+                        Seen::Gone => context.forget_secret(secret),
                     }
                     wake_by_secret(&wakers, secret);
                 },
             ))
         },
     ]
+}
+
+fn no_index<K>(_: &Indexes, _: &K, _: Seen) {}
+
+fn index_certificate(indexes: &Indexes, certificate: &Certificate, seen: Seen) {
+    match seen {
+        Seen::Listed | Seen::Present => indexes.put_certificate(certificate),
+        Seen::Gone => indexes.remove_certificate(certificate),
+    }
+}
+
+fn index_challenge(indexes: &Indexes, challenge: &Challenge, seen: Seen) {
+    match seen {
+        Seen::Listed | Seen::Present => indexes.put_challenge(challenge),
+        Seen::Gone => indexes.remove_challenge(challenge),
+    }
+}
+
+/// Of a Secret, only whose it is and how new it is is needed: what else stands on it is read with what it holds.
+fn keep_of_secret(metadata: &mut ObjectMeta) {
+    metadata.labels = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == secret::CERTIFICATE_NAME);
+    }
 }
 
 fn everywhere<K>(client: &Client) -> Api<DeserializeGuard<K>>

@@ -10,6 +10,6 @@ mod write;
 pub use self::{
     events::Events,
     lease::{Lease, LeaseSettings},
-    watch::{Queue, Waker, queue, watch, watch_metadata},
+    watch::{Queue, Seen, Waker, queue, watch, watch_metadata},
     write::{apply, create, delete, merge_diff, patch, write_status},
 };

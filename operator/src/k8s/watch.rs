@@ -60,40 +60,56 @@ pub fn queue<K: Resource>() -> (Waker<K>, Queue<K>) {
     (Waker(sender), receiver)
 }
 
-/// Watches for ever. `changed` is told of each object that is there or has changed, and with `true` of
-/// each that is gone, after the store knows it. What
-/// can't be read is left out, and holds up nothing else.
+/// What was seen of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is one of a list that is not complete yet; the store does not know it, and nobody is to be woken.
+    Listed,
+    /// It is there or has changed, and the store knows it.
+    Present,
+    /// It is gone from the store.
+    Gone,
+}
+
+/// Watches for ever, and tells of each object what was seen. What can't be read is left out, and holds up nothing else.
 pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     writer: Writer<K>,
-    changed: impl Fn(&K, bool),
+    seen: impl Fn(&K, Seen),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let events = watcher::watcher(api, config).default_backoff();
     let events = events.filter_map(async |event| event.map(readable).transpose());
-    follow(events, writer, changed).await;
+    follow(events, writer, seen).await;
 }
 
-/// The same, of metadata alone: for kinds whose content is nobody's to hold.
+/// The same, of metadata alone: for kinds whose content is nobody's to hold. `keep` takes away what is not needed.
 pub async fn watch_metadata<K>(
     api: Api<PartialObjectMeta<K>>,
     config: watcher::Config,
     writer: Writer<PartialObjectMeta<K>>,
-    changed: impl Fn(&PartialObjectMeta<K>, bool),
+    keep: impl Fn(&mut ObjectMeta),
+    seen: impl Fn(&PartialObjectMeta<K>, Seen),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let events = watcher::watcher(api, config).default_backoff();
-    let events = events.map_ok(|event| event.modify(|object| trim(object.meta_mut())));
-    follow(events, writer, changed).await;
+    let events = events.map_ok(|event| {
+        event.modify(|object| {
+            object.types = None;
+            trim(object.meta_mut());
+            keep(object.meta_mut());
+        })
+    });
+    follow(events, writer, seen).await;
 }
 
 async fn follow<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     mut writer: Writer<K>,
-    changed: impl Fn(&K, bool),
+    seen: impl Fn(&K, Seen),
 ) where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -108,16 +124,19 @@ async fn follow<K>(
         };
         // A list replaces what was known: what is gone since is told by its absence.
         let before = matches!(event, Event::InitDone).then(|| writer.as_reader().state());
+        if let Event::InitApply(object) = &event {
+            seen(object, Seen::Listed);
+        }
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Apply(object) => changed(object, false),
-            Event::Delete(object) => changed(object, true),
+            Event::Apply(object) => seen(object, Seen::Present),
+            Event::Delete(object) => seen(object, Seen::Gone),
             Event::InitDone => {
                 let store = writer.as_reader();
-                store.state().iter().for_each(|object| changed(object, false));
+                store.state().iter().for_each(|object| seen(object, Seen::Present));
                 for object in before.into_iter().flatten() {
                     if store.get(&ObjectRef::from_obj(&*object)).is_none() {
-                        changed(&object, true);
+                        seen(&object, Seen::Gone);
                     }
                 }
             }

@@ -107,7 +107,8 @@ async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> 
     let binaries = binary.parent().context("a binary lies in a folder")?;
     step.done(binaries.strip_prefix(paths::workspace()).unwrap_or(binaries).display());
     let step = steps.begin("starting operator and solver with the chart's rights", None);
-    let processes = Processes::start(cluster, binaries, &["--leader-elect=false"]).await?;
+    let flags = [&operator::VERBOSE[..], &["--leader-elect=false"]].concat();
+    let processes = Processes::start(cluster, binaries, &flags).await?;
     step.done("");
     Ok(Some(processes))
 }

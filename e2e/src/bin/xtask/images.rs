@@ -53,7 +53,7 @@ pub(crate) async fn build(source: &Path, folder: &Path, steps: &Steps) -> Result
 }
 
 /// Builds static binaries that don't depend on where the checkout and cargo's home are; returns their folder.
-async fn release_binaries(source: &Path) -> Result<PathBuf> {
+pub(crate) async fn release_binaries(source: &Path) -> Result<PathBuf> {
     let target = host_target().await?;
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)

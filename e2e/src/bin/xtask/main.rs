@@ -1,5 +1,6 @@
 //! `cargo xtask`: the one way to build, check, test and try acme-operator. Start with `cargo xtask --help`.
 
+mod bench;
 mod check;
 mod cluster;
 mod crdgen;
@@ -57,6 +58,9 @@ enum Task {
     Cluster(cluster::Task),
     /// Starts a cluster, and shows a page served in it through the ingress controller. Keeps the cluster.
     Demo(cluster::Choice),
+    /// Measures what the operator costs, or another controller that serves the same API.
+    #[command(subcommand)]
+    Bench(bench::Task),
     /// Builds the container images, as OCI archives.
     Image {
         /// The folder to write them into.
@@ -95,6 +99,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Crdgen { check, output } => crdgen::run(&paths::workspace().join(output), check),
         Task::Cluster(task) => cluster::run(task, &steps).await,
         Task::Demo(choice) => demo::run(&choice, &steps).await,
+        Task::Bench(task) => bench::run(task, &steps).await,
         Task::Image { output, source } => {
             let source = std::path::absolute(source.as_deref().unwrap_or(paths::workspace()))?;
             for image in images::build(&source, &output, &steps).await? {

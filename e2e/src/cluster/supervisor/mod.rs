@@ -116,11 +116,28 @@ pub(super) fn kill(state: &Path) -> Result<()> {
 /// Whether a process of the cluster whose folder is `state` is left. When PID 1 is killed, the others die a moment
 /// later.
 pub(super) fn is_inhabited(state: &Path) -> Result<bool> {
-    let Ok(namespace) = fs::read_to_string(state.join(PID_NAMESPACE)) else { return Ok(false) };
+    Ok(!inhabitants(state)?.is_empty())
+}
+
+/// The process id on the host of a process of the cluster whose folder is `state`, by its id inside.
+pub(super) fn host_pid(state: &Path, inside: u32) -> Result<Option<u32>> {
+    let is_it = |process: &Path| {
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        // One id for each namespace, the innermost last: proc_pid_status(5).
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        ids.and_then(|ids| ids.split_whitespace().last()) == Some(inside.to_string().as_str())
+    };
+    let found = inhabitants(state)?.into_iter().find(|(_, process)| is_it(process));
+    Ok(found.and_then(|(pid, _)| pid.as_raw().try_into().ok()))
+}
+
+/// The processes in the PID namespace of the cluster whose folder is `state`.
+fn inhabitants(state: &Path) -> Result<Vec<(Pid, PathBuf)>> {
+    let Ok(namespace) = fs::read_to_string(state.join(PID_NAMESPACE)) else { return Ok(Vec::new()) };
     let inside = |process: &Path| {
         fs::read_link(process.join("ns/pid")).is_ok_and(|link| link.as_os_str() == namespace.as_str())
     };
-    Ok(processes()?.iter().any(|(_, process)| inside(process)))
+    Ok(processes()?.into_iter().filter(|(_, process)| inside(process)).collect())
 }
 
 /// All processes, with their folders in /proc.

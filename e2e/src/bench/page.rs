@@ -1,0 +1,155 @@
+//! `docs/BENCHMARKS.md` and its plots, made of nothing but the records.
+
+use std::{fmt::Write, fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use super::{
+    plot::Plot,
+    record::{Figure, Record, Records, number},
+};
+
+/// The records that are published, in the repository.
+pub const RECORDS: &str = "docs/benchmarks.json";
+
+/// The page.
+pub const PAGE: &str = "docs/BENCHMARKS.md";
+
+/// The folder of the plots.
+const PLOTS: &str = "docs/benchmarks";
+
+/// A plot: workload, figure, name of its file, title.
+const DRAWN: [(&str, &str, &str, &str); 5] = [
+    ("burst", "rate", "burst-rate", "Annotated Ingresses at once: certificates a minute"),
+    (
+        "burst",
+        "API requests for each",
+        "burst-requests",
+        "Annotated Ingresses at once: API requests for each",
+    ),
+    ("burst", "operator, peak resident", "burst-memory", "Annotated Ingresses at once: memory"),
+    ("adopt", "start to all ready", "adopt-time", "Certificates that are there: start to all ready"),
+    ("adopt", "operator, peak resident", "adopt-memory", "Certificates that are there: memory"),
+];
+
+const BEGINNING: &str = "\
+# What it costs, and how that grows
+
+<!-- Made by `cargo xtask bench page` from docs/benchmarks.json. -->
+
+All figures are measured from outside, with a real kube-apiserver and etcd, Pebble as the ACME server and Traefik as the
+ingress controller, all on the machine that is named: requests by the API server's audit log and Pebble's log, processor
+time and resident memory by the kernel. Each comes with its command; `✓` and `✗` tell whether it is what the project
+holds itself to. The private keys are RSA with 2048 bits where nothing else is said, which is the default of a
+Certificate: making one takes longer than all the rest of the operator's work for it.
+
+Another controller that serves `cert-manager.io/v1` is measured by the same commands:
+`cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see
+`cargo xtask bench --help`.
+";
+
+/// Writes the page and its plots, or says what is not as it would be written.
+///
+/// # Errors
+/// `check` is set and something differs.
+pub fn write(workspace: &Path, check: bool) -> Result<()> {
+    let records = Records::read(&workspace.join(RECORDS))?;
+    let mut files = vec![(PAGE.to_owned(), page(&records))];
+    for (name, plot) in plots(&records) {
+        files.push((format!("{PLOTS}/{name}.svg"), plot.svg()));
+    }
+    for (name, content) in files {
+        let path = workspace.join(&name);
+        if check {
+            let there = fs::read_to_string(&path).unwrap_or_default();
+            anyhow::ensure!(there == content, "{name} is not what `cargo xtask bench page` writes");
+        } else {
+            fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
+            fs::write(&path, content).with_context(|| format!("failed to write {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The plots that there are records for: at least two points.
+fn plots(records: &Records) -> Vec<(&'static str, Plot)> {
+    let drawn = DRAWN.iter().filter_map(|(workload, figure, file, title)| {
+        let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+        let mut unit = "";
+        for record in records.0.iter().filter(|record| record.workload == *workload) {
+            let Some(found) = record.figure(figure) else { continue };
+            unit = &found.unit;
+            let key = if record.command.contains("--key rsa") { ", RSA" } else { "" };
+            let name = format!("{}{key}", record.controller);
+            let point = (super::floors::f64_of(record.number), found.value);
+            match lines.iter_mut().find(|(of, _)| *of == name) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((name, vec![point])),
+            }
+        }
+        for (_, points) in &mut lines {
+            points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        }
+        lines.retain(|(_, points)| points.len() > 1);
+        let plot = Plot {
+            title: (*title).to_owned(),
+            across: "certificates".to_owned(),
+            upwards: unit.to_owned(),
+            lines,
+        };
+        (!plot.lines.is_empty()).then_some((*file, plot))
+    });
+    drawn.collect()
+}
+
+fn page(records: &Records) -> String {
+    let mut text = BEGINNING.to_owned();
+    let mut machines: Vec<String> = Vec::new();
+    for record in &records.0 {
+        let machine = &record.machine;
+        let told = format!(
+            "{} cores ({}), {} GiB of memory, Linux {}",
+            machine.cores, machine.processor, machine.memory_gib, machine.kernel
+        );
+        if !machines.contains(&told) {
+            machines.push(told);
+        }
+    }
+    _ = writeln!(text, "\n## Where\n");
+    for machine in &machines {
+        _ = writeln!(text, "- {machine}");
+    }
+    let plots = plots(records);
+    if !plots.is_empty() {
+        _ = writeln!(text, "\n## How it grows\n");
+        for (name, plot) in &plots {
+            _ = writeln!(text, "![{}](benchmarks/{name}.svg)\n", plot.title);
+        }
+    }
+    _ = writeln!(text, "## Figures");
+    for record in &records.0 {
+        text += &section(record);
+    }
+    text
+}
+
+fn section(record: &Record) -> String {
+    let mut text = format!("\n### `{}`\n\n", record.command);
+    let version = if record.version.is_empty() { String::new() } else { format!(" {}", record.version) };
+    _ = writeln!(text, "{}{version}, {}\n", record.controller, record.measured.strftime("%Y-%m-%d"));
+    _ = writeln!(text, "| figure | measured | held to |\n|---|---:|---|");
+    for figure in &record.figures {
+        let Figure { name, .. } = figure;
+        _ = writeln!(text, "| {name} | {} | {} |", figure.amount(), figure.verdict().unwrap_or_default());
+    }
+    for (title, counts) in
+        [("API requests for each", &record.api_requests), ("ACME requests for each", &record.acme_requests)]
+    {
+        if !counts.is_empty() {
+            let list: Vec<_> =
+                counts.iter().map(|(what, count)| format!("{what} {}", number(*count))).collect();
+            _ = writeln!(text, "\n{title}: {}.", list.join(", "));
+        }
+    }
+    text
+}

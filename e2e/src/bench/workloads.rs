@@ -1,0 +1,668 @@
+//! The workloads: each makes a cluster of its own (or uses one that is named), does something to the controller in it, and
+//! tells what that cost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use crds::certmanager::Certificate;
+use futures::{TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, ResourceExt,
+    api::{ObjectMeta, PostParams},
+    runtime::watcher,
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    floors::{self, f64_of},
+    measure::{Costs, Measuring},
+    record::{self, Figure, Machine, Record},
+    subject::{self, Controller, OPERATOR, Subject},
+};
+use crate::{
+    cluster::{self, Bound, Cluster, Mode, NODE_ADDRESS, Options, Process},
+    estate::{Completeness, KeyAlgorithm, Plan},
+    pebble::{self, Pebble},
+    progress::{Human, Steps},
+    tools::Tools,
+    user::{self, User, data},
+};
+
+/// What is done to a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// One annotated Ingress after the other.
+    Latency,
+    /// Annotated Ingresses, all at once.
+    Burst,
+    /// One Ingress with many hosts.
+    ManyNames,
+    /// First start with Certificates and Secrets that are there.
+    Adopt,
+    /// Restart with nothing due.
+    Restart,
+    /// First start with Certificates that are all due.
+    RenewWave,
+    /// Certificates and nothing to do.
+    Idle,
+    /// The leader goes: asked to, and killed.
+    Failover,
+    /// What can't be gone below.
+    Floors,
+}
+
+impl Workload {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Burst => "burst",
+            Self::ManyNames => "many-names",
+            Self::Adopt => "adopt",
+            Self::Restart => "restart",
+            Self::RenewWave => "renew-wave",
+            Self::Idle => "idle",
+            Self::Failover => "failover",
+            Self::Floors => "floors",
+        }
+    }
+}
+
+/// How it is measured.
+#[derive(Debug)]
+pub struct Bench {
+    /// What was typed.
+    pub command: String,
+    /// How many certificates, hosts or runs.
+    pub number: usize,
+    /// The algorithm of the keys.
+    pub key: KeyAlgorithm,
+    /// How much longer each request to the ACME server takes.
+    pub acme_latency: Duration,
+    /// How long `idle` watches.
+    pub watched: Duration,
+    /// What is measured.
+    pub controller: Controller,
+    /// Its name to the API server, if it is not ours.
+    pub client: Option<String>,
+    /// A cluster that is there, with the definitions and rights that the controller needs.
+    pub cluster: Option<String>,
+    /// Where our programs are, built for release.
+    pub binaries: PathBuf,
+    /// What clusters are made of.
+    pub tools: Tools,
+}
+
+const NAMESPACE: &str = "bench";
+const ISSUER: &str = "bench";
+/// The Ingress that shows that the controller works.
+const FIRST: &str = "first";
+const REPLICA: &str = "replica";
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// How long a controller that does nothing has done all it had to.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How many requests of users there are at once.
+const CONCURRENCY: usize = 64;
+
+impl Bench {
+    /// Runs a workload.
+    pub async fn run(&self, workload: Workload, steps: &Steps) -> Result<Record> {
+        if workload == Workload::Floors {
+            return self.floors(steps).await;
+        }
+        let cluster = self.cluster(steps).await?;
+        let mut subject =
+            Subject::prepare(&cluster, &self.controller, self.client.as_deref(), &self.binaries).await?;
+        let bed = Bed::new(&cluster, self.acme_latency, self.key).await?;
+        let step = steps.begin(format!("{} of {}", workload.name(), self.number), None);
+        let mut record = self.record(workload)?;
+        match workload {
+            Workload::Latency => self.latency(&bed, &mut subject, &mut record).await,
+            Workload::Burst => self.burst(&bed, &mut subject, &mut record).await,
+            Workload::ManyNames => self.many_names(&bed, &mut subject, &mut record).await,
+            Workload::Adopt => self.adopt(&bed, &mut subject, &mut record, steps).await,
+            Workload::Restart => self.restart(&bed, &mut subject, &mut record, steps).await,
+            Workload::RenewWave => self.renew_wave(&bed, &mut subject, &mut record, steps).await,
+            Workload::Idle => self.idle(&bed, &mut subject, &mut record, steps).await,
+            Workload::Failover => self.failover(&bed, &mut subject, &mut record).await,
+            Workload::Floors => unreachable!("it needs no controller"),
+        }?;
+        step.done("");
+        drop(subject);
+        drop(bed);
+        if self.cluster.is_none() {
+            cluster.end()?;
+        }
+        Ok(record)
+    }
+
+    async fn cluster(&self, steps: &Steps) -> Result<Cluster> {
+        if let Some(name) = &self.cluster {
+            return Cluster::attach(name);
+        }
+        let name = format!("bench-{}", std::process::id());
+        cluster::start(&Options::new(name, Mode::ControlPlane), &self.tools, steps).await
+    }
+
+    fn record(&self, workload: Workload) -> Result<Record> {
+        let (controller, version) = match &self.controller {
+            Controller::Ours => ("acme-operator".to_owned(), record::version()?),
+            _ => (self.client.clone().unwrap_or_default(), String::new()),
+        };
+        Ok(Record {
+            command: self.command.clone(),
+            workload: workload.name().to_owned(),
+            number: self.number,
+            controller,
+            version,
+            measured: now(),
+            machine: Machine::this()?,
+            figures: Vec::new(),
+            api_requests: BTreeMap::new(),
+            acme_requests: BTreeMap::new(),
+        })
+    }
+
+    async fn latency(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, record: &mut Record) -> Result<()> {
+        bed.start(subject).await?;
+        let measuring = Measuring::begin(bed.cluster, subject, Some(pebble::CLUSTER_PROCESS)).await?;
+        let mut times = Vec::new();
+        for run in 0..self.number {
+            let name = format!("web-{run}");
+            let hosts = [bed.user.host(&name)];
+            bed.user.ingress(&name, &hosts, json!({})).await?;
+            // Traefik takes a change at once where it took none for two seconds. The last run's end and this Ingress
+            // are two changes.
+            sleep(Duration::from_millis(4500)).await;
+            let began = Instant::now();
+            bed.user.ingress(&name, &hosts, bed.annotations()).await?;
+            await_secret(&bed.user, &name).await?;
+            times.push(began.elapsed());
+        }
+        sleep(QUIET).await;
+        let wall = measuring.elapsed();
+        let costs = measuring.end(bed.cluster, subject, wall).await?;
+        times.sort();
+        let part = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64();
+        record.figures.extend([
+            Figure::new("annotation to Secret, p50", part(50), "s").at_most(1.2),
+            Figure::new("annotation to Secret, p95", part(95), "s").at_most(2.5),
+            Figure::new("annotation to Secret, longest", part(100), "s"),
+        ]);
+        self.account(record, &costs, self.number)
+    }
+
+    async fn burst(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, record: &mut Record) -> Result<()> {
+        bed.start(subject).await?;
+        let lookout = Lookout::begin(bed, self.number, 0).await?;
+        let measuring = Measuring::begin(bed.cluster, subject, Some(pebble::CLUSTER_PROCESS)).await?;
+        stream::iter((0..self.number).map(Ok))
+            .try_for_each_concurrent(CONCURRENCY, async |index| {
+                let name = format!("w{index}");
+                bed.user.ingress(&name, &[bed.user.host(&name)], bed.annotations()).await
+            })
+            .await?;
+        let ready = lookout.end(bed, &measuring).await?;
+        // What is cleaned up afterwards counts too.
+        await_quiet(&measuring, subject).await?;
+        let costs = measuring.end(bed.cluster, subject, ready.all).await?;
+        let minute = f64_of(self.number) / ready.all.as_secs_f64() * 60.0;
+        let all = Figure::new("all ready", ready.all.as_secs_f64(), "s");
+        let rate = Figure::new("rate", minute, "certificates/min");
+        record.figures.extend([
+            if self.number == 50 { all.at_most(8.0) } else { all },
+            if self.number == 1000 && self.key == KeyAlgorithm::Ecdsa { rate.at_least(400.0) } else { rate },
+            Figure::new("half of them ready", ready.half.as_secs_f64(), "s"),
+        ]);
+        self.account(record, &costs, self.number)
+    }
+
+    async fn many_names(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, record: &mut Record) -> Result<()> {
+        bed.start(subject).await?;
+        // Traefik takes a change at once where it took none for two seconds.
+        sleep(QUIET).await;
+        let measuring = Measuring::begin(bed.cluster, subject, Some(pebble::CLUSTER_PROCESS)).await?;
+        let hosts: Vec<_> = (0..self.number).map(|index| bed.user.host(&format!("h{index}"))).collect();
+        bed.user.ingress("web", &hosts, bed.annotations()).await?;
+        await_secret(&bed.user, "web").await?;
+        let wall = measuring.elapsed();
+        await_quiet(&measuring, subject).await?;
+        let costs = measuring.end(bed.cluster, subject, wall).await?;
+        let all = Figure::new("Secret with all hosts", wall.as_secs_f64(), "s");
+        record.figures.push(if self.number == 100 { all.at_most(5.0) } else { all });
+        // For each name: that is what challenges are made for.
+        self.account(record, &costs, self.number)
+    }
+
+    async fn adopt(
+        &self,
+        bed: &Bed<'_>,
+        subject: &mut Subject<'_>,
+        record: &mut Record,
+        steps: &Steps,
+    ) -> Result<()> {
+        bed.issuer().await?;
+        let plan = Plan::fresh(ISSUER, self.number, Completeness::Restored, now());
+        self.build(&Plan { key: self.key, ..plan }, bed, steps).await?;
+        let lookout = Lookout::begin(bed, self.number, 0).await?;
+        let mut measuring = Measuring::begin(bed.cluster, subject, None).await?;
+        subject.start().await?;
+        measure_started(&mut measuring, subject);
+        let ready = lookout.end(bed, &measuring).await?;
+        await_quiet(&measuring, subject).await?;
+        let costs = measuring.end(bed.cluster, subject, ready.all).await?;
+        let peak = if self.number > 5000 { 100.0 } else { 40.0 };
+        let all = Figure::new("start to all ready", ready.all.as_secs_f64(), "s");
+        record.figures.push(if self.number <= 5000 { all.at_most(10.0) } else { all });
+        record.figures.push(secret_writes(&costs));
+        self.account_with_peak(record, &costs, self.number, Some(peak))
+    }
+
+    async fn restart(
+        &self,
+        bed: &Bed<'_>,
+        subject: &mut Subject<'_>,
+        record: &mut Record,
+        steps: &Steps,
+    ) -> Result<()> {
+        self.settle(bed, subject, steps).await?;
+        subject.stop().await?;
+        let mut measuring = Measuring::begin(bed.cluster, subject, None).await?;
+        subject.start().await?;
+        measure_started(&mut measuring, subject);
+        await_quiet(&measuring, subject).await?;
+        let wall = measuring.elapsed();
+        let costs = measuring.end(bed.cluster, subject, wall).await?;
+        let all = Figure::new("start to the last request", costs.last_request().as_secs_f64(), "s");
+        record.figures.extend([
+            if self.number <= 5000 { all.at_most(3.0) } else { all },
+            Figure::new("writes", f64_of(costs.writes()), "requests").at_most(0.0),
+        ]);
+        self.account(record, &costs, self.number)
+    }
+
+    async fn renew_wave(
+        &self,
+        bed: &Bed<'_>,
+        subject: &mut Subject<'_>,
+        record: &mut Record,
+        steps: &Steps,
+    ) -> Result<()> {
+        bed.issuer().await?;
+        let fresh = Plan::fresh(ISSUER, self.number, Completeness::Running, now());
+        // A day after two thirds of its life: due.
+        let not_before = fresh.not_before - fresh.lifetime * 2 / 3 - SignedDuration::from_hours(24);
+        self.build(&Plan { key: self.key, not_before, ..fresh }, bed, steps).await?;
+        let lookout = Lookout::begin(bed, self.number, 2).await?;
+        let mut measuring = Measuring::begin(bed.cluster, subject, Some(pebble::CLUSTER_PROCESS)).await?;
+        subject.start().await?;
+        measure_started(&mut measuring, subject);
+        let ready = lookout.end(bed, &measuring).await?;
+        await_quiet(&measuring, subject).await?;
+        let costs = measuring.end(bed.cluster, subject, ready.all).await?;
+        let minute = f64_of(self.number) / ready.all.as_secs_f64() * 60.0;
+        record.figures.extend([
+            Figure::new("start to all renewed", ready.all.as_secs_f64(), "s"),
+            Figure::new("rate", minute, "certificates/min"),
+        ]);
+        self.account(record, &costs, self.number)
+    }
+
+    async fn idle(
+        &self,
+        bed: &Bed<'_>,
+        subject: &mut Subject<'_>,
+        record: &mut Record,
+        steps: &Steps,
+    ) -> Result<()> {
+        self.settle(bed, subject, steps).await?;
+        let measuring = Measuring::begin(bed.cluster, subject, None).await?;
+        sleep(self.watched).await;
+        let costs = measuring.end(bed.cluster, subject, self.watched).await?;
+        let (time, peak) = costs.of(OPERATOR).context("the controller is gone")?;
+        let share = time.as_secs_f64() / self.watched.as_secs_f64() * 100.0;
+        record.figures.extend([
+            Figure::new("watched for", self.watched.as_secs_f64(), "s"),
+            Figure::new("writes", f64_of(costs.writes()), "requests").at_most(0.0),
+            Figure::new("processor", share, "% of a core").at_most(0.5),
+            Figure::new("operator, peak resident", megabytes(peak), "MB"),
+            Figure::new("bytes from the API server", megabytes(costs.received) * 1000.0, "kB"),
+        ]);
+        Ok(())
+    }
+
+    async fn failover(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, record: &mut Record) -> Result<()> {
+        bed.start(subject).await?;
+        let mut worst = BTreeMap::new();
+        let cluster = bed.cluster;
+        let ours = subject.ours()?;
+        // Who leads ends, and is started anew as the one that waits.
+        let mut replica = ours.start_replica(cluster, REPLICA)?;
+        let mut replica_leads = false;
+        for run in 0..self.number {
+            for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+                let name = format!("web-{run}-{}", signal.as_str().to_lowercase());
+                let hosts = [bed.user.host(&name)];
+                bed.user.ingress(&name, &hosts, json!({})).await?;
+                sleep(Duration::from_millis(4500)).await;
+                let leader = if replica_leads { Some(replica.pid()) } else { ours.operator_pid() };
+                let began = Instant::now();
+                subject::end(leader.context("nobody leads")?, signal).await?;
+                bed.user.ingress(&name, &hosts, bed.annotations()).await?;
+                await_secret(&bed.user, &name).await?;
+                let longest = worst.entry(signal.as_str()).or_insert(Duration::ZERO);
+                *longest = began.elapsed().max(*longest);
+                if replica_leads {
+                    replica = ours.start_replica(cluster, REPLICA)?;
+                } else {
+                    ours.start_operator(cluster, &[]).await?;
+                }
+                replica_leads = !replica_leads;
+                // It waits for the Lease before it is of use.
+                sleep(QUIET).await;
+            }
+        }
+        for (signal, limit) in [(Signal::SIGTERM, 2.0), (Signal::SIGKILL, 20.0)] {
+            let longest = worst.get(signal.as_str()).copied().unwrap_or_default().as_secs_f64();
+            let name = format!("{signal} to the next Secret, longest of {}", self.number);
+            record.figures.push(Figure::new(name, longest, "s").at_most(limit));
+        }
+        Ok(())
+    }
+
+    async fn floors(&self, steps: &Steps) -> Result<Record> {
+        let mut record = self.record(Workload::Floors)?;
+        "none".clone_into(&mut record.controller);
+        for key in [KeyAlgorithm::Rsa, KeyAlgorithm::Ecdsa] {
+            let step = steps.begin(format!("making {} keys", key.name()), None);
+            let time = floors::key_generation(key)?;
+            step.done(Human(time));
+            let name = format!("making a key, {}", key.name());
+            record.figures.push(Figure::new(name, time.as_secs_f64() * 1000.0, "ms"));
+        }
+        let step = steps.begin("ordering with instant-acme alone", None);
+        let (one, rate) = floors::bare_orders(&self.tools).await?;
+        step.done("");
+        record.figures.extend([
+            Figure::new("one certificate with instant-acme alone", one.as_secs_f64() * 1000.0, "ms"),
+            Figure::new("certificates with instant-acme alone, 16 at once", rate * 60.0, "certificates/min"),
+        ]);
+        let cluster = self.cluster(steps).await?;
+        let step = steps.begin("writing to the API server", None);
+        let rate = floors::api_writes_a_second(&cluster.client().await?).await?;
+        step.done("");
+        record.figures.push(Figure::new("writes to the API server, 16 at once", rate, "requests/s"));
+        if self.cluster.is_none() {
+            cluster.end()?;
+        }
+        Ok(record)
+    }
+
+    /// Makes an estate, and lets the controller do all that it has to with it.
+    async fn settle(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, steps: &Steps) -> Result<()> {
+        bed.issuer().await?;
+        let plan = Plan::fresh(ISSUER, self.number, Completeness::Restored, now());
+        self.build(&Plan { key: self.key, ..plan }, bed, steps).await?;
+        let lookout = Lookout::begin(bed, self.number, 0).await?;
+        let measuring = Measuring::begin(bed.cluster, subject, None).await?;
+        subject.start().await?;
+        lookout.end(bed, &measuring).await?;
+        await_quiet(&measuring, subject).await
+    }
+
+    async fn build(&self, plan: &Plan, bed: &Bed<'_>, steps: &Steps) -> Result<()> {
+        let expected = Duration::from_millis(5) * u32::try_from(self.number).unwrap_or(u32::MAX);
+        let step = steps.begin(format!("making {} Certificates and Secrets", plan.count), Some(expected));
+        plan.build(&bed.user.client, |_| {}).await?;
+        step.done("");
+        Ok(())
+    }
+
+    /// What it cost for each of so many.
+    fn account(&self, record: &mut Record, costs: &Costs, count: usize) -> Result<()> {
+        self.account_with_peak(record, costs, count, None)
+    }
+
+    fn account_with_peak(
+        &self,
+        record: &mut Record,
+        costs: &Costs,
+        count: usize,
+        peak_aim: Option<f64>,
+    ) -> Result<()> {
+        let each = |counts: BTreeMap<String, usize>| -> BTreeMap<String, f64> {
+            counts.into_iter().map(|(what, number)| (what, f64_of(number) / f64_of(count))).collect()
+        };
+        record.api_requests = each(costs.api());
+        record.acme_requests = each(costs.acme.clone());
+        let issues = !costs.acme.is_empty() && record.workload != Workload::ManyNames.name();
+        let api = Figure::new("API requests for each", record.api_requests.values().sum(), "requests");
+        record.figures.push(if issues { api.at_most(20.0) } else { api });
+        if !costs.acme.is_empty() {
+            let acme = Figure::new("ACME requests for each", record.acme_requests.values().sum(), "requests");
+            record.figures.push(if issues { acme.at_most(8.0) } else { acme });
+        }
+        for (program, time, peak) in &costs.programs {
+            let each = time.as_secs_f64() * 1000.0 / f64_of(count);
+            record.figures.push(Figure::new(
+                format!("{}, processor time for each", program.name),
+                each,
+                "ms",
+            ));
+            if program.name == OPERATOR && issues {
+                let keys = floors::key_generation(self.key)?.as_secs_f64() * 1000.0;
+                let rest = Figure::new("operator, beyond making the key", (each - keys).max(0.0), "ms");
+                record.figures.push(rest.at_most(15.0));
+            }
+            let resident = Figure::new(format!("{}, peak resident", program.name), megabytes(*peak), "MB");
+            let aim = peak_aim.filter(|_| program.name == OPERATOR);
+            record.figures.push(aim.map_or(resident.clone(), |aim| resident.at_most(aim)));
+        }
+        record.figures.push(Figure::new(
+            "bytes from the API server for each",
+            megabytes(costs.received) * 1000.0 / f64_of(count),
+            "kB",
+        ));
+        record.figures.push(Figure::new("wall time", costs.wall.as_secs_f64(), "s"));
+        Ok(())
+    }
+}
+
+/// What a workload has around it: a user with a namespace, an ACME server, perhaps far away.
+struct Bed<'a> {
+    cluster: &'a Cluster,
+    user: User<'a>,
+    pebble: Pebble,
+    key: KeyAlgorithm,
+    /// The port of the relay that makes the ACME server seem far away.
+    far: Option<(u16, Bound)>,
+}
+
+impl<'a> Bed<'a> {
+    async fn new(cluster: &'a Cluster, acme_latency: Duration, key: KeyAlgorithm) -> Result<Self> {
+        let client = cluster.client().await?;
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        Api::all(client)
+            .create(&PostParams::default(), &namespace)
+            .await
+            .context("the cluster was measured before: make a new one")?;
+        let far = if acme_latency.is_zero() {
+            None
+        } else {
+            let port = cluster.reserve_port()?;
+            let arguments = [
+                "bench".to_owned(),
+                "relay".to_owned(),
+                format!("--listen={NODE_ADDRESS}:{port}"),
+                format!("--to={NODE_ADDRESS}:{}", pebble::CLUSTER_PORT),
+                format!("--round-trip={}ms", acme_latency.as_millis()),
+            ];
+            let relay = Process::new("acme-latency", std::env::current_exe()?, arguments);
+            Some((port, cluster.start_bound(relay)?))
+        };
+        let user = User::new(cluster, NAMESPACE).await?;
+        Ok(Self { cluster, user, pebble: Pebble::of_cluster(cluster)?, key, far })
+    }
+
+    /// What is merged into the issuer's `spec.acme`.
+    fn change(&self) -> Value {
+        match &self.far {
+            Some((port, _)) => {
+                let near = format!(":{}/", pebble::CLUSTER_PORT);
+                json!({ "server": self.pebble.directory_url().replace(&near, &format!(":{port}/")) })
+            }
+            None => json!({}),
+        }
+    }
+
+    async fn issuer(&self) -> Result<()> {
+        self.user.apply_cluster_issuer(ISSUER, &self.pebble, self.change()).await
+    }
+
+    /// Starts the controller, and waits until it issues.
+    async fn start(&self, subject: &mut Subject<'_>) -> Result<()> {
+        subject.start().await?;
+        self.user.cluster_issuer(ISSUER, &self.pebble, self.change()).await?;
+        self.user.ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
+        await_secret(&self.user, FIRST).await?;
+        sleep(2 * QUIET).await;
+        Ok(())
+    }
+
+    fn annotations(&self) -> Value {
+        let mut annotations = user::annotation(ISSUER);
+        annotations["cert-manager.io/private-key-algorithm"] = self.key.name().into();
+        annotations
+    }
+}
+
+/// When Certificates became ready.
+struct Ready {
+    half: Duration,
+    all: Duration,
+}
+
+/// Looks out for Certificates that become ready.
+struct Lookout {
+    found: JoinHandle<Result<[Instant; 2]>>,
+}
+
+impl Lookout {
+    /// Begins to look for so many that are issued, with a revision at least, but for the first one of all. Returns when
+    /// all that are there have been looked at.
+    async fn begin(bed: &Bed<'_>, count: usize, revision: i64) -> Result<Self> {
+        let api: Api<Certificate> = Api::all(bed.user.client.clone());
+        let (begun, listed) = oneshot::channel();
+        let found = tokio::spawn(async move {
+            let (mut seen, mut half, mut begun) = (BTreeSet::new(), Instant::now(), Some(begun));
+            let looking = async {
+                let mut events = pin!(watcher(api, watcher::Config::default()));
+                while let Some(event) = events.try_next().await? {
+                    let it = match event {
+                        watcher::Event::Apply(it) | watcher::Event::InitApply(it) => it,
+                        watcher::Event::InitDone => {
+                            _ = begun.take().map(|begun| begun.send(()));
+                            continue;
+                        }
+                        watcher::Event::Init | watcher::Event::Delete(_) => continue,
+                    };
+                    let has = it.status.as_ref().and_then(|status| status.revision).unwrap_or_default();
+                    if it.name_any() == FIRST || has < revision || !user::is_issued(&it) {
+                        continue;
+                    }
+                    seen.insert((it.namespace(), it.name_any()));
+                    if seen.len() == count.div_ceil(2) {
+                        half = Instant::now();
+                    }
+                    if seen.len() == count {
+                        return Ok([half, Instant::now()]);
+                    }
+                }
+                bail!("the watch ended")
+            };
+            let outcome = timeout(LIMIT, looking).await;
+            outcome.unwrap_or_else(|_| bail!("only {} of {count} Certificates are ready", seen.len()))
+        });
+        listed.await.context("Certificates can't be watched")?;
+        Ok(Self { found })
+    }
+
+    /// Waits until they are.
+    async fn end(self, bed: &Bed<'_>, measuring: &Measuring) -> Result<Ready> {
+        let [half, all] = self.found.await?.with_context(|| bed.user.log())?;
+        let since = |time: Instant| time.saturating_duration_since(measuring.began());
+        Ok(Ready { half: since(half), all: since(all) })
+    }
+}
+
+/// Accounts for a controller that was just started.
+fn measure_started(measuring: &mut Measuring, subject: &Subject<'_>) {
+    for program in subject.programs() {
+        if program.name == OPERATOR {
+            measuring.add(program);
+        }
+    }
+}
+
+/// Waits until the controller has asked nothing for a while.
+async fn await_quiet(measuring: &Measuring, subject: &Subject<'_>) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    let (mut count, mut since) = (0, Instant::now());
+    loop {
+        let requests = measuring.events(subject)?.iter().filter(|event| event.verb != "watch").count();
+        if requests != count {
+            (count, since) = (requests, Instant::now());
+        }
+        if count > 0 && since.elapsed() >= QUIET {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the controller does not come to rest");
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Waits until a Secret holds a certificate.
+async fn await_secret(user: &User<'_>, name: &str) -> Result<()> {
+    let secret = user.await_secret(name, LIMIT).await?;
+    ensure!(!data(Some(&secret), "tls.key").is_empty(), "{name} has no key");
+    Ok(())
+}
+
+fn secret_writes(costs: &Costs) -> Figure {
+    let is_secret_write =
+        |event: &&crate::audit::AuditEvent| event.is_write() && event.resource() == "secrets";
+    let count = costs.events.iter().filter(is_secret_write).count();
+    // The key of the ACME account is the one that may be new.
+    Figure::new("writes to Secrets", f64_of(count), "requests").at_most(1.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[expect(clippy::disallowed_methods, reason = "when something was measured")]
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

@@ -1,0 +1,243 @@
+//! `cargo xtask bench`: what a certificate operator costs, and how that grows.
+
+use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use e2e::{
+    bench::{self, Bench, Controller, Record, Records, Workload, page},
+    estate::KeyAlgorithm,
+    paths,
+    progress::Steps,
+    tools::Tools,
+};
+
+use crate::{cargo, images, show};
+
+/// The profile that the measuring program is built with: it must not take the time of what it measures.
+const PROFILE: &str = "measure";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// One annotated Ingress after the other: how long until its Secret is there.
+    Latency(Options),
+    /// So many annotated Ingresses at once: how long until all are ready.
+    Burst(Options),
+    /// One Ingress with so many hosts.
+    ManyNames(Options),
+    /// First start with so many valid Certificates and Secrets that are there, as after a restore.
+    Adopt(Options),
+    /// Restart with so many Certificates, none of which is due.
+    Restart(Options),
+    /// First start with so many Certificates that are all due for renewal.
+    RenewWave(Options),
+    /// So many Certificates and nothing to do.
+    Idle(Options),
+    /// The leader is asked to end, and killed, so many times each: how long until the next Secret.
+    Failover(Options),
+    /// What can't be gone below on this machine: keys, API writes, orders without an operator.
+    Floors(Options),
+    /// A year of a million certificates on a virtual clock: no cluster, the operator's own decisions.
+    Simulation {
+        /// What it gets; see `-- --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// All that is published, into docs/benchmarks.json, with the page. Takes about half an hour.
+    All,
+    /// Writes docs/BENCHMARKS.md and its plots from docs/benchmarks.json.
+    Page {
+        /// Write nothing; fail if what is there differs.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Carries connections, later.
+    #[command(hide = true)]
+    Relay {
+        /// Where it listens.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where it connects to.
+        #[arg(long)]
+        to: SocketAddr,
+        /// How much longer a request and its answer take.
+        #[arg(long, value_parser = duration)]
+        round_trip: Duration,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// How many certificates, hosts or runs; what is published if not given.
+    #[arg(short)]
+    number: Option<usize>,
+    /// The algorithm of the private keys.
+    #[arg(long, value_enum)]
+    key: Option<Key>,
+    /// How much longer each request to the ACME server takes, such as 100ms.
+    #[arg(long, value_parser = duration, default_value = "0s")]
+    acme_latency: Duration,
+    /// How long `idle` watches.
+    #[arg(long, value_parser = duration, default_value = "5m")]
+    watch: Duration,
+    /// What is measured: `ours`, `external:PID` (a process in the cluster, by its id on this host) or
+    /// `command:PROGRAM ARGUMENTS` (run in the cluster, for workloads that start it).
+    #[arg(long, default_value = "ours")]
+    controller: Controller,
+    /// The user name of another controller to the API server, such as system:serviceaccount:cert-manager:cert-manager.
+    #[arg(long)]
+    client: Option<String>,
+    /// A cluster of `cargo xtask cluster up` that has what another controller needs; a fresh one if not given.
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Also write what is measured into this JSON file, in place of what it has of the same command.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Key {
+    /// 2048 bits.
+    Rsa,
+    /// P-256.
+    Ecdsa,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: crds::duration::GoDuration = text.parse().map_err(|error| format!("{error}"))?;
+    u64::try_from(parsed.as_nanos()).map(Duration::from_nanos).map_err(|_| "it is negative".to_owned())
+}
+
+/// All that is published.
+const PUBLISHED: [&[&str]; 18] = [
+    &["floors"],
+    &["latency"],
+    &["burst", "-n", "50"],
+    &["burst", "-n", "200"],
+    &["burst", "-n", "1000"],
+    &["burst", "-n", "50", "--key", "ecdsa"],
+    &["burst", "-n", "200", "--key", "ecdsa"],
+    &["burst", "-n", "1000", "--key", "ecdsa"],
+    &["burst", "-n", "200", "--key", "ecdsa", "--acme-latency", "100ms"],
+    &["many-names"],
+    &["adopt", "-n", "1000"],
+    &["adopt", "-n", "5000"],
+    &["adopt", "-n", "20000"],
+    &["restart", "-n", "5000"],
+    &["renew-wave"],
+    &["idle", "-n", "1000"],
+    &["failover"],
+    &["simulation"],
+];
+
+pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
+    match task {
+        Task::Page { check } => page::write(paths::workspace(), check),
+        Task::Relay { listen, to, round_trip } => bench::relay(listen, to, round_trip).await,
+        Task::Simulation { arguments } => simulate(&arguments),
+        Task::All => {
+            for arguments in PUBLISHED {
+                let json = format!("--json={}", page::RECORDS);
+                show(&mut measuring_program(&[arguments, &[json.as_str()]].concat()))?;
+            }
+            page::write(paths::workspace(), false)
+        }
+        // The measuring program itself must be quick: it is started anew as such.
+        _ if cfg!(debug_assertions) => {
+            let arguments: Vec<String> = std::env::args().skip(2).collect();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            show(&mut measuring_program(&arguments))
+        }
+        Task::Latency(options) => options.measure(Workload::Latency, 20, Key::Rsa, steps).await,
+        Task::Burst(options) => options.measure(Workload::Burst, 50, Key::Rsa, steps).await,
+        Task::ManyNames(options) => options.measure(Workload::ManyNames, 100, Key::Rsa, steps).await,
+        Task::Adopt(options) => options.measure(Workload::Adopt, 5000, Key::Ecdsa, steps).await,
+        Task::Restart(options) => options.measure(Workload::Restart, 5000, Key::Ecdsa, steps).await,
+        Task::RenewWave(options) => options.measure(Workload::RenewWave, 200, Key::Ecdsa, steps).await,
+        Task::Idle(options) => options.measure(Workload::Idle, 1000, Key::Ecdsa, steps).await,
+        Task::Failover(options) => options.measure(Workload::Failover, 3, Key::Ecdsa, steps).await,
+        Task::Floors(options) => options.measure(Workload::Floors, 1, Key::Rsa, steps).await,
+    }
+}
+
+/// `cargo xtask bench` with arguments, built to be quick.
+fn measuring_program(arguments: &[&str]) -> Command {
+    let start =
+        ["run", "--quiet", "--locked", "--profile", PROFILE, "--package", "e2e", "--bin", "xtask", "--"];
+    let mut command = cargo(&start);
+    command.arg("bench").args(arguments);
+    command
+}
+
+fn simulate(arguments: &[String]) -> Result<()> {
+    let start =
+        ["run", "--quiet", "--locked", "--release", "--package", "operator", "--example", "simulation", "--"];
+    show(cargo(&start).args(arguments))
+}
+
+impl Options {
+    async fn measure(&self, workload: Workload, number: usize, key: Key, steps: &Steps) -> Result<()> {
+        if self.controller != Controller::Ours && self.cluster.is_none() {
+            bail!(
+                "another controller needs a cluster with its definitions and rights: start one with `cargo xtask \
+                 cluster up --name NAME --ingress-class traefik`, prepare it, and name it with --cluster"
+            );
+        }
+        let tools = Tools::ensure(steps).await?;
+        let binaries = match self.controller {
+            Controller::Ours => {
+                let step =
+                    steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));
+                let binaries = images::release_binaries(paths::workspace()).await?;
+                step.done("");
+                binaries
+            }
+            _ => PathBuf::new(),
+        };
+        let bench = Bench {
+            command: self.command(workload),
+            number: self.number.unwrap_or(number),
+            key: match self.key.unwrap_or(key) {
+                Key::Rsa => KeyAlgorithm::Rsa,
+                Key::Ecdsa => KeyAlgorithm::Ecdsa,
+            },
+            acme_latency: self.acme_latency,
+            watched: self.watch,
+            controller: self.controller.clone(),
+            client: self.client.clone(),
+            cluster: self.cluster.clone(),
+            binaries,
+            tools,
+        };
+        let record: Record = bench.run(workload, steps).await?;
+        println!("{}", record.table());
+        if let Some(file) = &self.json {
+            let mut records = Records::read(file)?;
+            records.put(record);
+            records.write(file)?;
+        }
+        Ok(())
+    }
+
+    /// What was typed, but for where the outcome goes.
+    fn command(&self, workload: Workload) -> String {
+        let mut words = vec!["cargo xtask bench".to_owned(), workload.name().to_owned()];
+        let mut add = |option: &str, value: Option<String>| {
+            words.extend(value.map(|value| format!("{option} {value}")));
+        };
+        add("-n", self.number.map(|number| number.to_string()));
+        let key = self.key.and_then(|key| Some(key.to_possible_value()?.get_name().to_owned()));
+        add("--key", key);
+        let latency = self.acme_latency;
+        add("--acme-latency", (!latency.is_zero()).then(|| format!("{}ms", latency.as_millis())));
+        add(
+            "--controller",
+            match &self.controller {
+                Controller::Ours => None,
+                Controller::External(_) => Some("external:PID".to_owned()),
+                Controller::Command(_) => Some("command:…".to_owned()),
+            },
+        );
+        words.join(" ")
+    }
+}
