@@ -11,20 +11,26 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     ByteString,
-    api::core::v1::{Namespace, Secret},
+    api::{
+        core::v1::{Namespace, Secret},
+        networking::v1::Ingress,
+    },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crds::certmanager::{Certificate, CertificateRequest};
 
-use crate::pki::{Authority, Validity};
+use crate::{
+    ingress::TRAEFIK,
+    pki::{Authority, Validity},
+};
 
 /// The field manager of a Secret that cert-manager wrote.
 pub const SECRET_MANAGER: &str = "cert-manager-certificates-issuing";
@@ -71,7 +77,7 @@ impl KeyAlgorithm {
 pub enum Completeness {
     /// Certificates without status and their Secrets, as after a restore from a backup.
     Restored,
-    /// Everything: status, and the CertificateRequest of the last issuance.
+    /// Everything: the annotated Ingress that each Certificate is of, its status, the CertificateRequest of its issuance.
     Running,
 }
 
@@ -157,12 +163,18 @@ impl Plan {
         let pem = key.serialize_pem();
         let secret = secret(&name, &self.issuer, &host, &chain, &pem)?;
         apply(client, &namespace, SECRET_MANAGER, &secret).await?;
-        let certificate: Certificate = serde_json::from_value(json!({
+        let mut certificate: Certificate = serde_json::from_value(json!({
             "apiVersion": "cert-manager.io/v1",
             "kind": "Certificate",
             "metadata": { "name": name },
             "spec": self.spec(&name, &host),
         }))?;
+        if self.completeness == Completeness::Running {
+            let ingresses: Api<Ingress> = Api::namespaced(client.clone(), &namespace);
+            let ingress = ingresses.create(&PostParams::default(), &self.ingress(&name, &host)?).await?;
+            certificate.metadata.owner_references =
+                ingress.controller_owner_ref(&()).map(|owner| vec![owner]);
+        }
         let certificates: Api<Certificate> = Api::namespaced(client.clone(), &namespace);
         let mut certificate = certificates.create(&PostParams::default(), &certificate).await?;
         if self.completeness == Completeness::Running {
@@ -180,6 +192,29 @@ impl Plan {
 
     fn issuer_ref(&self) -> Value {
         json!({ "group": "cert-manager.io", "kind": "ClusterIssuer", "name": self.issuer })
+    }
+
+    fn ingress(&self, name: &str, host: &str) -> Result<Ingress> {
+        Ok(serde_json::from_value(json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {
+                "name": name,
+                "annotations": {
+                    "cert-manager.io/cluster-issuer": self.issuer,
+                    "cert-manager.io/private-key-algorithm": self.key.name(),
+                },
+            },
+            "spec": {
+                "ingressClassName": TRAEFIK,
+                "rules": [{ "host": host, "http": { "paths": [{
+                    "path": "/",
+                    "pathType": "Prefix",
+                    "backend": { "service": { "name": "web", "port": { "number": 80 } } },
+                }] } }],
+                "tls": [{ "hosts": [host], "secretName": name }],
+            },
+        }))?)
     }
 
     fn spec(&self, name: &str, host: &str) -> Value {
@@ -218,7 +253,9 @@ impl Plan {
         chain: &str,
     ) -> Result<CertificateRequest> {
         let name = certificate.name_any();
-        let csr = CertificateParams::new([host.to_owned()])?.serialize_request(key)?.pem()?;
+        let mut csr = CertificateParams::new([host.to_owned()])?;
+        csr.distinguished_name = DistinguishedName::new();
+        let csr = csr.serialize_request(key)?.pem()?;
         let done = |type_: &str, reason: &str, message: &str| {
             json!({
                 "type": type_,

@@ -303,8 +303,8 @@ impl Context {
         })
     }
 
-    /// Writes the status of an object as it was read, if it differs, and remembers that older ones are old. Returns whether it
-    /// did.
+    /// Writes the status of an object as it was read, if it differs, and remembers that older ones are old. Returns the
+    /// resourceVersion that it has now, if it did.
     ///
     /// # Errors
     /// A conflict where the object has changed since it was read.
@@ -315,24 +315,28 @@ impl Context {
         object: &K,
         old: Option<&S>,
         new: &S,
-    ) -> Result<bool, ReconcileError>
+    ) -> Result<Option<String>, ReconcileError>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         S: Serialize,
     {
         let Some(written) = k8s::write_status(api, manager, object, old, new).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         if let Some((uid, version)) = written.uid().zip(version(&written)) {
             self.written.put(uid, version);
         }
-        Ok(true)
+        Ok(Some(written.resource_version().unwrap_or_default()))
     }
 
     /// Whether an object is older than what was written of it: what is new has not been heard of yet.
     pub fn is_stale<K: Resource>(&self, object: &K) -> bool {
-        let written = object.meta().uid.as_ref().and_then(|uid| self.written.get(uid));
-        written.zip(version(object)).is_some_and(|(written, version)| version < written)
+        let Some(uid) = &object.meta().uid else { return false };
+        let stale = self.written.get(uid).zip(version(object)).is_some_and(|(written, it)| it < written);
+        if !stale {
+            self.written.forget(uid);
+        }
+        stale
     }
 
     /// Forgets what is only remembered of an object that is there.

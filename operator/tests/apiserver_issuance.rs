@@ -15,6 +15,7 @@ use crds::{
 use e2e::{
     audit::{AuditEvent, AuditMark},
     cluster::{self, Cluster, Mode, Options},
+    estate::{Completeness, KeyAlgorithm, Plan},
     harness,
     http::{self, Trust},
     operator::{self, Processes},
@@ -173,6 +174,35 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
         event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
     });
     ensure!(writes.is_empty(), "{writes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<()> {
+    let world = world()?;
+    let mut processes = world.processes.write().await;
+    let user = world.user("takeover").await?;
+    processes.stop_operator(&world.cluster).await?;
+    #[expect(clippy::disallowed_methods, reason = "real certificates are valid at the real time")]
+    let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
+    let estate = Plan::fresh("takeover", 10, Completeness::Running, now);
+    let estate = Plan { key: KeyAlgorithm::Rsa, ..estate };
+    estate.build(&user.client, |_| {}).await?;
+    let mark = AuditMark::now(&world.cluster)?;
+    processes.start_operator(&world.cluster, &[]).await?;
+    processes.await_operator(&world.cluster).await?;
+    // Long enough for each object to have had its turn.
+    sleep(Duration::from_secs(3)).await;
+    for namespace in estate.namespaces() {
+        let writes = writes(&mark, Some(&namespace))?;
+        ensure!(writes.is_empty(), "{writes:?}");
+        let read = mark.events()?.into_iter().any(|event| {
+            event.user() == operator::USER
+                && event.resource() == "secrets"
+                && event.namespace() == Some(&namespace)
+        });
+        ensure!(read, "nobody looked at {namespace}");
+    }
     Ok(())
 }
 

@@ -95,9 +95,10 @@ pub struct CertificateSpec {
     #[x_kube(validation = ("self.name != ''", "issuerRef.name must be specified"))]
     #[x_kube(validation = ("(has(self.group) && self.group != '' && self.group != 'cert-manager.io') || !has(self.kind) || self.kind in ['', 'Issuer', 'ClusterIssuer']", "issuerRef.kind must be one of Issuer or ClusterIssuer (did you forget to set spec.issuerRef.group?)"))]
     pub issuer_ref: IssuerRef,
+    // In a box like others below: large, seldom there, and controllers hold thousands of Certificates.
     /// Key stores in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keystores: Option<Keystores>,
+    pub keystores: Option<Box<Keystores>>,
     /// The whole subject as an RFC 4514 distinguished name, in its order; excludes subject and commonName.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
@@ -105,7 +106,7 @@ pub struct CertificateSpec {
     /// Which names a CA may sign for, RFC 5280 section 4.2.1.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("has(self.permitted) || has(self.excluded)", "either permitted or excluded must be set"))]
-    pub name_constraints: Option<NameConstraints>,
+    pub name_constraints: Option<Box<NameConstraints>>,
     /// Other names, RFC 5280 section 4.2.1.6: an OID with a UTF-8 value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
@@ -145,7 +146,7 @@ pub struct CertificateSpec {
     pub signature_algorithm: Option<SignatureAlgorithm>,
     /// The subject but for its common name. ACME servers ignore most of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<Subject>,
+    pub subject: Option<Box<Subject>>,
     /// URIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uris: Option<Vec<String>>,

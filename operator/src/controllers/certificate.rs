@@ -49,20 +49,24 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
     let reconciling = Reconciling { context: &context, certificate: &object };
-    let seen = reconciling.seen();
-    if let Some(wait) = reconciling.settled(seen) {
+    if let Some(wait) = reconciling.settled() {
         return Ok(Some(wait));
     }
     let decision = reconciling.gather_and_decide().await?;
-    let (next, acted) = reconciling.apply(decision).await?;
-    Ok(if acted { next } else { Some(reconciling.settle(seen, next)) })
+    let (next, rest) = reconciling.apply(decision).await?;
+    Ok(match rest {
+        Some(version) => Some(reconciling.settle(&version, next)),
+        None => next,
+    })
 }
 
 /// What came of an action.
 enum Acted {
     /// All is as it shall be.
     Nothing,
-    /// It was done.
+    /// The status was written, which gave the Certificate this resourceVersion.
+    Status(String),
+    /// Something else was done.
     Something,
     /// It was done a moment ago and not heard of yet.
     TooEarly,
@@ -78,10 +82,11 @@ impl Reconciling<'_> {
         self.certificate.namespace().unwrap_or_default()
     }
 
-    /// A hash of all that a decision depends on but for the time, as far as it is known without asking anybody.
-    fn seen(&self) -> u64 {
+    /// A hash of all that a decision depends on but for the time, as far as it is known without asking anybody, with a
+    /// resourceVersion of the Certificate.
+    fn seen(&self, version: &str) -> u64 {
         let mut seen = DefaultHasher::new();
-        self.certificate.metadata.resource_version.hash(&mut seen);
+        version.hash(&mut seen);
         let next_key_name = self.next_key_name();
         for name in [&self.certificate.spec.secret_name, &next_key_name] {
             self.stored_secret(name).and_then(|secret| secret.resource_version()).hash(&mut seen);
@@ -104,16 +109,20 @@ impl Reconciling<'_> {
         seen.finish()
     }
 
-    /// How long nothing is to be done, if what was seen is what it was when that was found.
-    fn settled(&self, seen: u64) -> Next {
-        let settled = self.context.settled.get(&self.certificate.uid()?)?;
+    /// How long nothing is to be done, if what is seen is what it was when that was found.
+    fn settled(&self) -> Next {
+        let settled = self.context.settled.get(self.certificate.metadata.uid.as_ref()?)?;
         let left = settled.until.duration_since(self.context.now());
-        Duration::try_from(left).ok().filter(|left| settled.seen == seen && !left.is_zero())
+        let left = Duration::try_from(left).ok().filter(|left| !left.is_zero())?;
+        let seen = self.seen(self.certificate.metadata.resource_version.as_deref().unwrap_or_default());
+        (settled.seen == seen).then_some(left)
     }
 
-    /// Remembers that nothing is to be done for a while, in place of what stands in the Secret.
-    fn settle(&self, seen: u64, next: Next) -> Duration {
+    /// Remembers that nothing is to be done for a while with a version of the Certificate, in place of what stands in the
+    /// Secret.
+    fn settle(&self, version: &str, next: Next) -> Duration {
         let wait = next.unwrap_or(RESYNC);
+        let seen = self.seen(version);
         if let Some(uid) = self.certificate.uid() {
             let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
             let until = self.context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
@@ -263,25 +272,25 @@ impl Reconciling<'_> {
         Ok(value.and_then(|value| PrivateKey::from_pem(&value).ok()).map(Arc::new))
     }
 
-    /// Returns when to look again, and whether anything was done.
-    async fn apply(&self, decision: Decision) -> Result<(Next, bool), ReconcileError> {
-        let mut acted = false;
+    /// Returns when to look again and, if nothing but the status was written, the version of the Certificate that is at rest.
+    async fn apply(&self, decision: Decision) -> Result<(Next, Option<String>), ReconcileError> {
+        let mut rest = self.certificate.resource_version();
         for action in decision.actions {
             match self.act(action).await? {
                 Acted::Nothing => {}
-                Acted::Something => acted = true,
-                Acted::TooEarly => return Ok((Some(Lately::MOMENT), true)),
+                Acted::Status(version) => rest = rest.map(|_| version),
+                Acted::Something => rest = None,
+                Acted::TooEarly => return Ok((Some(Lately::MOMENT), None)),
             }
         }
-        Ok((decision.requeue, acted))
+        Ok((decision.requeue, rest))
     }
 
     async fn act(&self, action: Action) -> Result<Acted, ReconcileError> {
         match action {
             Action::EnsureNextKey { name, reuse } => self.ensure_next_key(&name, reuse).await?,
             Action::WriteStatus(status) => {
-                let written = self.write_status(&status).await?;
-                return Ok(if written { Acted::Something } else { Acted::Nothing });
+                return Ok(self.write_status(&status).await?.map_or(Acted::Nothing, Acted::Status));
             }
             Action::CreateRequest { name, revision } => {
                 if !self.create_request(&name, revision).await? {
@@ -315,7 +324,8 @@ impl Reconciling<'_> {
         Ok(Acted::Something)
     }
 
-    async fn write_status(&self, status: &CertificateStatus) -> Result<bool, ReconcileError> {
+    /// Returns the resourceVersion that the Certificate has then, if its status was written.
+    async fn write_status(&self, status: &CertificateStatus) -> Result<Option<String>, ReconcileError> {
         let api = self.context.api::<Certificate>(&self.namespace());
         self.context
             .write_status(&api, ISSUING, self.certificate, self.certificate.status.as_ref(), status)

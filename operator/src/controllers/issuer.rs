@@ -242,7 +242,8 @@ where
     /// Returns whether anything differed.
     async fn write(&self, status: &IssuerStatus) -> Result<bool, ReconcileError> {
         let old = Some(&self.status);
-        self.context.write_status(&self.api, self.manager, self.object, old, status).await
+        let written = self.context.write_status(&self.api, self.manager, self.object, old, status).await?;
+        Ok(written.is_some())
     }
 }
 

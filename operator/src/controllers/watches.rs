@@ -243,18 +243,15 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
 }
 
 fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Context>) -> Vec<Task> {
-    let (client, settings) = (&context.client, &context.settings);
+    let client = &context.client;
     let own = watcher::Config::default().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
-    let secrets = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
-    let solver =
-        watcher::Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
     let all = watcher::Config::default;
     let wakers = Arc::new(wakers);
     macro_rules! watching {
-        ($kind:ident, $config:expr, $index:expr, $wake:expr) => {{
+        ($kind:ident, $config:expr, $keep:expr, $index:expr, $wake:expr) => {{
             let (wakers, stores, context) = (Arc::clone(&wakers), stores.clone(), Arc::clone(context));
             let wake = $wake;
-            Box::pin(watch(everywhere(client), $config, writers.$kind, move |object, seen| {
+            Box::pin(watch(everywhere(client), $config, writers.$kind, $keep, move |object, seen| {
                 $index(&context.indexes, object, seen);
                 match seen {
                     Seen::Listed => return,
@@ -265,14 +262,14 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
             })) as Task
         }};
         ($kind:ident, $config:expr, $wake:expr) => {
-            watching!($kind, $config, no_index, $wake)
+            watching!($kind, $config, keep_all, no_index, $wake)
         };
     }
     vec![
         watching!(ingresses, all(), |wakers: &Wakers, _: &Stores, ingress: &Ingress| {
             wakers.ingresses.wake(ingress);
         }),
-        watching!(certificates, all(), index_certificate, wake_by_certificate),
+        watching!(certificates, all(), keep_of_certificate, index_certificate, wake_by_certificate),
         watching!(requests, all(), |wakers: &Wakers, _: &Stores, request: &CertificateRequest| {
             wakers.requests.wake(request);
             wake_owner(&wakers.certificates, request, "Certificate");
@@ -293,6 +290,7 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
         watching!(
             challenges,
             all(),
+            keep_all,
             index_challenge,
             |wakers: &Wakers, _: &Stores, challenge: &Challenge| {
                 wakers.challenges.wake(challenge);
@@ -320,35 +318,47 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
         watching!(routed_slices, own, |wakers: &Wakers, _: &Stores, slice: &EndpointSlice| {
             wakers.services.wake_named(route::SERVICE, slice.namespace().as_deref());
         }),
-        {
-            let (wakers, services) = (Arc::clone(&wakers), stores.services.clone());
-            let api: Api<DeserializeGuard<EndpointSlice>> =
-                Api::namespaced(client.clone(), &settings.solver_namespace);
-            Box::pin(watch(api, solver, writers.solver_slices, move |_, seen| {
-                if seen == Seen::Listed {
-                    return;
-                }
-                services.state().iter().for_each(|service| wakers.services.wake(service));
-            }))
-        },
-        {
-            let (wakers, context) = (Arc::clone(&wakers), Arc::clone(context));
-            Box::pin(watch_metadata(
-                Api::all(client.clone()),
-                secrets,
-                writers.secrets,
-                keep_of_secret,
-                move |secret, seen| {
-                    match seen {
-                        Seen::Listed => return,
-                        Seen::Present => {}
-                        Seen::Gone => context.forget_secret(secret),
-                    }
-                    wake_by_secret(&wakers, secret);
-                },
-            ))
-        },
+        watch_solver(&wakers, stores, writers.solver_slices, context),
+        watch_secrets(&wakers, writers.secrets, context),
     ]
+}
+
+/// The solver's own EndpointSlices, which all routes follow.
+fn watch_solver(
+    wakers: &Arc<Wakers>,
+    stores: &Stores,
+    writer: Writer<EndpointSlice>,
+    context: &Context,
+) -> Task {
+    let (wakers, services, settings) = (Arc::clone(wakers), stores.services.clone(), &context.settings);
+    let api: Api<DeserializeGuard<EndpointSlice>> =
+        Api::namespaced(context.client.clone(), &settings.solver_namespace);
+    let config =
+        watcher::Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
+    Box::pin(watch(api, config, writer, keep_all, move |_, seen| {
+        if seen != Seen::Listed {
+            services.state().iter().for_each(|service| wakers.services.wake(service));
+        }
+    }))
+}
+
+/// Metadata of Secrets that are Certificates', or hold their next keys.
+fn watch_secrets(
+    wakers: &Arc<Wakers>,
+    writer: Writer<PartialObjectMeta<Secret>>,
+    context: &Arc<Context>,
+) -> Task {
+    let (wakers, context) = (Arc::clone(wakers), Arc::clone(context));
+    let config = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
+    let api = Api::all(context.client.clone());
+    Box::pin(watch_metadata(api, config, writer, keep_of_secret, move |secret, seen| {
+        match seen {
+            Seen::Listed => return,
+            Seen::Present => {}
+            Seen::Gone => context.forget_secret(secret),
+        }
+        wake_by_secret(&wakers, &context.indexes, secret);
+    }))
 }
 
 fn no_index<K>(_: &Indexes, _: &K, _: Seen) {}
@@ -367,12 +377,26 @@ fn index_challenge(indexes: &Indexes, challenge: &Challenge, seen: Seen) {
     }
 }
 
+fn keep_all<K>(_: &mut K) {}
+
+/// A Certificate without the room that lists have for more: there are thousands of them.
+fn keep_of_certificate(certificate: &mut Certificate) {
+    if let Some(status) = &mut certificate.status {
+        status.conditions.shrink_to_fit();
+    }
+    if let Some(names) = &mut certificate.spec.dns_names {
+        names.shrink_to_fit();
+    }
+    if let Some(usages) = &mut certificate.spec.usages {
+        usages.shrink_to_fit();
+    }
+}
+
 /// Of a Secret, only whose it is and how new it is is needed: what else stands on it is read with what it holds.
 fn keep_of_secret(metadata: &mut ObjectMeta) {
     metadata.labels = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| name == secret::CERTIFICATE_NAME);
-    }
+    metadata.annotations = None;
+    metadata.creation_timestamp = None;
 }
 
 fn everywhere<K>(client: &Client) -> Api<DeserializeGuard<K>>
@@ -398,11 +422,11 @@ fn wake_by_certificate(wakers: &Wakers, _: &Stores, certificate: &Certificate) {
     wake_owner(&wakers.ingresses, certificate, "Ingress");
 }
 
-/// A Secret wakes the Certificate that it says it is of, and the one whose next key it holds.
-fn wake_by_secret(wakers: &Wakers, secret: &PartialObjectMeta<Secret>) {
-    let namespace = secret.namespace();
-    if let Some(name) = secret.annotations().get(secret::CERTIFICATE_NAME) {
-        wakers.certificates.wake_named(name, namespace.as_deref());
+/// A Secret wakes the Certificates that name it, and the one whose next key it holds.
+fn wake_by_secret(wakers: &Wakers, indexes: &Indexes, secret: &PartialObjectMeta<Secret>) {
+    let namespace = secret.namespace().unwrap_or_default();
+    for name in indexes.certificates_by_secret.names(&namespace, &secret.name_any()) {
+        wakers.certificates.wake_named(&name, Some(&namespace));
     }
     wake_owner(&wakers.certificates, secret, "Certificate");
 }

@@ -199,7 +199,7 @@ fn certificate(
         revision_history_limit: read.number(source::REVISION_HISTORY_LIMIT)?,
         secret_name: secret.to_owned(),
         secret_template: read.json::<SecretTemplate>(source::SECRET_TEMPLATE)?,
-        subject: subject(read)?,
+        subject: subject(read)?.map(Box::new),
         // What cert-manager writes where the annotation does not say.
         usages: Some(
             usages

@@ -71,17 +71,20 @@ pub enum Seen {
     Gone,
 }
 
-/// Watches for ever, and tells of each object what was seen. What can't be read is left out, and holds up nothing else.
+/// Watches for ever, and tells of each object what was seen. `keep` makes an object small before it is kept. What can't be
+/// read is left out, and holds up nothing else.
 pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     writer: Writer<K>,
+    keep: impl Fn(&mut K),
     seen: impl Fn(&K, Seen),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let events = watcher::watcher(api, config).default_backoff();
     let events = events.filter_map(async |event| event.map(readable).transpose());
+    let events = events.map_ok(|event| event.modify(&keep));
     follow(events, writer, seen).await;
 }
 
