@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 
 /// How long an issuance that failed waits, the first and the longest time. cert-manager's are an hour and 32 hours.
@@ -44,7 +43,7 @@ impl IssuanceBackoff {
 
 /// Before what failed for a moment is tried again: from a second to five minutes, with a quarter of jitter.
 pub fn after_error(attempt: u32, seed: &str) -> Duration {
-    jittered(doubled(Duration::from_secs(1), attempt, Duration::from_mins(5)), &format!("{seed}/{attempt}"))
+    jittered(doubled(Duration::from_secs(1), attempt, Duration::from_mins(5)), seed, attempt)
 }
 
 /// Before something at an ACME server is looked at again: as long as it said, within bounds, else after 100 ms once, and then
@@ -62,23 +61,38 @@ pub fn poll(attempt: u32, retry_after: Option<Duration>) -> Duration {
 /// for long.
 pub fn self_check(attempt: u32, seed: &str) -> Duration {
     let wait = doubled(Duration::from_millis(50), attempt / 4, Duration::from_secs(10));
-    jittered(wait, &format!("{seed}/{attempt}"))
+    jittered(wait, seed, attempt)
 }
 
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.checked_mul(1_u32.checked_shl(times.min(31)).unwrap_or(u32::MAX)).unwrap_or(longest).min(longest)
 }
 
-/// A duration less up to a quarter, the same for the same seed.
-fn jittered(whole: Duration, seed: &str) -> Duration {
-    whole.mul_f64(1.0 - fraction(seed) / 4.0)
+/// A duration less up to a quarter, the same for the same seed and attempt.
+fn jittered(whole: Duration, seed: &str, attempt: u32) -> Duration {
+    whole.mul_f64(1.0 - fraction(seed, &[i64::from(attempt)]) / 4.0)
 }
 
-/// A number from 0 to below 1 that stands for a text: evenly spread, the same each time.
-pub fn fraction(seed: &str) -> f64 {
-    let digest = digest::digest(&digest::SHA256, seed.as_bytes());
-    let bits = digest.as_ref().iter().take(4).fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
+/// A number from 0 to below 1 that stands for a text and numbers: evenly spread, the same each time. Nobody is kept from
+/// finding two that share it.
+///
+/// It is FNV-1a, whose bits are mixed at the end as in SplitMix64: a fleet draws millions in an hour.
+pub fn fraction(seed: &str, numbers: &[i64]) -> f64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let step = |hash: u64, part: u64| (hash ^ part).wrapping_mul(PRIME);
+    let hash = seed.bytes().map(u64::from).fold(OFFSET, step);
+    let hash = numbers.iter().map(|number| mixed(number.cast_unsigned())).fold(hash, step);
+    // Above are the better bits; a float holds 53, and 32 are enough.
+    let bits = u32::try_from(mixed(hash) >> 32).unwrap_or_default();
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// The end of SplitMix64: each bit depends on all.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]
@@ -93,6 +107,21 @@ mod tests {
         assert!(waits[39] >= Duration::from_secs(225));
         assert_eq!(after_error(3, "a"), after_error(3, "a"));
         assert_ne!(after_error(3, "a"), after_error(3, "b"));
+    }
+
+    #[test]
+    fn what_is_drawn_is_spread_evenly_also_for_seeds_that_are_alike() {
+        let mut drawn = [0; 20];
+        for seed in 0..2000 {
+            for number in 0..10 {
+                let fraction = fraction(&seed.to_string(), &[1_800_000_000 + number * 3600]);
+                assert!((0.0..1.0).contains(&fraction));
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 19")]
+                let bin = (fraction * 20.0) as usize;
+                drawn[bin] += 1;
+            }
+        }
+        assert!(drawn.iter().all(|count| (900..1100).contains(count)), "{drawn:?}");
     }
 
     #[test]

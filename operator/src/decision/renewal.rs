@@ -54,7 +54,7 @@ pub fn first_ari_check(not_before: Timestamp, not_after: Timestamp, seed: &str) 
     if lifetime < LEAST_LIFETIME {
         return None;
     }
-    let hours = 1.0 + 6.0 * fraction(seed);
+    let hours = 1.0 + 6.0 * fraction(seed, &[]);
     let share = (lifetime.as_secs_f64() / USUAL_LIFETIME.as_secs_f64()).min(1.0);
     SignedDuration::try_from_secs_f64(hours * share * 3600.0).ok()
 }
@@ -64,7 +64,7 @@ pub fn first_ari_check(not_before: Timestamp, not_after: Timestamp, seed: &str) 
 pub fn next_ari_check(now: Timestamp, retry_after: Option<Duration>, seed: &str) -> Timestamp {
     let wait = retry_after.unwrap_or(Duration::from_hours(6));
     let wait = wait.clamp(Duration::from_hours(1), Duration::from_hours(7 * 24));
-    let wait = wait.mul_f64(1.0 - fraction(&format!("{seed}/{now}")) / 10.0);
+    let wait = wait.mul_f64(1.0 - fraction(seed, &[now.as_second()]) / 10.0);
     now.checked_add(SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now)
 }
 
@@ -89,8 +89,8 @@ pub fn ari_renewal_time(
     seed: &str,
 ) -> Timestamp {
     let width = end.duration_since(start).max(SignedDuration::ZERO);
-    let into =
-        SignedDuration::try_from_secs_f64(width.as_secs_f64() * fraction(&format!("{seed}/{start}/{end}")));
+    let share = fraction(seed, &[start.as_second(), end.as_second()]);
+    let into = SignedDuration::try_from_secs_f64(width.as_secs_f64() * share);
     let drawn = start.checked_add(into.unwrap_or_default()).unwrap_or(start);
     let last = part(not_after.duration_since(not_before).max(SignedDuration::ZERO), 1, 20);
     let latest = not_after.checked_sub(last).unwrap_or(not_after);
