@@ -102,6 +102,13 @@ pub mod request {
     pub const PARENT_REF_NAMESPACE: &str = "acme.cert-manager.io/http01-parentrefnamespace";
 }
 
+/// What stands on Issuers and ClusterIssuers.
+pub mod issuer {
+    /// How many new orders, which renew nothing, the CA allows the account within three hours, decimal and above zero: where
+    /// it allows more than others, or publishes no figure. Ours.
+    pub const NEW_ORDERS_PER_3_HOURS: &str = "acme.cert-manager.io/new-orders-per-3-hours";
+}
+
 /// What stands on Secrets that hold certificates and keys.
 pub mod secret {
     /// Label of every Secret that we watch whole.

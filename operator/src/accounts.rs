@@ -7,9 +7,13 @@ use std::{
 };
 
 use crds::{acme::AcmeIssuer, meta::CLUSTER_ISSUER_KIND};
+use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use crate::acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust};
+use crate::{
+    acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust},
+    decision::limits::{NewOrders, Turn},
+};
 
 /// Which issuer: a ClusterIssuer has no namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +57,8 @@ struct Reach {
 pub struct Accounts {
     servers: Mutex<HashMap<Reach, Arc<Server>>>,
     in_use: Mutex<HashMap<IssuerKey, (Version, Account)>>,
+    /// By URL of the account, which several issuers may have.
+    new_orders: Mutex<HashMap<String, NewOrders>>,
     observer: Option<Observer>,
 }
 
@@ -109,6 +115,30 @@ impl Accounts {
     /// Forgets an issuer's account.
     pub fn forget(&self, key: &IssuerKey) {
         locked(&self.in_use).remove(key);
+    }
+
+    /// Whether an account may place a new order now, one that renews nothing. `limit` is how many the CA allows in three hours;
+    /// `held` is the turn that the order was given before.
+    pub fn new_order_turn(
+        &self,
+        account_url: &str,
+        limit: Option<u32>,
+        now: Timestamp,
+        held: Option<Timestamp>,
+    ) -> Turn {
+        let mut all = locked(&self.new_orders);
+        let orders = all.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
+        if orders.limit() != limit {
+            *orders = NewOrders::new(limit);
+        }
+        orders.turn(now, held)
+    }
+
+    /// The CA takes no new order of an account until then.
+    pub fn close_new_orders(&self, account_url: &str, until: Timestamp) {
+        if let Some(orders) = locked(&self.new_orders).get_mut(account_url) {
+            orders.close(until);
+        }
     }
 }
 

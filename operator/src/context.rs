@@ -11,6 +11,7 @@ use std::{
 use crds::{
     GROUP,
     acme::{AcmeIssuer, Challenge, Order},
+    annotations::issuer::NEW_ORDERS_PER_3_HOURS,
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer, IssuerStatus},
     condition,
     meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
@@ -40,6 +41,7 @@ use crate::{
         backoff::IssuanceBackoff,
         certificate::{Note, SecretView},
         ingress,
+        limits::new_orders_in_3_hours,
     },
     error::{ReconcileError, Tried},
     indexes::Indexes,
@@ -111,6 +113,8 @@ pub struct AnyIssuer {
     pub status: IssuerStatus,
     /// Where its Secrets are.
     pub namespace: String,
+    /// How many new orders its account may place within three hours, where that is known.
+    pub new_orders: Option<u32>,
 }
 
 impl AnyIssuer {
@@ -508,9 +512,11 @@ fn any_issuer<K: Resource>(
     status: Option<IssuerStatus>,
     namespace: &str,
 ) -> AnyIssuer {
+    let asked = object.annotations().get(NEW_ORDERS_PER_3_HOURS).map(String::as_str);
     AnyIssuer {
         key: key.clone(),
         version: (object.uid(), object.meta().generation),
+        new_orders: acme.as_ref().and_then(|acme| new_orders_in_3_hours(&acme.server, asked)),
         acme,
         status: status.unwrap_or_default(),
         namespace: namespace.to_owned(),

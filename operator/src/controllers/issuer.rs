@@ -4,6 +4,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use crds::{
     acme::{AcmeIssuer, AcmeIssuerStatus},
+    annotations::issuer::NEW_ORDERS_PER_3_HOURS,
     certmanager::{ClusterIssuer, Issuer, IssuerStatus},
     condition::{self, Condition, ConditionStatus},
 };
@@ -19,6 +20,7 @@ use crate::{
     decision::{
         certificate::Note,
         issuer::{self, KeyView, Step, contact},
+        limits::number_of_orders,
     },
     error::ReconcileError,
     k8s, objects,
@@ -95,6 +97,7 @@ where
             // What is known of it is not so.
             return self.renew().await;
         }
+        self.check_annotation();
         let mut key = self.context.account_key(&self.acme, &self.namespace).await?;
         let generation = self.object.meta().generation;
         if issuer::decide(&self.acme, &self.status, generation, &view(key.as_ref())?) == Step::GenerateKey {
@@ -115,6 +118,17 @@ where
             (Step::Refuse { reason, message }, _) => self.refuse(reason, message, Some(REFUSED)).await,
             // The key has just been made or is there: nothing else can be decided.
             (Step::Nothing | Step::Register | Step::GenerateKey, _) => Ok(Some(Duration::from_secs(1))),
+        }
+    }
+
+    fn check_annotation(&self) {
+        let value = self.object.annotations().get(NEW_ORDERS_PER_3_HOURS);
+        if let Some(value) = value.filter(|value| number_of_orders(value).is_none()) {
+            tracing::warn!(
+                annotation = NEW_ORDERS_PER_3_HOURS,
+                value,
+                "no number above zero, so it has no effect"
+            );
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     decision::{
         backoff,
         certificate::Note,
+        limits::{Turn, is_about_new_orders},
         order::{self, Step, View, Wanted},
     },
     error::ReconcileError,
@@ -32,6 +33,9 @@ const MANAGER: &str = "cert-manager-orders";
 
 /// How many authorizations are read at once.
 const AT_ONCE: usize = 8;
+
+/// How long a server is waited for at most.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Next, ReconcileError> {
     if object.metadata.deletion_timestamp.is_some() {
@@ -97,6 +101,8 @@ pub struct Memory {
     polls: u32,
     /// Which of the server's calls to wait is being waited for.
     until: Option<Timestamp>,
+    /// Its turn among the account's new orders.
+    turn: Option<Timestamp>,
 }
 
 struct Reconciling<'a> {
@@ -173,6 +179,9 @@ impl Reconciling<'_> {
         if account.session().server().directory().await?.renewal_info.is_none() {
             wanted.replaces = None;
         }
+        if let Some(wait) = self.await_turn(&account).await? {
+            return Ok(Some(wait));
+        }
         let placed = match account.new_order(&wanted).await {
             // Somebody has renewed it already, or the server does not know it as ours: that is no reason not to renew.
             Err(error) if wanted.replaces.is_some() && error.class() == Class::Refused => {
@@ -181,7 +190,7 @@ impl Reconciling<'_> {
             }
             placed => placed,
         };
-        let (url, state) = placed?;
+        let (url, state) = placed.inspect_err(|error| self.close_new_orders(&account, error))?;
         tracing::info!(order_url = url, "placed the order");
         self.status.url = Some(url);
         self.status.finalize_url = Some(state.finalize.clone());
@@ -193,6 +202,42 @@ impl Reconciling<'_> {
                 self.write().await?;
                 Err(error)
             }
+        }
+    }
+
+    /// How long a new order has to wait for its turn; one that renews something has none to wait for.
+    async fn await_turn(&mut self, account: &Account) -> Result<Next, ReconcileError> {
+        if order::renews(self.order) {
+            return Ok(None);
+        }
+        let url = account.session().account_url().unwrap_or_default();
+        let (limit, now) = (self.issuer.new_orders, self.context.now());
+        match self.context.accounts.new_order_turn(url, limit, now, self.memory.turn) {
+            Turn::Now => {
+                self.memory.turn = None;
+                self.remember();
+                Ok(None)
+            }
+            Turn::At(turn) => {
+                self.memory.turn = Some(turn);
+                self.memory.until = Some(turn);
+                self.remember();
+                self.status.reason = Some(order::waits_for_turn(limit, turn));
+                self.write().await?;
+                Ok(Duration::try_from(turn.duration_since(now)).ok())
+            }
+        }
+    }
+
+    /// Keeps the account's other new orders from collecting the same refusal.
+    fn close_new_orders(&self, account: &Account, error: &AcmeError) {
+        let detail = error.problem().and_then(|problem| problem.detail.as_deref()).unwrap_or_default();
+        if let Class::RateLimited { retry_after: Some(wait) } = error.class()
+            && is_about_new_orders(detail)
+            && let Ok(until) = self.context.now().checked_add(wait.min(LONGEST_WAIT))
+        {
+            let url = account.session().account_url().unwrap_or_default();
+            self.context.accounts.close_new_orders(url, until);
         }
     }
 
@@ -366,7 +411,7 @@ impl Reconciling<'_> {
                 Err(error.into())
             }
             Class::RateLimited { retry_after } => {
-                let wait = retry_after.unwrap_or(Duration::from_mins(1)).min(Duration::from_hours(24));
+                let wait = retry_after.unwrap_or(Duration::from_mins(1)).min(LONGEST_WAIT);
                 let until =
                     now.checked_add(SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now);
                 self.memory.until = Some(until);

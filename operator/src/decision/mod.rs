@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod ingress;
 pub mod issuer;
+pub mod limits;
 pub mod names;
 pub mod order;
 pub mod renewal;

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use crds::acme::{AcmeIssuer, Authorization, Challenge, ChallengeType, Order, OrderStatus, State};
+use crds::{
+    acme::{AcmeIssuer, Authorization, Challenge, ChallengeType, Order, OrderStatus, State},
+    annotations::request::CERTIFICATE_REVISION,
+    condition::whole_seconds,
+};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{names, solver_select};
@@ -73,6 +78,21 @@ pub struct Wanted {
 /// Whether nothing becomes of an order any more.
 pub fn is_final(state: Option<State>) -> bool {
     matches!(state, Some(State::Valid | State::Invalid | State::Expired | State::Errored))
+}
+
+/// Whether an order renews a certificate: CAs don't count those among an account's new orders.
+pub fn renews(order: &Order) -> bool {
+    let revision = order.annotations().get(CERTIFICATE_REVISION).and_then(|text| text.parse::<i64>().ok());
+    order.spec.replaces.is_some() || revision.is_some_and(|revision| revision > 1)
+}
+
+/// Why a new order is not placed yet, for people. `limit` is how many the CA allows in three hours.
+pub fn waits_for_turn(limit: Option<u32>, turn: Timestamp) -> String {
+    let why = limit.map_or_else(
+        || "the CA has asked for a pause in new orders".to_owned(),
+        |limit| format!("the CA allows {limit} new orders in 3 hours"),
+    );
+    format!("waits for its turn: {why}; the next attempt is at {}", whole_seconds(turn).0)
 }
 
 /// Decides.
@@ -303,6 +323,28 @@ mod tests {
             });
             self.challenges[index] = Arc::new(changed);
         }
+    }
+
+    #[test]
+    fn an_order_renews_that_replaces_something_or_is_not_the_first() {
+        let order = |revision: &str, replaces: Option<&str>| {
+            fixtures::order("web", |it| {
+                it.annotations_mut().insert(CERTIFICATE_REVISION.to_owned(), revision.to_owned());
+                it.spec.replaces = replaces.map(ToOwned::to_owned);
+            })
+        };
+        assert!(!renews(&fixtures::order("web", |_| {})));
+        assert!(!renews(&order("1", None)) && !renews(&order("two", None)));
+        assert!(renews(&order("2", None)) && renews(&order("1", Some("aki.serial"))));
+    }
+
+    #[test]
+    fn an_order_that_waits_for_its_turn_says_until_when() {
+        let turn = "2026-01-01T00:00:36.5Z".parse().expect("a time");
+        assert_eq!(
+            waits_for_turn(Some(300), turn),
+            "waits for its turn: the CA allows 300 new orders in 3 hours; the next attempt is at 2026-01-01T00:00:36Z"
+        );
     }
 
     #[test]

@@ -1,40 +1,37 @@
-//! A limit on requests per second.
+//! A limit on requests per second that waits.
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::time::sleep;
 
+use crate::decision::limits;
+
 /// Lets so many requests through in a second, and twice as many at once after a rest.
 pub(super) struct TokenBucket {
-    rate: f64,
-    /// How many are left, below zero where some wait; and when that was so.
-    state: Mutex<(f64, Instant)>,
+    made: Instant,
+    bucket: Mutex<limits::TokenBucket>,
 }
 
 impl TokenBucket {
     pub(super) fn new(rate: f64) -> Self {
-        Self { rate, state: Mutex::new((2.0 * rate, Instant::now())) }
+        Self { made: Instant::now(), bucket: Mutex::new(limits::TokenBucket::new(rate, 2.0 * rate)) }
     }
 
     pub(super) async fn take(&self) {
-        let missing = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            let refilled = state.0 + now.duration_since(state.1).as_secs_f64() * self.rate;
-            *state = (refilled.min(2.0 * self.rate) - 1.0, now);
-            -state.0
-        };
-        if missing > 0.0 {
-            sleep(Duration::from_secs_f64(missing / self.rate)).await;
+        let wait = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.made.elapsed());
+        if !wait.is_zero() {
+            sleep(wait).await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
