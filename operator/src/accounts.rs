@@ -128,9 +128,7 @@ impl Accounts {
     ) -> Turn {
         let mut all = locked(&self.new_orders);
         let orders = all.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
-        if orders.limit() != limit {
-            *orders = NewOrders::new(limit);
-        }
+        orders.set_limit(limit);
         orders.turn(now, held)
     }
 

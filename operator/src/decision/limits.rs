@@ -137,9 +137,14 @@ impl NewOrders {
         Self { limit, placed, next: Timestamp::MIN, open: Timestamp::MIN }
     }
 
-    /// How many the CA allows in three hours.
-    pub fn limit(&self) -> Option<u32> {
-        self.limit
+    /// The CA allows another number in three hours: what was placed before counts on.
+    pub fn set_limit(&mut self, limit: Option<u32>) {
+        if limit != self.limit {
+            let TokenBucket { rate, burst, .. } = Self::new(limit).placed;
+            self.placed =
+                TokenBucket { rate, burst, level: self.placed.level.min(burst), at: self.placed.at };
+            self.limit = limit;
+        }
     }
 
     /// Whether an order may be placed, or else when it is to ask again: first come, first served. `held` is the turn that it
@@ -266,6 +271,18 @@ mod tests {
         orders.close(at(60));
         assert_eq!(orders.turn(at(1), None), Turn::At(at(60)));
         assert_eq!(orders.turn(at(60), Some(at(60))), Turn::Now);
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_gives_nothing_back() {
+        let mut orders = NewOrders::new(Some(300));
+        assert!((0..294).all(|_| orders.turn(at(0), None) == Turn::Now));
+        for limit in [Some(3000), Some(300)] {
+            orders.set_limit(limit);
+            assert!(matches!(orders.turn(at(1), None), Turn::At(_)), "{limit:?}");
+        }
+        orders.set_limit(Some(3000));
+        assert_eq!(orders.turn(at(3600), None), Turn::Now);
     }
 
     #[test]
