@@ -105,7 +105,7 @@ impl HttpClient for Transport {
         let (session, more, outcome) = (self.session.clone(), self.more.clone(), Arc::clone(&self.outcome));
         Box::pin(async move {
             let answer = if method == Method::GET {
-                session.server().read(Method::GET, &url).await
+                session.server().poll(&url).await
             } else {
                 let body = request.into_body().collect().await.map_err(|error| Error::Other(error.into()))?;
                 let signed: Signed = serde_json::from_slice(&body.to_bytes())?;

@@ -9,15 +9,20 @@ use tokio::time::sleep;
 
 use crate::decision::limits;
 
-/// Lets so many requests through in a second, and twice as many at once after a rest.
+/// Lets so many requests through in a second, and some at once after a rest.
 pub(super) struct TokenBucket {
     made: Instant,
     bucket: Mutex<limits::TokenBucket>,
 }
 
 impl TokenBucket {
+    /// Lets twice as many through at once.
     pub(super) fn new(rate: f64) -> Self {
-        Self { made: Instant::now(), bucket: Mutex::new(limits::TokenBucket::new(rate, 2.0 * rate)) }
+        Self::with_burst(rate, 2.0 * rate)
+    }
+
+    pub(super) fn with_burst(rate: f64, burst: f64) -> Self {
+        Self { made: Instant::now(), bucket: Mutex::new(limits::TokenBucket::new(rate, burst)) }
     }
 
     pub(super) async fn take(&self) {

@@ -84,6 +84,8 @@ pub struct ServerSettings {
     pub requests_per_second: f64,
     /// The same for one account.
     pub requests_per_second_and_account: f64,
+    /// How many times a second it may be asked when to renew (RFC 9773); a tenth of that at once.
+    pub polls_per_second: f64,
     /// How many bytes of an answer are looked at.
     pub answer_limit: usize,
     /// What sees every request.
@@ -97,7 +99,8 @@ impl fmt::Debug for ServerSettings {
 }
 
 impl ServerSettings {
-    /// What suits every known server: 30 s, eight requests at once, 100 a second, 1 MiB. Let's Encrypt takes 250 a second.
+    /// What suits every known server: 30 s, eight requests at once, 100 a second, 1 MiB. Let's Encrypt takes 250 a second,
+    /// and another 1000 that ask when to renew.
     pub fn new(directory_url: impl Into<String>) -> Self {
         Self {
             directory_url: directory_url.into(),
@@ -107,6 +110,7 @@ impl ServerSettings {
             concurrency: 8,
             requests_per_second: 100.0,
             requests_per_second_and_account: 100.0,
+            polls_per_second: 500.0,
             answer_limit: 1 << 20,
             observer: None,
         }
@@ -121,6 +125,7 @@ pub struct Server {
     nonces: Mutex<VecDeque<String>>,
     at_once: Semaphore,
     bucket: TokenBucket,
+    polls: TokenBucket,
     account_buckets: Mutex<HashMap<String, Arc<TokenBucket>>>,
 }
 
@@ -150,6 +155,7 @@ impl Server {
             nonces: Mutex::default(),
             at_once: Semaphore::new(settings.concurrency),
             bucket: TokenBucket::new(settings.requests_per_second),
+            polls: TokenBucket::with_burst(settings.polls_per_second, settings.polls_per_second / 10.0),
             account_buckets: Mutex::default(),
             settings,
         })
@@ -241,6 +247,12 @@ impl Server {
         let permit = self.at_once.acquire().await.ok();
         self.bucket.take().await;
         permit
+    }
+
+    /// Asks when to renew, once that may be asked once more: no account and no nonce is needed for it (RFC 9773 section 4.1).
+    pub(super) async fn poll(&self, url: &str) -> Result<Answer, AcmeError> {
+        self.polls.take().await;
+        self.read(Method::GET, url).await
     }
 
     /// Sends a request that changes nothing, again where the server can't be reached.
