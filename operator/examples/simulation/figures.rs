@@ -147,11 +147,12 @@ pub(crate) struct Figures {
     by_profile: [Outcomes; Profile::ALL.len()],
     /// Attempts that found the CA out.
     pub(crate) unanswered: u64,
-    pub(crate) outages: Vec<Outage>,
+    /// The CA's, and the operator's.
+    pub(crate) outages: [Outage; 2],
 }
 
 impl Figures {
-    pub(crate) fn new(outages: Vec<Outage>) -> Self {
+    pub(crate) fn new(outages: [Outage; 2]) -> Self {
         let none = Outcomes { issued: 0, failed: 0, lapsed: 0, expired: 0, least_left: 1.0 };
         Self {
             requests: Requests::default(),

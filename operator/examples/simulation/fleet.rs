@@ -14,10 +14,10 @@ use crate::{authority, scenario::Scenario};
 pub(crate) type Id = u32;
 
 /// One of how many certificates belongs to an issuer whose server is not asked when to renew.
-const WITHOUT_ARI: Id = 10;
+const WITHOUT_ARI: u32 = 10;
 
 /// One of how many names never validates.
-const BROKEN: Id = 200;
+const BROKEN: u32 = 200;
 
 /// A lifetime, one of Let's Encrypt's profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,20 +126,24 @@ impl Certificate {
     }
 }
 
-/// The whole fleet, and when each is due first, since 1970.
+/// Those that are there when the simulation begins, and when each is due first, since 1970.
 pub(crate) fn existing(scenario: &Scenario) -> impl Iterator<Item = (Certificate, Duration)> {
     (0..scenario.certificates).map(|id| Certificate::existing(id, scenario))
 }
 
 /// Whether a name leads where it should.
 pub(crate) fn validates(id: Id) -> bool {
-    // Not with the parities of profiles and issuers.
-    (id / 7) % BROKEN != 1
+    !is_one_in(BROKEN, "broken", id)
 }
 
 /// Whether the CA is asked when to renew.
 pub(crate) fn asks_when_to_renew(id: Id) -> bool {
-    !(id / 2).is_multiple_of(WITHOUT_ARI)
+    !is_one_in(WITHOUT_ARI, "without ARI", id)
+}
+
+/// Whether a certificate is one of those that something is so of.
+pub(crate) fn is_one_in(number: u32, what: &str, id: Id) -> bool {
+    fraction(what, &[i64::from(id)]) * f64::from(number) < 1.0
 }
 
 /// When the operator renews, since 1970.

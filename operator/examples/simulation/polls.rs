@@ -9,7 +9,7 @@ use operator::decision::renewal::{first_ari_check, next_ari_check};
 use crate::{
     authority::{Authority, Request},
     figures::Requests,
-    fleet::{Id, Uid, Validity, asks_when_to_renew, seconds, timestamp, validates},
+    fleet::{self, Id, Uid, Validity, asks_when_to_renew, seconds, timestamp, validates},
     scenario::Scenario,
     wheel::{Entry, MINUTE, Wheel},
 };
@@ -38,7 +38,8 @@ pub(crate) struct Polls {
 
 impl Polls {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let in_a_minute = 60.0 / scenario.latency.as_secs_f64() * f64::from(RECONCILES) / f64::from(SAMPLE);
+        let at_once = f64::from(RECONCILES) / scenario.latency.as_secs_f64();
+        let in_a_minute = at_once.min(scenario.polls_per_second) * 60.0 / f64::from(SAMPLE);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
         let in_a_minute = in_a_minute as usize;
         Self {
@@ -53,8 +54,7 @@ impl Polls {
 
     /// Adds a certificate that was issued, unless it is none of the sample or there already.
     pub(crate) fn add(&mut self, id: Id, validity: Validity, issued: Duration) {
-        // Not with the parity of profiles and issuers.
-        if (id / 3) % SAMPLE != 0 || !asks_when_to_renew(id) || !validates(id) {
+        if !fleet::is_one_in(SAMPLE, "sample", id) || !asks_when_to_renew(id) || !validates(id) {
             return;
         }
         let life = (timestamp(validity.not_before), timestamp(validity.not_after));
@@ -84,9 +84,10 @@ impl Polls {
         }
         self.made += u64::try_from(made).unwrap_or_default();
         let all = u32::try_from(made).unwrap_or_default() * SAMPLE;
-        for second in 0..60 {
-            let times = all / 60 + u32::from(second < all % 60);
-            let at = now + Duration::from_secs(second.into());
+        let rounds = all.div_ceil(RECONCILES);
+        for round in 0..rounds {
+            let at = now + MINUTE * round / rounds;
+            let times = (all - round * RECONCILES).min(RECONCILES);
             // What is refused is seen there.
             let _ = authority.request(Request::RenewalInfo, at, times);
             requests.count(Request::RenewalInfo, at, times);

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    figures::Queue,
+    figures::{Outage, Queue},
     fleet::{Profile, seconds, timestamp},
     run::Simulation,
 };
@@ -116,13 +116,13 @@ impl fmt::Display for Report {
         for section in &self.sections {
             write!(f, "{:width$}", section.title)?;
             for column in section.columns {
-                write!(f, "{column:>16}")?;
+                write!(f, "{column:>18}")?;
             }
             writeln!(f)?;
             for (name, figures) in &section.rows {
                 write!(f, "  {name:<0$}", width - 2)?;
                 for figure in figures {
-                    write!(f, "{figure:>16}")?;
+                    write!(f, "{figure:>18}")?;
                 }
                 writeln!(f)?;
             }
@@ -206,11 +206,18 @@ fn polls(it: &Simulation) -> Section {
 }
 
 fn outages(it: &Simulation) -> Section {
-    let rows = it.figures.outages.iter().map(|outage| {
+    let row = |outage: &Outage, in_vain| {
         let drained = outage.drained.map_or(Figure::Never, Figure::Span);
-        (outage.name, vec![Figure::Span(outage.length), Figure::Count(outage.longest.into()), drained])
-    });
-    Section { title: "OUTAGES", columns: &["length", "waiting after", "drained after"], rows: rows.collect() }
+        let figures =
+            vec![Figure::Span(outage.length), in_vain, Figure::Count(outage.longest.into()), drained];
+        (outage.name, figures)
+    };
+    let in_vain = [Figure::Count(it.figures.unanswered), Figure::Never];
+    Section {
+        title: "OUTAGES",
+        columns: &["length", "attempts in vain", "renewals waiting", "drained after"],
+        rows: it.figures.outages.iter().zip(in_vain).map(|(outage, in_vain)| row(outage, in_vain)).collect(),
+    }
 }
 
 fn limits(it: &Simulation) -> Section {

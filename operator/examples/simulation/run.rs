@@ -55,7 +55,7 @@ impl Simulation {
             longest: 0,
             drained: None,
         };
-        let outages = vec![outage("CA", &scenario.ca_outage), outage("operator", &scenario.operator_outage)];
+        let outages = [outage("CA", &scenario.ca_outage), outage("operator", &scenario.operator_outage)];
         let mut it = Self {
             figures: Figures::new(outages),
             authority: Authority::new(scenario.certificates),

@@ -9,7 +9,7 @@ use operator::{acme::ServerSettings, decision::limits::new_orders_in_3_hours};
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// 2027-01-01T00:00:00Z, since 1970.
-pub(crate) const BEGIN: Duration = Duration::from_secs(1_798_761_600);
+pub(crate) const BEGIN: Duration = Duration::from_hours(24 * 20_819);
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -68,6 +68,8 @@ pub(crate) struct Scenario {
     /// How many requests there may be at once.
     pub(crate) concurrency: usize,
     pub(crate) requests_per_second: f64,
+    /// How often the operator asks in a second when to renew.
+    pub(crate) polls_per_second: f64,
     /// How many new orders the operator places in three hours; `None` for as many as come.
     pub(crate) new_orders: Option<u32>,
     pub(crate) seed: i64,
@@ -90,6 +92,7 @@ impl From<&Arguments> for Scenario {
             latency: Duration::from_millis(arguments.latency.into()),
             concurrency: settings.concurrency,
             requests_per_second: arguments.requests_per_second.unwrap_or(settings.requests_per_second),
+            polls_per_second: settings.polls_per_second,
             new_orders: new_orders_in_3_hours(DIRECTORY, None).filter(|_| !arguments.without_turns),
             seed: arguments.seed,
         }

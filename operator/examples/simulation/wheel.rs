@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn timers_come_by_time_and_late_ones_with_the_next_minute() {
         let entry = |seconds, id| Entry { at: Duration::from_secs(seconds), id };
-        let mut wheel = Wheel::new(Duration::from_secs(600), 2);
+        let mut wheel = Wheel::new(Duration::from_mins(10), 2);
         for timer in [entry(610, 1), entry(605, 2), entry(9999, 3)] {
             wheel.put(timer);
         }
