@@ -11,8 +11,9 @@ const BACKDATED: Duration = Duration::from_hours(1);
 /// Below which lifetime a certificate is renewed at half of it, not at two thirds.
 const SHORT: Duration = Duration::from_hours(10 * 24);
 
-/// How long an authorization may be pending, at the profiles `tlsserver` and `shortlived`.
+/// How long an authorization may be pending, and how long an order lives, at the profiles `tlsserver` and `shortlived`.
 const PENDING: Duration = Duration::from_hours(1);
+const ORDER: Duration = Duration::from_hours(8);
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +180,11 @@ impl Authority {
     /// Whether an order's authorization can still be validated.
     pub(crate) fn is_pending(ordered: u32, now: Duration) -> bool {
         now < Duration::from_secs(ordered.into()) + PENDING
+    }
+
+    /// Whether an order can still be finalized.
+    pub(crate) fn is_open(ordered: u32, now: Duration) -> bool {
+        now < Duration::from_secs(ordered.into()) + ORDER
     }
 
     /// Finds that a name does not lead to who asks.

@@ -105,8 +105,10 @@ pub(crate) struct Outcomes {
     pub(crate) issued: u64,
     /// Names that did not validate.
     pub(crate) failed: u64,
-    /// Authorizations that waited too long to be used.
+    /// Orders and authorizations that waited too long to be used.
     pub(crate) lapsed: u64,
+    /// From newOrder to the certificate.
+    pub(crate) longest_order: Duration,
     pub(crate) expired: u64,
     /// Which share of the lifetime was left at the latest renewal.
     pub(crate) least_left: f64,
@@ -153,7 +155,14 @@ pub(crate) struct Figures {
 
 impl Figures {
     pub(crate) fn new(outages: [Outage; 2]) -> Self {
-        let none = Outcomes { issued: 0, failed: 0, lapsed: 0, expired: 0, least_left: 1.0 };
+        let none = Outcomes {
+            issued: 0,
+            failed: 0,
+            lapsed: 0,
+            longest_order: Duration::ZERO,
+            expired: 0,
+            least_left: 1.0,
+        };
         Self {
             requests: Requests::default(),
             renewals: Queue::default(),

@@ -154,12 +154,13 @@ fn certificates(it: &Simulation) -> Section {
             Figure::Share(outcomes.least_left),
             Figure::Count(outcomes.failed),
             Figure::Count(outcomes.lapsed),
+            Figure::Span(outcomes.longest_order),
         ];
         (profile.name(), figures)
     };
     Section {
         title: "CERTIFICATES",
-        columns: &["issued", "expired", "least left", "never validate", "authz lapsed"],
+        columns: &["issued", "expired", "least left", "never validate", "orders lapsed", "longest order"],
         rows: Profile::ALL.map(row).to_vec(),
     }
 }

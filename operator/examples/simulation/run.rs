@@ -178,7 +178,7 @@ impl Simulation {
             Step::Read => self.post(Request::Authorization, now).map(|at| self.go_on(id, Step::Accept, at)),
             Step::Accept => self.accept(id, now),
             Step::Check => self.check(id, now),
-            Step::Finalize => self.post(Request::Finalize, now).map(|at| self.go_on(id, Step::Poll, at)),
+            Step::Finalize => self.finalize(id, now),
             Step::Poll => self.post(Request::Order, now).map(|at| self.go_on(id, Step::Download, at)),
             Step::Download => self.post(Request::Certificate, now).map(|at| self.finish(id, at)),
         };
@@ -220,11 +220,9 @@ impl Simulation {
     }
 
     fn accept(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
-        let Certificate { ordered, profile, .. } = *self.certificate(id);
         let at = self.post(Request::Challenge, now)?;
-        if !Authority::is_pending(ordered, at) {
-            self.figures.outcomes_mut(profile).lapsed += 1;
-            self.fail(id, at);
+        if !Authority::is_pending(self.certificate(id).ordered, at) {
+            self.lapse(id, at);
             return Ok(());
         }
         if !validates(id) {
@@ -246,9 +244,26 @@ impl Simulation {
         Ok(())
     }
 
+    fn finalize(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
+        let at = self.post(Request::Finalize, now)?;
+        if Authority::is_open(self.certificate(id).ordered, at) {
+            self.go_on(id, Step::Poll, at);
+        } else {
+            self.lapse(id, at);
+        }
+        Ok(())
+    }
+
+    /// The CA has not waited so long.
+    fn lapse(&mut self, id: Id, now: Duration) {
+        let profile = self.certificate(id).profile;
+        self.figures.outcomes_mut(profile).lapsed += 1;
+        self.fail(id, now);
+    }
+
     /// The certificate is there.
     fn finish(&mut self, id: Id, at: Duration) {
-        let Certificate { profile, validity: old, renews, due, .. } = *self.certificate(id);
+        let Certificate { profile, validity: old, renews, due, ordered, .. } = *self.certificate(id);
         let validity = self.authority.issue(id, profile, at);
         if let Some(old) = old {
             self.count_renewal(id, old, at);
@@ -258,7 +273,10 @@ impl Simulation {
         let queue = self.figures.queue(renews);
         queue.leave();
         queue.waited(at.saturating_sub(Duration::from_secs(due.unwrap_or_default().into())));
-        self.figures.outcomes_mut(profile).issued += 1;
+        let outcomes = self.figures.outcomes_mut(profile);
+        outcomes.issued += 1;
+        outcomes.longest_order =
+            outcomes.longest_order.max(at.saturating_sub(Duration::from_secs(ordered.into())));
         *self.certificate(id) =
             Certificate { validity: Some(validity), profile, renews: true, ..Certificate::new(id) };
         self.wheel.put(Entry { at: fleet::renewal(id, validity), id });
