@@ -126,17 +126,24 @@ impl Accounts {
         now: Timestamp,
         held: Option<Timestamp>,
     ) -> Turn {
-        let mut all = locked(&self.new_orders);
-        let orders = all.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
-        orders.set_limit(limit);
-        orders.turn(now, held)
+        self.with_new_orders(account_url, limit, |orders| orders.turn(now, held))
     }
 
     /// The CA takes no new order of an account until then.
-    pub fn close_new_orders(&self, account_url: &str, until: Timestamp) {
-        if let Some(orders) = locked(&self.new_orders).get_mut(account_url) {
-            orders.close(until);
-        }
+    pub fn close_new_orders(&self, account_url: &str, limit: Option<u32>, until: Timestamp) {
+        self.with_new_orders(account_url, limit, |orders| orders.close(until));
+    }
+
+    fn with_new_orders<T>(
+        &self,
+        account_url: &str,
+        limit: Option<u32>,
+        then: impl FnOnce(&mut NewOrders) -> T,
+    ) -> T {
+        let mut all = locked(&self.new_orders);
+        let orders = all.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
+        orders.set_limit(limit);
+        then(orders)
     }
 }
 
@@ -179,5 +186,18 @@ mod tests {
         broken.ca_bundle = Some(ByteString(b"no PEM".to_vec()));
         let error = accounts.server(&broken).expect_err("a bundle that is none");
         assert!(error.to_string().contains("caBundle"), "{error}");
+    }
+
+    #[test]
+    fn new_orders_are_counted_by_account() {
+        let accounts = Accounts::default();
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let until = "2026-01-01T00:10:00Z".parse().expect("a time");
+        let turn = |url| accounts.new_order_turn(url, Some(300), now, None);
+        assert!((0..294).all(|_| turn("https://ca/a") == Turn::Now));
+        assert_ne!(turn("https://ca/a"), Turn::Now);
+        assert_eq!(turn("https://ca/b"), Turn::Now);
+        accounts.close_new_orders("https://ca/c", Some(300), until);
+        assert_eq!(turn("https://ca/c"), Turn::At(until));
     }
 }

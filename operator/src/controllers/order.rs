@@ -237,7 +237,7 @@ impl Reconciling<'_> {
             && let Ok(until) = self.context.now().checked_add(wait.min(LONGEST_WAIT))
         {
             let url = account.session().account_url().unwrap_or_default();
-            self.context.accounts.close_new_orders(url, until);
+            self.context.accounts.close_new_orders(url, self.issuer.new_orders, until);
         }
     }
 
