@@ -49,6 +49,7 @@ use crate::{
     metrics::Metrics,
     objects::{metadata::controlled_by, route},
     pki::{KeyKind, PrivateKey},
+    rest::Resting,
     self_check::SelfCheck,
 };
 
@@ -148,8 +149,8 @@ pub struct Context {
     pub next_keys: Memory<(String, String), Arc<PrivateKey>>,
     /// What stands in Certificates' Secrets, by namespace and name.
     pub secret_reads: Memory<(String, String), SecretRead>,
-    /// Certificates that need nothing for now, by UID.
-    pub settled: Memory<String, Settled>,
+    /// Certificates that need nothing for now.
+    pub resting: Resting,
     /// Secrets with keys that were deleted, by UID of the Certificate and name.
     pub deleted_keys: Memory<(String, String), ()>,
     /// What was made or deleted a moment ago.
@@ -169,15 +170,6 @@ pub struct Context {
     turns: Memory<String, Arc<tokio::sync::Mutex<()>>>,
     key_makers: Semaphore,
     events: Memory<&'static str, Events>,
-}
-
-/// That nothing is to be done until a time, unless something changes.
-#[derive(Clone, Copy, Debug)]
-pub struct Settled {
-    /// A hash of all that was looked at.
-    pub seen: u64,
-    /// UTC.
-    pub until: Timestamp,
 }
 
 /// A Secret as it was read last.
@@ -290,7 +282,7 @@ impl Context {
             metrics,
             next_keys: Memory::default(),
             secret_reads: Memory::default(),
-            settled: Memory::default(),
+            resting: Resting::default(),
             deleted_keys: Memory::default(),
             lately: Lately::default(),
             orders: Memory::default(),
@@ -347,7 +339,6 @@ impl Context {
     pub fn forget<K: Resource>(&self, object: &K) {
         let Some(uid) = object.meta().uid.clone() else { return };
         self.written.forget(&uid);
-        self.settled.forget(&uid);
         self.orders.forget(&uid);
         self.challenges.forget(&uid);
         self.next_keys.retain(|(owner, _)| *owner != uid);

@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod net;
 pub mod objects;
 pub mod pki;
+pub mod rest;
 pub mod self_check;
 pub mod server;

@@ -11,6 +11,7 @@ mod measure;
 pub mod page;
 mod plot;
 mod record;
+mod simulation;
 mod subject;
 mod workloads;
 

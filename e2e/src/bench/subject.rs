@@ -61,6 +61,9 @@ pub(super) struct Program {
 pub(super) const OPERATOR: &str = "operator";
 const SOLVER: &str = "solver";
 
+/// The name of a controller in the cluster that is run as a command.
+const COMMAND: &str = "controller";
+
 /// A controller in a cluster.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
@@ -112,7 +115,7 @@ impl<'a> Subject<'a> {
             Run::External(_) => Ok(()),
             Run::Command { words, running } => {
                 let (program, arguments) = words.split_first().context("a command has a program")?;
-                let process = Process::new("controller", PathBuf::from(program), arguments);
+                let process = Process::new(COMMAND, PathBuf::from(program), arguments);
                 *running = Some(self.cluster.start_bound(process)?);
                 Ok(())
             }
@@ -147,6 +150,17 @@ impl<'a> Subject<'a> {
             .into_iter()
             .filter_map(|(name, pid)| Some(Program { name, pid: pid.filter(runs)? }))
             .collect()
+    }
+
+    /// Whether the controller runs.
+    pub(super) fn is_alive(&self) -> bool {
+        self.programs().iter().any(|program| program.name == OPERATOR)
+    }
+
+    /// The controller's last words, for errors.
+    pub(super) fn log(&self) -> String {
+        let name = if matches!(self.run, Run::Ours(_)) { operator::NAME } else { COMMAND };
+        format!("its log ends with\n{}", self.cluster.log_tail(name, 20))
     }
 
     /// The id of the controller's process as it is seen in the cluster.

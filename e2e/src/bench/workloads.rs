@@ -21,6 +21,7 @@ use kube::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::{
+    process::Command,
     sync::oneshot,
     task::JoinHandle,
     time::{sleep, timeout},
@@ -30,6 +31,7 @@ use super::{
     floors::{self, f64_of},
     measure::{Costs, Measuring},
     record::{self, Figure, Machine, Record},
+    simulation,
     subject::{self, Controller, OPERATOR, Subject},
 };
 use crate::{
@@ -62,6 +64,8 @@ pub enum Workload {
     Failover,
     /// What can't be gone below.
     Floors,
+    /// A year on a virtual clock.
+    Simulation,
 }
 
 impl Workload {
@@ -77,6 +81,7 @@ impl Workload {
             Self::Idle => "idle",
             Self::Failover => "failover",
             Self::Floors => "floors",
+            Self::Simulation => "simulation",
         }
     }
 }
@@ -118,14 +123,19 @@ const LIMIT: Duration = Duration::from_mins(20);
 /// How long a controller that does nothing has done all it had to.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// How often a controller is looked after that is waited for.
+const LIVENESS: Duration = Duration::from_millis(500);
+
 /// How many requests of users there are at once.
 const CONCURRENCY: usize = 64;
 
 impl Bench {
     /// Runs a workload.
     pub async fn run(&self, workload: Workload, steps: &Steps) -> Result<Record> {
-        if workload == Workload::Floors {
-            return self.floors(steps).await;
+        match workload {
+            Workload::Floors => return self.floors(steps).await,
+            Workload::Simulation => return self.simulation(steps).await,
+            _ => {}
         }
         let cluster = self.cluster(steps).await?;
         let mut subject =
@@ -142,7 +152,7 @@ impl Bench {
             Workload::RenewWave => self.renew_wave(&bed, &mut subject, &mut record, steps).await,
             Workload::Idle => self.idle(&bed, &mut subject, &mut record, steps).await,
             Workload::Failover => self.failover(&bed, &mut subject, &mut record).await,
-            Workload::Floors => unreachable!("it needs no controller"),
+            Workload::Floors | Workload::Simulation => unreachable!("they need no controller"),
         }?;
         step.done("");
         drop(subject);
@@ -219,7 +229,7 @@ impl Bench {
                 bed.user.ingress(&name, &[bed.user.host(&name)], bed.annotations()).await
             })
             .await?;
-        let ready = lookout.end(bed, &measuring).await?;
+        let ready = lookout.end(subject, &measuring).await?;
         // What is cleaned up afterwards counts too.
         await_quiet(&measuring, subject).await?;
         let costs = measuring.end(bed.cluster, subject, ready.all).await?;
@@ -265,7 +275,7 @@ impl Bench {
         let mut measuring = Measuring::begin(bed.cluster, subject, None).await?;
         subject.start().await?;
         measure_started(&mut measuring, subject);
-        let ready = lookout.end(bed, &measuring).await?;
+        let ready = lookout.end(subject, &measuring).await?;
         await_quiet(&measuring, subject).await?;
         let costs = measuring.end(bed.cluster, subject, ready.all).await?;
         let peak = if self.number > 5000 { 100.0 } else { 40.0 };
@@ -314,7 +324,7 @@ impl Bench {
         let mut measuring = Measuring::begin(bed.cluster, subject, Some(pebble::CLUSTER_PROCESS)).await?;
         subject.start().await?;
         measure_started(&mut measuring, subject);
-        let ready = lookout.end(bed, &measuring).await?;
+        let ready = lookout.end(subject, &measuring).await?;
         await_quiet(&measuring, subject).await?;
         let costs = measuring.end(bed.cluster, subject, ready.all).await?;
         let minute = f64_of(self.number) / ready.all.as_secs_f64() * 60.0;
@@ -415,6 +425,21 @@ impl Bench {
         Ok(record)
     }
 
+    async fn simulation(&self, steps: &Steps) -> Result<Record> {
+        let mut record = self.record(Workload::Simulation)?;
+        let file = tempfile::NamedTempFile::new()?;
+        let step = steps.begin("a year of a million certificates", Some(Duration::from_mins(1)));
+        let began = Instant::now();
+        let mut command = Command::new(self.binaries.join("simulation"));
+        command.arg("--certificates").arg(self.number.to_string()).arg("--json").arg(file.path());
+        let status = command.kill_on_drop(true).status().await.context("failed to start the simulation")?;
+        ensure!(status.success(), "the simulation says that something is broken");
+        step.done("");
+        let printed = serde_json::from_slice(&std::fs::read(file.path())?)?;
+        simulation::fill(&mut record, &printed, began.elapsed())?;
+        Ok(record)
+    }
+
     /// Makes an estate, and lets the controller do all that it has to with it.
     async fn settle(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, steps: &Steps) -> Result<()> {
         bed.issuer().await?;
@@ -423,7 +448,7 @@ impl Bench {
         let lookout = Lookout::begin(bed, self.number, 0).await?;
         let measuring = Measuring::begin(bed.cluster, subject, None).await?;
         subject.start().await?;
-        lookout.end(bed, &measuring).await?;
+        lookout.end(subject, &measuring).await?;
         await_quiet(&measuring, subject).await
     }
 
@@ -608,8 +633,17 @@ impl Lookout {
     }
 
     /// Waits until they are.
-    async fn end(self, bed: &Bed<'_>, measuring: &Measuring) -> Result<Ready> {
-        let [half, all] = self.found.await?.with_context(|| bed.user.log())?;
+    ///
+    /// # Errors
+    /// Time is over, or the controller has ended.
+    async fn end(mut self, subject: &Subject<'_>, measuring: &Measuring) -> Result<Ready> {
+        let found = loop {
+            match timeout(LIVENESS, &mut self.found).await {
+                Ok(found) => break found?,
+                Err(_) => ensure!(subject.is_alive(), "the controller has ended; {}", subject.log()),
+            }
+        };
+        let [half, all] = found.with_context(|| subject.log())?;
         let since = |time: Instant| time.saturating_duration_since(measuring.began());
         Ok(Ready { half: since(half), all: since(all) })
     }

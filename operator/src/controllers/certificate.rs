@@ -16,17 +16,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, api::PartialObjectMeta, runtime::reflector::ObjectRef};
 
-use super::{Next, RESYNC, ari};
+use super::{Next, RESYNC, UNTIL_WOKEN, ari};
 use crate::{
-    context::{Context, IssuerLookup, Lately, SecretRead, Settled},
+    context::{Context, IssuerLookup, Lately, SecretRead},
     decision::{
         certificate::{self, Action, Decision, Note, SecretView, View, Wanted},
         names,
     },
     error::{ReconcileError, Tried},
-    k8s,
+    k8s::{self, Waker},
     objects::{self, metadata::controlled_by, secret},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
+    rest::Rest,
 };
 
 /// Its name in metrics and logs: one controller in place of cert-manager's six.
@@ -41,6 +42,9 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 /// How long it is believed that a Secret is not there which nothing was heard of.
 const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
 
+/// How long a Certificate that has nothing to do stays in the queue.
+const SHORT: Duration = Duration::from_mins(1);
+
 /// How many CertificateRequests of the past are looked for beyond those that are kept.
 const HISTORY: i64 = 8;
 
@@ -49,13 +53,13 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
     let reconciling = Reconciling { context: &context, certificate: &object };
-    if let Some(wait) = reconciling.settled() {
-        return Ok(Some(wait));
+    if reconciling.rests() {
+        return Ok(UNTIL_WOKEN);
     }
     let decision = reconciling.gather_and_decide().await?;
     let (next, rest) = reconciling.apply(decision).await?;
     Ok(match rest {
-        Some(version) => Some(reconciling.settle(&version, next)),
+        Some(version) => reconciling.rest(&version, next),
         None => next,
     })
 }
@@ -72,6 +76,16 @@ enum Acted {
     TooEarly,
 }
 
+/// Wakes Certificates whose rest is over, for ever.
+pub(super) async fn wake_rested(context: Arc<Context>, waker: Waker<Certificate>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for (namespace, name) in context.resting.rise(context.now()) {
+            waker.wake_named(&name, Some(&namespace));
+        }
+    }
+}
+
 struct Reconciling<'a> {
     context: &'a Context,
     certificate: &'a Certificate,
@@ -86,7 +100,7 @@ impl Reconciling<'_> {
     /// resourceVersion of the Certificate.
     fn seen(&self, version: &str) -> u64 {
         let mut seen = DefaultHasher::new();
-        version.hash(&mut seen);
+        (version, &self.certificate.metadata.uid).hash(&mut seen);
         let next_key_name = self.next_key_name();
         for name in [&self.certificate.spec.secret_name, &next_key_name] {
             self.stored_secret(name).and_then(|secret| secret.resource_version()).hash(&mut seen);
@@ -109,27 +123,31 @@ impl Reconciling<'_> {
         seen.finish()
     }
 
-    /// How long nothing is to be done, if what is seen is what it was when that was found.
-    fn settled(&self) -> Next {
-        let settled = self.context.settled.get(self.certificate.metadata.uid.as_ref()?)?;
-        let left = settled.until.duration_since(self.context.now());
-        let left = Duration::try_from(left).ok().filter(|left| !left.is_zero())?;
-        let seen = self.seen(self.certificate.metadata.resource_version.as_deref().unwrap_or_default());
-        (settled.seen == seen).then_some(left)
+    /// Whether nothing is to be done, as what is seen is what it was when that was found.
+    fn rests(&self) -> bool {
+        let rest = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
+        let version = self.certificate.metadata.resource_version.as_deref().unwrap_or_default();
+        rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == self.seen(version))
     }
 
     /// Remembers that nothing is to be done for a while with a version of the Certificate, in place of what stands in the
-    /// Secret.
-    fn settle(&self, version: &str, next: Next) -> Duration {
-        let wait = next.unwrap_or(RESYNC);
-        let seen = self.seen(version);
-        if let Some(uid) = self.certificate.uid() {
-            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-            let until = self.context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
-            self.context.settled.put(uid, Settled { seen, until });
-            self.context.secret_reads.forget(&(self.namespace(), self.certificate.spec.secret_name.clone()));
+    /// Secret. A short while is left to the queue.
+    fn rest(&self, version: &str, next: Next) -> Next {
+        let mut wait = next.unwrap_or(RESYNC);
+        if self.stored_secret(&self.certificate.spec.secret_name).is_none() {
+            // Without our label, nothing is heard of it.
+            wait = wait.min(RESYNC);
         }
-        wait
+        if wait < SHORT {
+            return Some(wait);
+        }
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        let until = self.context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        let namespace = self.namespace();
+        let rest = Rest { seen: self.seen(version), until };
+        self.context.resting.put(&namespace, &self.certificate.name_any(), rest);
+        self.context.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
+        UNTIL_WOKEN
     }
 
     fn stored_secret(&self, name: &str) -> Option<Arc<PartialObjectMeta<Secret>>> {

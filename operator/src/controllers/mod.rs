@@ -58,6 +58,9 @@ const STALE: Duration = Duration::from_secs(1);
 /// When an object is looked at again if nothing happens.
 type Next = Option<Duration>;
 
+/// It is not: whoever is at rest is woken.
+const UNTIL_WOKEN: Next = Some(Duration::MAX);
+
 /// Runs a controller until its queue ends: `reconcile` is called for each object that was woken, never twice at once for
 /// the same one, for `concurrency` at once.
 async fn run<K, F>(
@@ -130,7 +133,10 @@ where
         let error = match outcome {
             Ok(next) => {
                 attempts.remove(reference);
-                return Action::requeue(next.map_or(RESYNC, |next| next.min(RESYNC)));
+                return match next {
+                    UNTIL_WOKEN => Action::await_change(),
+                    next => Action::requeue(next.map_or(RESYNC, |next| next.min(RESYNC))),
+                };
             }
             Err(error) => error,
         };

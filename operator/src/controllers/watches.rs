@@ -1,6 +1,13 @@
 //! What is watched, and who is woken by what.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crds::{
     acme::{Challenge, Order},
@@ -165,16 +172,23 @@ impl Watches {
 /// `ready` is called when everything is known.
 pub async fn start(watches: Watches, context: Arc<Context>, ready: impl FnOnce()) {
     let Watches { stores, writers, wakers, queues } = watches;
-    let watching = join_any(watch_all(writers, &stores, wakers, &context));
+    let rested = Box::pin(certificate::wake_rested(Arc::clone(&context), wakers.certificates.clone()));
+    let known = Arc::new(AtomicBool::new(false));
+    let watching = join_any(watch_all(writers, &stores, wakers.clone(), &context, &known));
     let controlling = async {
         wait_until_known(&stores).await;
+        // From now on, who is concerned by a change is woken; each object has its first turn at once.
+        known.store(true, Ordering::Release);
+        wake_all(&stores, &wakers);
         tracing::info!(
             certificates = stores.certificates.len(),
             ingresses = stores.ingresses.len(),
             "everything is known"
         );
         ready();
-        join_any(control_all(queues, &stores, &context)).await;
+        let mut controllers = control_all(queues, &stores, &context);
+        controllers.push(rested);
+        join_any(controllers).await;
     };
     tokio::select! {
         () = watching => {}
@@ -216,6 +230,15 @@ async fn wait_until_known(stores: &Stores) {
     );
 }
 
+fn wake_all(stores: &Stores, wakers: &Wakers) {
+    macro_rules! wake {
+        ($($kind:ident),+) => {
+            $(stores.$kind.state().iter().for_each(|object| wakers.$kind.wake(object));)+
+        };
+    }
+    wake!(certificates, requests, orders, challenges, ingresses, issuers, cluster_issuers, services);
+}
+
 fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<Task> {
     macro_rules! controller {
         ($name:expr, $kind:ident, $concurrency:expr, $reconcile:expr) => {
@@ -233,8 +256,8 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
         controller!(ingress::NAME, ingresses, 32, ingress::reconcile),
         controller!(issuer::NAME, issuers, 8, issuer::reconcile),
         controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
-        controller!(certificate::NAME, certificates, 64, certificate::reconcile),
-        controller!(request::NAME, requests, 64, request::reconcile),
+        controller!(certificate::NAME, certificates, 32, certificate::reconcile),
+        controller!(request::NAME, requests, 32, request::reconcile),
         controller!(order::NAME, orders, 256, order::reconcile),
         // They wait for others most of the time, and hold nothing but a little memory meanwhile.
         controller!(challenge::NAME, challenges, 2000, challenge::reconcile),
@@ -242,7 +265,13 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
     ]
 }
 
-fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Context>) -> Vec<Task> {
+fn watch_all(
+    writers: Writers,
+    stores: &Stores,
+    wakers: Wakers,
+    context: &Arc<Context>,
+    known: &Arc<AtomicBool>,
+) -> Vec<Task> {
     let client = &context.client;
     let own = watcher::Config::default().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
     let all = watcher::Config::default;
@@ -250,15 +279,17 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
     macro_rules! watching {
         ($kind:ident, $config:expr, $keep:expr, $index:expr, $wake:expr) => {{
             let (wakers, stores, context) = (Arc::clone(&wakers), stores.clone(), Arc::clone(context));
-            let wake = $wake;
+            let (known, wake) = (Arc::clone(known), $wake);
             Box::pin(watch(everywhere(client), $config, writers.$kind, $keep, move |object, seen| {
-                $index(&context.indexes, object, seen);
+                $index(&context, object, seen);
                 match seen {
                     Seen::Listed => return,
                     Seen::Present => {}
                     Seen::Gone => context.forget(object),
                 }
-                wake(&wakers, &stores, object);
+                if known.load(Ordering::Acquire) {
+                    wake(&wakers, &stores, object);
+                }
             })) as Task
         }};
         ($kind:ident, $config:expr, $wake:expr) => {
@@ -319,7 +350,7 @@ fn watch_all(writers: Writers, stores: &Stores, wakers: Wakers, context: &Arc<Co
             wakers.services.wake_named(route::SERVICE, slice.namespace().as_deref());
         }),
         watch_solver(&wakers, stores, writers.solver_slices, context),
-        watch_secrets(&wakers, writers.secrets, context),
+        watch_secrets(&wakers, writers.secrets, context, known),
     ]
 }
 
@@ -347,8 +378,9 @@ fn watch_secrets(
     wakers: &Arc<Wakers>,
     writer: Writer<PartialObjectMeta<Secret>>,
     context: &Arc<Context>,
+    known: &Arc<AtomicBool>,
 ) -> Task {
-    let (wakers, context) = (Arc::clone(wakers), Arc::clone(context));
+    let (wakers, context, known) = (Arc::clone(wakers), Arc::clone(context), Arc::clone(known));
     let config = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
     let api = Api::all(context.client.clone());
     Box::pin(watch_metadata(api, config, writer, keep_of_secret, move |secret, seen| {
@@ -357,23 +389,29 @@ fn watch_secrets(
             Seen::Present => {}
             Seen::Gone => context.forget_secret(secret),
         }
-        wake_by_secret(&wakers, &context.indexes, secret);
+        if known.load(Ordering::Acquire) {
+            wake_by_secret(&wakers, &context.indexes, secret);
+        }
     }))
 }
 
-fn no_index<K>(_: &Indexes, _: &K, _: Seen) {}
+fn no_index<K>(_: &Context, _: &K, _: Seen) {}
 
-fn index_certificate(indexes: &Indexes, certificate: &Certificate, seen: Seen) {
+fn index_certificate(context: &Context, certificate: &Certificate, seen: Seen) {
     match seen {
-        Seen::Listed | Seen::Present => indexes.put_certificate(certificate),
-        Seen::Gone => indexes.remove_certificate(certificate),
+        Seen::Listed | Seen::Present => context.indexes.put_certificate(certificate),
+        Seen::Gone => {
+            context.indexes.remove_certificate(certificate);
+            let namespace = certificate.namespace().unwrap_or_default();
+            context.resting.forget(&namespace, &certificate.name_any());
+        }
     }
 }
 
-fn index_challenge(indexes: &Indexes, challenge: &Challenge, seen: Seen) {
+fn index_challenge(context: &Context, challenge: &Challenge, seen: Seen) {
     match seen {
-        Seen::Listed | Seen::Present => indexes.put_challenge(challenge),
-        Seen::Gone => indexes.remove_challenge(challenge),
+        Seen::Listed | Seen::Present => context.indexes.put_challenge(challenge),
+        Seen::Gone => context.indexes.remove_challenge(challenge),
     }
 }
 

@@ -22,6 +22,9 @@ use serde::de::DeserializeOwned;
 /// Annotation that kubectl keeps a second copy of an object in.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// How many objects are listed at once: each page is held several times over while it is read.
+const PAGE: u32 = 100;
+
 /// Where objects wait for their turn.
 pub type Queue<K> = UnboundedReceiver<ReconcileRequest<K>>;
 
@@ -82,7 +85,7 @@ pub async fn watch<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let events = watcher::watcher(api, config).default_backoff();
+    let events = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
     let events = events.filter_map(async |event| event.map(readable).transpose());
     let events = events.map_ok(|event| event.modify(&keep));
     follow(events, writer, seen).await;
@@ -98,7 +101,7 @@ pub async fn watch_metadata<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let events = watcher::watcher(api, config).default_backoff();
+    let events = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
     let events = events.map_ok(|event| {
         event.modify(|object| {
             object.types = None;

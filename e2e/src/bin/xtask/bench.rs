@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use e2e::{
     bench::{self, Bench, Controller, Record, Records, Workload, page},
@@ -37,12 +37,9 @@ pub(crate) enum Task {
     Failover(Options),
     /// What can't be gone below on this machine: keys, API writes, orders without an operator.
     Floors(Options),
-    /// A year of a million certificates on a virtual clock: no cluster, the operator's own decisions.
-    Simulation {
-        /// What it gets; see `-- --help`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    /// A year of so many certificates on a virtual clock: no cluster, the operator's own decisions. More can be turned with
+    /// `cargo run --release -p operator --example simulation -- --help`.
+    Simulation(Options),
     /// All that is published, into docs/benchmarks.json, with the page. Takes about half an hour.
     All,
     /// Writes docs/BENCHMARKS.md and its plots from docs/benchmarks.json.
@@ -134,7 +131,6 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Page { check } => page::write(paths::workspace(), check),
         Task::Relay { listen, to, round_trip } => bench::relay(listen, to, round_trip).await,
-        Task::Simulation { arguments } => simulate(&arguments),
         Task::All => {
             for arguments in PUBLISHED {
                 let json = format!("--json={}", page::RECORDS);
@@ -157,6 +153,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
         Task::Idle(options) => options.measure(Workload::Idle, 1000, Key::Ecdsa, steps).await,
         Task::Failover(options) => options.measure(Workload::Failover, 3, Key::Ecdsa, steps).await,
         Task::Floors(options) => options.measure(Workload::Floors, 1, Key::Rsa, steps).await,
+        Task::Simulation(options) => options.measure(Workload::Simulation, 1_000_000, Key::Rsa, steps).await,
     }
 }
 
@@ -169,10 +166,12 @@ fn measuring_program(arguments: &[&str]) -> Command {
     command
 }
 
-fn simulate(arguments: &[String]) -> Result<()> {
-    let start =
-        ["run", "--quiet", "--locked", "--release", "--package", "operator", "--example", "simulation", "--"];
-    show(cargo(&start).args(arguments))
+/// Builds the simulation; returns the folder that it lies in.
+fn simulation() -> Result<PathBuf> {
+    let build = ["build", "--quiet", "--locked", "--profile", PROFILE, "--package", "operator"];
+    show(cargo(&build).args(["--example", "simulation"]))?;
+    let own = std::env::current_exe()?;
+    Ok(own.parent().context("a program lies in a folder")?.join("examples"))
 }
 
 impl Options {
@@ -185,6 +184,8 @@ impl Options {
         }
         let tools = Tools::ensure(steps).await?;
         let binaries = match self.controller {
+            _ if workload == Workload::Simulation => simulation()?,
+            _ if workload == Workload::Floors => PathBuf::new(),
             Controller::Ours => {
                 let step =
                     steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));
