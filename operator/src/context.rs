@@ -24,7 +24,6 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::PartialObjectMeta,
     core::NamespaceResourceScope,
     runtime::reflector::{ObjectRef, Store},
 };
@@ -47,7 +46,7 @@ use crate::{
     indexes::Indexes,
     k8s::{self, Events, Waker},
     metrics::Metrics,
-    objects::{metadata::controlled_by, route},
+    objects::{route, seen_secret::SeenSecret},
     pki::{KeyKind, PrivateKey},
     rest::Resting,
     self_check::SelfCheck,
@@ -92,7 +91,7 @@ pub struct Stores {
     /// All.
     pub cluster_issuers: Store<ClusterIssuer>,
     /// Metadata of those with the label of certificates and keys.
-    pub secrets: Store<PartialObjectMeta<Secret>>,
+    pub secrets: Store<SeenSecret>,
     /// Ours, in namespaces with Challenges.
     pub services: Store<Service>,
     /// Ours, in namespaces with Challenges.
@@ -345,10 +344,10 @@ impl Context {
     }
 
     /// Forgets what is only remembered of a Secret that is there, or was a moment ago.
-    pub fn forget_secret<K: Resource>(&self, secret: &K) {
-        let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-        if let Some(owner) = controlled_by(secret.meta(), "Certificate") {
-            self.deleted_keys.forget(&(owner.uid.clone(), name.clone()));
+    pub fn forget_secret(&self, secret: &SeenSecret) {
+        let (namespace, name) = (secret.namespace().to_owned(), secret.name().to_owned());
+        if let Some(owner) = &secret.owner {
+            self.deleted_keys.forget(&(owner.uid.to_string(), name.clone()));
         }
         self.secret_reads.forget(&(namespace, name));
     }

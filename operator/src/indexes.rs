@@ -70,7 +70,8 @@ impl Index {
     /// Adds a name.
     pub fn put(&self, namespace: &str, key: &str, name: &str) {
         let mut index = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = index.entry(self.hasher.hash_one((namespace, key))).or_default();
+        let names =
+            index.entry(self.hasher.hash_one((namespace, key))).or_insert_with(|| Vec::with_capacity(1));
         if !names.iter().any(|known| **known == *name) {
             names.push(name.into());
         }

@@ -14,7 +14,7 @@ use crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{ResourceExt, api::PartialObjectMeta, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{Next, RESYNC, UNTIL_WOKEN, ari};
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     },
     error::{ReconcileError, Tried},
     k8s::{self, Waker},
-    objects::{self, metadata::controlled_by, secret},
+    objects::{self, metadata::controlled_by, secret, seen_secret::SeenSecret},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
     rest::Rest,
 };
@@ -103,7 +103,7 @@ impl Reconciling<'_> {
         (version, &self.certificate.metadata.uid).hash(&mut seen);
         let next_key_name = self.next_key_name();
         for name in [&self.certificate.spec.secret_name, &next_key_name] {
-            self.stored_secret(name).and_then(|secret| secret.resource_version()).hash(&mut seen);
+            self.stored_secret(name).map(|secret| secret.version.clone()).hash(&mut seen);
         }
         let requests = self.requests();
         for request in &requests {
@@ -150,7 +150,7 @@ impl Reconciling<'_> {
         UNTIL_WOKEN
     }
 
-    fn stored_secret(&self, name: &str) -> Option<Arc<PartialObjectMeta<Secret>>> {
+    fn stored_secret(&self, name: &str) -> Option<Arc<SeenSecret>> {
         self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()))
     }
 
@@ -184,7 +184,7 @@ impl Reconciling<'_> {
     async fn secret(&self) -> Result<Option<Arc<SecretView>>, ReconcileError> {
         let name = &self.certificate.spec.secret_name;
         let key = (self.namespace(), name.clone());
-        let version = self.stored_secret(name).and_then(|secret| secret.resource_version());
+        let version = self.stored_secret(name).map(|secret| secret.version.to_string());
         match (self.context.secret_reads.get(&key), &version) {
             (Some(SecretRead::Present { version: read, view }), Some(version)) if read == *version => {
                 return Ok(Some(view));
@@ -223,6 +223,11 @@ impl Reconciling<'_> {
             .collect()
     }
 
+    fn owns(&self, secret: &SeenSecret) -> bool {
+        let owner = secret.owner.as_ref().map(|owner| &*owner.uid);
+        owner.is_some() && owner == self.certificate.metadata.uid.as_deref()
+    }
+
     fn is_ours(&self, metadata: &kube::api::ObjectMeta) -> bool {
         controlled_by(metadata, "Certificate").map(|owner| owner.uid.as_str())
             == self.certificate.uid().as_deref()
@@ -257,7 +262,7 @@ impl Reconciling<'_> {
     /// Whether a Secret with a key of this Certificate is there, and was not deleted a moment ago.
     fn is_key(&self, name: &str) -> bool {
         let deleted = (self.certificate.uid().unwrap_or_default(), name.to_owned());
-        self.stored_secret(name).is_some_and(|secret| self.is_ours(&secret.metadata))
+        self.stored_secret(name).is_some_and(|secret| self.owns(&secret))
             && self.context.deleted_keys.get(&deleted).is_none()
     }
 

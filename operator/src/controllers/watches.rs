@@ -23,7 +23,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, PartialObjectMeta},
+    api::PartialObjectMeta,
     core::DeserializeGuard,
     runtime::{
         reflector::store::{Writer, store},
@@ -37,7 +37,7 @@ use crate::{
     decision::{self, names},
     indexes::Indexes,
     k8s::{Queue, Seen, Waker, queue, watch, watch_metadata},
-    objects::{metadata::controlled_by, route},
+    objects::{metadata::controlled_by, route, seen_secret::SeenSecret},
 };
 
 /// Something that goes on until the process ends.
@@ -51,7 +51,7 @@ struct Writers {
     ingresses: Writer<Ingress>,
     issuers: Writer<Issuer>,
     cluster_issuers: Writer<ClusterIssuer>,
-    secrets: Writer<PartialObjectMeta<Secret>>,
+    secrets: Writer<SeenSecret>,
     services: Writer<Service>,
     routed_slices: Writer<EndpointSlice>,
     solver_slices: Writer<EndpointSlice>,
@@ -376,14 +376,14 @@ fn watch_solver(
 /// Metadata of Secrets that are Certificates', or hold their next keys.
 fn watch_secrets(
     wakers: &Arc<Wakers>,
-    writer: Writer<PartialObjectMeta<Secret>>,
+    writer: Writer<SeenSecret>,
     context: &Arc<Context>,
     known: &Arc<AtomicBool>,
 ) -> Task {
     let (wakers, context, known) = (Arc::clone(wakers), Arc::clone(context), Arc::clone(known));
     let config = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
-    let api = Api::all(context.client.clone());
-    Box::pin(watch_metadata(api, config, writer, keep_of_secret, move |secret, seen| {
+    let api: Api<PartialObjectMeta<Secret>> = Api::all(context.client.clone());
+    Box::pin(watch_metadata(api, config, writer, SeenSecret::of, move |secret, seen| {
         match seen {
             Seen::Listed => return,
             Seen::Present => {}
@@ -430,13 +430,6 @@ fn keep_of_certificate(certificate: &mut Certificate) {
     }
 }
 
-/// Of a Secret, only whose it is and how new it is is needed: what else stands on it is read with what it holds.
-fn keep_of_secret(metadata: &mut ObjectMeta) {
-    metadata.labels = None;
-    metadata.annotations = None;
-    metadata.creation_timestamp = None;
-}
-
 fn everywhere<K>(client: &Client) -> Api<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()>,
@@ -461,12 +454,14 @@ fn wake_by_certificate(wakers: &Wakers, _: &Stores, certificate: &Certificate) {
 }
 
 /// A Secret wakes the Certificates that name it, and the one whose next key it holds.
-fn wake_by_secret(wakers: &Wakers, indexes: &Indexes, secret: &PartialObjectMeta<Secret>) {
-    let namespace = secret.namespace().unwrap_or_default();
-    for name in indexes.certificates_by_secret.names(&namespace, &secret.name_any()) {
-        wakers.certificates.wake_named(&name, Some(&namespace));
+fn wake_by_secret(wakers: &Wakers, indexes: &Indexes, secret: &SeenSecret) {
+    let namespace = secret.namespace();
+    for name in indexes.certificates_by_secret.names(namespace, secret.name()) {
+        wakers.certificates.wake_named(&name, Some(namespace));
     }
-    wake_owner(&wakers.certificates, secret, "Certificate");
+    if let Some(owner) = &secret.owner {
+        wakers.certificates.wake_named(&owner.name, Some(namespace));
+    }
 }
 
 /// What waits for an issuer that has changed.

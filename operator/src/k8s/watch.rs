@@ -3,7 +3,7 @@
 use std::{fmt::Debug, pin::pin};
 
 use futures::{
-    Stream, StreamExt, TryStreamExt,
+    Stream, StreamExt,
     channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
 };
 use kube::{
@@ -13,7 +13,7 @@ use kube::{
     runtime::{
         WatchStreamExt,
         controller::ReconcileRequest,
-        reflector::{ObjectRef, store::Writer},
+        reflector::{Lookup, ObjectRef, store::Writer},
         watcher::{self, Event},
     },
 };
@@ -43,7 +43,7 @@ where
 {
     /// Wakes an object.
     pub fn wake(&self, object: &K) {
-        self.wake_named(&object.name_any(), object.namespace().as_deref());
+        self.wake_named(&object.name_any(), ResourceExt::namespace(object).as_deref());
     }
 
     /// Wakes an object by its name.
@@ -86,29 +86,29 @@ pub async fn watch<K>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let events = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
-    let events = events.filter_map(async |event| event.map(readable).transpose());
-    let events = events.map_ok(|event| event.modify(&keep));
+    let kept = |guard| {
+        let mut object = readable(guard)?;
+        keep(&mut object);
+        Some(object)
+    };
+    let events = events.filter_map(async |event| event.map(|event| each(event, kept)).transpose());
     follow(events, writer, seen).await;
 }
 
-/// The same, of metadata alone: for kinds whose content is nobody's to hold. `keep` takes away what is not needed.
-pub async fn watch_metadata<K>(
+/// The same, of metadata alone: for kinds whose content is nobody's to hold. `keep` makes of it what is kept.
+pub async fn watch_metadata<K, S>(
     api: Api<PartialObjectMeta<K>>,
     config: watcher::Config,
-    writer: Writer<PartialObjectMeta<K>>,
-    keep: impl Fn(&mut ObjectMeta),
-    seen: impl Fn(&PartialObjectMeta<K>, Seen),
+    writer: Writer<S>,
+    keep: impl Fn(&ObjectMeta) -> S,
+    seen: impl Fn(&S, Seen),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    S: Lookup<DynamicType = ()> + Clone + 'static,
 {
     let events = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
-    let events = events.map_ok(|event| {
-        event.modify(|object| {
-            object.types = None;
-            trim(object.meta_mut());
-            keep(object.meta_mut());
-        })
-    });
+    let kept = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
+    let events = events.filter_map(async |event| event.map(|event| each(event, kept)).transpose());
     follow(events, writer, seen).await;
 }
 
@@ -117,7 +117,7 @@ async fn follow<K>(
     mut writer: Writer<K>,
     seen: impl Fn(&K, Seen),
 ) where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Lookup<DynamicType = ()> + Clone + 'static,
 {
     let mut events = pin!(events);
     while let Some(event) = events.next().await {
@@ -151,9 +151,20 @@ async fn follow<K>(
     }
 }
 
-/// An event about an object that can be read, without what nobody needs.
-fn readable<K: Resource>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
-    let read = |guard: DeserializeGuard<K>| match guard.0 {
+/// An event about what an object becomes; none if it becomes nothing.
+fn each<A, B>(event: Event<A>, becomes: impl Fn(A) -> Option<B>) -> Option<Event<B>> {
+    Some(match event {
+        Event::Apply(object) => Event::Apply(becomes(object)?),
+        Event::Delete(object) => Event::Delete(becomes(object)?),
+        Event::InitApply(object) => Event::InitApply(becomes(object)?),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    })
+}
+
+/// An object that can be read, without what nobody needs.
+fn readable<K: Resource>(guard: DeserializeGuard<K>) -> Option<K> {
+    match guard.0 {
         Ok(mut object) => {
             trim(object.meta_mut());
             Some(object)
@@ -168,14 +179,7 @@ fn readable<K: Resource>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> 
             );
             None
         }
-    };
-    Some(match event {
-        Event::Apply(object) => Event::Apply(read(object)?),
-        Event::Delete(object) => Event::Delete(read(object)?),
-        Event::InitApply(object) => Event::InitApply(read(object)?),
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-    })
+    }
 }
 
 /// Takes away what is half of an object and of no use.

@@ -6,3 +6,4 @@ pub mod metadata;
 pub mod order;
 pub mod route;
 pub mod secret;
+pub mod seen_secret;
