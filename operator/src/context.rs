@@ -166,6 +166,7 @@ pub struct Context {
     pub slices: Memory<(String, String), EndpointSlice>,
     written: Memory<String, u64>,
     wake_issuer: (Waker<Issuer>, Waker<ClusterIssuer>),
+    wake_order: Waker<Order>,
     turns: Memory<String, Arc<tokio::sync::Mutex<()>>>,
     key_makers: Semaphore,
     events: Memory<&'static str, Events>,
@@ -291,6 +292,7 @@ impl Context {
             slices: Memory::default(),
             written: Memory::default(),
             wake_issuer: watches.issuer_wakers(),
+            wake_order: watches.order_waker(),
             turns: Memory::default(),
             // Making an RSA key takes a core for as long as it takes.
             key_makers: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
@@ -462,6 +464,11 @@ impl Context {
             Some(namespace) => self.wake_issuer.0.wake_named(&key.name, Some(namespace)),
             None => self.wake_issuer.1.wake_named(&key.name, None),
         }
+    }
+
+    /// Has an Order looked at again, of which something is known that stands nowhere.
+    pub fn wake_order(&self, name: &str, namespace: &str) {
+        self.wake_order.wake_named(name, Some(namespace));
     }
 
     /// What is done by one at a time in a namespace.

@@ -24,7 +24,7 @@ use crate::{
         names,
     },
     error::{ReconcileError, Tried},
-    k8s::{self, Waker},
+    k8s::{self, Waker, is_newer},
     objects::{self, metadata::controlled_by, secret, seen_secret::SeenSecret},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
     rest::Rest,
@@ -102,9 +102,8 @@ impl Reconciling<'_> {
         let mut seen = DefaultHasher::new();
         (version, &self.certificate.metadata.uid).hash(&mut seen);
         let next_key_name = self.next_key_name();
-        for name in [&self.certificate.spec.secret_name, &next_key_name] {
-            self.stored_secret(name).map(|secret| secret.version.clone()).hash(&mut seen);
-        }
+        self.secret_version().hash(&mut seen);
+        self.stored_secret(&next_key_name).map(|secret| secret.version.clone()).hash(&mut seen);
         let requests = self.requests();
         for request in &requests {
             request.metadata.resource_version.hash(&mut seen);
@@ -150,6 +149,18 @@ impl Reconciling<'_> {
         UNTIL_WOKEN
     }
 
+    /// How new the Secret is, as far as it is known: what was written is known before it is heard of.
+    fn secret_version(&self) -> Option<String> {
+        let name = &self.certificate.spec.secret_name;
+        let stored = self.stored_secret(name).map(|secret| secret.version.to_string());
+        match self.context.secret_reads.get(&(self.namespace(), name.clone())) {
+            Some(SecretRead::Present { version, view }) if view.is_watched() => {
+                Some(stored.filter(|stored| is_newer(stored, &version)).unwrap_or(version))
+            }
+            _ => stored,
+        }
+    }
+
     fn stored_secret(&self, name: &str) -> Option<Arc<SeenSecret>> {
         self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()))
     }
@@ -184,13 +195,15 @@ impl Reconciling<'_> {
     async fn secret(&self) -> Result<Option<Arc<SecretView>>, ReconcileError> {
         let name = &self.certificate.spec.secret_name;
         let key = (self.namespace(), name.clone());
-        let version = self.stored_secret(name).map(|secret| secret.version.to_string());
-        match (self.context.secret_reads.get(&key), &version) {
-            (Some(SecretRead::Present { version: read, view }), Some(version)) if read == *version => {
+        let stored = self.stored_secret(name);
+        match self.context.secret_reads.get(&key) {
+            Some(SecretRead::Present { version, view })
+                if view.is_watched() && stored.as_ref().is_none_or(|it| !is_newer(&it.version, &version)) =>
+            {
                 return Ok(Some(view));
             }
-            (Some(SecretRead::Absent { since }), None)
-                if self.context.now().duration_since(since) < ABSENCE =>
+            Some(SecretRead::Absent { since })
+                if stored.is_none() && self.context.now().duration_since(since) < ABSENCE =>
             {
                 return Ok(None);
             }
@@ -408,13 +421,7 @@ impl Reconciling<'_> {
         let requests = self.context.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUESTS, &request).await?.is_some() {
             self.context.lately.put(made, now);
-            let message = format!("Created new CertificateRequest resource {name:?}");
             tracing::info!(request = name, revision, "asked for a certificate");
-            self.context.publish(
-                REQUESTS,
-                &Note { warning: false, reason: "Requested".to_owned(), message },
-                self.certificate,
-            );
         }
         Ok(true)
     }

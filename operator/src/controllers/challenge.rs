@@ -49,7 +49,10 @@ pub(super) async fn reconcile(object: Arc<Challenge>, context: Arc<Context>) -> 
     match (step, issuer) {
         (Step::CleanUp, _) => reconciling.clean_up().await,
         (Step::Nothing, _) | (_, None) => {
-            context.challenges.forget(&uid);
+            // Its Order has yet to hear that it is valid.
+            if !reconciling.memory.valid {
+                context.challenges.forget(&uid);
+            }
             Ok(None)
         }
         (Step::PresentAndCheck, Some(issuer)) => reconciling.present_and_check(&issuer).await,
@@ -246,6 +249,15 @@ impl Reconciling<'_> {
             Err(error) => return Err(error.into()),
         };
         match state.status {
+            AuthorizationStatus::Valid if self.challenge.status.is_none() => {
+                // Nothing was said of it so far, and its Order will delete it: a status would be read by nobody.
+                self.memory.valid = true;
+                self.remember();
+                if let Some(order) = controlled_by(&self.challenge.metadata, "Order") {
+                    self.context.wake_order(&order.name, &self.namespace);
+                }
+                Ok(None)
+            }
             AuthorizationStatus::Valid => {
                 self.end(State::Valid, "Successfully authorized domain".to_owned()).await
             }

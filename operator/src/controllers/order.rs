@@ -89,7 +89,17 @@ fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
     let is_its = |challenge: &Arc<Challenge>| {
         controlled_by(&challenge.metadata, "Order").is_some_and(|owner| owner.uid == uid)
     };
-    known.filter(is_its).collect()
+    known.filter(is_its).map(|challenge| as_it_stands(challenge, context)).collect()
+}
+
+/// A Challenge with what its controller knows and has not written.
+fn as_it_stands(mut challenge: Arc<Challenge>, context: &Context) -> Arc<Challenge> {
+    let memory = context.challenges.get(&challenge.uid().unwrap_or_default());
+    if memory.is_some_and(|memory| memory.valid) {
+        let status = Arc::make_mut(&mut challenge).status.get_or_insert_default();
+        status.state = Some(State::Valid);
+    }
+    challenge
 }
 
 /// What is remembered of an Order between two looks.

@@ -166,6 +166,11 @@ impl Watches {
     pub fn issuer_wakers(&self) -> (Waker<Issuer>, Waker<ClusterIssuer>) {
         (self.wakers.issuers.clone(), self.wakers.cluster_issuers.clone())
     }
+
+    /// What has an Order looked at again.
+    pub fn order_waker(&self) -> Waker<Order> {
+        self.wakers.orders.clone()
+    }
 }
 
 /// Runs all watches and, once everything is known, all controllers, until one of them ends, which none does by itself.

@@ -28,12 +28,14 @@ pub struct Memory {
     pub checks: u32,
     /// How often the server was asked.
     pub polls: u32,
+    /// Whether the server has found it valid: what was over in a moment is told to its Order by nothing but this.
+    pub valid: bool,
 }
 
 impl Memory {
     /// Of a Challenge that is seen for the first time.
     pub const fn new(now: Timestamp) -> Self {
-        Self { since: now, solved: false, accepted: false, checks: 0, polls: 0 }
+        Self { since: now, solved: false, accepted: false, checks: 0, polls: 0, valid: false }
     }
 }
 
@@ -78,7 +80,7 @@ pub fn decide(challenge: &Challenge, ours: bool, memory: &Memory) -> Step {
         return if held { Step::CleanUp } else { Step::Nothing };
     }
     let status = challenge.status.as_ref();
-    if !ours || is_final(status.and_then(|status| status.state)) {
+    if !ours || memory.valid || is_final(status.and_then(|status| status.state)) {
         return Step::Nothing;
     }
     if memory.accepted {

@@ -40,6 +40,15 @@ pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
+/// Whether a resourceVersion is newer than another one of the same object. That these are numbers which grow is part of the API
+/// (KEP-5504).
+pub fn is_newer(one: &str, other: &str) -> bool {
+    match (one.parse::<u64>(), other.parse::<u64>()) {
+        (Ok(one), Ok(other)) => one > other,
+        _ => one != other,
+    }
+}
+
 fn named<K: Resource<DynamicType = ()>>(verb: &str, object: &K) -> String {
     let namespace = object.namespace().map(|namespace| format!("{namespace}/")).unwrap_or_default();
     format!("{verb} {} {namespace}{}", K::kind(&()), object.name_any())

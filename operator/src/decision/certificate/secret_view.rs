@@ -55,6 +55,11 @@ pub struct SecretView {
 }
 
 impl SecretView {
+    /// Whether it has the label by which Secrets are watched.
+    pub fn is_watched(&self) -> bool {
+        self.labels.get(secret::FULL_ACCESS_LABEL).is_some_and(|value| value == "true")
+    }
+
     /// Looks into a Secret.
     pub fn of(object: &Secret) -> Self {
         let empty = BTreeMap::new();
