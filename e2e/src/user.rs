@@ -162,7 +162,19 @@ impl<'a> User<'a> {
         let met = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| {
             it.is_some_and(&wanted)
         });
-        met.await.with_context(|| self.log())?.context("it was there a moment ago")
+        match met.await {
+            Ok(certificate) => certificate.context("it was there a moment ago"),
+            Err(error) => Err(error.context(self.chain(name).await).context(self.log())),
+        }
+    }
+
+    /// How far a Certificate has come, for errors: what was made for it, as it stands.
+    async fn chain(&self, name: &str) -> String {
+        let arguments =
+            ["get", "certificaterequests,orders,challenges,ingresses", "--output=yaml", "--namespace"];
+        let output = self.cluster.kubectl().args(arguments).arg(&self.namespace).output().await;
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        format!("what was made for {name:?} and others is\n{}", text.unwrap_or_default())
     }
 
     /// Waits until a Certificate has been issued for its spec as it stands: ready, and nothing under way.

@@ -10,6 +10,7 @@ use std::{
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest, CertificateStatus, Pkcs12Profile as WireProfile},
+    condition,
     meta::SecretKeySelector,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -53,15 +54,25 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
     let reconciling = Reconciling { context: &context, certificate: &object };
-    if reconciling.rests() {
+    // Before anything is gathered: what changes from here on wakes it, and is not to be taken for what was decided on.
+    let seen = reconciling.seen();
+    let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+    if reconciling.rests(with_version(seen, version)) {
         return Ok(UNTIL_WOKEN);
     }
     let decision = reconciling.gather_and_decide().await?;
     let (next, rest) = reconciling.apply(decision).await?;
     Ok(match rest {
-        Some(version) => reconciling.rest(&version, next),
+        Some(version) => reconciling.rest(with_version(seen, &version), next),
         None => next,
     })
+}
+
+/// The hash of all that was seen, with the version of the Certificate itself.
+fn with_version(seen: u64, version: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seen, version).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What came of an action.
@@ -96,11 +107,11 @@ impl Reconciling<'_> {
         self.certificate.namespace().unwrap_or_default()
     }
 
-    /// A hash of all that a decision depends on but for the time, as far as it is known without asking anybody, with a
-    /// resourceVersion of the Certificate.
-    fn seen(&self, version: &str) -> u64 {
+    /// A hash of all that a decision depends on but for the time and the Certificate itself, as far as it is known without
+    /// asking anybody.
+    fn seen(&self) -> u64 {
         let mut seen = DefaultHasher::new();
-        (version, &self.certificate.metadata.uid).hash(&mut seen);
+        self.certificate.metadata.uid.hash(&mut seen);
         let next_key_name = self.next_key_name();
         self.secret_version().hash(&mut seen);
         self.stored_secret(&next_key_name).map(|secret| secret.version.clone()).hash(&mut seen);
@@ -123,15 +134,14 @@ impl Reconciling<'_> {
     }
 
     /// Whether nothing is to be done, as what is seen is what it was when that was found.
-    fn rests(&self) -> bool {
+    fn rests(&self, seen: u64) -> bool {
         let rest = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
-        let version = self.certificate.metadata.resource_version.as_deref().unwrap_or_default();
-        rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == self.seen(version))
+        rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == seen)
     }
 
-    /// Remembers that nothing is to be done for a while with a version of the Certificate, in place of what stands in the
-    /// Secret. A short while is left to the queue.
-    fn rest(&self, version: &str, next: Next) -> Next {
+    /// Remembers that nothing is to be done for a while, in place of what stands in the Secret. A short while is left to the
+    /// queue.
+    fn rest(&self, seen: u64, next: Next) -> Next {
         let mut wait = next.unwrap_or(RESYNC);
         if self.stored_secret(&self.certificate.spec.secret_name).is_none() {
             // Without our label, nothing is heard of it.
@@ -143,9 +153,11 @@ impl Reconciling<'_> {
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let until = self.context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
         let namespace = self.namespace();
-        let rest = Rest { seen: self.seen(version), until };
-        self.context.resting.put(&namespace, &self.certificate.name_any(), rest);
-        self.context.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
+        self.context.resting.put(&namespace, &self.certificate.name_any(), Rest { seen, until });
+        let conditions = self.certificate.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        if !condition::is_true(conditions, condition::ISSUING) {
+            self.context.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
+        }
         UNTIL_WOKEN
     }
 
