@@ -5,6 +5,7 @@
 //! workloads ──▶ subject (what is measured: starts, ends) ──▶ measure (what it cost) ──▶ record (JSON) ──▶ page, plot
 //! ```
 
+mod bed;
 mod delay;
 mod floors;
 mod measure;

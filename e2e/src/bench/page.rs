@@ -15,6 +15,25 @@ pub const RECORDS: &str = "docs/benchmarks.json";
 /// The page.
 pub const PAGE: &str = "docs/BENCHMARKS.md";
 
+/// The page that everybody reads first, with a table between two marks.
+const README: &str = "README.md";
+const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
+
+/// What the README shows: a command, one of its figures, and what that is to readers.
+const SHOWN: [(&str, &str, &str); 7] = [
+    ("latency", "annotation to Secret, p50", "annotated Ingress to TLS Secret, RSA-2048, median"),
+    ("burst -n 50", "all ready", "50 Ingresses at once, RSA-2048, all ready"),
+    ("burst -n 50", "API requests for each", "API requests for each of these"),
+    ("burst -n 1000 --key ecdsa", "rate", "1000 Ingresses at once, ECDSA"),
+    ("adopt -n 5000", "start to all ready", "5000 Certificates that are there, first start to all ready"),
+    ("adopt -n 5000", "operator, peak resident", "memory of the operator meanwhile, at most"),
+    (
+        "failover",
+        "SIGKILL to the next Secret, longest of 3",
+        "leader killed to the next Secret, longest of 3",
+    ),
+];
+
 /// The folder of the plots.
 const PLOTS: &str = "docs/benchmarks";
 
@@ -54,7 +73,9 @@ Another controller that serves `cert-manager.io/v1` is measured by the same comm
 /// `check` is set and something differs.
 pub fn write(workspace: &Path, check: bool) -> Result<()> {
     let records = Records::read(&workspace.join(RECORDS))?;
-    let mut files = vec![(PAGE.to_owned(), page(&records))];
+    let readme = fs::read_to_string(workspace.join(README))?;
+    let mut files =
+        vec![(PAGE.to_owned(), page(&records)), (README.to_owned(), with_table(&readme, &records)?)];
     for (name, plot) in plots(&records) {
         files.push((format!("{PLOTS}/{name}.svg"), plot.svg()));
     }
@@ -69,6 +90,22 @@ pub fn write(workspace: &Path, check: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The README with the table of figures between its marks.
+fn with_table(readme: &str, records: &Records) -> Result<String> {
+    let [begin, end] = MARKS;
+    let (before, rest) = readme.split_once(begin).context("the README has no mark for its figures")?;
+    let (_, after) = rest.split_once(end).context("the README's figures have no end")?;
+    let mut table = String::from("| on two cores, all of the cluster on them | | |\n| --- | ---: | --- |\n");
+    for (command, figure, shown) in SHOWN {
+        let command = format!("cargo xtask bench {command}");
+        let record = records.0.iter().find(|record| record.command == command);
+        if let Some(found) = record.and_then(|record| record.figure(figure)) {
+            _ = writeln!(table, "| {shown} | {} | `{command}` |", found.amount());
+        }
+    }
+    Ok(format!("{before}{begin}{table}{end}{after}"))
 }
 
 /// The plots that there are records for: at least two points.
@@ -152,4 +189,25 @@ fn section(record: &Record) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_readme_is_between_its_marks() -> Result<()> {
+        let readme = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n";
+        let records: Records = serde_json::from_str(
+            r#"[{ "command": "cargo xtask bench burst -n 50", "workload": "burst", "number": 50,
+                  "controller": "acme-operator", "version": "1", "measured": "2026-01-01T00:00:00Z",
+                  "machine": { "cores": 2, "processor": "a", "memory_gib": 8, "kernel": "6" },
+                  "figures": [{ "name": "all ready", "value": 4.5, "unit": "s" }] }]"#,
+        )?;
+        let written = with_table(readme, &records)?;
+        assert!(written.starts_with("before\n") && written.ends_with("after\n") && !written.contains("old"));
+        assert!(written.contains("all ready | 4.50 s | `cargo xtask bench burst -n 50` |"), "{written}");
+        assert_eq!(with_table(&written, &records)?, written);
+        Ok(())
+    }
 }

@@ -2,32 +2,20 @@
 //! tells what that cost.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::PathBuf,
-    pin::pin,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use crds::certmanager::Certificate;
+use anyhow::{Context, Result, ensure};
 use futures::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, ResourceExt,
-    api::{ObjectMeta, PostParams},
-    runtime::watcher,
-};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
-use tokio::{
-    process::Command,
-    sync::oneshot,
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use serde_json::json;
+use tokio::{process::Command, time::sleep};
 
 use super::{
+    bed::{Bed, ISSUER, Lookout, QUIET, await_quiet, await_secret, measure_started},
     floors::{self, f64_of},
     measure::{Costs, Measuring},
     record::{self, Figure, Machine, Record},
@@ -35,12 +23,11 @@ use super::{
     subject::{self, Controller, OPERATOR, Subject},
 };
 use crate::{
-    cluster::{self, Bound, Cluster, Mode, NODE_ADDRESS, Options, Process},
+    cluster::{self, Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
-    pebble::{self, Pebble},
+    pebble,
     progress::{Human, Steps},
     tools::Tools,
-    user::{self, User, data},
 };
 
 /// What is done to a controller.
@@ -111,20 +98,7 @@ pub struct Bench {
     pub tools: Tools,
 }
 
-const NAMESPACE: &str = "bench";
-const ISSUER: &str = "bench";
-/// The Ingress that shows that the controller works.
-const FIRST: &str = "first";
 const REPLICA: &str = "replica";
-
-/// How long anything may take.
-const LIMIT: Duration = Duration::from_mins(20);
-
-/// How long a controller that does nothing has done all it had to.
-const QUIET: Duration = Duration::from_secs(3);
-
-/// How often a controller is looked after that is waited for.
-const LIVENESS: Duration = Duration::from_millis(500);
 
 /// How many requests of users there are at once.
 const CONCURRENCY: usize = 64;
@@ -508,178 +482,6 @@ impl Bench {
         record.figures.push(Figure::new("wall time", costs.wall.as_secs_f64(), "s"));
         Ok(())
     }
-}
-
-/// What a workload has around it: a user with a namespace, an ACME server, perhaps far away.
-struct Bed<'a> {
-    cluster: &'a Cluster,
-    user: User<'a>,
-    pebble: Pebble,
-    key: KeyAlgorithm,
-    /// The port of the relay that makes the ACME server seem far away.
-    far: Option<(u16, Bound)>,
-}
-
-impl<'a> Bed<'a> {
-    async fn new(cluster: &'a Cluster, acme_latency: Duration, key: KeyAlgorithm) -> Result<Self> {
-        let client = cluster.client().await?;
-        let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() },
-            ..Namespace::default()
-        };
-        Api::all(client)
-            .create(&PostParams::default(), &namespace)
-            .await
-            .context("the cluster was measured before: make a new one")?;
-        let far = if acme_latency.is_zero() {
-            None
-        } else {
-            let port = cluster.reserve_port()?;
-            let arguments = [
-                "bench".to_owned(),
-                "relay".to_owned(),
-                format!("--listen={NODE_ADDRESS}:{port}"),
-                format!("--to={NODE_ADDRESS}:{}", pebble::CLUSTER_PORT),
-                format!("--round-trip={}ms", acme_latency.as_millis()),
-            ];
-            let relay = Process::new("acme-latency", std::env::current_exe()?, arguments);
-            Some((port, cluster.start_bound(relay)?))
-        };
-        let user = User::new(cluster, NAMESPACE).await?;
-        Ok(Self { cluster, user, pebble: Pebble::of_cluster(cluster)?, key, far })
-    }
-
-    /// What is merged into the issuer's `spec.acme`.
-    fn change(&self) -> Value {
-        match &self.far {
-            Some((port, _)) => {
-                let near = format!(":{}/", pebble::CLUSTER_PORT);
-                json!({ "server": self.pebble.directory_url().replace(&near, &format!(":{port}/")) })
-            }
-            None => json!({}),
-        }
-    }
-
-    async fn issuer(&self) -> Result<()> {
-        self.user.apply_cluster_issuer(ISSUER, &self.pebble, self.change()).await
-    }
-
-    /// Starts the controller, and waits until it issues.
-    async fn start(&self, subject: &mut Subject<'_>) -> Result<()> {
-        subject.start().await?;
-        self.user.cluster_issuer(ISSUER, &self.pebble, self.change()).await?;
-        self.user.ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
-        await_secret(&self.user, FIRST).await?;
-        sleep(2 * QUIET).await;
-        Ok(())
-    }
-
-    fn annotations(&self) -> Value {
-        let mut annotations = user::annotation(ISSUER);
-        annotations["cert-manager.io/private-key-algorithm"] = self.key.name().into();
-        annotations
-    }
-}
-
-/// When Certificates became ready.
-struct Ready {
-    half: Duration,
-    all: Duration,
-}
-
-/// Looks out for Certificates that become ready.
-struct Lookout {
-    found: JoinHandle<Result<[Instant; 2]>>,
-}
-
-impl Lookout {
-    /// Begins to look for so many that are issued, with a revision at least, but for the first one of all. Returns when
-    /// all that are there have been looked at.
-    async fn begin(bed: &Bed<'_>, count: usize, revision: i64) -> Result<Self> {
-        let api: Api<Certificate> = Api::all(bed.user.client.clone());
-        let (begun, listed) = oneshot::channel();
-        let found = tokio::spawn(async move {
-            let (mut seen, mut half, mut begun) = (BTreeSet::new(), Instant::now(), Some(begun));
-            let looking = async {
-                let mut events = pin!(watcher(api, watcher::Config::default()));
-                while let Some(event) = events.try_next().await? {
-                    let it = match event {
-                        watcher::Event::Apply(it) | watcher::Event::InitApply(it) => it,
-                        watcher::Event::InitDone => {
-                            _ = begun.take().map(|begun| begun.send(()));
-                            continue;
-                        }
-                        watcher::Event::Init | watcher::Event::Delete(_) => continue,
-                    };
-                    let has = it.status.as_ref().and_then(|status| status.revision).unwrap_or_default();
-                    if it.name_any() == FIRST || has < revision || !user::is_issued(&it) {
-                        continue;
-                    }
-                    seen.insert((it.namespace(), it.name_any()));
-                    if seen.len() == count.div_ceil(2) {
-                        half = Instant::now();
-                    }
-                    if seen.len() == count {
-                        return Ok([half, Instant::now()]);
-                    }
-                }
-                bail!("the watch ended")
-            };
-            let outcome = timeout(LIMIT, looking).await;
-            outcome.unwrap_or_else(|_| bail!("only {} of {count} Certificates are ready", seen.len()))
-        });
-        listed.await.context("Certificates can't be watched")?;
-        Ok(Self { found })
-    }
-
-    /// Waits until they are.
-    ///
-    /// # Errors
-    /// Time is over, or the controller has ended.
-    async fn end(mut self, subject: &Subject<'_>, measuring: &Measuring) -> Result<Ready> {
-        let found = loop {
-            match timeout(LIVENESS, &mut self.found).await {
-                Ok(found) => break found?,
-                Err(_) => ensure!(subject.is_alive(), "the controller has ended; {}", subject.log()),
-            }
-        };
-        let [half, all] = found.with_context(|| subject.log())?;
-        let since = |time: Instant| time.saturating_duration_since(measuring.began());
-        Ok(Ready { half: since(half), all: since(all) })
-    }
-}
-
-/// Accounts for a controller that was just started.
-fn measure_started(measuring: &mut Measuring, subject: &Subject<'_>) {
-    for program in subject.programs() {
-        if program.name == OPERATOR {
-            measuring.add(program);
-        }
-    }
-}
-
-/// Waits until the controller has asked nothing for a while.
-async fn await_quiet(measuring: &Measuring, subject: &Subject<'_>) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    let (mut count, mut since) = (0, Instant::now());
-    loop {
-        let requests = measuring.events(subject)?.iter().filter(|event| event.verb != "watch").count();
-        if requests != count {
-            (count, since) = (requests, Instant::now());
-        }
-        if count > 0 && since.elapsed() >= QUIET {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "the controller does not come to rest");
-        sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Waits until a Secret holds a certificate.
-async fn await_secret(user: &User<'_>, name: &str) -> Result<()> {
-    let secret = user.await_secret(name, LIMIT).await?;
-    ensure!(!data(Some(&secret), "tls.key").is_empty(), "{name} has no key");
-    Ok(())
 }
 
 fn secret_writes(costs: &Costs) -> Figure {

@@ -10,6 +10,7 @@ use crds::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::RESYNC;
 use crate::{
     acme::{AcmeError, Class},
     context::{AnyIssuer, Context, IssuerLookup},
@@ -118,7 +119,7 @@ fn next_look(
     leaf.not_before.max(context.started).checked_add(wait).ok()
 }
 
-/// How long until the server is to be asked, if that is not now.
+/// How long until the server is to be asked; what it could not be asked now is asked in an hour.
 pub(super) fn until_next_look(
     context: &Context,
     certificate: &Certificate,
@@ -127,5 +128,5 @@ pub(super) fn until_next_look(
     let known = certificate.status.as_ref().and_then(|status| status.acme.as_ref()?.ari.as_ref());
     let (leaf, _) = asked_for(context, certificate, secret)?;
     let wait = next_look(context, certificate, known, leaf)?.duration_since(context.now());
-    Duration::try_from(wait).ok().filter(|wait| !wait.is_zero())
+    Some(Duration::try_from(wait).ok().filter(|wait| !wait.is_zero()).unwrap_or(RESYNC))
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
-use e2e::{paths, progress::Steps};
+use e2e::{bench::page, paths, progress::Steps};
 
 use crate::{cargo, crdgen, show, tidy};
 
@@ -21,6 +21,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 
     let step = steps.begin("generated files", None);
     crdgen::run(&paths::workspace().join(crdgen::FOLDER), true)?;
+    page::write(paths::workspace(), true)?;
     step.done("");
 
     let step = steps.begin("lints", Some(Duration::from_mins(1)));

@@ -1,34 +1,31 @@
 //! Certificates: keeps a valid certificate in each one's Secret.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+mod rest;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest, CertificateStatus, Pkcs12Profile as WireProfile},
-    condition,
     meta::SecretKeySelector,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::{Next, RESYNC, UNTIL_WOKEN, ari};
+pub(super) use self::rest::wake_rested;
+use self::rest::with_version;
+use super::{Next, UNTIL_WOKEN, ari};
 use crate::{
-    context::{Context, IssuerLookup, Lately, SecretRead},
+    context::{Context, Lately, SecretRead},
     decision::{
         certificate::{self, Action, Decision, Note, SecretView, View, Wanted},
         names,
     },
     error::{ReconcileError, Tried},
-    k8s::{self, Waker, is_newer},
+    k8s::{self, is_newer},
     objects::{self, metadata::controlled_by, secret, seen_secret::SeenSecret},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
-    rest::Rest,
 };
 
 /// Its name in metrics and logs: one controller in place of cert-manager's six.
@@ -42,9 +39,6 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 
 /// How long it is believed that a Secret is not there which nothing was heard of.
 const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
-
-/// How long a Certificate that has nothing to do stays in the queue.
-const SHORT: Duration = Duration::from_mins(1);
 
 /// How many CertificateRequests of the past are looked for beyond those that are kept.
 const HISTORY: i64 = 8;
@@ -68,13 +62,6 @@ pub(super) async fn reconcile(
     })
 }
 
-/// The hash of all that was seen, with the version of the Certificate itself.
-fn with_version(seen: u64, version: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (seen, version).hash(&mut hasher);
-    hasher.finish()
-}
-
 /// What came of an action.
 enum Acted {
     /// All is as it shall be.
@@ -87,16 +74,6 @@ enum Acted {
     TooEarly,
 }
 
-/// Wakes Certificates whose rest is over, for ever.
-pub(super) async fn wake_rested(context: Arc<Context>, waker: Waker<Certificate>) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        for (namespace, name) in context.resting.rise(context.now()) {
-            waker.wake_named(&name, Some(&namespace));
-        }
-    }
-}
-
 struct Reconciling<'a> {
     context: &'a Context,
     certificate: &'a Certificate,
@@ -105,72 +82,6 @@ struct Reconciling<'a> {
 impl Reconciling<'_> {
     fn namespace(&self) -> String {
         self.certificate.namespace().unwrap_or_default()
-    }
-
-    /// A hash of all that a decision depends on but for the time and the Certificate itself, as far as it is known without
-    /// asking anybody.
-    fn seen(&self) -> u64 {
-        let mut seen = DefaultHasher::new();
-        self.certificate.metadata.uid.hash(&mut seen);
-        let next_key_name = self.next_key_name();
-        self.secret_version().hash(&mut seen);
-        self.stored_secret(&next_key_name).map(|secret| secret.version.clone()).hash(&mut seen);
-        let requests = self.requests();
-        for request in &requests {
-            request.metadata.resource_version.hash(&mut seen);
-        }
-        self.order(&requests).map(|order| order.resource_version()).hash(&mut seen);
-        for rival in self.rivals() {
-            rival.metadata.uid.hash(&mut seen);
-        }
-        let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
-        (past_key, self.is_key(&next_key_name)).hash(&mut seen);
-        if let IssuerLookup::Found(issuer) =
-            self.context.issuer(&self.certificate.spec.issuer_ref, &self.namespace())
-        {
-            (issuer.is_ready(), &issuer.version).hash(&mut seen);
-        }
-        seen.finish()
-    }
-
-    /// Whether nothing is to be done, as what is seen is what it was when that was found.
-    fn rests(&self, seen: u64) -> bool {
-        let rest = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
-        rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == seen)
-    }
-
-    /// Remembers that nothing is to be done for a while, in place of what stands in the Secret. A short while is left to the
-    /// queue.
-    fn rest(&self, seen: u64, next: Next) -> Next {
-        let mut wait = next.unwrap_or(RESYNC);
-        if self.stored_secret(&self.certificate.spec.secret_name).is_none() {
-            // Without our label, nothing is heard of it.
-            wait = wait.min(RESYNC);
-        }
-        if wait < SHORT {
-            return Some(wait);
-        }
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        let until = self.context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
-        let namespace = self.namespace();
-        self.context.resting.put(&namespace, &self.certificate.name_any(), Rest { seen, until });
-        let conditions = self.certificate.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        if !condition::is_true(conditions, condition::ISSUING) {
-            self.context.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
-        }
-        UNTIL_WOKEN
-    }
-
-    /// How new the Secret is, as far as it is known: what was written is known before it is heard of.
-    fn secret_version(&self) -> Option<String> {
-        let name = &self.certificate.spec.secret_name;
-        let stored = self.stored_secret(name).map(|secret| secret.version.to_string());
-        match self.context.secret_reads.get(&(self.namespace(), name.clone())) {
-            Some(SecretRead::Present { version, view }) if view.is_watched() => {
-                Some(stored.filter(|stored| is_newer(stored, &version)).unwrap_or(version))
-            }
-            _ => stored,
-        }
     }
 
     fn stored_secret(&self, name: &str) -> Option<Arc<SeenSecret>> {
