@@ -236,11 +236,6 @@ impl<K: std::hash::Hash + Eq, V: Clone> Memory<K, V> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// How much is remembered.
-    pub fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// What is remembered, or what is made now.
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> V {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(make).clone()

@@ -95,8 +95,7 @@ impl Reconciling<'_> {
         };
         self.memory.checks = self.memory.checks.saturating_add(1);
         let name = self.challenge.name_any();
-        let waiting = self.context.challenges.count();
-        match challenge::after_check(&seen, &self.memory, &name, waiting, self.context.now()) {
+        match challenge::after_check(&seen, &self.memory, &name, self.context.now()) {
             AfterCheck::Accept => self.accept(issuer).await,
             AfterCheck::Again { after, reason } => {
                 self.remember();

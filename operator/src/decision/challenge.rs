@@ -107,8 +107,8 @@ pub enum AfterCheck {
     },
 }
 
-/// What a look means. `waiting` is how many Challenges are under way.
-pub fn after_check(seen: &Seen, memory: &Memory, name: &str, waiting: usize, now: Timestamp) -> AfterCheck {
+/// What a look means.
+pub fn after_check(seen: &Seen, memory: &Memory, name: &str, now: Timestamp) -> AfterCheck {
     let age = Duration::try_from(now.duration_since(memory.since)).unwrap_or_default();
     let what = match seen {
         Seen::Right => return AfterCheck::Accept,
@@ -117,7 +117,7 @@ pub fn after_check(seen: &Seen, memory: &Memory, name: &str, waiting: usize, now
         Seen::Wrong(what) | Seen::Nobody(what) => what,
     };
     let reason = (age >= QUIET).then(|| format!("Waiting for HTTP-01 challenge propagation: {what}"));
-    AfterCheck::Again { after: backoff::self_check(memory.checks, waiting, name), reason }
+    AfterCheck::Again { after: backoff::self_check(memory.checks, name), reason }
 }
 
 /// The state of a challenge that can go nowhere by itself.
@@ -145,13 +145,13 @@ mod tests {
     #[test]
     fn the_server_is_told_once_the_right_answer_was_seen() {
         let memory = Memory::new(START);
-        assert_eq!(after_check(&Seen::Right, &memory, "a", 1, START), AfterCheck::Accept);
+        assert_eq!(after_check(&Seen::Right, &memory, "a", START), AfterCheck::Accept);
         for seen in [Seen::Wrong("404".into()), Seen::Nobody("no such host".into())] {
-            let AfterCheck::Again { reason: None, .. } = after_check(&seen, &memory, "a", 1, START) else {
+            let AfterCheck::Again { reason: None, .. } = after_check(&seen, &memory, "a", START) else {
                 panic!("{seen:?} is told at once")
             };
             let AfterCheck::Again { reason: Some(reason), .. } =
-                after_check(&seen, &memory, "a", 1, after(QUIET))
+                after_check(&seen, &memory, "a", after(QUIET))
             else {
                 panic!("{seen:?} is not told")
             };
@@ -165,10 +165,10 @@ mod tests {
         let nobody = Seen::Nobody("timed out".into());
         let wrong = Seen::Wrong("status 404".into());
         let late = after(STRICT);
-        assert_eq!(after_check(&nobody, &memory, "a", 1, late), AfterCheck::Accept);
-        assert!(matches!(after_check(&wrong, &memory, "a", 1, late), AfterCheck::Again { .. }));
+        assert_eq!(after_check(&nobody, &memory, "a", late), AfterCheck::Accept);
+        assert!(matches!(after_check(&wrong, &memory, "a", late), AfterCheck::Again { .. }));
         assert!(matches!(
-            after_check(&nobody, &memory, "a", 1, after(STRICT.mul_f64(0.99))),
+            after_check(&nobody, &memory, "a", after(STRICT.mul_f64(0.99))),
             AfterCheck::Again { .. }
         ));
     }
