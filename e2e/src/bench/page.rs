@@ -59,8 +59,9 @@ const BEGINNING: &str = "\
 All figures are measured from outside, with a real kube-apiserver and etcd, Pebble as the ACME server and Traefik as the
 ingress controller, all on the machine that is named: requests by the API server's audit log and Pebble's log, processor
 time and resident memory by the kernel. Each comes with its command; `✓` and `✗` tell whether it is what the project
-holds itself to. The private keys are RSA with 2048 bits where nothing else is said, which is the default of a
-Certificate: making one takes longer than all the rest of the operator's work for it.
+holds itself to. The private keys of `latency`, `burst` and `many-names` are RSA with 2048 bits where nothing else is said,
+which is the default of a Certificate: making one takes longer than all the rest of the operator's work for it. Those of
+the other workloads are P-256.
 
 Another controller that serves `cert-manager.io/v1` is measured by the same commands:
 `cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see
