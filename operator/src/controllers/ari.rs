@@ -119,13 +119,13 @@ fn next_look(
     leaf.not_before.max(context.started).checked_add(wait).ok()
 }
 
-/// How long until the server is to be asked; what it could not be asked now is asked in an hour.
+/// How long until the server is to be asked, after a look that knows this; what it could not be asked is asked in an hour.
 pub(super) fn until_next_look(
     context: &Context,
     certificate: &Certificate,
+    known: Option<&RenewalInformation>,
     secret: Option<&SecretView>,
 ) -> Option<Duration> {
-    let known = certificate.status.as_ref().and_then(|status| status.acme.as_ref()?.ari.as_ref());
     let (leaf, _) = asked_for(context, certificate, secret)?;
     let wait = next_look(context, certificate, known, leaf)?.duration_since(context.now());
     Some(Duration::try_from(wait).ok().filter(|wait| !wait.is_zero()).unwrap_or(RESYNC))

@@ -97,6 +97,8 @@ impl Reconciling<'_> {
         let rivals = self.rivals();
         let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
         let renewal_information = ari::look(self.context, self.certificate, secret.as_deref()).await;
+        let known = renewal_information.as_ref();
+        let look = ari::until_next_look(self.context, self.certificate, known, secret.as_deref());
         let mut decision = certificate::decide(&View {
             certificate: self.certificate,
             secret: secret.as_deref(),
@@ -109,7 +111,6 @@ impl Reconciling<'_> {
             backoff: self.context.settings.backoff,
             now: self.context.now(),
         });
-        let look = ari::until_next_look(self.context, self.certificate, secret.as_deref());
         decision.requeue = [decision.requeue, look].into_iter().flatten().min();
         Ok(decision)
     }
