@@ -99,6 +99,11 @@ impl AuditMark {
         Ok(Self { log, offset, made: Timestamp::now() })
     }
 
+    /// When it was made.
+    pub fn made(&self) -> Timestamp {
+        self.made
+    }
+
     /// All requests made and answered since the mark, in order. A watch counts when it ends; one that
     /// began before the mark doesn't, though the log tells of it later.
     pub fn events(&self) -> Result<Vec<AuditEvent>> {

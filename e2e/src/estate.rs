@@ -4,21 +4,17 @@
 //! Names, labels, annotations and states are cert-manager's: they are written here once more, and not taken from the
 //! operator, so that what the operator believes is tested.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use futures::{StreamExt, TryStreamExt, stream};
+use clap::ValueEnum;
+use futures::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     ByteString,
-    api::{
-        core::v1::{Namespace, Secret},
-        networking::v1::Ingress,
-    },
+    api::{core::v1::Secret, networking::v1::Ingress},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
@@ -28,6 +24,7 @@ use serde_json::{Value, json};
 use crds::certmanager::{Certificate, CertificateRequest};
 
 use crate::{
+    harness::create_namespace,
     ingress::TRAEFIK,
     pki::{Authority, Validity},
 };
@@ -45,7 +42,7 @@ const NAMESPACES: usize = 20;
 const RSA_KEYS: usize = 16;
 
 /// The algorithm of the private keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KeyAlgorithm {
     /// 2048 bits: the default of a Certificate.
     Rsa,
@@ -116,32 +113,21 @@ impl Plan {
         (0..NAMESPACES.min(self.count)).map(namespace)
     }
 
-    /// Makes all of it. `progress` is told how many Certificates there are.
-    pub async fn build(&self, client: &Client, progress: impl Fn(usize)) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(client.clone());
+    /// Makes all of it.
+    pub async fn build(&self, client: &Client) -> Result<()> {
         for name in self.namespaces() {
-            let object = Namespace {
-                metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() },
-                ..Namespace::default()
-            };
-            namespaces.create(&PostParams::default(), &object).await?;
+            create_namespace(client, &name).await?;
         }
-        let authority = Arc::new(Authority::new("Estate")?);
+        let authority = Authority::new("Estate")?;
         let shared: Vec<String> = match self.key {
             KeyAlgorithm::Rsa => (0..RSA_KEYS.min(self.count))
                 .map(|_| Ok(self.key.generate()?.serialize_pem()))
                 .collect::<Result<_>>()?,
             KeyAlgorithm::Ecdsa => Vec::new(),
         };
-        stream::iter(0..self.count)
-            .map(|index| self.make(client, &authority, &shared, index))
-            .buffer_unordered(CONCURRENCY)
-            .try_fold(0, async |made, ()| {
-                progress(made + 1);
-                Ok(made + 1)
-            })
+        stream::iter((0..self.count).map(Ok))
+            .try_for_each_concurrent(CONCURRENCY, |index| self.make(client, &authority, &shared, index))
             .await
-            .map(drop)
     }
 
     async fn make(

@@ -103,6 +103,20 @@ pub struct Namespace {
     name: String,
 }
 
+/// Makes a namespace.
+///
+/// # Errors
+/// There is one of the name, among others.
+pub async fn create_namespace(client: &kube::Client, name: &str) -> Result<()> {
+    let object = NamespaceObject {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        ..NamespaceObject::default()
+    };
+    let namespaces = Api::all(client.clone());
+    let created = namespaces.create(&PostParams::default(), &object).await;
+    created.map(drop).with_context(|| format!("failed to create {name}"))
+}
+
 /// Runs a test in a fresh namespace of the shared cluster. If it fails, by error or panic, what is in the namespace
 /// is printed. The namespace is deleted in any case, unless `$ACME_OPERATOR_KEEP` is set.
 pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
@@ -110,14 +124,7 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> 
     let client = cluster.client().await?;
     let name = unique(prefix);
     let namespaces: Api<NamespaceObject> = Api::all(client.clone());
-    let object = NamespaceObject {
-        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-        ..NamespaceObject::default()
-    };
-    namespaces
-        .create(&PostParams::default(), &object)
-        .await
-        .with_context(|| format!("failed to create {name}"))?;
+    create_namespace(&client, &name).await?;
     let namespace = Namespace { cluster, client, name };
     // Pods are refused until the namespace has its ServiceAccount.
     let accounts = namespace.api::<ServiceAccount>();

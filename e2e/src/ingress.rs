@@ -1,6 +1,8 @@
 //! Traefik, the ingress controller of the bed: a Pod on a node, else a plain process. It serves Ingresses of one class:
 //! `traefik`, or another one's, such as `nginx`.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use hyper::StatusCode;
 
@@ -20,6 +22,10 @@ pub const USER: &str = "system:serviceaccount:traefik:traefik";
 pub const IMAGE: &str = "localhost/traefik:bed";
 
 const PING_PORT: u16 = 8082;
+
+/// How long it is left alone before its speed is measured: it takes a change at once where it took none for two seconds, and
+/// what was done before and the Ingress that is measured are two changes.
+pub const REST: Duration = Duration::from_millis(4500);
 
 /// Starts it; [`answers`] tells when it is up.
 pub(crate) async fn start(cluster: &Cluster) -> Result<()> {

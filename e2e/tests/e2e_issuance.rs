@@ -14,7 +14,7 @@ use e2e::{
     harness::{self, Namespace, with_namespace},
     helm::helm,
     http::Trust,
-    operator, paths,
+    ingress, operator, paths,
     pebble::{Pebble, Settings},
     probe,
     progress::Steps,
@@ -77,9 +77,7 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
             let name = format!("web-{run}");
             let hosts = [user.host(&name)];
             user.ingress(&name, &hosts, json!({})).await?;
-            // Traefik takes a change at once where it took none for two seconds. The last run's end and this Ingress
-            // are two changes.
-            sleep(Duration::from_millis(4500)).await;
+            sleep(ingress::REST).await;
             let began = Instant::now();
             user.ingress(&name, &hosts, annotation(issuer)).await?;
             user.await_secret(&name, harness::TIMEOUT).await?;

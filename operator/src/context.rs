@@ -487,9 +487,9 @@ impl Context {
     }
 }
 
-/// How new an object is. That these are numbers which grow is part of the API (KEP-5504).
+/// How new an object is.
 fn version<K: Resource>(object: &K) -> Option<u64> {
-    object.meta().resource_version.as_deref()?.parse().ok()
+    k8s::version_number(object.meta().resource_version.as_deref()?)
 }
 
 /// What a reference to an issuer leads to.

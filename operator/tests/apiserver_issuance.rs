@@ -26,13 +26,10 @@ use e2e::{
     tools::Tools,
     user::{self, User, annotation, data},
 };
-use k8s_openapi::api::{
-    core::v1::{Namespace, Secret},
-    networking::v1::Ingress,
-};
+use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{
-    Api, ResourceExt,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::{sync::RwLock, time::sleep};
@@ -62,12 +59,7 @@ fn world() -> Result<&'static World> {
 impl World {
     /// A user in a fresh namespace, with a ClusterIssuer of the same name.
     async fn user(&self, name: &str) -> Result<User<'_>> {
-        let client = self.cluster.client().await?;
-        let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-            ..Namespace::default()
-        };
-        Api::all(client).create(&PostParams::default(), &namespace).await?;
+        harness::create_namespace(&self.cluster.client().await?, name).await?;
         let user = User::new(&self.cluster, name).await?;
         user.cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
         Ok(user)
@@ -187,7 +179,7 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
     let estate = Plan::fresh("takeover", 10, Completeness::Running, now);
     let estate = Plan { key: KeyAlgorithm::Rsa, ..estate };
-    estate.build(&user.client, |_| {}).await?;
+    estate.build(&user.client).await?;
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;

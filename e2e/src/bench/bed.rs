@@ -9,12 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use crds::certmanager::Certificate;
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, ResourceExt,
-    api::{ObjectMeta, PostParams},
-    runtime::watcher,
-};
+use kube::{Api, ResourceExt, runtime::watcher};
 use serde_json::{Value, json};
 use tokio::{
     sync::oneshot,
@@ -29,6 +24,7 @@ use super::{
 use crate::{
     cluster::{Bound, Cluster, NODE_ADDRESS, Process},
     estate::KeyAlgorithm,
+    harness::create_namespace,
     pebble::{self, Pebble},
     user::{self, User, data},
 };
@@ -62,15 +58,8 @@ pub(super) struct Bed<'a> {
 
 impl<'a> Bed<'a> {
     pub(super) async fn new(cluster: &'a Cluster, acme_latency: Duration, key: KeyAlgorithm) -> Result<Self> {
-        let client = cluster.client().await?;
-        let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() },
-            ..Namespace::default()
-        };
-        Api::all(client)
-            .create(&PostParams::default(), &namespace)
-            .await
-            .context("the cluster was measured before: make a new one")?;
+        let created = create_namespace(&cluster.client().await?, NAMESPACE).await;
+        created.context("the cluster was measured before: make a new one")?;
         let far = if acme_latency.is_zero() {
             None
         } else {

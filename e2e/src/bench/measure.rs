@@ -28,7 +28,6 @@ pub(super) struct Measuring {
     programs: Vec<(Program, Duration)>,
     received: u64,
     began: Instant,
-    began_at: Timestamp,
 }
 
 /// What it cost.
@@ -70,16 +69,7 @@ impl Measuring {
             before.push((program, processor_time(program.pid)?));
         }
         let received = received(cluster, subject).await?;
-        #[expect(clippy::disallowed_methods, reason = "compared with the time a real API server wrote")]
-        let began_at = Timestamp::now();
-        Ok(Self {
-            mark: AuditMark::now(cluster)?,
-            pebble,
-            programs: before,
-            received,
-            began: Instant::now(),
-            began_at,
-        })
+        Ok(Self { mark: AuditMark::now(cluster)?, pebble, programs: before, received, began: Instant::now() })
     }
 
     /// When it began.
@@ -112,7 +102,7 @@ impl Measuring {
         });
         Ok(Costs {
             wall,
-            began_at: self.began_at,
+            began_at: self.mark.made(),
             events: self.events(subject)?,
             acme: self
                 .pebble
@@ -134,7 +124,7 @@ impl Costs {
         counts
     }
 
-    /// Requests that change something, events not counted.
+    /// Requests that change something, Kubernetes' Events among them.
     pub(super) fn writes(&self) -> usize {
         self.events.iter().filter(|event| event.is_write()).count()
     }

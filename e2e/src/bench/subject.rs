@@ -14,7 +14,7 @@ use nix::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cluster::{Bound, Cluster, Process},
+    cluster::{Bound, Cluster, Process, pid_inside},
     operator::{self, Processes},
 };
 
@@ -165,11 +165,7 @@ impl<'a> Subject<'a> {
 
     /// The id of the controller's process as it is seen in the cluster.
     pub(super) fn programs_inside(&self) -> Vec<u32> {
-        let inside = |program: &Program| {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid)).ok()?;
-            let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-            ids.split_whitespace().last()?.parse().ok()
-        };
+        let inside = |program: &Program| pid_inside(program.pid);
         self.programs().iter().filter(|program| program.name == OPERATOR).filter_map(inside).collect()
     }
 

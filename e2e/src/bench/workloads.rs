@@ -25,7 +25,7 @@ use super::{
 use crate::{
     cluster::{self, Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
-    pebble,
+    ingress, pebble,
     progress::{Human, Steps},
     tools::Tools,
 };
@@ -172,9 +172,7 @@ impl Bench {
             let name = format!("web-{run}");
             let hosts = [bed.user.host(&name)];
             bed.user.ingress(&name, &hosts, json!({})).await?;
-            // Traefik takes a change at once where it took none for two seconds. The last run's end and this Ingress
-            // are two changes.
-            sleep(Duration::from_millis(4500)).await;
+            sleep(ingress::REST).await;
             let began = Instant::now();
             bed.user.ingress(&name, &hosts, bed.annotations()).await?;
             await_secret(&bed.user, &name).await?;
@@ -190,7 +188,7 @@ impl Bench {
             Figure::new("annotation to Secret, p95", part(95), "s").at_most(2.5),
             Figure::new("annotation to Secret, longest", part(100), "s"),
         ]);
-        self.account(record, &costs, self.number)
+        self.account(record, &costs)
     }
 
     async fn burst(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, record: &mut Record) -> Result<()> {
@@ -215,7 +213,7 @@ impl Bench {
             if self.number == 1000 && self.key == KeyAlgorithm::Ecdsa { rate.at_least(400.0) } else { rate },
             Figure::new("half of them ready", ready.half.as_secs_f64(), "s"),
         ]);
-        self.account(record, &costs, self.number)
+        self.account(record, &costs)
     }
 
     async fn many_names(&self, bed: &Bed<'_>, subject: &mut Subject<'_>, record: &mut Record) -> Result<()> {
@@ -232,7 +230,7 @@ impl Bench {
         let all = Figure::new("Secret with all hosts", wall.as_secs_f64(), "s");
         record.figures.push(if self.number == 100 { all.at_most(5.0) } else { all });
         // For each name: that is what challenges are made for.
-        self.account(record, &costs, self.number)
+        self.account(record, &costs)
     }
 
     async fn adopt(
@@ -243,11 +241,10 @@ impl Bench {
         steps: &Steps,
     ) -> Result<()> {
         let (ready, costs) = self.start_with(self.restored(), 0, bed, subject, steps).await?;
-        let peak = if self.number > 5000 { 100.0 } else { 40.0 };
         let all = Figure::new("start to all ready", ready.all.as_secs_f64(), "s");
         record.figures.push(if self.number <= 5000 { all.at_most(10.0) } else { all });
         record.figures.push(secret_writes(&costs));
-        self.account_with_peak(record, &costs, self.number, Some(peak))
+        self.account(record, &costs)
     }
 
     async fn restart(
@@ -270,7 +267,7 @@ impl Bench {
             if self.number <= 5000 { all.at_most(3.0) } else { all },
             Figure::new("writes", f64_of(costs.writes()), "requests").at_most(0.0),
         ]);
-        self.account(record, &costs, self.number)
+        self.account(record, &costs)
     }
 
     async fn renew_wave(
@@ -290,7 +287,7 @@ impl Bench {
             Figure::new("start to all renewed", ready.all.as_secs_f64(), "s"),
             Figure::new("rate", minute, "certificates/min"),
         ]);
-        self.account(record, &costs, self.number)
+        self.account(record, &costs)
     }
 
     async fn idle(
@@ -329,7 +326,7 @@ impl Bench {
                 let name = format!("web-{run}-{}", signal.as_str().to_lowercase());
                 let hosts = [bed.user.host(&name)];
                 bed.user.ingress(&name, &hosts, json!({})).await?;
-                sleep(Duration::from_millis(4500)).await;
+                sleep(ingress::REST).await;
                 let leader = if replica_leads { Some(replica.pid()) } else { ours.operator_pid() };
                 let began = Instant::now();
                 subject::end(leader.context("nobody leads")?, signal).await?;
@@ -429,23 +426,14 @@ impl Bench {
     async fn build(&self, plan: &Plan, bed: &Bed<'_>, steps: &Steps) -> Result<()> {
         let expected = Duration::from_millis(5) * u32::try_from(self.number).unwrap_or(u32::MAX);
         let step = steps.begin(format!("making {} Certificates and Secrets", plan.count), Some(expected));
-        plan.build(&bed.user.client, |_| {}).await?;
+        plan.build(&bed.user.client).await?;
         step.done("");
         Ok(())
     }
 
     /// What it cost for each of so many.
-    fn account(&self, record: &mut Record, costs: &Costs, count: usize) -> Result<()> {
-        self.account_with_peak(record, costs, count, None)
-    }
-
-    fn account_with_peak(
-        &self,
-        record: &mut Record,
-        costs: &Costs,
-        count: usize,
-        peak_aim: Option<f64>,
-    ) -> Result<()> {
+    fn account(&self, record: &mut Record, costs: &Costs) -> Result<()> {
+        let count = self.number;
         let each = |counts: BTreeMap<String, usize>| -> BTreeMap<String, f64> {
             counts.into_iter().map(|(what, number)| (what, f64_of(number) / f64_of(count))).collect()
         };
@@ -474,8 +462,9 @@ impl Bench {
                 record.figures.push(rest.at_most(15.0));
             }
             let resident = Figure::new(format!("{}, peak resident", program.name), megabytes(*peak), "MB");
-            let aim = peak_aim.filter(|_| program.name == OPERATOR);
-            record.figures.push(aim.map_or(resident.clone(), |aim| resident.at_most(aim)));
+            let aim = if count > 5000 { 100.0 } else { 40.0 };
+            let is_held = program.name == OPERATOR && is(Workload::Adopt);
+            record.figures.push(if is_held { resident.at_most(aim) } else { resident });
         }
         record.figures.push(Figure::new(
             "bytes from the API server for each",

@@ -34,7 +34,7 @@ pub use self::{
     bring_up::start,
     control::{Finished, Process, ProcessStatus},
     layout::*,
-    supervisor::play,
+    supervisor::{pid_inside, play},
 };
 use crate::{
     ingress::TRAEFIK,

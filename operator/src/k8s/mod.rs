@@ -11,5 +11,5 @@ pub use self::{
     events::Events,
     lease::{Lease, LeaseSettings},
     watch::{Queue, Seen, Waker, queue, watch, watch_metadata},
-    write::{apply, create, delete, is_newer, merge_diff, patch, write_status},
+    write::{apply, create, delete, is_newer, merge_diff, patch, version_number, write_status},
 };

@@ -40,11 +40,15 @@ pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
-/// Whether a resourceVersion is newer than another one of the same object. That these are numbers which grow is part of the API
-/// (KEP-5504).
+/// How new a resourceVersion is. That these are numbers which grow is part of the API (KEP-5504).
+pub fn version_number(version: &str) -> Option<u64> {
+    version.parse().ok()
+}
+
+/// Whether a resourceVersion is newer than another one of the same object.
 pub fn is_newer(one: &str, other: &str) -> bool {
-    match (one.parse::<u64>(), other.parse::<u64>()) {
-        (Ok(one), Ok(other)) => one > other,
+    match (version_number(one), version_number(other)) {
+        (Some(one), Some(other)) => one > other,
         _ => one != other,
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct Options {
     number: Option<usize>,
     /// The algorithm of the private keys.
     #[arg(long, value_enum)]
-    key: Option<Key>,
+    key: Option<KeyAlgorithm>,
     /// How much longer each request to the ACME server takes, such as 100ms.
     #[arg(long, value_parser = duration, default_value = "0s")]
     acme_latency: Duration,
@@ -90,14 +90,6 @@ pub(crate) struct Options {
     /// Also write what is measured into this JSON file, in place of what it has of the same command.
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Key {
-    /// 2048 bits.
-    Rsa,
-    /// P-256.
-    Ecdsa,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -144,16 +136,20 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             show(&mut measuring_program(&arguments))
         }
-        Task::Latency(options) => options.measure(Workload::Latency, 20, Key::Rsa, steps).await,
-        Task::Burst(options) => options.measure(Workload::Burst, 50, Key::Rsa, steps).await,
-        Task::ManyNames(options) => options.measure(Workload::ManyNames, 100, Key::Rsa, steps).await,
-        Task::Adopt(options) => options.measure(Workload::Adopt, 5000, Key::Ecdsa, steps).await,
-        Task::Restart(options) => options.measure(Workload::Restart, 5000, Key::Ecdsa, steps).await,
-        Task::RenewWave(options) => options.measure(Workload::RenewWave, 200, Key::Ecdsa, steps).await,
-        Task::Idle(options) => options.measure(Workload::Idle, 1000, Key::Ecdsa, steps).await,
-        Task::Failover(options) => options.measure(Workload::Failover, 3, Key::Ecdsa, steps).await,
-        Task::Floors(options) => options.measure(Workload::Floors, 1, Key::Rsa, steps).await,
-        Task::Simulation(options) => options.measure(Workload::Simulation, 1_000_000, Key::Rsa, steps).await,
+        Task::Latency(options) => options.measure(Workload::Latency, 20, KeyAlgorithm::Rsa, steps).await,
+        Task::Burst(options) => options.measure(Workload::Burst, 50, KeyAlgorithm::Rsa, steps).await,
+        Task::ManyNames(options) => options.measure(Workload::ManyNames, 100, KeyAlgorithm::Rsa, steps).await,
+        Task::Adopt(options) => options.measure(Workload::Adopt, 5000, KeyAlgorithm::Ecdsa, steps).await,
+        Task::Restart(options) => options.measure(Workload::Restart, 5000, KeyAlgorithm::Ecdsa, steps).await,
+        Task::RenewWave(options) => {
+            options.measure(Workload::RenewWave, 200, KeyAlgorithm::Ecdsa, steps).await
+        }
+        Task::Idle(options) => options.measure(Workload::Idle, 1000, KeyAlgorithm::Ecdsa, steps).await,
+        Task::Failover(options) => options.measure(Workload::Failover, 3, KeyAlgorithm::Ecdsa, steps).await,
+        Task::Floors(options) => options.measure(Workload::Floors, 1, KeyAlgorithm::Rsa, steps).await,
+        Task::Simulation(options) => {
+            options.measure(Workload::Simulation, 1_000_000, KeyAlgorithm::Rsa, steps).await
+        }
     }
 }
 
@@ -175,7 +171,13 @@ fn simulation() -> Result<PathBuf> {
 }
 
 impl Options {
-    async fn measure(&self, workload: Workload, number: usize, key: Key, steps: &Steps) -> Result<()> {
+    async fn measure(
+        &self,
+        workload: Workload,
+        number: usize,
+        key: KeyAlgorithm,
+        steps: &Steps,
+    ) -> Result<()> {
         if self.controller != Controller::Ours && self.cluster.is_none() {
             bail!(
                 "another controller needs a cluster with its definitions and rights: start one with `cargo xtask \
@@ -198,10 +200,7 @@ impl Options {
         let bench = Bench {
             command: self.command(workload),
             number: self.number.unwrap_or(number),
-            key: match self.key.unwrap_or(key) {
-                Key::Rsa => KeyAlgorithm::Rsa,
-                Key::Ecdsa => KeyAlgorithm::Ecdsa,
-            },
+            key: self.key.unwrap_or(key),
             acme_latency: self.acme_latency,
             watched: self.watch,
             controller: self.controller.clone(),

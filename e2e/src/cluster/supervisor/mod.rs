@@ -121,14 +121,16 @@ pub(super) fn is_inhabited(state: &Path) -> Result<bool> {
 
 /// The process id on the host of a process of the cluster whose folder is `state`, by its id inside.
 pub(super) fn host_pid(state: &Path, inside: u32) -> Result<Option<u32>> {
-    let is_it = |process: &Path| {
-        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-        // One id for each namespace, the innermost last: proc_pid_status(5).
-        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        ids.and_then(|ids| ids.split_whitespace().last()) == Some(inside.to_string().as_str())
-    };
-    let found = inhabitants(state)?.into_iter().find(|(_, process)| is_it(process));
-    Ok(found.and_then(|(pid, _)| pid.as_raw().try_into().ok()))
+    let mut pids = inhabitants(state)?.into_iter().filter_map(|(pid, _)| pid.as_raw().try_into().ok());
+    Ok(pids.find(|pid| pid_inside(*pid) == Some(inside)))
+}
+
+/// The process id in its innermost namespace of a process of the host.
+pub fn pid_inside(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // One id for each namespace, the innermost last: proc_pid_status(5).
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    ids.split_whitespace().last()?.parse().ok()
 }
 
 /// The processes in the PID namespace of the cluster whose folder is `state`.
