@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main(worker_threads = 2)]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let (arguments, warnings) = Arguments::read(env::args_os())?;
     let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(arguments.log_filter()));

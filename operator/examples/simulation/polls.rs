@@ -4,7 +4,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use operator::decision::renewal::{first_ari_check, next_ari_check};
+use operator::{
+    controllers::CERTIFICATES_AT_ONCE,
+    decision::renewal::{first_ari_check, next_ari_check},
+};
 
 use crate::{
     authority::{Authority, Request},
@@ -20,8 +23,8 @@ const SAMPLE: u32 = 20;
 /// How long Let's Encrypt asks to wait before it is asked again.
 const RETRY_AFTER: Duration = Duration::from_hours(6);
 
-/// How many Certificates the operator looks at once: each asks within its reconcile, and waits for the answer.
-const RECONCILES: u32 = 64;
+/// How many ask at once: each does within the reconcile of its Certificate, and waits for the answer.
+const AT_ONCE: u32 = CERTIFICATES_AT_ONCE as u32;
 
 /// Those who ask.
 pub(crate) struct Polls {
@@ -38,7 +41,7 @@ pub(crate) struct Polls {
 
 impl Polls {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let at_once = f64::from(RECONCILES) / scenario.latency.as_secs_f64();
+        let at_once = f64::from(AT_ONCE) / scenario.latency.as_secs_f64();
         let in_a_minute = at_once.min(scenario.polls_per_second) * 60.0 / f64::from(SAMPLE);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
         let in_a_minute = in_a_minute as usize;
@@ -84,10 +87,10 @@ impl Polls {
         }
         self.made += u64::try_from(made).unwrap_or_default();
         let all = u32::try_from(made).unwrap_or_default() * SAMPLE;
-        let rounds = all.div_ceil(RECONCILES);
+        let rounds = all.div_ceil(AT_ONCE);
         for round in 0..rounds {
             let at = now + MINUTE * round / rounds;
-            let times = (all - round * RECONCILES).min(RECONCILES);
+            let times = (all - round * AT_ONCE).min(AT_ONCE);
             // What is refused is seen there.
             let _ = authority.request(Request::RenewalInfo, at, times);
             requests.count(Request::RenewalInfo, at, times);

@@ -6,6 +6,7 @@ use operator::pki::Csr;
 
 fuzz_target!(|text: &[u8]| {
     if let Ok(csr) = Csr::from_pem(text) {
+        _ = csr.verify();
         assert!(!csr.der.is_empty() && !csr.public_key_der.is_empty());
         assert_eq!(Csr::from_pem(text).ok(), Some(csr));
     }

@@ -18,15 +18,13 @@ mod solver_endpoints;
 mod watches;
 
 use std::{
-    any::Any,
     collections::HashMap,
     fmt::Debug,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use kube::{
     Resource, ResourceExt,
     runtime::{
@@ -36,9 +34,11 @@ use kube::{
     },
 };
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 pub use self::{
+    certificate::AT_ONCE as CERTIFICATES_AT_ONCE,
     order::Memory as OrderMemory,
     watches::{Watches, start},
 };
@@ -88,22 +88,24 @@ async fn run<K, F>(
         );
         let attempts = Arc::clone(&attempts);
         let reference = ObjectRef::from_obj(&*object);
-        let work = AssertUnwindSafe(reconcile(object, Arc::clone(&context))).catch_unwind();
+        let work = reconcile(object, Arc::clone(&context));
         let outcome = async move {
             if stale {
                 // What was written wakes it; this is for a watch that is behind.
                 return Ok(Action::requeue(STALE));
             }
-            let outcome = match timeout(DEADLINE, work).await {
+            // A task of its own, as the stream below polls all that are under way whenever one of them goes on.
+            let work = tokio::spawn(timeout(DEADLINE, work).instrument(span.clone()));
+            let outcome = match AbortOnDropHandle::new(work).await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(panic)) => Err(ReconcileError::Panic(words(&*panic))),
-                Err(_) => Err(ReconcileError::Deadline(DEADLINE)),
+                Ok(Err(_)) => Err(ReconcileError::Deadline(DEADLINE)),
+                Err(error) => Err(ReconcileError::Panic(error.to_string())),
             };
             let conflict = outcome.as_ref().is_err_and(ReconcileError::is_conflict);
             context.metrics.synced(name, outcome.is_err() && !conflict);
-            Ok::<_, std::convert::Infallible>(attempts.next(&reference, outcome))
+            Ok::<_, std::convert::Infallible>(span.in_scope(|| attempts.next(&reference, outcome)))
         };
-        Box::pin(outcome.instrument(span))
+        Box::pin(outcome)
     };
     let unreachable = |_, _: &std::convert::Infallible, _| Action::await_change();
     let mut outcomes = Box::pin(applier(reconcile, unreachable, context, store, queue, config));
@@ -113,12 +115,6 @@ async fn run<K, F>(
             tracing::trace!(controller = name, %error, "nothing to reconcile");
         }
     }
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it gave no reason".to_owned())
 }
 
 /// How often each object failed in a row.

@@ -50,20 +50,20 @@ fn has_challenge(namespace: &str, context: &Context) -> bool {
     context.stores.challenges.find(|it: &Challenge| it.namespace().as_deref() == Some(namespace)).is_some()
 }
 
-/// Sees that a namespace has the way.
+/// Sees that a namespace has the way. Where the Service is there, its own controller looks after its slices.
 pub(super) async fn ensure(
     namespace: &str,
     node_port: bool,
     context: &Context,
 ) -> Result<(), ReconcileError> {
+    if is_there(namespace, context) {
+        return Ok(());
+    }
     // One for all Challenges of a namespace: the first makes it, and the others wait that moment.
     let turn = context.namespace_turn(namespace);
     let _turn = turn.lock().await;
-    let reference = ObjectRef::<Service>::new(route::SERVICE).within(namespace);
-    if let Some(service) = context.stores.services.get(&reference)
-        && service.metadata.deletion_timestamp.is_none()
-    {
-        return write_slices(&service, context).await;
+    if is_there(namespace, context) {
+        return Ok(());
     }
     let services = context.api::<Service>(namespace);
     let service = match k8s::create(&services, MANAGER, &route::service(namespace, node_port)).await? {
@@ -80,6 +80,12 @@ pub(super) async fn ensure(
         )));
     }
     write_slices(&service, context).await
+}
+
+fn is_there(namespace: &str, context: &Context) -> bool {
+    let reference = ObjectRef::new(route::SERVICE).within(namespace);
+    let service = context.stores.services.get(&reference);
+    service.is_some_and(|service| service.metadata.deletion_timestamp.is_none())
 }
 
 /// Writes what differs from the solver's own EndpointSlices.

@@ -261,10 +261,10 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
         controller!(ingress::NAME, ingresses, 32, ingress::reconcile),
         controller!(issuer::NAME, issuers, 8, issuer::reconcile),
         controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
-        controller!(certificate::NAME, certificates, 32, certificate::reconcile),
+        controller!(certificate::NAME, certificates, certificate::AT_ONCE, certificate::reconcile),
         controller!(request::NAME, requests, 32, request::reconcile),
-        controller!(order::NAME, orders, 256, order::reconcile),
-        // They wait for others most of the time, and hold nothing but a little memory meanwhile.
+        controller!(order::NAME, orders, 48, order::reconcile),
+        // These wait for others most of the time, and hold nothing but a little memory meanwhile.
         controller!(challenge::NAME, challenges, 2000, challenge::reconcile),
         controller!(solver_endpoints::NAME, services, 8, solver_endpoints::reconcile),
     ]

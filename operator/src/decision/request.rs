@@ -119,7 +119,10 @@ impl Deciding<'_> {
             Err(message) => return self.fail(message),
         };
         match self.view.order {
-            None => self.order(acme, &csr),
+            None => match csr.verify() {
+                Ok(()) => self.order(acme, &csr),
+                Err(error) => self.fail(error.to_string()),
+            },
             Some(order) => self.follow(order, &csr),
         }
     }
@@ -304,6 +307,24 @@ mod tests {
         {
             assert_eq!(ready(&decided(&bad, issuer, None)).expect("a condition").1, "Failed");
         }
+    }
+
+    #[test]
+    fn nothing_is_ordered_for_a_key_that_did_not_sign() {
+        let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+        let mut forged = request(|_| {});
+        let mut der = Csr::from_pem(&forged.spec.request.0).expect("a CSR").der;
+        // The last byte is one of the signature's.
+        *der.last_mut().expect("a signature") ^= 1;
+        let pem = ::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der));
+        forged.spec.request = ByteString(pem.into_bytes());
+        let actions = decided(&forged, IssuerView::Acme { acme: &acme, ready: true }, None);
+        let (_, reason, message) = ready(&actions).expect("a condition");
+        assert_eq!(
+            (&*reason, &*message),
+            ("Failed", "failed to read the CSR: it is not signed by the key in it")
+        );
+        assert!(!actions.iter().any(|action| matches!(action, Action::CreateOrder(_))));
     }
 
     #[test]

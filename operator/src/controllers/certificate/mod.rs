@@ -31,6 +31,9 @@ use crate::{
 /// Its name in metrics and logs: one controller in place of cert-manager's six.
 pub(super) const NAME: &str = "certificates";
 
+/// How many are looked at at once.
+pub const AT_ONCE: u16 = 32;
+
 /// Who owns the fields of Secrets, as cert-manager has it: both can take over from one another.
 const ISSUING: &str = "cert-manager-certificates-issuing";
 const KEYS: &str = "cert-manager-certificates-key-manager";

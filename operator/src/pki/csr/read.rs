@@ -47,7 +47,7 @@ pub enum ReadCsrError {
 }
 
 impl Csr {
-    /// Reads the first CSR of a PEM text, and checks its signature.
+    /// Reads the first CSR of a PEM text. Whose it is, is not checked: see [`Self::verify`].
     ///
     /// ```
     /// use operator::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
@@ -57,6 +57,7 @@ impl Csr {
     /// let read = Csr::from_pem(asked.sign_pem(&key)?.as_bytes())?;
     /// assert_eq!(read.dns_names, asked.dns_names);
     /// assert_eq!(read.public_key_der, key.public_key_der()?);
+    /// read.verify()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -67,12 +68,6 @@ impl Csr {
         let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
             return Err(ReadCsrError::Malformed);
         };
-        // What can't be checked here (ECDSA on P-521), the CA checks.
-        if let Err(error) = request.verify_signature()
-            && error != X509Error::SignatureUnsupportedAlgorithm
-        {
-            return Err(ReadCsrError::Signature);
-        }
         let info = &request.certification_request_info;
         let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| {
             String::from_utf8_lossy(value.attr_value().data).into_owned()
@@ -100,6 +95,20 @@ impl Csr {
             }
         }
         Ok(Self { der, ..csr })
+    }
+
+    /// Checks that it is signed by the key in it (RFC 2986 section 3): that who asks has that key.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn verify(&self) -> Result<(), ReadCsrError> {
+        let (_, request) =
+            X509CertificationRequest::from_der(&self.der).map_err(|_| ReadCsrError::Malformed)?;
+        match request.verify_signature() {
+            // What can't be checked here (ECDSA on P-521), the CA checks.
+            Ok(()) | Err(X509Error::SignatureUnsupportedAlgorithm) => Ok(()),
+            Err(_) => Err(ReadCsrError::Signature),
+        }
     }
 
     fn add(&mut self, name: &GeneralName<'_>) {
