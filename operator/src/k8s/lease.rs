@@ -3,15 +3,20 @@
 //! Every write is guarded by the Lease's resourceVersion, so two can't win. Whether a holder is still alive is judged by how
 //! long its renewals have not been seen to change, by our own clock alone: clocks of others are not believed.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::pending,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
+use futures::StreamExt;
 use k8s_openapi::{
     api::coordination::v1::{Lease as LeaseObject, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
     Api, Client,
-    api::{ObjectMeta, PostParams},
+    api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
 };
 use tokio::time::{sleep, timeout};
 
@@ -60,11 +65,28 @@ impl<'a> Lease<'a> {
         loop {
             match self.attempt().await {
                 Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "failed to ask for leadership, will retry"),
+                // A holder that is gone is seen by the next try, one that lets go at once.
+                Ok(false) => _ = timeout(self.settings.retry_period, self.released()).await,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to ask for leadership, will retry");
+                    sleep(self.settings.retry_period).await;
+                }
             }
-            sleep(self.settings.retry_period).await;
         }
+    }
+
+    /// Ends when nobody is the holder; where the Lease can't be watched, never.
+    async fn released(&self) {
+        let only = WatchParams::default().fields(&format!("metadata.name={}", self.settings.name));
+        if let Ok(changes) = self.api.watch(&only, "0").await {
+            let mut changes = pin!(changes);
+            while let Some(Ok(change)) = changes.next().await {
+                if is_free(&change) {
+                    return;
+                }
+            }
+        }
+        pending().await
     }
 
     /// Renews until that fails for too long, or somebody else is the holder.
@@ -144,11 +166,40 @@ impl<'a> Lease<'a> {
     }
 }
 
+/// Whether nobody holds a Lease after a change.
+fn is_free(change: &WatchEvent<LeaseObject>) -> bool {
+    match change {
+        WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+            holder.unwrap_or_default().is_empty()
+        }
+        WatchEvent::Deleted(_) => true,
+        WatchEvent::Bookmark(_) | WatchEvent::Error(_) => false,
+    }
+}
+
 /// Whether a write was done; not done is one that somebody else was quicker with.
 fn won(written: Result<LeaseObject, kube::Error>) -> Result<bool, kube::Error> {
     match written {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_free_when_its_holder_is_gone_from_it() {
+        let held_by = |holder: Option<&str>| LeaseObject {
+            spec: Some(LeaseSpec { holder_identity: holder.map(Into::into), ..LeaseSpec::default() }),
+            ..LeaseObject::default()
+        };
+        assert!(is_free(&WatchEvent::Modified(held_by(Some("")))));
+        assert!(is_free(&WatchEvent::Added(held_by(None))));
+        assert!(is_free(&WatchEvent::Deleted(held_by(Some("a")))));
+        assert!(!is_free(&WatchEvent::Added(held_by(Some("a")))));
     }
 }
