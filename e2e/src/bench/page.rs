@@ -60,8 +60,8 @@ All figures are measured from outside, with a real kube-apiserver and etcd, Pebb
 ingress controller, all on the machine that is named: requests by the API server's audit log and Pebble's log, processor
 time and resident memory by the kernel. Each comes with its command; `✓` and `✗` tell whether it is what the project
 holds itself to. The private keys of `latency`, `burst` and `many-names` are RSA with 2048 bits where nothing else is said,
-which is the default of a Certificate: making one takes longer than all the rest of the operator's work for it. Those of
-the other workloads are P-256.
+which is the default of a Certificate: making one takes longer than all the rest of the operator's work for it, and how
+long is luck, so what was spent beyond it is known to a few milliseconds only. Those of the other workloads are P-256.
 
 Another controller that serves `cert-manager.io/v1` is measured by the same commands:
 `cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see

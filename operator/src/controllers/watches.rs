@@ -24,7 +24,6 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::PartialObjectMeta,
-    core::DeserializeGuard,
     runtime::{
         reflector::store::{Writer, store},
         watcher,
@@ -36,7 +35,7 @@ use crate::{
     context::{Context, Stores},
     decision::{self, names},
     indexes::Indexes,
-    k8s::{Queue, Seen, Waker, queue, watch, watch_metadata},
+    k8s::{Guarded, Queue, Seen, Waker, queue, watch, watch_metadata},
     objects::{metadata::controlled_by, route, seen_secret::SeenSecret},
 };
 
@@ -367,7 +366,7 @@ fn watch_solver(
     context: &Context,
 ) -> Task {
     let (wakers, services, settings) = (Arc::clone(wakers), stores.services.clone(), &context.settings);
-    let api: Api<DeserializeGuard<EndpointSlice>> =
+    let api: Api<Guarded<EndpointSlice>> =
         Api::namespaced(context.client.clone(), &settings.solver_namespace);
     let config =
         watcher::Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
@@ -435,7 +434,7 @@ fn keep_of_certificate(certificate: &mut Certificate) {
     }
 }
 
-fn everywhere<K>(client: &Client) -> Api<DeserializeGuard<K>>
+fn everywhere<K>(client: &Client) -> Api<Guarded<K>>
 where
     K: Resource<DynamicType = ()>,
 {

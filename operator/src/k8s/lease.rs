@@ -86,7 +86,7 @@ impl<'a> Lease<'a> {
                 }
             }
         }
-        pending().await
+        pending::<()>().await;
     }
 
     /// Renews until that fails for too long, or somebody else is the holder.

@@ -9,7 +9,6 @@ use futures::{
 use kube::{
     Api, Resource, ResourceExt,
     api::{ObjectMeta, PartialObjectMeta},
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         controller::ReconcileRequest,
@@ -18,6 +17,8 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+
+use super::guarded::{Guarded, Unreadable};
 
 /// Annotation that kubectl keeps a second copy of an object in.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -77,7 +78,7 @@ pub enum Seen {
 /// Watches for ever, and tells of each object what was seen. `keep` makes an object small before it is kept. What can't be
 /// read is left out, and holds up nothing else.
 pub async fn watch<K>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     config: watcher::Config,
     writer: Writer<K>,
     keep: impl Fn(&mut K),
@@ -163,18 +164,17 @@ fn each<A, B>(event: Event<A>, becomes: impl Fn(A) -> Option<B>) -> Option<Event
 }
 
 /// An object that can be read, without what nobody needs.
-fn readable<K: Resource>(guard: DeserializeGuard<K>) -> Option<K> {
+fn readable<K: Resource>(guard: Guarded<K>) -> Option<K> {
     match guard.0 {
         Ok(mut object) => {
             trim(object.meta_mut());
             Some(object)
         }
-        Err(error) => {
-            let metadata = error.metadata;
+        Err(Unreadable { metadata, error }) => {
             tracing::warn!(
                 name = metadata.name,
                 namespace = metadata.namespace,
-                error = error.error,
+                error,
                 "left out an object that can't be read"
             );
             None

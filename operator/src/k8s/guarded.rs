@@ -1,0 +1,112 @@
+//! Objects of which one may be unreadable without taking the others with it.
+
+use std::borrow::Cow;
+
+use kube::{Resource, api::ObjectMeta};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error},
+};
+use serde_json::value::RawValue;
+
+/// An object, or what can be said of one that can't be read. As `kube::core::DeserializeGuard`, which makes a tree of each
+/// object, and copies it, before it is read; this reads the text. So it is for JSON alone, and in an event of a watch the type
+/// has to stand before the object, as API servers write it.
+#[derive(Clone, Debug)]
+pub struct Guarded<K>(pub Result<K, Unreadable>);
+
+/// An object that can't be read.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unreadable {
+    /// Which it is.
+    pub metadata: ObjectMeta,
+    /// Why.
+    #[serde(skip)]
+    pub error: String,
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        serde_json::from_str(text.get())
+            .map(Ok)
+            .or_else(|error| {
+                let unreadable: Unreadable = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+                Ok(Err(Unreadable { error: error.to_string(), ..unreadable }))
+            })
+            .map(Self)
+    }
+}
+
+impl<K: Resource> Resource for Guarded<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        match &self.0 {
+            Ok(object) => object.meta(),
+            Err(unreadable) => &unreadable.metadata,
+        }
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match &mut self.0 {
+            Ok(object) => object.meta_mut(),
+            Err(unreadable) => &mut unreadable.metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use kube::{ResourceExt, api::WatchEvent, core::ObjectList};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn service(name: &str, ports: &Value) -> Value {
+        json!({ "metadata": { "name": name }, "spec": { "ports": ports } })
+    }
+
+    #[test]
+    fn of_a_list_what_can_be_read_is_read() {
+        let items =
+            [service("a", &json!([{ "port": 80 }])), service("b", &json!("none")), service("c", &json!([]))];
+        let list =
+            json!({ "apiVersion": "v1", "kind": "ServiceList", "metadata": {}, "items": items }).to_string();
+        let list: ObjectList<Guarded<Service>> = serde_json::from_str(&list).expect("a list");
+        let names: Vec<_> = list.iter().map(|it| (it.name_any(), it.0.is_ok())).collect();
+        assert_eq!(names, [("a".into(), true), ("b".into(), false), ("c".into(), true)]);
+        let why = list.items[1].0.as_ref().expect_err("no ports").error.clone();
+        assert!(why.starts_with("invalid type: string \"none\""), "{why}");
+    }
+
+    #[test]
+    fn an_event_tells_of_an_object_that_can_not_be_read() {
+        let event = |object: &Value| format!(r#"{{"type":"MODIFIED","object":{object}}}"#);
+        let read = |text: &str| serde_json::from_str::<WatchEvent<Guarded<Service>>>(text);
+        let good = read(&event(&service("a", &json!([])))).expect("an event");
+        assert!(matches!(good, WatchEvent::Modified(Guarded(Ok(_)))));
+        let bad = read(&event(&service("b", &json!(1)))).expect("an event");
+        assert!(matches!(bad, WatchEvent::Modified(it) if it.0.is_err() && it.name_any() == "b"));
+        let nobody = json!({ "spec": { "ports": 1 } });
+        assert!(read(&event(&nobody)).is_err(), "nobody knows which");
+    }
+}
