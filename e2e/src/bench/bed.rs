@@ -198,7 +198,7 @@ pub(super) async fn await_quiet(measuring: &Measuring, subject: &Subject<'_>) ->
         if requests != count {
             (count, since) = (requests, Instant::now());
         }
-        if count > 0 && since.elapsed() >= QUIET {
+        if (count > 0 || subject.is_external()) && since.elapsed() >= QUIET {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "the controller does not come to rest");

@@ -152,6 +152,11 @@ impl<'a> Subject<'a> {
             .collect()
     }
 
+    /// Whether somebody else has started it, so that it may have done already what there is to do.
+    pub(super) fn is_external(&self) -> bool {
+        matches!(self.run, Run::External(_))
+    }
+
     /// Whether the controller runs.
     pub(super) fn is_alive(&self) -> bool {
         self.programs().iter().any(|program| program.name == OPERATOR)
