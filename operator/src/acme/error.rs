@@ -114,6 +114,13 @@ impl AcmeError {
         }
     }
 
+    /// Whether the same order may be taken if it does not say what it replaces. `alreadyReplaced` is the answer that
+    /// RFC 9773 section 5 asks for; servers that don't find what is replaced say much else, down to `serverInternal`.
+    pub(super) fn may_be_about_replaces(&self) -> bool {
+        let answered = self.problem_type().is_some_and(|kind| kind != "badNonce");
+        answered && matches!(self.class(), Class::Refused | Class::Transient)
+    }
+
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
@@ -259,6 +266,22 @@ mod tests {
             (AcmeError::Unsupported("x".into()), Class::Fatal),
         ] {
             assert_eq!(error.class(), class, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_is_left_out_where_that_may_help() {
+        for (error, may_help) in [
+            (problem("alreadyReplaced", 409, None), true),
+            (problem("malformed", 400, None), true),
+            (problem("unauthorized", 403, None), true),
+            (problem("serverInternal", 500, None), true),
+            (problem("serverInternal", 503, Some(10)), false),
+            (problem("rateLimited", 429, None), false),
+            (problem("badNonce", 400, None), false),
+            (page(502, None), false),
+        ] {
+            assert_eq!(error.may_be_about_replaces(), may_help, "{error:?}");
         }
     }
 

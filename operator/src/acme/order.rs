@@ -48,6 +48,8 @@ pub struct OrderState {
     pub finalize: String,
     /// Where the certificate is, once it is `valid`.
     pub certificate: Option<String>,
+    /// The certificate that is replaced, where the server took it so, RFC 9773 section 5.
+    pub replaces: Option<String>,
     /// How long to wait before it is looked at again, if the server said so.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
@@ -110,9 +112,21 @@ impl Account {
     /// Places an order; returns its URL, which must be kept before anything else is done, with its state. It may be
     /// `pending`, `ready` at once, or an old one that is gone on with.
     ///
+    /// What is replaced is a remark to the server: if it stands in the way of the order, that is placed without it.
+    ///
     /// # Errors
-    /// `alreadyReplaced` where `replaces` was replaced: order again without it.
+    /// The server refuses the order, or does not offer the profile.
     pub async fn new_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
+        match self.place(order).await {
+            Err(error) if order.replaces.is_some() && error.may_be_about_replaces() => {
+                tracing::info!(%error, replaces = order.replaces, "refused with what it replaces, ordering without");
+                self.place(&NewOrder { replaces: None, ..order.clone() }).await
+            }
+            placed => placed,
+        }
+    }
+
+    async fn place(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
         let directory = self.session().server().directory().await?;
         if let Some(profile) =
             order.profile.as_ref().filter(|name| !directory.meta.profiles.contains_key(*name))

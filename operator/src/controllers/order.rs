@@ -181,25 +181,14 @@ impl Reconciling<'_> {
 
     async fn place(&mut self) -> Result<Next, ReconcileError> {
         let account = self.context.account(self.issuer).await?;
-        let mut wanted = self.wanted();
         if let Some(message) = self.missing_profile(&account).await? {
             self.fail(State::Errored, message).await?;
             return Ok(None);
         }
-        if account.session().server().directory().await?.renewal_info.is_none() {
-            wanted.replaces = None;
-        }
         if let Some(wait) = self.await_turn(&account).await? {
             return Ok(Some(wait));
         }
-        let placed = match account.new_order(&wanted).await {
-            // Somebody has renewed it already, or the server does not know it as ours: that is no reason not to renew.
-            Err(error) if wanted.replaces.is_some() && error.class() == Class::Refused => {
-                wanted.replaces = None;
-                account.new_order(&wanted).await
-            }
-            placed => placed,
-        };
+        let placed = account.new_order(&self.wanted()).await;
         let (url, state) = placed.inspect_err(|error| self.close_new_orders(&account, error))?;
         tracing::info!(order_url = url, "placed the order");
         self.status.url = Some(url);
