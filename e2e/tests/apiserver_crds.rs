@@ -184,15 +184,31 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
         let orders = namespace.api::<Order>();
         orders.create(&PostParams::default(), &fixtures::order("order", |_| {})).await?;
         let set = async |status: Value| {
-            orders.patch_status("order", &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await
+            orders
+                .patch_status("order", &PatchParams::default(), &Patch::Merge(json!({ "status": status })))
+                .await
         };
         set(json!({ "state": "pending" })).await?;
         set(json!({
             "url": "https://acme.example.test/order/1",
             "finalizeURL": "https://acme.example.test/order/1/finalize",
-            "authorizations": [{ "url": "https://acme.example.test/authz/1", "identifier": "a.example.test" }],
+            "authorizations": [{ "url": "https://acme.example.test/authz/1" }],
         }))
         .await?;
+        // cert-manager learns the rest of them later.
+        let authorization = json!({
+            "url": "https://acme.example.test/authz/1",
+            "identifier": "a.example.test",
+            "initialState": "pending",
+            "wildcard": false,
+            "challenges": [{ "type": "http-01", "token": "one", "url": "https://acme.example.test/chall/1" }],
+        });
+        let authorizations = |change: Value| {
+            let mut it = authorization.clone();
+            merge(&mut it, &change);
+            json!({ "authorizations": [it] })
+        };
+        set(authorizations(json!({}))).await?;
         set(json!({ "state": "valid", "certificate": "b25l" })).await?;
         for (change, field) in [
             (json!({ "url": "https://acme.example.test/order/2" }), "url"),
@@ -200,12 +216,24 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
             (json!({ "finalizeURL": "https://acme.example.test/order/2/finalize" }), "finalizeURL"),
             (json!({ "certificate": "dHdv" }), "certificate"),
             (json!({ "authorizations": [] }), "authorizations"),
-            (json!({ "authorizations": [{ "url": "https://acme.example.test/authz/2" }] }), "authorizations"),
+            (authorizations(json!({ "url": "https://acme.example.test/authz/2" })), "authorizations"),
+            (authorizations(json!({ "identifier": "b.example.test" })), "identifier"),
+            (authorizations(json!({ "initialState": null })), "initialState"),
+            (authorizations(json!({ "wildcard": true })), "wildcard"),
+            (authorizations(json!({ "challenges": [] })), "challenges"),
+            (
+                authorizations(json!({ "challenges": [
+                    { "type": "http-01", "token": "two", "url": "https://acme.example.test/chall/1" },
+                ] })),
+                "challenges",
+            ),
         ] {
-            let error = set(change.clone()).await.err().with_context(|| format!("{change} was taken"))?.to_string();
+            let error =
+                set(change.clone()).await.err().with_context(|| format!("{change} was taken"))?.to_string();
             ensure!(error.contains("immutable once set") && error.contains(field), "{error}");
         }
-        let status: OrderStatus = set(json!({ "reason": "still free" })).await?.status.context("no status")?;
+        let status: OrderStatus =
+            set(json!({ "reason": "still free" })).await?.status.context("no status")?;
         ensure!(status.reason.as_deref() == Some("still free"));
         Ok(())
     })

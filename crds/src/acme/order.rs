@@ -61,12 +61,13 @@ pub struct OrderSpec {
 #[x_kube(validation = ("!has(oldSelf.url) || oldSelf.url == '' || (has(self.url) && self.url == oldSelf.url)", "url is immutable once set"))]
 #[x_kube(validation = ("!has(oldSelf.finalizeURL) || oldSelf.finalizeURL == '' || (has(self.finalizeURL) && self.finalizeURL == oldSelf.finalizeURL)", "finalizeURL is immutable once set"))]
 #[x_kube(validation = ("!has(oldSelf.certificate) || size(oldSelf.certificate) == 0 || (has(self.certificate) && self.certificate == oldSelf.certificate)", "certificate is immutable once set"))]
-#[x_kube(validation = ("!has(oldSelf.authorizations) || size(oldSelf.authorizations) == 0 || (has(self.authorizations) && self.authorizations == oldSelf.authorizations)", "authorizations are immutable once set"))]
+#[x_kube(validation = ("!has(oldSelf.authorizations) || size(oldSelf.authorizations) == 0 || (has(self.authorizations) && self.authorizations.map(it, it.url) == oldSelf.authorizations.map(it, it.url))", "authorizations are immutable once set"))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderStatus {
-    /// What the server wants to be shown, one for each name.
+    /// What the server wants to be shown, one for each name. Their URLs are known first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub authorizations: Option<Vec<Authorization>>,
     /// The chain, PEM, leaf first, base64 in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,8 +112,12 @@ pub enum State {
     Errored,
 }
 
-/// An authorization, RFC 8555 section 7.1.4.
+/// An authorization, RFC 8555 section 7.1.4. What was learnt of it stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = ("!has(oldSelf.challenges) || size(oldSelf.challenges) == 0 || (has(self.challenges) && self.challenges == oldSelf.challenges)", "challenges of authorizations are immutable once set"))]
+#[x_kube(validation = ("!has(oldSelf.identifier) || oldSelf.identifier == '' || (has(self.identifier) && self.identifier == oldSelf.identifier)", "identifier of authorizations is immutable once set"))]
+#[x_kube(validation = ("!has(oldSelf.initialState) || (has(self.initialState) && self.initialState == oldSelf.initialState)", "initialState of authorizations is immutable once set"))]
+#[x_kube(validation = ("!has(oldSelf.wildcard) || (has(self.wildcard) && self.wildcard == oldSelf.wildcard)", "wildcard of authorizations is immutable once set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Authorization {
     /// What may be used to show it.
