@@ -100,7 +100,7 @@ impl Processes {
         }
         apply_chart(cluster).await?;
         for account in [NAME, SOLVER] {
-            write_kubeconfig(cluster, account).await?;
+            write_kubeconfig(cluster, NAME, account).await?;
         }
         let mut processes = Self {
             binaries: binaries.to_owned(),
@@ -232,9 +232,9 @@ fn kubeconfig_inside(account: &str) -> PathBuf {
     Layout::inside().path(&format!("{account}.kubeconfig"))
 }
 
-/// Writes a kubeconfig with a token of a ServiceAccount of the chart.
-async fn write_kubeconfig(cluster: &Cluster, account: &str) -> Result<()> {
-    let token = ["--namespace", NAME, "create", "token", account, "--duration=24h"];
+/// Writes a kubeconfig with a token of a ServiceAccount; returns where programs in the cluster find it.
+pub(crate) async fn write_kubeconfig(cluster: &Cluster, namespace: &str, account: &str) -> Result<PathBuf> {
+    let token = ["--namespace", namespace, "create", "token", account, "--duration=24h"];
     let output = cluster.kubectl().args(token).output().await?;
     if !output.status.success() {
         bail!("no token for {account}: {}", String::from_utf8_lossy(&output.stderr));
@@ -251,7 +251,9 @@ async fn write_kubeconfig(cluster: &Cluster, account: &str) -> Result<()> {
         "contexts": [{ "name": "bed", "context": { "cluster": "bed", "user": "bed" } }],
     });
     let path = cluster.layout().path(&format!("{account}.kubeconfig"));
-    std::fs::write(&path, config.to_string()).with_context(|| format!("failed to write {}", path.display()))
+    std::fs::write(&path, config.to_string())
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(kubeconfig_inside(account))
 }
 
 /// Says where the solver's process is: what the endpoint slice controller says of Pods.

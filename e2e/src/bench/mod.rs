@@ -6,6 +6,7 @@
 //! ```
 
 mod bed;
+mod cert_manager;
 mod delay;
 mod floors;
 mod measure;

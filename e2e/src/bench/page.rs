@@ -5,6 +5,7 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::{Context, Result};
 
 use super::{
+    cert_manager::NAME as CERT_MANAGER,
     plot::Plot,
     record::{Figure, Record, Records, number},
 };
@@ -19,19 +20,71 @@ pub const PAGE: &str = "docs/BENCHMARKS.md";
 const README: &str = "README.md";
 const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
-/// What the README shows: a command, one of its figures, and what that is to readers.
-const SHOWN: [(&str, &str, &str); 7] = [
-    ("latency", "annotation to Secret, p50", "annotated Ingress to TLS Secret, RSA-2048, median"),
-    ("burst -n 50", "all ready", "50 Ingresses at once, RSA-2048, all ready"),
-    ("burst -n 50", "API requests for each", "API requests for each of these"),
-    ("burst -n 1000 --key ecdsa", "rate", "1000 Ingresses at once, ECDSA"),
-    ("adopt -n 5000", "start to all ready", "5000 Certificates that are there, first start to all ready"),
-    ("adopt -n 5000", "operator, peak resident", "memory of the operator meanwhile, at most"),
-    (
-        "failover",
-        "SIGKILL to the next Secret, longest of 3",
-        "leader killed to the next Secret, longest of 3",
-    ),
+/// A row of the table that everybody reads first.
+struct Row {
+    command: &'static str,
+    /// What measures the same of cert-manager, but for `--controller`.
+    of_cert_manager: Option<&'static str>,
+    figure: &'static str,
+    /// What that is to readers.
+    text: &'static str,
+}
+
+const ROWS: [Row; 9] = [
+    Row {
+        command: "latency",
+        of_cert_manager: Some("latency -n 5"),
+        figure: "annotation to Secret, p50",
+        text: "annotated Ingress to TLS Secret, RSA-2048, median",
+    },
+    Row {
+        command: "burst -n 50",
+        of_cert_manager: Some("burst -n 50"),
+        figure: "all ready",
+        text: "50 Ingresses at once, RSA-2048, all ready",
+    },
+    Row {
+        command: "burst -n 50",
+        of_cert_manager: Some("burst -n 50"),
+        figure: "API requests for each",
+        text: "API requests for each of these",
+    },
+    Row {
+        command: "many-names",
+        of_cert_manager: Some("many-names"),
+        figure: "Secret with all hosts",
+        text: "one Ingress with 100 hosts",
+    },
+    Row {
+        command: "burst -n 1000 --key ecdsa",
+        of_cert_manager: None,
+        figure: "rate",
+        text: "1000 Ingresses at once, ECDSA",
+    },
+    Row {
+        command: "adopt -n 5000",
+        of_cert_manager: Some("adopt -n 5000"),
+        figure: "start to all ready",
+        text: "5000 Certificates that are there, first start to all ready",
+    },
+    Row {
+        command: "adopt -n 5000",
+        of_cert_manager: Some("adopt -n 5000"),
+        figure: "operator, peak resident",
+        text: "memory of the operator meanwhile, at most",
+    },
+    Row {
+        command: "idle -n 1000",
+        of_cert_manager: Some("idle -n 1000"),
+        figure: "operator, peak resident",
+        text: "memory of the operator with 1000 Certificates and nothing to do",
+    },
+    Row {
+        command: "failover",
+        of_cert_manager: None,
+        figure: "SIGKILL to the next Secret, longest of 3",
+        text: "leader killed to the next Secret, longest of 3",
+    },
 ];
 
 /// The folder of the plots.
@@ -63,8 +116,10 @@ holds itself to. The private keys of `latency`, `burst` and `many-names` are RSA
 which is the default of a Certificate: making one takes longer than all the rest of the operator's work for it, and how
 long is luck, so what was spent beyond it is known to a few milliseconds only. Those of the other workloads are P-256.
 
-Another controller that serves `cert-manager.io/v1` is measured by the same commands:
-`cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see
+cert-manager is measured by the same commands with `--controller cert-manager`: its controllers as its Go module has them,
+set as its own program sets them, without leader election and with all rights, on our definitions, and with a node for its
+Pods where it issues; what these Pods use is not counted. Any other controller that serves `cert-manager.io/v1` is measured
+by `cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see
 `cargo xtask bench --help`.
 ";
 
@@ -98,15 +153,31 @@ fn with_table(readme: &str, records: &Records) -> Result<String> {
     let [begin, end] = MARKS;
     let (before, rest) = readme.split_once(begin).context("the README has no mark for its figures")?;
     let (_, after) = rest.split_once(end).context("the README's figures have no end")?;
-    let mut table = String::from("| on two cores, all of the cluster on them | | |\n| --- | ---: | --- |\n");
-    for (command, figure, shown) in SHOWN {
-        let command = format!("cargo xtask bench {command}");
-        let record = records.0.iter().find(|record| record.command == command);
-        if let Some(found) = record.and_then(|record| record.figure(figure)) {
-            _ = writeln!(table, "| {shown} | {} | `{command}` |", found.amount());
-        }
-    }
+    let table = table(records);
     Ok(format!("{before}{begin}{table}{end}{after}"))
+}
+
+/// The figures that everybody reads first, with cert-manager's where they were measured.
+fn table(records: &Records) -> String {
+    let amount = |command: &str, figure: &str| {
+        let record =
+            records.0.iter().find(|record| record.command == format!("cargo xtask bench {command}"))?;
+        record.figure(figure).map(Figure::amount)
+    };
+    let cert_manager = records.0.iter().find(|record| record.controller == CERT_MANAGER);
+    let version = cert_manager.map(|record| record.version.as_str()).unwrap_or_default();
+    let mut table = format!(
+        "| on two cores, all of the cluster on them | acme-operator | {CERT_MANAGER} {version} | |\n\
+         | --- | ---: | ---: | --- |\n"
+    );
+    for Row { command, of_cert_manager, figure, text } in ROWS {
+        let Some(ours) = amount(command, figure) else { continue };
+        let theirs = of_cert_manager
+            .and_then(|command| amount(&format!("{command} --controller {CERT_MANAGER}"), figure));
+        let theirs = theirs.unwrap_or_default();
+        _ = writeln!(table, "| {text} | {ours} | {theirs} | `cargo xtask bench {command}` |");
+    }
+    table
 }
 
 /// The plots that there are records for: at least two points.
@@ -153,7 +224,7 @@ fn page(records: &Records) -> String {
             machines.push(told);
         }
     }
-    _ = writeln!(text, "\n## Where\n");
+    _ = writeln!(text, "\n{}\n## Where\n", table(records));
     for machine in &machines {
         _ = writeln!(text, "- {machine}");
     }
@@ -203,11 +274,18 @@ mod tests {
             r#"[{ "command": "cargo xtask bench burst -n 50", "workload": "burst", "number": 50,
                   "controller": "acme-operator", "version": "1", "measured": "2026-01-01T00:00:00Z",
                   "machine": { "cores": 2, "processor": "a", "memory_gib": 8, "kernel": "6" },
-                  "figures": [{ "name": "all ready", "value": 4.5, "unit": "s" }] }]"#,
+                  "figures": [{ "name": "all ready", "value": 4.5, "unit": "s" }] },
+                { "command": "cargo xtask bench burst -n 50 --controller cert-manager", "workload": "burst",
+                  "number": 50, "controller": "cert-manager", "version": "v1", "measured": "2026-01-01T00:00:00Z",
+                  "machine": { "cores": 2, "processor": "a", "memory_gib": 8, "kernel": "6" },
+                  "figures": [{ "name": "all ready", "value": 90.0, "unit": "s" }] }]"#,
         )?;
         let written = with_table(readme, &records)?;
         assert!(written.starts_with("before\n") && written.ends_with("after\n") && !written.contains("old"));
-        assert!(written.contains("all ready | 4.50 s | `cargo xtask bench burst -n 50` |"), "{written}");
+        assert!(
+            written.contains("all ready | 4.50 s | 90.0 s | `cargo xtask bench burst -n 50` |"),
+            "{written}"
+        );
         assert_eq!(with_table(&written, &records)?, written);
         Ok(())
     }

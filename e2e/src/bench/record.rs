@@ -57,6 +57,11 @@ impl Figure {
         Self { aim: Some(Aim::AtLeast(limit)), ..self }
     }
 
+    /// The same, held to its aim only then.
+    pub fn only_if(self, is_held: bool) -> Self {
+        Self { aim: self.aim.filter(|_| is_held), ..self }
+    }
+
     /// The number with its unit.
     pub fn amount(&self) -> String {
         format!("{} {}", number(self.value), self.unit)
@@ -129,7 +134,7 @@ pub struct Record {
     pub number: usize,
     /// What was measured.
     pub controller: String,
-    /// Its commit, where it is of this repository.
+    /// Its version, a commit where it is of this repository.
     pub version: String,
     /// When.
     pub measured: Timestamp,

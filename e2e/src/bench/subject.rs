@@ -1,10 +1,6 @@
 //! What is measured: our programs as processes with the chart's rights, or another controller that serves the same API.
 
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -13,6 +9,7 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
+use super::cert_manager;
 use crate::{
     cluster::{Bound, Cluster, Process, pid_inside},
     operator::{self, Processes},
@@ -27,6 +24,8 @@ pub enum Controller {
     /// The one of this checkout, built for release.
     #[default]
     Ours,
+    /// cert-manager, in the version of `e2e/tools/certmanager/go.mod`.
+    CertManager,
     /// A process in the cluster, by its id on the host, that somebody else started.
     External(u32),
     /// A command that is run in the cluster, and ended: program and arguments, without quoting.
@@ -39,11 +38,12 @@ impl FromStr for Controller {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "ours" => Ok(Self::Ours),
+            None if text == "cert-manager" => Ok(Self::CertManager),
             Some(("external", pid)) => {
                 pid.parse().map(Self::External).map_err(|_| format!("{pid:?} is no process id"))
             }
             Some(("command", command)) if !command.trim().is_empty() => Ok(Self::Command(command.to_owned())),
-            _ => Err("use `ours`, `external:PID` or `command:PROGRAM ARGUMENTS`".to_owned()),
+            _ => Err("use `ours`, `cert-manager`, `external:PID` or `command:PROGRAM ARGUMENTS`".to_owned()),
         }
     }
 }
@@ -76,7 +76,7 @@ pub(super) struct Subject<'a> {
 enum Run {
     Ours(Box<Processes>),
     External(u32),
-    Command { words: Vec<String>, running: Option<Bound> },
+    Command { process: Process, running: Option<Bound> },
 }
 
 impl<'a> Subject<'a> {
@@ -90,14 +90,19 @@ impl<'a> Subject<'a> {
         let run = match controller {
             Controller::Ours => Run::Ours(Box::new(Processes::prepare(cluster, binaries, &[]).await?)),
             Controller::External(pid) => Run::External(*pid),
-            Controller::Command(command) => Run::Command {
-                words: command.split_whitespace().map(ToOwned::to_owned).collect(),
-                running: None,
-            },
+            Controller::CertManager => {
+                Run::Command { process: cert_manager::prepare(cluster).await?, running: None }
+            }
+            Controller::Command(command) => {
+                let mut words = command.split_whitespace();
+                let program = words.next().context("a command has a program")?;
+                Run::Command { process: Process::new(COMMAND, program, words), running: None }
+            }
         };
-        let client = match (&run, client) {
+        let client = match (controller, client) {
             (_, Some(client)) => client,
-            (Run::Ours(_), None) => operator::USER,
+            (Controller::Ours, None) => operator::USER,
+            (Controller::CertManager, None) => cert_manager::CLIENT,
             _ => bail!("tell with --client by which user name the controller is known to the API server"),
         };
         Ok(Self { cluster, client: client.to_owned(), run })
@@ -113,10 +118,8 @@ impl<'a> Subject<'a> {
         match &mut self.run {
             Run::Ours(processes) => processes.start_operator(self.cluster, &[]).await,
             Run::External(_) => Ok(()),
-            Run::Command { words, running } => {
-                let (program, arguments) = words.split_first().context("a command has a program")?;
-                let process = Process::new(COMMAND, PathBuf::from(program), arguments);
-                *running = Some(self.cluster.start_bound(process)?);
+            Run::Command { process, running } => {
+                *running = Some(self.cluster.start_bound(process.clone())?);
                 Ok(())
             }
         }
@@ -164,7 +167,11 @@ impl<'a> Subject<'a> {
 
     /// The controller's last words, for errors.
     pub(super) fn log(&self) -> String {
-        let name = if matches!(self.run, Run::Ours(_)) { operator::NAME } else { COMMAND };
+        let name = match &self.run {
+            Run::Ours(_) => operator::NAME,
+            Run::External(_) => return "its log is where it was started".to_owned(),
+            Run::Command { process, .. } => &process.name,
+        };
         format!("its log ends with\n{}", self.cluster.log_tail(name, 20))
     }
 
@@ -202,8 +209,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_controller_is_named_in_three_ways() {
+    fn a_controller_is_named_in_four_ways() {
         assert_eq!("ours".parse(), Ok(Controller::Ours));
+        assert_eq!("cert-manager".parse(), Ok(Controller::CertManager));
         assert_eq!("external:42".parse(), Ok(Controller::External(42)));
         let command = Controller::Command("/bin/controller --v=2".to_owned());
         assert_eq!("command:/bin/controller --v=2".parse(), Ok(command));

@@ -3,8 +3,12 @@
 /// A program that the bed builds or fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
+    /// cert-manager's answerer of one challenge, for its Pods.
+    AcmeSolver,
     /// Kubernetes' test image: serves pages, dials names; also the pause container.
     Agnhost,
+    /// cert-manager's controllers.
+    CertManager,
     /// pebble-challtestsrv: the DNS server that Pebble's validation asks.
     Challtestsrv,
     /// DNS of the cluster.
@@ -157,6 +161,18 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 10)])
     },
     module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 180)]),
+];
+
+/// cert-manager, which only benchmarks need.
+pub(super) const CERT_MANAGER: &[GoModule] = &[
+    GoModule {
+        main: Some(include_str!("../../tools/certmanager/main.go")),
+        ..module!("certmanager", None, [(CertManager, "cert-manager", ".", 90)])
+    },
+    GoModule {
+        main: Some(include_str!("../../tools/acmesolver/main.go")),
+        ..module!("acmesolver", None, [(AcmeSolver, "acmesolver", ".", 10)])
+    },
 ];
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 use aws_lc_rs::digest;
 
 pub use self::catalog::Tool;
-use self::catalog::{GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS};
+use self::catalog::{CERT_MANAGER, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS};
 use crate::{paths, progress::Steps};
 
 /// All tools, complete, in a cache folder.
@@ -38,28 +38,7 @@ impl Tools {
     pub async fn ensure(steps: &Steps) -> Result<Self> {
         let tools = Self { cache: paths::cache()? };
         let total = Self::count();
-        let mut position = 0;
-        for module in GO_MODULES {
-            if module.programs.iter().all(|program| tools.path(program.tool).exists()) {
-                position += module.programs.len();
-                continue;
-            }
-            let folder = tools.folder(module.name, &module.hash());
-            let _lock = lock(&folder, steps)?;
-            for program in module.programs {
-                position += 1;
-                let target = folder.join(program.binary);
-                if target.exists() {
-                    continue;
-                }
-                let step = steps.begin(
-                    format!("building {} ({position} of {total})", program.binary),
-                    Some(Duration::from_secs(program.usual_seconds)),
-                );
-                go::build(module, program, &folder, &target).await?;
-                step.done("");
-            }
-        }
+        tools.build(GO_MODULES, total, steps).await?;
         let traefik = tools.path(Tool::Traefik);
         if !traefik.exists() {
             let folder = traefik.parent().expect("a tool lies in a folder");
@@ -76,12 +55,55 @@ impl Tools {
         Ok(tools)
     }
 
+    /// Builds cert-manager, unless the cache has it.
+    ///
+    /// # Errors
+    /// As of [`Tools::ensure`].
+    pub async fn ensure_cert_manager(&self, steps: &Steps) -> Result<()> {
+        self.build(CERT_MANAGER, CERT_MANAGER.len(), steps).await
+    }
+
+    /// The version of cert-manager that there is.
+    pub fn cert_manager_version() -> Result<&'static str> {
+        let mut versions = CERT_MANAGER
+            .iter()
+            .filter_map(|module| module.version_of("github.com/cert-manager/cert-manager"));
+        versions.next().context("e2e/tools/certmanager/go.mod does not require cert-manager")
+    }
+
+    /// Builds what the cache lacks of some modules. `total` is how many programs there are in all.
+    async fn build(&self, modules: &[GoModule], total: usize, steps: &Steps) -> Result<()> {
+        let mut position = 0;
+        for module in modules {
+            if module.programs.iter().all(|program| self.path(program.tool).exists()) {
+                position += module.programs.len();
+                continue;
+            }
+            let folder = self.folder(module.name, &module.hash());
+            let _lock = lock(&folder, steps)?;
+            for program in module.programs {
+                position += 1;
+                let target = folder.join(program.binary);
+                if target.exists() {
+                    continue;
+                }
+                let step = steps.begin(
+                    format!("building {} ({position} of {total})", program.binary),
+                    Some(Duration::from_secs(program.usual_seconds)),
+                );
+                go::build(module, program, &folder, &target).await?;
+                step.done("");
+            }
+        }
+        Ok(())
+    }
+
     /// The set as another mount namespace sees it, where the cache is mounted at `cache`.
     pub fn seen_at(cache: impl Into<PathBuf>) -> Self {
         Self { cache: cache.into() }
     }
 
-    /// Where a program is. It exists after [`Tools::ensure`].
+    /// Where a program is. It exists after [`Tools::ensure`], cert-manager's after [`Tools::ensure_cert_manager`].
     pub fn path(&self, tool: Tool) -> PathBuf {
         match find(tool) {
             Some((module, program)) => self.folder(module.name, &module.hash()).join(program.binary),
@@ -120,7 +142,7 @@ impl GoModule {
 }
 
 fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {
-    GO_MODULES.iter().find_map(|module| {
+    GO_MODULES.iter().chain(CERT_MANAGER).find_map(|module| {
         module.programs.iter().find(|program| program.tool == tool).map(|program| (module, program))
     })
 }

@@ -42,6 +42,8 @@ pub(crate) enum Task {
     Simulation(Options),
     /// All that is published, into docs/benchmarks.json, with the page. Takes about half an hour.
     All,
+    /// What is published of cert-manager, into the same. Takes about half an hour, as root.
+    Compare,
     /// Writes docs/BENCHMARKS.md and its plots from docs/benchmarks.json.
     Page {
         /// Write nothing; fail if what is there differs.
@@ -77,7 +79,8 @@ pub(crate) struct Options {
     /// How long `idle` watches.
     #[arg(long, value_parser = duration, default_value = "5m")]
     watch: Duration,
-    /// What is measured: `ours`, `external:PID` (a process in the cluster, by its id on this host) or
+    /// What is measured: `ours`, `cert-manager` (built like the other programs of the cluster; what it issues needs root,
+    /// for its Pods), `external:PID` (a process in the cluster, by its id on this host) or
     /// `command:PROGRAM ARGUMENTS` (run in the cluster, for workloads that start it).
     #[arg(long, default_value = "ours")]
     controller: Controller,
@@ -119,17 +122,22 @@ const PUBLISHED: [&[&str]; 18] = [
     &["simulation"],
 ];
 
+/// What is published of cert-manager.
+const COMPARED: [&[&str]; 6] = [
+    &["latency", "-n", "5"],
+    &["burst", "-n", "50"],
+    &["many-names"],
+    &["adopt", "-n", "1000"],
+    &["adopt", "-n", "5000"],
+    &["idle", "-n", "1000"],
+];
+
 pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Page { check } => page::write(paths::workspace(), check),
         Task::Relay { listen, to, round_trip } => bench::relay(listen, to, round_trip).await,
-        Task::All => {
-            for arguments in PUBLISHED {
-                let json = format!("--json={}", page::RECORDS);
-                show(&mut measuring_program(&[arguments, &[json.as_str()]].concat()))?;
-            }
-            page::write(paths::workspace(), false)
-        }
+        Task::All => publish(&PUBLISHED, &[]),
+        Task::Compare => publish(&COMPARED, &["--controller=cert-manager"]),
         // The measuring program itself must be quick: it is started anew as such.
         _ if cfg!(debug_assertions) => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
@@ -151,6 +159,15 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
             options.measure(Workload::Simulation, 1_000_000, KeyAlgorithm::Rsa, steps).await
         }
     }
+}
+
+/// Measures, and writes the page anew.
+fn publish(commands: &[&[&str]], options: &[&str]) -> Result<()> {
+    let json = format!("--json={}", page::RECORDS);
+    for command in commands {
+        show(&mut measuring_program(&[command, options, &[json.as_str()]].concat()))?;
+    }
+    page::write(paths::workspace(), false)
 }
 
 /// `cargo xtask bench` with arguments, built to be quick.
@@ -178,13 +195,17 @@ impl Options {
         key: KeyAlgorithm,
         steps: &Steps,
     ) -> Result<()> {
-        if self.controller != Controller::Ours && self.cluster.is_none() {
+        let brings_what_it_needs = matches!(self.controller, Controller::Ours | Controller::CertManager);
+        if !brings_what_it_needs && self.cluster.is_none() {
             bail!(
                 "another controller needs a cluster with its definitions and rights: start one with `cargo xtask \
                  cluster up --name NAME --ingress-class traefik`, prepare it, and name it with --cluster"
             );
         }
         let tools = Tools::ensure(steps).await?;
+        if self.controller == Controller::CertManager {
+            tools.ensure_cert_manager(steps).await?;
+        }
         let binaries = match self.controller {
             _ if workload == Workload::Simulation => simulation()?,
             _ if workload == Workload::Floors => PathBuf::new(),
@@ -234,6 +255,7 @@ impl Options {
             "--controller",
             match &self.controller {
                 Controller::Ours => None,
+                Controller::CertManager => Some("cert-manager".to_owned()),
                 Controller::External(_) => Some("external:PID".to_owned()),
                 Controller::Command(_) => Some("command:…".to_owned()),
             },

@@ -1,0 +1,53 @@
+//! cert-manager as a process in a cluster, to be measured by the same workloads. Its Pods that answer challenges need a
+//! node. It may do everything, as nothing is learnt from what its chart's roles leave out.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::{
+    cluster::{Cluster, Layout, Mode, Process},
+    harness,
+    image::{Image, NON_ROOT},
+    operator::write_kubeconfig,
+    tools::{Tool, Tools},
+};
+
+/// Its name, its namespace and its ServiceAccount.
+pub(super) const NAME: &str = "cert-manager";
+
+/// Its name to the API server.
+pub(super) const CLIENT: &str = "system:serviceaccount:cert-manager:cert-manager";
+
+const SOLVER_IMAGE: &str = "localhost/acmesolver:bed";
+
+/// Gives it what it needs in a cluster; returns how it is started.
+pub(super) async fn prepare(cluster: &Cluster) -> Result<Process> {
+    harness::install_definitions(cluster).await?;
+    let account = json!({ "kind": "ServiceAccount", "name": NAME, "namespace": NAME });
+    let needed = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAME } },
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": NAME, "namespace": NAME } },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": NAME },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+            "subjects": [account],
+        },
+    ]});
+    cluster.apply(&needed.to_string()).await?;
+    if cluster.mode() == Mode::Node {
+        let solver = Image::new(SOLVER_IMAGE, cluster.tools().path(Tool::AcmeSolver), NON_ROOT);
+        let folder = tempfile::tempdir()?;
+        let archive = folder.path().join("acmesolver.tar");
+        solver.write(&archive)?;
+        cluster.load_image(&archive).await?;
+    }
+    let kubeconfig = write_kubeconfig(cluster, NAME, NAME).await?;
+    let program = Tools::seen_at(Layout::cache_inside()).path(Tool::CertManager);
+    let arguments = [
+        format!("--cluster-resource-namespace={NAME}"),
+        format!("--acme-http01-solver-image={SOLVER_IMAGE}"),
+    ];
+    Ok(Process::new(NAME, program, arguments).env("KUBECONFIG", kubeconfig.display()))
+}
