@@ -103,7 +103,8 @@ pub fn decide(view: &View<'_>) -> Step {
     if view.status.url.as_deref().unwrap_or_default().is_empty() {
         return Step::Place;
     }
-    let Some(authorizations) = view.status.authorizations.as_ref().filter(|list| !list.is_empty()) else {
+    let known = |list: &&Vec<Authorization>| !list.is_empty() && list.iter().all(is_known);
+    let Some(authorizations) = view.status.authorizations.as_ref().filter(known) else {
         return Step::ReadAuthorizations;
     };
     if view.finalized {
@@ -120,6 +121,11 @@ pub fn decide(view: &View<'_>) -> Step {
         }
         Ok(_) => follow(view),
     }
+}
+
+/// Whether an authorization was read. cert-manager keeps its URL alone until then.
+fn is_known(authorization: &Authorization) -> bool {
+    authorization.identifier.as_ref().is_some_and(|identifier| !identifier.is_empty())
 }
 
 /// What became of the Challenges, which are all there.
@@ -322,6 +328,19 @@ mod tests {
                 ..ChallengeStatus::default()
             });
             self.challenges[index] = Arc::new(changed);
+        }
+    }
+
+    #[test]
+    fn authorizations_of_which_the_url_alone_is_known_are_read() {
+        let url_alone =
+            |name| Authorization { url: authorization(name, State::Pending).url, ..Authorization::default() };
+        for authorizations in [
+            vec![],
+            vec![url_alone("a.example.test")],
+            vec![authorization("a.example.test", State::Pending), url_alone("b.example.test")],
+        ] {
+            assert!(matches!(World::new(authorizations).step(), Step::ReadAuthorizations));
         }
     }
 
