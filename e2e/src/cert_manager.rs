@@ -1,7 +1,8 @@
-//! cert-manager as a process in a cluster, to be measured by the same workloads. Its Pods that answer challenges need a
-//! node. It may do everything, as nothing is learnt from what its chart's roles leave out.
+//! cert-manager in a cluster of the bed, as a process: to be measured, and to be taken over from. Its definitions are its own;
+//! its Pods that answer challenges need a node. It may do everything, as nothing is learnt from what its chart's roles leave
+//! out.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::{
@@ -13,16 +14,15 @@ use crate::{
 };
 
 /// Its name, its namespace and its ServiceAccount.
-pub(super) const NAME: &str = "cert-manager";
+pub const NAME: &str = "cert-manager";
 
 /// Its name to the API server.
-pub(super) const CLIENT: &str = "system:serviceaccount:cert-manager:cert-manager";
+pub const USER: &str = "system:serviceaccount:cert-manager:cert-manager";
 
 const SOLVER_IMAGE: &str = "localhost/acmesolver:bed";
 
-/// Gives it what it needs in a cluster; returns how it is started.
-pub(super) async fn prepare(cluster: &Cluster) -> Result<Process> {
-    harness::install_definitions(cluster).await?;
+/// Gives it what it needs in a cluster, but for definitions; returns how it is started.
+pub async fn prepare(cluster: &Cluster) -> Result<Process> {
     let account = json!({ "kind": "ServiceAccount", "name": NAME, "namespace": NAME });
     let needed = json!({ "apiVersion": "v1", "kind": "List", "items": [
         { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAME } },
@@ -50,4 +50,16 @@ pub(super) async fn prepare(cluster: &Cluster) -> Result<Process> {
         format!("--acme-http01-solver-image={SOLVER_IMAGE}"),
     ];
     Ok(Process::new(NAME, program, arguments).env("KUBECONFIG", kubeconfig.display()))
+}
+
+/// Applies its own definitions, and waits until they are established.
+pub async fn install_definitions(cluster: &Cluster) -> Result<()> {
+    let folder = cluster.tools().cert_manager_source().await?.join("deploy/crds");
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            cluster.apply(&std::fs::read_to_string(path)?).await?;
+        }
+    }
+    harness::await_definitions(cluster).await
 }

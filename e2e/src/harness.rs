@@ -286,6 +286,15 @@ pub async fn install_definitions(cluster: &Cluster) -> Result<String> {
     Ok(said)
 }
 
+/// Waits until all definitions of a cluster are established.
+pub async fn await_definitions(cluster: &Cluster) -> Result<()> {
+    let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
+    let output = cluster.kubectl().args(wait).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the definitions are not established: {said}");
+    Ok(())
+}
+
 /// Waits until an object, or its absence, meets a condition; returns it as it was then. `what` completes "waited for
 /// … to …".
 ///

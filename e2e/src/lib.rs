@@ -13,6 +13,7 @@
 pub mod acme;
 pub mod audit;
 pub mod bench;
+pub mod cert_manager;
 pub mod cluster;
 pub mod estate;
 pub mod harness;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::{Bound, Cluster, Layout, Mode, NODE_ADDRESS, Process},
+    harness,
     helm::helm,
     http::{self, Trust},
     paths,
@@ -48,8 +49,16 @@ pub fn chart() -> PathBuf {
     paths::workspace().join("charts/acme-operator")
 }
 
-/// Installs the chart by Helm, and waits until both programs are ready. `values` are what `--set` takes.
-pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
+/// Imports what `cargo xtask image` has built.
+pub async fn load_images(cluster: &Cluster) -> Result<()> {
+    for image in ["operator", "http01-solver"] {
+        cluster.load_image(&paths::workspace().join(format!("target/images/{image}.tar"))).await?;
+    }
+    Ok(())
+}
+
+/// Installs the chart by Helm, and waits until both programs are ready. `flags` are further ones of `helm upgrade`.
+pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
     // Everything of ours runs as Pod Security "restricted" asks.
     let namespace = json!({
         "apiVersion": "v1",
@@ -70,8 +79,7 @@ pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
         "--timeout=120s",
         "--set=image.pullPolicy=Never,solver.image.pullPolicy=Never",
     ];
-    let sets: Vec<_> = values.iter().map(|value| format!("--set={value}")).collect();
-    arguments.extend(sets.iter().map(String::as_str));
+    arguments.extend(flags);
     helm(cluster, &arguments).await.map(drop)
 }
 
@@ -219,11 +227,7 @@ async fn apply_chart(cluster: &Cluster) -> Result<()> {
     for part in [[vec![namespace], definitions].concat(), others] {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": part });
         cluster.apply(&list.to_string()).await?;
-        let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
-        let waited = cluster.kubectl().args(wait).output().await?;
-        if !waited.status.success() {
-            bail!("the definitions are not established: {}", String::from_utf8_lossy(&waited.stderr));
-        }
+        harness::await_definitions(cluster).await?;
     }
     Ok(())
 }

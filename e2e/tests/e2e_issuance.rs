@@ -10,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
     audit::AuditMark,
-    cluster::{self, Cluster, Mode, Options},
+    cluster::{self, Mode, Options},
     harness::{self, Namespace, with_namespace},
     helm::helm,
     http::Trust,
-    ingress, operator, paths,
+    ingress, operator,
     pebble::{Pebble, Settings},
     probe,
     progress::Steps,
@@ -36,17 +36,9 @@ async fn installed() -> Result<()> {
     let mut installed = INSTALLED.get_or_init(Mutex::default).lock().await;
     if !*installed {
         let cluster = harness::cluster()?;
-        load_images(cluster).await?;
+        operator::load_images(cluster).await?;
         operator::install(cluster, &[]).await?;
         *installed = true;
-    }
-    Ok(())
-}
-
-/// Imports what `cargo xtask image` has built.
-async fn load_images(cluster: &Cluster) -> Result<()> {
-    for image in ["operator", "http01-solver"] {
-        cluster.load_image(&paths::workspace().join(format!("target/images/{image}.tar"))).await?;
     }
     Ok(())
 }
@@ -440,7 +432,7 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
     let options = Options { ingress_class: "nginx".to_owned(), ..Options::new(name, Mode::Node) };
     let tools = harness::cluster()?.tools();
     let cluster = cluster::start(&options, tools, &Steps::default()).await?;
-    load_images(&cluster).await?;
+    operator::load_images(&cluster).await?;
     operator::install(&cluster, &[]).await?;
     let user = User::new(&cluster, "default").await?;
     let pebble = Pebble::of_cluster(&cluster)?;

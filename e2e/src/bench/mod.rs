@@ -6,7 +6,6 @@
 //! ```
 
 mod bed;
-mod cert_manager;
 mod delay;
 mod floors;
 mod measure;

@@ -5,10 +5,10 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::{Context, Result};
 
 use super::{
-    cert_manager::NAME as CERT_MANAGER,
     plot::Plot,
     record::{Figure, Record, Records, number},
 };
+use crate::cert_manager::NAME as CERT_MANAGER;
 
 /// The records that are published, in the repository.
 pub const RECORDS: &str = "docs/benchmarks.json";
@@ -117,8 +117,8 @@ which is the default of a Certificate: making one takes longer than all the rest
 long is luck, so what was spent beyond it is known to a few milliseconds only. Those of the other workloads are P-256.
 
 cert-manager is measured by the same commands with `--controller cert-manager`: its controllers as its Go module has them,
-set as its own program sets them, without leader election and with all rights, on our definitions, and with a node for its
-Pods where it issues; what these Pods use is not counted. Any other controller that serves `cert-manager.io/v1` is measured
+set as its own program sets them, without leader election and with all rights, on its own definitions without its webhook,
+and with a node for its Pods where it issues; what these Pods use is not counted. Any other controller that serves `cert-manager.io/v1` is measured
 by `cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see
 `cargo xtask bench --help`.
 ";

@@ -9,8 +9,8 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::cert_manager;
 use crate::{
+    cert_manager,
     cluster::{Bound, Cluster, Process, pid_inside},
     operator::{self, Processes},
 };
@@ -91,6 +91,7 @@ impl<'a> Subject<'a> {
             Controller::Ours => Run::Ours(Box::new(Processes::prepare(cluster, binaries, &[]).await?)),
             Controller::External(pid) => Run::External(*pid),
             Controller::CertManager => {
+                cert_manager::install_definitions(cluster).await?;
                 Run::Command { process: cert_manager::prepare(cluster).await?, running: None }
             }
             Controller::Command(command) => {
@@ -102,7 +103,7 @@ impl<'a> Subject<'a> {
         let client = match (controller, client) {
             (_, Some(client)) => client,
             (Controller::Ours, None) => operator::USER,
-            (Controller::CertManager, None) => cert_manager::CLIENT,
+            (Controller::CertManager, None) => cert_manager::USER,
             _ => bail!("tell with --client by which user name the controller is known to the API server"),
         };
         Ok(Self { cluster, client: client.to_owned(), run })

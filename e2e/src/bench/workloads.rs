@@ -16,7 +16,6 @@ use tokio::{process::Command, time::sleep};
 
 use super::{
     bed::{Bed, ISSUER, Lookout, QUIET, Ready, await_quiet, await_secret, measure_started},
-    cert_manager,
     floors::{self, f64_of},
     measure::{Costs, Measuring},
     record::{self, Figure, Machine, Record},
@@ -24,6 +23,7 @@ use super::{
     subject::{self, Controller, OPERATOR, Subject},
 };
 use crate::{
+    cert_manager,
     cluster::{self, Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
     ingress, pebble,

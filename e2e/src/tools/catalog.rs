@@ -163,7 +163,10 @@ pub(super) const GO_MODULES: &[GoModule] = &[
     module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 180)]),
 ];
 
-/// cert-manager, which only benchmarks need.
+/// Where cert-manager's code is published.
+pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
+
+/// cert-manager, which few need.
 pub(super) const CERT_MANAGER: &[GoModule] = &[
     GoModule {
         main: Some(include_str!("../../tools/certmanager/main.go")),

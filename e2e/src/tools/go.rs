@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{
@@ -62,6 +63,25 @@ pub(super) async fn build(
     fs::rename(&partial, target).map_err(|error| failure::cache(folder, &error))
 }
 
+/// The folder of a module, fetched if it is not there, as the go.mod in a folder requires it.
+pub(super) async fn module(source: &Path, name: &str) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Downloaded {
+        dir: PathBuf,
+    }
+    let go = Go {
+        what: format!("fetching {name}"),
+        source: source.to_owned(),
+        log: source.with_file_name("fetching.log"),
+    };
+    let printed = go.run(&["mod", "download", "-json", name]).await?;
+    // What it says of its work comes after that.
+    let mut values = serde_json::Deserializer::from_str(&printed).into_iter::<Downloaded>();
+    let downloaded = values.next().with_context(|| format!("{} printed nothing", go.what))?;
+    Ok(downloaded.with_context(|| format!("{} printed {printed}", go.what))?.dir)
+}
+
 /// The Go command, in a folder with a go.mod.
 struct Go {
     /// What it is run for.
@@ -71,7 +91,8 @@ struct Go {
 }
 
 impl Go {
-    async fn run(&self, arguments: &[&str]) -> Result<()> {
+    /// Returns what it printed.
+    async fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new("go")
             .args(arguments)
             .current_dir(&self.source)
@@ -94,7 +115,7 @@ impl Go {
                  newer one; then run the same command again",
             ));
         }
-        Ok(())
+        Ok(printed)
     }
 }
 

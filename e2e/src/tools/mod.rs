@@ -21,7 +21,9 @@ use anyhow::{Context, Result};
 use aws_lc_rs::digest;
 
 pub use self::catalog::Tool;
-use self::catalog::{CERT_MANAGER, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS};
+use self::catalog::{
+    CERT_MANAGER, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
+};
 use crate::{paths, progress::Steps};
 
 /// All tools, complete, in a cache folder.
@@ -63,11 +65,18 @@ impl Tools {
         self.build(CERT_MANAGER, CERT_MANAGER.len(), steps).await
     }
 
+    /// The folder of cert-manager's Go module, for what is no program of it.
+    ///
+    /// # Errors
+    /// It can't be fetched.
+    pub async fn cert_manager_source(&self) -> Result<PathBuf> {
+        let source = self.path(Tool::CertManager).with_file_name("src");
+        go::module(&source, CERT_MANAGER_MODULE).await
+    }
+
     /// The version of cert-manager that there is.
     pub fn cert_manager_version() -> Result<&'static str> {
-        let mut versions = CERT_MANAGER
-            .iter()
-            .filter_map(|module| module.version_of("github.com/cert-manager/cert-manager"));
+        let mut versions = CERT_MANAGER.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
         versions.next().context("e2e/tools/certmanager/go.mod does not require cert-manager")
     }
 

@@ -55,6 +55,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             }
             Level::E2e => {
                 let cluster = start(Mode::Node, steps).await?;
+                cluster.tools().ensure_cert_manager(steps).await?;
                 images::load(&cluster, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;

@@ -1,0 +1,128 @@
+//! cert-manager itself is taken over from in the middle of its work, and gone back to.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use crds::{acme::Challenge, certmanager::CertificateRequest};
+use e2e::{
+    cert_manager,
+    cluster::{self, Bound, Cluster, Mode, Options},
+    harness,
+    helm::helm,
+    operator,
+    pebble::Pebble,
+    progress::Steps,
+    user::{User, annotation, data},
+};
+use k8s_openapi::api::{
+    core::v1::{Pod, Secret},
+    networking::v1::Ingress,
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+const ISSUER: &str = "issuer";
+
+/// How long cert-manager may take for a certificate: 20 s on a machine that does nothing else.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// How soon what cert-manager has begun is to be done.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn start_cert_manager(cluster: &Cluster) -> Result<Bound> {
+    cluster.start_bound(cert_manager::prepare(cluster).await?)
+}
+
+#[tokio::test]
+async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to() -> Result<()> {
+    let options = Options::new(format!("test-takeover-{}", std::process::id()), Mode::Node);
+    let cluster = cluster::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    operator::load_images(&cluster).await?;
+    cert_manager::install_definitions(&cluster).await?;
+    let user = User::new(&cluster, "default").await?;
+    let pebble = Pebble::of_cluster(&cluster)?;
+
+    let theirs = start_cert_manager(&cluster).await?;
+    user.cluster_issuer(ISSUER, &pebble, json!({})).await?;
+    let account = account(&user).await?;
+    annotate(&user, "done").await?;
+    let done = user.await_secret("done", PATIENCE).await?;
+    annotate(&user, "begun").await?;
+    await_presented(&user).await?;
+    drop(theirs);
+
+    // As the README has it.
+    let flags = ["--take-ownership", "--force-conflicts", "--set=clusterResourceNamespace=cert-manager"];
+    operator::install(&cluster, &flags).await?;
+    let begun = user.await_secret("begun", SOON).await?;
+    user.await_issued("done", SOON).await?;
+    annotate(&user, "ours").await?;
+    let ours = user.await_secret("ours", SOON).await?;
+    await_nothing_left(&user).await?;
+    ensure!(account == self::account(&user).await?, "another account was made");
+    let all = [("done", done), ("begun", begun), ("ours", ours)];
+    ensure_kept(&user, &all).await?;
+
+    helm(&cluster, &["uninstall", operator::NAME, "--namespace", operator::NAME, "--wait"]).await?;
+    let theirs = start_cert_manager(&cluster).await?;
+    annotate(&user, "theirs").await?;
+    user.await_secret("theirs", PATIENCE).await?;
+    ensure_kept(&user, &all).await?;
+    drop(theirs);
+    cluster.end()
+}
+
+async fn annotate(user: &User<'_>, name: &str) -> Result<()> {
+    user.ingress(name, &[user.host(name)], annotation(ISSUER)).await
+}
+
+/// The URL of the issuer's account.
+async fn account(user: &User<'_>) -> Result<String> {
+    let issuers: kube::Api<crds::certmanager::ClusterIssuer> = kube::Api::all(user.client.clone());
+    let status = issuers.get_status(ISSUER).await?.status.context("no status")?;
+    status.acme.and_then(|acme| acme.uri).context("the issuer has no account")
+}
+
+/// Waits until a challenge is shown: the middle of an order.
+async fn await_presented(user: &User<'_>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let challenges = user.api::<Challenge>().list(&kube::api::ListParams::default()).await?;
+        let presented =
+            |it: &Challenge| it.status.as_ref().is_some_and(|status| status.presented == Some(true));
+        if challenges.items.iter().any(presented) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "no challenge is shown; {}",
+            user.cluster.log_tail(cert_manager::NAME, 40)
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until what was made for challenges, by whomever, is gone.
+async fn await_nothing_left(user: &User<'_>) -> Result<()> {
+    let deadline = Instant::now() + harness::TIMEOUT;
+    loop {
+        let left = [user.names::<Challenge>().await?, user.names::<Pod>().await?].concat();
+        let ingresses = user.names::<Ingress>().await?;
+        if left.is_empty() && ingresses.len() == 3 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "still there: {left:?} {ingresses:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Nobody has issued anew what was good.
+async fn ensure_kept(user: &User<'_>, all: &[(&str, Secret)]) -> Result<()> {
+    for (name, before) in all {
+        let now = user.api::<Secret>().get(name).await?;
+        ensure!(data(Some(&now), "tls.crt") == data(Some(before), "tls.crt"), "{name} was issued anew");
+    }
+    let requests = user.names::<CertificateRequest>().await?;
+    ensure!(requests.iter().all(|name| name.ends_with("-1")), "{requests:?}");
+    Ok(())
+}
