@@ -20,71 +20,25 @@ pub const PAGE: &str = "docs/BENCHMARKS.md";
 const README: &str = "README.md";
 const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
-/// A row of the table that everybody reads first.
-struct Row {
-    command: &'static str,
-    /// What measures the same of cert-manager, but for `--controller`.
-    of_cert_manager: Option<&'static str>,
-    figure: &'static str,
-    /// What that is to readers.
-    text: &'static str,
-}
-
-const ROWS: [Row; 9] = [
-    Row {
-        command: "latency",
-        of_cert_manager: Some("latency -n 5"),
-        figure: "annotation to Secret, p50",
-        text: "annotated Ingress to TLS Secret, RSA-2048, median",
-    },
-    Row {
-        command: "burst -n 50",
-        of_cert_manager: Some("burst -n 50"),
-        figure: "all ready",
-        text: "50 Ingresses at once, RSA-2048, all ready",
-    },
-    Row {
-        command: "burst -n 50",
-        of_cert_manager: Some("burst -n 50"),
-        figure: "API requests for each",
-        text: "API requests for each of these",
-    },
-    Row {
-        command: "many-names",
-        of_cert_manager: Some("many-names"),
-        figure: "Secret with all hosts",
-        text: "one Ingress with 100 hosts",
-    },
-    Row {
-        command: "burst -n 1000 --key ecdsa",
-        of_cert_manager: None,
-        figure: "rate",
-        text: "1000 Ingresses at once, ECDSA",
-    },
-    Row {
-        command: "adopt -n 5000",
-        of_cert_manager: Some("adopt -n 5000"),
-        figure: "start to all ready",
-        text: "5000 Certificates that are there, first start to all ready",
-    },
-    Row {
-        command: "adopt -n 5000",
-        of_cert_manager: Some("adopt -n 5000"),
-        figure: "operator, peak resident",
-        text: "memory of the operator meanwhile, at most",
-    },
-    Row {
-        command: "idle -n 1000",
-        of_cert_manager: Some("idle -n 1000"),
-        figure: "operator, peak resident",
-        text: "memory of the operator with 1000 Certificates and nothing to do",
-    },
-    Row {
-        command: "failover",
-        of_cert_manager: None,
-        figure: "SIGKILL to the next Secret, longest of 3",
-        text: "leader killed to the next Secret, longest of 3",
-    },
+/// What everybody reads first: a command, one of its figures, and what that is to readers.
+const SHOWN: [(&str, &str, &str); 9] = [
+    ("latency", "annotation to Secret, p50", "annotated Ingress to TLS Secret, RSA-2048, median"),
+    ("burst -n 50", "all ready", "50 Ingresses at once, RSA-2048, all ready"),
+    ("burst -n 50", "API requests for each", "API requests for each of these"),
+    ("many-names", "Secret with all hosts", "one Ingress with 100 hosts"),
+    ("burst -n 1000 --key ecdsa", "rate", "1000 Ingresses at once, ECDSA"),
+    ("adopt -n 5000", "start to all ready", "5000 Certificates that are there, first start to all ready"),
+    ("adopt -n 5000", "operator, peak resident", "memory of the operator meanwhile, at most"),
+    (
+        "idle -n 1000",
+        "operator, peak resident",
+        "memory of the operator with 1000 Certificates and nothing to do",
+    ),
+    (
+        "failover",
+        "SIGKILL to the next Secret, longest of 3",
+        "leader killed to the next Secret, longest of 3",
+    ),
 ];
 
 /// The folder of the plots.
@@ -118,9 +72,9 @@ long is luck, so what was spent beyond it is known to a few milliseconds only. T
 
 cert-manager is measured by the same commands with `--controller cert-manager`: its controllers as its Go module has them,
 set as its own program sets them, without leader election and with all rights, on its own definitions without its webhook,
-and with a node for its Pods where it issues; what these Pods use is not counted. Any other controller that serves `cert-manager.io/v1` is measured
-by `cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see
-`cargo xtask bench --help`.
+and with a node for its Pods where it issues; what these Pods use is not counted. Any other controller that serves
+`cert-manager.io/v1` is measured by
+`cargo xtask bench burst -n 50 --cluster NAME --controller external:PID --client USERNAME`; see `cargo xtask bench --help`.
 ";
 
 /// Writes the page and its plots, or says what is not as it would be written.
@@ -170,12 +124,10 @@ fn table(records: &Records) -> String {
         "| on two cores, all of the cluster on them | acme-operator | {CERT_MANAGER} {version} | |\n\
          | --- | ---: | ---: | --- |\n"
     );
-    for Row { command, of_cert_manager, figure, text } in ROWS {
+    for (command, figure, shown) in SHOWN {
         let Some(ours) = amount(command, figure) else { continue };
-        let theirs = of_cert_manager
-            .and_then(|command| amount(&format!("{command} --controller {CERT_MANAGER}"), figure));
-        let theirs = theirs.unwrap_or_default();
-        _ = writeln!(table, "| {text} | {ours} | {theirs} | `cargo xtask bench {command}` |");
+        let theirs = amount(&format!("{command} --controller {CERT_MANAGER}"), figure).unwrap_or_default();
+        _ = writeln!(table, "| {shown} | {ours} | {theirs} | `cargo xtask bench {command}` |");
     }
     table
 }

@@ -42,7 +42,7 @@ pub(crate) enum Task {
     Simulation(Options),
     /// All that is published, into docs/benchmarks.json, with the page. Takes about half an hour.
     All,
-    /// What is published of cert-manager, into the same. Takes about half an hour, as root.
+    /// What is published of cert-manager, into the same. Takes about half an hour, and root.
     Compare,
     /// Writes docs/BENCHMARKS.md and its plots from docs/benchmarks.json.
     Page {
@@ -124,7 +124,7 @@ const PUBLISHED: [&[&str]; 18] = [
 
 /// What is published of cert-manager.
 const COMPARED: [&[&str]; 6] = [
-    &["latency", "-n", "5"],
+    &["latency"],
     &["burst", "-n", "50"],
     &["many-names"],
     &["adopt", "-n", "1000"],
