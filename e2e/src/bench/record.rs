@@ -151,6 +151,14 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of several runs, the one whose first figure is in the middle: the greater one of two.
+    pub fn middle(mut runs: Vec<Self>) -> Option<Self> {
+        let first = |run: &Self| run.figures.first().map(|figure| figure.value).unwrap_or_default();
+        runs.sort_by(|one, other| first(one).total_cmp(&first(other)));
+        let middle = runs.len() / 2;
+        (!runs.is_empty()).then(|| runs.swap_remove(middle))
+    }
+
     /// A figure by its name.
     pub fn figure(&self, name: &str) -> Option<&Figure> {
         self.figures.iter().find(|figure| figure.name == name)
@@ -258,6 +266,18 @@ mod tests {
         let values: Vec<_> = read.0.iter().map(|record| record.figures[0].value).collect();
         assert_eq!(values, [3.0, 2.0]);
         Ok(())
+    }
+
+    #[test]
+    fn the_run_in_the_middle_counts() {
+        let middle = |values: &[f64]| {
+            let runs = values.iter().map(|value| record("a", *value)).collect();
+            Record::middle(runs).map(|run| run.figures[0].value)
+        };
+        assert_eq!(middle(&[]), None);
+        assert_eq!(middle(&[9.0]), Some(9.0));
+        assert_eq!(middle(&[9.0, 8.0]), Some(9.0));
+        assert_eq!(middle(&[10.0, 8.0, 9.0]), Some(9.0));
     }
 
     #[test]
