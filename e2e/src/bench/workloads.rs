@@ -470,7 +470,8 @@ impl Bench {
                 each,
                 "ms",
             ));
-            if program.name == OPERATOR && at_once {
+            // Others make keys by other libraries.
+            if program.name == OPERATOR && at_once && self.controller == Controller::Ours {
                 let keys = floors::key_generation(self.key)?.as_secs_f64() * 1000.0;
                 let rest = Figure::new("operator, beyond making the key", (each - keys).max(0.0), "ms");
                 // RSA keys take some luck: what is left of their mean is known to a few milliseconds only.
