@@ -3,24 +3,30 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use crds::{acme::Challenge, certmanager::CertificateRequest};
+use crds::{
+    acme::Challenge,
+    certmanager::{CertificateRequest, ClusterIssuer},
+};
 use e2e::{
     cert_manager,
-    cluster::{self, Bound, Cluster, Mode, Options},
+    cluster::{self, Mode, Options},
     harness,
     helm::helm,
     operator,
     pebble::Pebble,
     progress::Steps,
+    stories,
     user::{User, annotation, data},
 };
 use k8s_openapi::api::{
     core::v1::{Pod, Secret},
     networking::v1::Ingress,
 };
+use kube::{Api, api::ListParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+const NAMESPACE: &str = "tenant";
 const ISSUER: &str = "issuer";
 
 /// How long cert-manager may take for a certificate: 20 s on a machine that does nothing else.
@@ -29,20 +35,18 @@ const PATIENCE: Duration = Duration::from_mins(3);
 /// How soon what cert-manager has begun is to be done.
 const SOON: Duration = Duration::from_secs(30);
 
-async fn start_cert_manager(cluster: &Cluster) -> Result<Bound> {
-    cluster.start_bound(cert_manager::prepare(cluster).await?)
-}
-
 #[tokio::test]
 async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to() -> Result<()> {
     let options = Options::new(format!("test-takeover-{}", std::process::id()), Mode::Node);
     let cluster = cluster::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
     operator::load_images(&cluster).await?;
     cert_manager::install_definitions(&cluster).await?;
-    let user = User::new(&cluster, "default").await?;
+    let cert_manager = cert_manager::prepare(&cluster).await?;
+    harness::create_namespace(&cluster.client().await?, NAMESPACE).await?;
+    let user = User::new(&cluster, NAMESPACE).await?;
     let pebble = Pebble::of_cluster(&cluster)?;
 
-    let theirs = start_cert_manager(&cluster).await?;
+    let theirs = cluster.start_bound(cert_manager.clone())?;
     user.cluster_issuer(ISSUER, &pebble, json!({})).await?;
     let account = account(&user).await?;
     annotate(&user, "done").await?;
@@ -58,13 +62,15 @@ async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to()
     user.await_issued("done", SOON).await?;
     annotate(&user, "ours").await?;
     let ours = user.await_secret("ours", SOON).await?;
-    await_nothing_left(&user).await?;
-    ensure!(account == self::account(&user).await?, "another account was made");
     let all = [("done", done), ("begun", begun), ("ours", ours)];
+    stories::await_no_leftovers(&user).await?;
+    await_no_pods(&user).await?;
+    ensure!(user.names::<Ingress>().await?.len() == all.len());
+    ensure!(account == self::account(&user).await?, "another account was made");
     ensure_kept(&user, &all).await?;
 
     helm(&cluster, &["uninstall", operator::NAME, "--namespace", operator::NAME, "--wait"]).await?;
-    let theirs = start_cert_manager(&cluster).await?;
+    let theirs = cluster.start_bound(cert_manager)?;
     annotate(&user, "theirs").await?;
     user.await_secret("theirs", PATIENCE).await?;
     ensure_kept(&user, &all).await?;
@@ -78,7 +84,7 @@ async fn annotate(user: &User<'_>, name: &str) -> Result<()> {
 
 /// The URL of the issuer's account.
 async fn account(user: &User<'_>) -> Result<String> {
-    let issuers: kube::Api<crds::certmanager::ClusterIssuer> = kube::Api::all(user.client.clone());
+    let issuers: Api<ClusterIssuer> = Api::all(user.client.clone());
     let status = issuers.get_status(ISSUER).await?.status.context("no status")?;
     status.acme.and_then(|acme| acme.uri).context("the issuer has no account")
 }
@@ -87,7 +93,7 @@ async fn account(user: &User<'_>) -> Result<String> {
 async fn await_presented(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let challenges = user.api::<Challenge>().list(&kube::api::ListParams::default()).await?;
+        let challenges = user.api::<Challenge>().list(&ListParams::default()).await?;
         let presented =
             |it: &Challenge| it.status.as_ref().is_some_and(|status| status.presented == Some(true));
         if challenges.items.iter().any(presented) {
@@ -102,16 +108,15 @@ async fn await_presented(user: &User<'_>) -> Result<()> {
     }
 }
 
-/// Waits until what was made for challenges, by whomever, is gone.
-async fn await_nothing_left(user: &User<'_>) -> Result<()> {
+/// Waits until the Pods are gone that answered cert-manager's challenges.
+async fn await_no_pods(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
-        let left = [user.names::<Challenge>().await?, user.names::<Pod>().await?].concat();
-        let ingresses = user.names::<Ingress>().await?;
-        if left.is_empty() && ingresses.len() == 3 {
+        let left = user.names::<Pod>().await?;
+        if left.is_empty() {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "still there: {left:?} {ingresses:?}");
+        ensure!(Instant::now() < deadline, "still there: {left:?}");
         sleep(Duration::from_millis(100)).await;
     }
 }
