@@ -36,17 +36,13 @@ use crate::{
     clock::Clock,
     controllers::{self, Watches},
     decision::{
-        self,
-        backoff::IssuanceBackoff,
-        certificate::{Note, SecretView},
-        ingress,
-        limits::new_orders_in_3_hours,
+        self, backoff::IssuanceBackoff, certificate::SecretView, ingress, limits::new_orders_in_3_hours,
     },
     error::{ReconcileError, Tried},
     indexes::Indexes,
     k8s::{self, Events, Waker},
     metrics::Metrics,
-    objects::{route, seen_secret::SeenSecret},
+    objects::{EventNote, route, seen_secret::SeenSecret},
     pki::{KeyKind, PrivateKey},
     rest::Resting,
     self_check::SelfCheck,
@@ -355,7 +351,12 @@ impl Context {
     }
 
     /// Tells users of an object, in the name of a controller.
-    pub fn publish<K: Resource<DynamicType = ()>>(&self, controller: &'static str, note: &Note, about: &K) {
+    pub fn publish<K: Resource<DynamicType = ()>>(
+        &self,
+        controller: &'static str,
+        note: &EventNote,
+        about: &K,
+    ) {
         let make = || Events::new(self.client.clone(), controller, &self.settings.instance);
         self.events.get_or_insert_with(controller, make).publish(note, about);
     }

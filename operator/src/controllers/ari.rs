@@ -15,9 +15,10 @@ use crate::{
     acme::{AcmeError, Class},
     context::{AnyIssuer, Context, IssuerLookup},
     decision::{
-        certificate::{Note, SecretView},
+        certificate::SecretView,
         renewal::{first_ari_check, next_ari_check},
     },
+    objects::EventNote,
     pki::LeafCertificate,
 };
 
@@ -54,11 +55,7 @@ pub(super) async fn look(
         },
         Err(error) => {
             let message = format!("failed to ask the ACME server when to renew: {error}");
-            context.publish(
-                MANAGER,
-                &Note { warning: true, reason: "ARIError".to_owned(), message },
-                certificate,
-            );
+            context.publish(MANAGER, &EventNote::warning("ARIError", message), certificate);
             let retry_after = match error.class() {
                 Class::RateLimited { retry_after } => retry_after,
                 Class::Fatal | Class::Refused | Class::Transient => None,

@@ -18,13 +18,13 @@ use crate::{
     context::{AnyIssuer, Context, IssuerLookup},
     decision::{
         backoff,
-        certificate::Note,
         challenge::{self, AfterCheck, Memory, QUIET, Seen, Step},
         order::asks_for,
     },
     error::{ReconcileError, Tried},
     k8s,
     objects::{
+        EventNote,
         challenge::edited_ingress,
         metadata::{controlled_by, includes},
         route,
@@ -308,7 +308,7 @@ impl Reconciling<'_> {
         status.reason = Some(reason.clone());
         self.write(&status).await?;
         if state != State::Valid {
-            let note = Note { warning: true, reason: "Failed".to_owned(), message: reason };
+            let note = EventNote::warning("Failed", reason);
             self.context.publish(MANAGER, &note, self.challenge);
         }
         self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());

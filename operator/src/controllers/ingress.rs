@@ -10,13 +10,10 @@ use serde_json::{Value, json};
 use super::Next;
 use crate::{
     context::Context,
-    decision::{
-        certificate::Note,
-        ingress::{self, Decision, FROM_INGRESS},
-    },
+    decision::ingress::{self, Decision, FROM_INGRESS},
     error::ReconcileError,
     k8s,
-    objects::metadata::controlled_by,
+    objects::{EventNote, metadata::controlled_by},
 };
 
 /// Its name, as cert-manager's metrics and events have it.
@@ -57,7 +54,7 @@ async fn apply(decision: Decision, ingress: &Ingress, context: &Context) -> Resu
     let certificates = context.api::<Certificate>(&namespace);
     let told = |reason: &str, verb: &str, name: &str| {
         let message = format!("Successfully {verb} Certificate {name:?}");
-        context.publish(MANAGER, &Note { warning: false, reason: reason.to_owned(), message }, ingress);
+        context.publish(MANAGER, &EventNote::normal(reason, message), ingress);
     };
     for certificate in create {
         if k8s::create(&certificates, MANAGER, &certificate).await?.is_some() {

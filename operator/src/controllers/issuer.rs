@@ -18,12 +18,12 @@ use crate::{
     acme::{Account, AccountKey, AcmeError, Class, ExternalAccountKey},
     context::Context,
     decision::{
-        certificate::Note,
         issuer::{self, KeyView, Step, contact},
         limits::number_of_orders,
     },
     error::ReconcileError,
-    k8s, objects,
+    k8s,
+    objects::{self, EventNote},
     pki::{KeyKind, PrivateKey},
 };
 
@@ -235,7 +235,7 @@ where
         self.context.accounts.forget(&self.key);
         self.set_ready(&mut status, ConditionStatus::False, reason, message.clone());
         if self.write(&status).await? {
-            let note = Note { warning: true, reason: reason.to_owned(), message };
+            let note = EventNote::warning(reason, message);
             self.context.publish(self.manager, &note, self.object);
         }
         Ok(again)

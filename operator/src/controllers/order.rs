@@ -17,13 +17,12 @@ use crate::{
     context::{AnyIssuer, Context, IssuerLookup, Lately},
     decision::{
         backoff,
-        certificate::Note,
         limits::{Turn, is_about_new_orders},
         order::{self, Step, View, Wanted},
     },
     error::ReconcileError,
     k8s,
-    objects::{self, metadata::controlled_by},
+    objects::{self, EventNote, metadata::controlled_by},
     pki::Csr,
 };
 
@@ -440,7 +439,7 @@ impl Reconciling<'_> {
         self.status.reason = Some(reason.clone());
         tracing::warn!(?state, reason, "the order failed");
         self.write().await?;
-        let note = Note { warning: true, reason: "Failed".to_owned(), message: reason };
+        let note = EventNote::warning("Failed", reason);
         self.context.publish(MANAGER, &note, self.order);
         Ok(())
     }

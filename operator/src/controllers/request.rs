@@ -8,13 +8,10 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use super::Next;
 use crate::{
     context::{Context, IssuerLookup, Lately},
-    decision::{
-        names,
-        request::{self, Action, IssuerView, View},
-    },
+    decision::request::{self, Action, IssuerView, View},
     error::ReconcileError,
     k8s,
-    objects::metadata::controlled_by,
+    objects::{metadata::controlled_by, names},
 };
 
 /// Its name, as cert-manager's metrics and events have it.

@@ -33,10 +33,10 @@ use kube::{
 use super::{certificate, challenge, ingress, issuer, order, request, run, solver_endpoints};
 use crate::{
     context::{Context, Stores},
-    decision::{self, names},
+    decision,
     indexes::Indexes,
     k8s::{Guarded, Queue, Seen, Waker, queue, watch, watch_metadata},
-    objects::{metadata::controlled_by, route, seen_secret::SeenSecret},
+    objects::{metadata::controlled_by, names, route, seen_secret::SeenSecret},
 };
 
 /// Something that goes on until the process ends.

@@ -18,8 +18,10 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 
-use super::certificate::Note;
-use crate::objects::metadata::{controlled_by, includes, owned, some};
+use crate::objects::{
+    EventNote,
+    metadata::{controlled_by, includes, owned, some},
+};
 
 /// A label that must not be copied: kubectl would prune the Certificate with it.
 const APPLY_SET_LABEL: &str = "applyset.kubernetes.io/part-of";
@@ -45,7 +47,7 @@ pub struct Decision {
     /// To be deleted.
     pub delete: Vec<String>,
     /// What users are told.
-    pub notes: Vec<Note>,
+    pub notes: Vec<EventNote>,
 }
 
 /// Decides. `existing` are all Certificates of the namespace that have one of the names that count, or this Ingress for their
@@ -64,7 +66,7 @@ pub fn decide(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &Setti
     let wanted = match wanted(ingress, settings) {
         Ok(wanted) => wanted,
         Err(message) => {
-            decision.notes.push(Note { warning: true, reason: "BadConfig".to_owned(), message });
+            decision.notes.push(EventNote::warning("BadConfig", message));
             return decision;
         }
     };

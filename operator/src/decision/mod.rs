@@ -7,7 +7,6 @@ pub mod challenge;
 pub mod ingress;
 pub mod issuer;
 pub mod limits;
-pub mod names;
 pub mod order;
 pub mod renewal;
 pub mod request;

@@ -10,8 +10,8 @@ use crds::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{names, solver_select};
-use crate::objects;
+use super::solver_select;
+use crate::objects::{self, names};
 
 /// What is known.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,8 @@ use crds::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::certificate::Note;
 use crate::{
-    objects,
+    objects::{self, EventNote},
     pki::{Chain, Csr},
 };
 
@@ -59,7 +58,7 @@ pub enum Action {
     /// Deletes an Order whose certificate is for another key.
     DeleteOrder(String),
     /// Tells users.
-    Publish(Note),
+    Publish(EventNote),
 }
 
 /// Decides.
@@ -174,7 +173,7 @@ impl Deciding<'_> {
         self.status.failure_time = Some(condition::whole_seconds(self.view.now));
         self.end(ConditionStatus::False, "Failed", message.clone());
         let reason = if self.view.order.is_some() { "OrderFailed" } else { "InvalidOrder" };
-        self.actions.push(Action::Publish(Note { warning: true, reason: reason.to_owned(), message }));
+        self.actions.push(Action::Publish(EventNote::warning(reason, message)));
     }
 
     fn end(&mut self, status: ConditionStatus, reason: &str, message: String) {

@@ -5,7 +5,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::decision::certificate::Note;
+use crate::objects::EventNote;
 
 /// Tells users, in the name of one controller.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ impl Events {
     }
 
     /// Tells of an object.
-    pub fn publish<K>(&self, note: &Note, about: &K)
+    pub fn publish<K>(&self, note: &EventNote, about: &K)
     where
         K: Resource<DynamicType = ()>,
     {

@@ -6,8 +6,7 @@ use crds::{
 };
 use kube::ResourceExt;
 
-use super::metadata::owned;
-use crate::decision::names;
+use super::{metadata::owned, names};
 
 /// The Challenge of an Order for one of its authorizations.
 pub fn build(

@@ -1,9 +1,16 @@
-//! Objects that are made for others, as pure functions of what they are made from. Nothing here does I/O.
+//! The Kubernetes objects that the operator creates, as pure functions of the objects they are created from.
+//!
+//! Knows names, labels, owners and data layouts; must not do I/O, read a clock or decide whether an object is needed (that is
+//! `decision`). Next: `names.rs` and `metadata.rs`, which every builder uses.
 
 pub mod certificate_request;
 pub mod challenge;
+mod event_note;
 pub mod metadata;
+pub mod names;
 pub mod order;
 pub mod route;
 pub mod secret;
 pub mod seen_secret;
+
+pub use self::event_note::EventNote;

@@ -6,8 +6,11 @@ use crds::{
 };
 use kube::ResourceExt;
 
-use super::metadata::{handed_on, owned, some};
-use crate::{decision::names, pki::Csr};
+use super::{
+    metadata::{handed_on, owned, some},
+    names,
+};
+use crate::pki::Csr;
 
 /// The Order for a request at an issuer. `replaces` is the identifier of the certificate that is renewed.
 pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: Option<String>) -> Order {

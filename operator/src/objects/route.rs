@@ -22,8 +22,10 @@ use k8s_openapi::{
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
-use super::metadata::{controller, owned};
-use crate::decision::names;
+use super::{
+    metadata::{controller, owned},
+    names,
+};
 
 /// Name of the Service in each namespace, and the start of its EndpointSlices' names.
 pub const SERVICE: &str = "cm-acme-http-solver";

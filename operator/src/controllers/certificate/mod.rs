@@ -18,13 +18,10 @@ use self::rest::with_version;
 use super::{Next, UNTIL_WOKEN, ari};
 use crate::{
     context::{Context, Lately, SecretRead},
-    decision::{
-        certificate::{self, Action, Decision, Note, SecretView, View, Wanted},
-        names,
-    },
+    decision::certificate::{self, Action, Decision, SecretView, View, Wanted},
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
-    objects::{self, metadata::controlled_by, secret, seen_secret::SeenSecret},
+    objects::{self, EventNote, metadata::controlled_by, names, secret, seen_secret::SeenSecret},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
 };
 
@@ -448,8 +445,7 @@ impl Reconciling<'_> {
             "the Secret {:?} with the key store's password has no text under {key:?}: create it, and the key store is made",
             reference.name
         );
-        let reason = "KeystorePasswordSecretNotFound".to_owned();
-        let note = Note { warning: true, reason, message: message.clone() };
+        let note = EventNote::warning("KeystorePasswordSecretNotFound", &*message);
         self.context.publish(ISSUING, &note, self.certificate);
         Err(ReconcileError::NotYet(message))
     }

@@ -28,9 +28,9 @@ pub use self::{
     secret_view::{KeyFacts, Part, SecretView},
     wanted::Wanted,
 };
-use super::{backoff::IssuanceBackoff, names};
+use super::backoff::IssuanceBackoff;
 use crate::{
-    objects,
+    objects::{self, EventNote, names},
     pki::{Chain, Csr, LeafCertificate, PrivateKey},
 };
 
@@ -103,19 +103,8 @@ pub enum Action {
         /// Whether of an end, in place of a beginning: two sources, as two events of one source and reason are taken for one.
         issued: bool,
         /// What.
-        note: Note,
+        note: EventNote,
     },
-}
-
-/// What users are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether something is wrong.
-    pub warning: bool,
-    /// For programs.
-    pub reason: String,
-    /// For people.
-    pub message: String,
 }
 
 /// What to do, and when to look again if nothing happens.
@@ -294,7 +283,7 @@ impl Deciding<'_> {
     }
 
     fn publish(&mut self, issued: bool, warning: bool, reason: &str, message: &str) {
-        let note = Note { warning, reason: reason.to_owned(), message: message.to_owned() };
+        let note = EventNote { warning, reason: reason.to_owned(), message: message.to_owned() };
         self.actions.push(Action::Publish { issued, note });
     }
 

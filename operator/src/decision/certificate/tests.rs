@@ -28,7 +28,7 @@ struct World {
     renewal_information: Option<RenewalInformation>,
     rivals: Vec<Arc<Certificate>>,
     now: Timestamp,
-    notes: Vec<Note>,
+    notes: Vec<EventNote>,
     writes: usize,
     /// After how many more actions the process ends once, with what it remembers.
     fuse: Option<usize>,

@@ -18,7 +18,7 @@ const HASH_LENGTH: usize = 10;
 /// The CertificateRequest for a revision of a Certificate: `<certificate>-<revision>`, as cert-manager names it.
 ///
 /// ```
-/// use operator::decision::names;
+/// use operator::objects::names;
 ///
 /// assert_eq!(names::certificate_request("web", 3), "web-3");
 /// ```
@@ -52,7 +52,7 @@ pub fn short_hash(text: &str) -> String {
 /// The decimal Adler-32 (RFC 1950 section 8.2) of a DNS name or token, which users' tools find challenge routes by.
 ///
 /// ```
-/// use operator::decision::names;
+/// use operator::objects::names;
 ///
 /// assert_eq!(names::adler32_label("Wikipedia"), "300286872");
 /// ```
