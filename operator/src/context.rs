@@ -454,7 +454,7 @@ impl Context {
         // It is never closed.
         let _permit = self.key_makers.acquire().await;
         let made = spawn_blocking(move || PrivateKey::generate(kind)).await;
-        Ok(made.map_err(|error| ReconcileError::Panic(error.to_string()))??)
+        Ok(made.map_err(|error| ReconcileError::Internal(error.to_string()))??)
     }
 
     /// Has an issuer's account looked up again, which the server has lost.

@@ -3,16 +3,25 @@
 use std::time::Duration;
 
 use crate::{
-    acme::{AcmeError, Class},
+    acme::AcmeError,
+    decision::Reaction,
     pki::{CsrError, KeyError, KeystoreError},
 };
 
 /// Why a reconcile did not come to its end. All of these are tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The ACME server did not do it.
+    /// An ACME request failed, and no decision has said yet when to retry it.
     #[error(transparent)]
     Acme(#[from] AcmeError),
+    /// An ACME request failed, and a decision has said when to retry it.
+    #[error("{source}")]
+    AcmeRetry {
+        /// Why, in the server's words.
+        source: AcmeError,
+        /// From now.
+        after: Duration,
+    },
     /// The CSR could not be made.
     #[error(transparent)]
     Csr(#[from] CsrError),
@@ -33,27 +42,45 @@ pub enum ReconcileError {
         /// Why.
         source: Box<kube::Error>,
     },
+    /// Another object holds something that can't be used. Retried with backoff, and when that object changes.
+    #[error("failed to use {what}: {why}")]
+    Invalid {
+        /// Which object, such as `the key in the Secret "a/b"`.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another object is missing or not ready. Retried with backoff, and when that object changes.
+    #[error("waiting for {what}: {why}")]
+    Waiting {
+        /// Which object, such as `the private key Secret "web-1"`.
+        what: String,
+        /// What it lacks and what happens next.
+        why: String,
+    },
     /// Something that is needed is not there yet.
     #[error("failed to go on: {0}")]
     NotYet(String),
-    /// A mistake in this program. The object is tried again; the others go on.
-    #[error("failed by a mistake of this program: {0}")]
-    Panic(String),
+    /// A bug in the operator. This object is retried; others are not affected.
+    #[error("internal error, please report it: {0}")]
+    Internal(String),
 }
 
 impl ReconcileError {
     /// For logs and metrics: one word in PascalCase.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Acme(_) => "AcmeError",
+            Self::Acme(_) | Self::AcmeRetry { .. } => "AcmeError",
             Self::Csr(_) => "CsrError",
             Self::Deadline(_) => "DeadlineExceeded",
+            Self::Invalid { .. } => "InvalidObject",
+            Self::Internal(_) => "InternalError",
             Self::Key(_) => "KeyError",
             Self::Keystore(_) => "KeystoreError",
             Self::Kube { .. } if self.is_conflict() => "Conflict",
             Self::Kube { .. } => "ApiServerError",
             Self::NotYet(_) => "NotYet",
-            Self::Panic(_) => "Panic",
+            Self::Waiting { .. } => "DependencyMissing",
         }
     }
 
@@ -74,12 +101,13 @@ impl ReconcileError {
         matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if cause(status)))
     }
 
-    /// How long the ACME server asked to wait, if that is why.
+    /// How long to wait before the retry, if a decision or the ACME server has set that.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Acme(error) => match error.class() {
-                Class::RateLimited { retry_after } => retry_after,
-                Class::Fatal | Class::Refused | Class::Transient => None,
+            Self::AcmeRetry { after, .. } => Some(*after),
+            Self::Acme(error) => match Reaction::to(error) {
+                Reaction::WaitFor(wait) => Some(wait),
+                Reaction::Retry | Reaction::RecoverAccount | Reaction::Fail => None,
             },
             _ => None,
         }

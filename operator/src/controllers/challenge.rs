@@ -12,12 +12,12 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
 use serde_json::json;
 
-use super::{Next, solver_endpoints};
+use super::solver_endpoints;
 use crate::{
     acme::{AuthorizationState, AuthorizationStatus, Class},
     context::{AnyIssuer, Context, IssuerLookup},
     decision::{
-        backoff,
+        Requeue, backoff,
         challenge::{self, AfterCheck, Memory, QUIET, Seen, Step},
         order::asks_for,
     },
@@ -35,7 +35,10 @@ use crate::{
 pub(super) const NAME: &str = "challenges";
 const MANAGER: &str = "cert-manager-challenges";
 
-pub(super) async fn reconcile(object: Arc<Challenge>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+pub(super) async fn reconcile(
+    object: Arc<Challenge>,
+    context: Arc<Context>,
+) -> Result<Requeue, ReconcileError> {
     let uid = object.uid().unwrap_or_default();
     let memory = context.challenges.get(&uid).unwrap_or_else(|| Memory::new(since(&object, context.now())));
     let namespace = object.namespace().unwrap_or_default();
@@ -53,7 +56,7 @@ pub(super) async fn reconcile(object: Arc<Challenge>, context: Arc<Context>) -> 
             if !reconciling.memory.valid {
                 context.challenges.forget(&uid);
             }
-            Ok(None)
+            Ok(Requeue::Resync)
         }
         (Step::PresentAndCheck, Some(issuer)) => reconciling.present_and_check(&issuer).await,
         (Step::PresentAndWait { until }, Some(issuer)) => reconciling.present_and_wait(until, &issuer).await,
@@ -88,7 +91,7 @@ impl Reconciling<'_> {
         self.context.challenges.put(self.challenge.uid().unwrap_or_default(), self.memory);
     }
 
-    async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
+    async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
         let seen = match self.present().await? {
             Some(problem) => Seen::Wrong(problem),
             None => self.look().await,
@@ -102,7 +105,7 @@ impl Reconciling<'_> {
                 if let Some(reason) = reason {
                     self.show(reason).await?;
                 }
-                Ok(Some(after))
+                Ok(Requeue::After(after))
             }
         }
     }
@@ -111,7 +114,7 @@ impl Reconciling<'_> {
         &mut self,
         until: Timestamp,
         issuer: &AnyIssuer,
-    ) -> Result<Next, ReconcileError> {
+    ) -> Result<Requeue, ReconcileError> {
         let problem = self.present().await?;
         let now = self.context.now();
         if until <= now {
@@ -120,7 +123,7 @@ impl Reconciling<'_> {
         self.remember();
         let waiting = || "Waiting as the solver's waitInsteadOfSelfCheck says".to_owned();
         self.show(problem.unwrap_or_else(waiting)).await?;
-        Ok(Duration::try_from(until.duration_since(now)).ok())
+        Ok(Requeue::at(until, now))
     }
 
     /// First whether the solver's Pods know the challenge, then the way that the CA takes.
@@ -200,7 +203,7 @@ impl Reconciling<'_> {
         k8s::patch(&ingresses, MANAGER, name, Patch::Json(patch)).await.map(drop)
     }
 
-    async fn clean_up(&self) -> Result<Next, ReconcileError> {
+    async fn clean_up(&self) -> Result<Requeue, ReconcileError> {
         if let Some(name) = edited_ingress(&self.challenge.spec.solver)
             && let Some(ingress) = self.own_ingress(name).await?
             && let Some(patch) = route::patch_to_remove(&ingress, self.challenge)
@@ -216,10 +219,10 @@ impl Reconciling<'_> {
         let challenges = self.context.api::<Challenge>(&self.namespace);
         k8s::patch(&challenges, MANAGER, &self.challenge.name_any(), Patch::Merge(patch)).await?;
         self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
-        Ok(None)
+        Ok(Requeue::Resync)
     }
 
-    async fn accept(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
+    async fn accept(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
         let account = self.context.account(issuer).await?;
         if let Err(error) = account.challenge_ready(&self.challenge.spec.url).await {
             return match error.class() {
@@ -233,11 +236,11 @@ impl Reconciling<'_> {
         self.memory.accepted = true;
         self.memory.polls = 1;
         self.remember();
-        Ok(Some(backoff::poll(0, None)))
+        Ok(Requeue::After(backoff::poll(0, None)))
     }
 
     /// Reads the authorization: it says more than the challenge.
-    async fn poll(&mut self, issuer: &AnyIssuer) -> Result<Next, ReconcileError> {
+    async fn poll(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
         let account = self.context.account(issuer).await?;
         let state = match account.authorization(&self.challenge.spec.authorization_url).await {
             Ok(state) => state,
@@ -256,7 +259,7 @@ impl Reconciling<'_> {
                 if let Some(order) = controlled_by(&self.challenge.metadata, "Order") {
                     self.context.wake_order(&order.name, &self.namespace);
                 }
-                Ok(None)
+                Ok(Requeue::Resync)
             }
             AuthorizationStatus::Valid => {
                 self.end(State::Valid, "Successfully authorized domain".to_owned()).await
@@ -269,7 +272,7 @@ impl Reconciling<'_> {
                 if Duration::try_from(age).is_ok_and(|age| age >= QUIET) {
                     self.show("Waiting for the ACME server to validate it".to_owned()).await?;
                 }
-                Ok(Some(wait))
+                Ok(Requeue::After(wait))
             }
             other => {
                 let name = format!("{other:?}").to_lowercase();
@@ -300,7 +303,7 @@ impl Reconciling<'_> {
         self.write(&status).await
     }
 
-    async fn end(&self, state: State, reason: String) -> Result<Next, ReconcileError> {
+    async fn end(&self, state: State, reason: String) -> Result<Requeue, ReconcileError> {
         let mut status = self.challenge.status.clone().unwrap_or_default();
         status.processing = Some(false);
         status.presented = Some(true);
@@ -312,7 +315,7 @@ impl Reconciling<'_> {
             self.context.publish(MANAGER, &note, self.challenge);
         }
         self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
-        Ok(None)
+        Ok(Requeue::Resync)
     }
 
     async fn write(&self, status: &ChallengeStatus) -> Result<(), ReconcileError> {

@@ -7,10 +7,12 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
 use serde_json::{Value, json};
 
-use super::Next;
 use crate::{
     context::Context,
-    decision::ingress::{self, Decision, FROM_INGRESS},
+    decision::{
+        Requeue,
+        ingress::{self, Decision, FROM_INGRESS},
+    },
     error::ReconcileError,
     k8s,
     objects::{EventNote, metadata::controlled_by},
@@ -20,11 +22,14 @@ use crate::{
 pub(super) const NAME: &str = "ingress-shim";
 const MANAGER: &str = "cert-manager-ingress-shim";
 
-pub(super) async fn reconcile(ingress: Arc<Ingress>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+pub(super) async fn reconcile(
+    ingress: Arc<Ingress>,
+    context: Arc<Context>,
+) -> Result<Requeue, ReconcileError> {
     let existing = gather(&ingress, &context);
     let decision = ingress::decide(&ingress, &existing, &context.settings.ingress);
     apply(decision, &ingress, &context).await?;
-    Ok(None)
+    Ok(Requeue::Resync)
 }
 
 /// The Certificates with the names that the Ingress asks for, and those that it has made.

@@ -12,12 +12,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::Next;
 use crate::{
     accounts::IssuerKey,
     acme::{Account, AccountKey, AcmeError, Class, ExternalAccountKey},
     context::Context,
     decision::{
+        Requeue,
         issuer::{self, KeyView, Step, contact},
         limits::number_of_orders,
     },
@@ -37,9 +37,9 @@ const ACCOUNT_KEY: KeyKind = KeyKind::Rsa { bits: 2048 };
 /// How long an issuer waits that the server refuses, or that lacks something: what is wrong may be mended where nobody tells.
 const REFUSED: Duration = Duration::from_mins(5);
 
-pub(super) async fn reconcile(object: Arc<Issuer>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+pub(super) async fn reconcile(object: Arc<Issuer>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
     let namespace = object.namespace().unwrap_or_default();
-    let Some(acme) = object.spec.acme.clone() else { return Ok(None) };
+    let Some(acme) = object.spec.acme.clone() else { return Ok(Requeue::Resync) };
     let key = IssuerKey { namespace: Some(namespace.clone()), name: object.name_any() };
     let api = context.api(&namespace);
     let status = object.status.clone().unwrap_or_default();
@@ -60,8 +60,8 @@ pub(super) async fn reconcile(object: Arc<Issuer>, context: Arc<Context>) -> Res
 pub(super) async fn reconcile_cluster(
     object: Arc<ClusterIssuer>,
     context: Arc<Context>,
-) -> Result<Next, ReconcileError> {
-    let Some(acme) = object.spec.acme.clone() else { return Ok(None) };
+) -> Result<Requeue, ReconcileError> {
+    let Some(acme) = object.spec.acme.clone() else { return Ok(Requeue::Resync) };
     let key = IssuerKey { namespace: None, name: object.name_any() };
     let api = Api::all(context.client.clone());
     let status = object.status.clone().unwrap_or_default();
@@ -88,10 +88,10 @@ impl<K> Reconciling<'_, K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    async fn reconcile(self) -> Result<Next, ReconcileError> {
+    async fn reconcile(self) -> Result<Requeue, ReconcileError> {
         if self.object.meta().deletion_timestamp.is_some() {
             self.context.accounts.forget(&self.key);
-            return Ok(None);
+            return Ok(Requeue::Resync);
         }
         if self.context.lost_accounts.forget(&self.key).is_some() {
             // What is known of it is not so.
@@ -112,12 +112,16 @@ where
                     let account = Account::known(server, Arc::new(AccountKey::new(key)), uri);
                     self.context.accounts.put(self.key.clone(), version, account);
                 }
-                Ok(None)
+                Ok(Requeue::Resync)
             }
             (Step::Register, Some(Ok(key))) => self.register(key).await,
-            (Step::Refuse { reason, message }, _) => self.refuse(reason, message, Some(REFUSED)).await,
+            (Step::Refuse { reason, message }, _) => {
+                self.refuse(reason, message, Requeue::After(REFUSED)).await
+            }
             // The key has just been made or is there: nothing else can be decided.
-            (Step::Nothing | Step::Register | Step::GenerateKey, _) => Ok(Some(Duration::from_secs(1))),
+            (Step::Nothing | Step::Register | Step::GenerateKey, _) => {
+                Ok(Requeue::After(Duration::from_secs(1)))
+            }
         }
     }
 
@@ -133,10 +137,10 @@ where
     }
 
     /// Looks the account up that was lost, or makes it again with the same key.
-    async fn renew(self) -> Result<Next, ReconcileError> {
+    async fn renew(self) -> Result<Requeue, ReconcileError> {
         match self.context.account_key(&self.acme, &self.namespace).await? {
             Some(Ok(key)) => self.register(key).await,
-            _ => Ok(Some(Duration::from_secs(1))),
+            _ => Ok(Requeue::After(Duration::from_secs(1))),
         }
     }
 
@@ -152,12 +156,14 @@ where
         self.context.account_key(&self.acme, &self.namespace).await
     }
 
-    async fn register(self, key: PrivateKey) -> Result<Next, ReconcileError> {
+    async fn register(self, key: PrivateKey) -> Result<Requeue, ReconcileError> {
         let key = Arc::new(AccountKey::new(key));
         let email = contact(&self.acme);
         let external = match self.external_account().await? {
             Ok(external) => external,
-            Err(message) => return self.refuse("ErrRegisterACMEAccount", message, Some(REFUSED)).await,
+            Err(message) => {
+                return self.refuse("ErrRegisterACMEAccount", message, Requeue::After(REFUSED)).await;
+            }
         };
         let account = match self.find(&key, &email, external.as_ref()).await {
             Ok(account) => account,
@@ -181,7 +187,7 @@ where
             account,
         );
         self.write(&status).await?;
-        Ok(None)
+        Ok(Requeue::Resync)
     }
 
     /// Finds the account or makes it, and tells the server whom to write to.
@@ -229,8 +235,8 @@ where
         self,
         reason: &'static str,
         message: String,
-        again: Next,
-    ) -> Result<Next, ReconcileError> {
+        again: Requeue,
+    ) -> Result<Requeue, ReconcileError> {
         let mut status = self.status.clone();
         self.context.accounts.forget(&self.key);
         self.set_ready(&mut status, ConditionStatus::False, reason, message.clone());
@@ -270,13 +276,13 @@ fn view(key: Option<&Result<PrivateKey, crate::pki::KeyError>>) -> Result<KeyVie
 }
 
 /// What to tell, and when to try again.
-fn explained(error: &AcmeError) -> (String, Next) {
+fn explained(error: &AcmeError) -> (String, Requeue) {
     match error.class() {
-        Class::Transient => (error.to_string(), Some(Duration::from_secs(15))),
+        Class::Transient => (error.to_string(), Requeue::After(Duration::from_secs(15))),
         Class::RateLimited { retry_after } => {
             let wait = retry_after.unwrap_or(Duration::from_mins(1)).max(Duration::from_secs(1));
-            (error.to_string(), Some(wait))
+            (error.to_string(), Requeue::After(wait))
         }
-        Class::Fatal | Class::Refused => (error.to_string(), Some(REFUSED)),
+        Class::Fatal | Class::Refused => (error.to_string(), Requeue::After(REFUSED)),
     }
 }

@@ -44,7 +44,7 @@ pub use self::{
 };
 use crate::{
     context::{Context, DEADLINE},
-    decision::backoff,
+    decision::{Requeue, backoff},
     error::ReconcileError,
     k8s::Queue,
 };
@@ -54,12 +54,6 @@ const RESYNC: Duration = Duration::from_hours(1);
 
 /// How long an object is waited for that was written and not heard of.
 const STALE: Duration = Duration::from_secs(1);
-
-/// When an object is looked at again if nothing happens.
-type Next = Option<Duration>;
-
-/// It is not: whoever is at rest is woken.
-const UNTIL_WOKEN: Next = Some(Duration::MAX);
 
 /// Runs a controller until its queue ends: `reconcile` is called for each object that was woken, never twice at once for
 /// the same one, for `concurrency` at once.
@@ -72,7 +66,7 @@ async fn run<K, F>(
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> F,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    F: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
+    F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
 {
     let attempts = Arc::new(Attempts::<K>(Mutex::default()));
     let queue = queue.map(Ok::<ReconcileRequest<K>, std::convert::Infallible>);
@@ -99,7 +93,7 @@ async fn run<K, F>(
             let outcome = match AbortOnDropHandle::new(work).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(_)) => Err(ReconcileError::Deadline(DEADLINE)),
-                Err(error) => Err(ReconcileError::Panic(error.to_string())),
+                Err(error) => Err(ReconcileError::Internal(error.to_string())),
             };
             let conflict = outcome.as_ref().is_err_and(ReconcileError::is_conflict);
             context.metrics.synced(name, outcome.is_err() && !conflict);
@@ -124,14 +118,15 @@ impl<K> Attempts<K>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    fn next(&self, reference: &ObjectRef<K>, outcome: Result<Next, ReconcileError>) -> Action {
+    fn next(&self, reference: &ObjectRef<K>, outcome: Result<Requeue, ReconcileError>) -> Action {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let error = match outcome {
             Ok(next) => {
                 attempts.remove(reference);
                 return match next {
-                    UNTIL_WOKEN => Action::await_change(),
-                    next => Action::requeue(next.map_or(RESYNC, |next| next.min(RESYNC))),
+                    Requeue::After(wait) => Action::requeue(wait.min(RESYNC)),
+                    Requeue::OnChange => Action::await_change(),
+                    Requeue::Resync => Action::requeue(RESYNC),
                 };
             }
             Err(error) => error,
@@ -150,7 +145,7 @@ where
             error.retry_after().unwrap_or_else(|| backoff::after_error(*attempt, &reference.to_string()));
         *attempt = attempt.saturating_add(1);
         let retry_in_seconds = wait.as_secs_f64();
-        if matches!(error, ReconcileError::Panic(_)) {
+        if matches!(error, ReconcileError::Internal(_)) {
             tracing::error!(reason = error.reason(), error = error.chain(), retry_in_seconds, "failed");
         } else {
             tracing::warn!(

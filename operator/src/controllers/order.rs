@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
-use super::Next;
 use crate::{
     acme::{
         Account, AcmeError, AuthorizationState, AuthorizationStatus, ChallengeType, Class, Identifier,
@@ -16,7 +15,7 @@ use crate::{
     },
     context::{AnyIssuer, Context, IssuerLookup, Lately},
     decision::{
-        backoff,
+        Requeue, backoff,
         limits::{Turn, is_about_new_orders},
         order::{self, Step, View, Wanted},
     },
@@ -36,20 +35,20 @@ const AT_ONCE: usize = 8;
 /// How long a server is waited for at most.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
-pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
     if object.metadata.deletion_timestamp.is_some() {
         context.orders.forget(&object.uid().unwrap_or_default());
-        return Ok(None);
+        return Ok(Requeue::Resync);
     }
     let namespace = object.namespace().unwrap_or_default();
     // One that somebody made by hand has no request that we approved.
     if !is_requested(&object, &context) {
-        return Ok(None);
+        return Ok(Requeue::Resync);
     }
     let IssuerLookup::Found(issuer) = context.issuer(&object.spec.issuer_ref, &namespace) else {
-        return Ok(None);
+        return Ok(Requeue::Resync);
     };
-    let Some(acme) = &issuer.acme else { return Ok(None) };
+    let Some(acme) = &issuer.acme else { return Ok(Requeue::Resync) };
     let challenges = challenges(&object, &context);
     let status = object.status.clone().unwrap_or_default();
     let memory = context.orders.get(&object.uid().unwrap_or_default()).unwrap_or_default();
@@ -124,14 +123,14 @@ struct Reconciling<'a> {
 }
 
 impl Reconciling<'_> {
-    async fn apply(mut self, step: Step) -> Result<Next, ReconcileError> {
+    async fn apply(mut self, step: Step) -> Result<Requeue, ReconcileError> {
         if let Step::CleanUp(challenges) = step {
             self.context.orders.forget(&self.order.uid().unwrap_or_default());
-            let again = (!challenges.is_empty()).then_some(Lately::MOMENT);
+            let again = if challenges.is_empty() { Requeue::Resync } else { Requeue::After(Lately::MOMENT) };
             return self.delete_challenges(challenges).await.map(|()| again);
         }
         if let Some(wait) = self.still_waiting() {
-            return Ok(Some(wait));
+            return Ok(Requeue::After(wait));
         }
         let outcome = self.take(step).await;
         match outcome {
@@ -141,12 +140,12 @@ impl Reconciling<'_> {
     }
 
     /// How long the server's last call to wait still holds.
-    fn still_waiting(&self) -> Next {
+    fn still_waiting(&self) -> Option<Duration> {
         let until = self.memory.until?;
         Duration::try_from(until.duration_since(self.context.now())).ok().filter(|wait| !wait.is_zero())
     }
 
-    async fn take(&mut self, step: Step) -> Result<Next, ReconcileError> {
+    async fn take(&mut self, step: Step) -> Result<Requeue, ReconcileError> {
         match step {
             Step::Place => self.place().await,
             Step::ReadAuthorizations => {
@@ -155,19 +154,19 @@ impl Reconciling<'_> {
             }
             Step::Challenge { create, delete } => {
                 self.delete_challenges(delete).await?;
-                self.create_challenges(create).await.map(|()| None)
+                self.create_challenges(create).await.map(|()| Requeue::Resync)
             }
             Step::Wait { reason } => {
                 self.status.reason = reason;
-                self.write().await.map(|()| None)
+                self.write().await.map(|()| Requeue::Resync)
             }
             Step::Finalize => self.finalize().await,
             Step::Poll => {
                 let (account, state) = self.look().await?;
                 self.follow(&account, state).await
             }
-            Step::Fail { state, reason } => self.fail(state, reason).await.map(|()| None),
-            Step::CleanUp(challenges) => self.delete_challenges(challenges).await.map(|()| None),
+            Step::Fail { state, reason } => self.fail(state, reason).await.map(|()| Requeue::Resync),
+            Step::CleanUp(challenges) => self.delete_challenges(challenges).await.map(|()| Requeue::Resync),
         }
     }
 
@@ -178,14 +177,14 @@ impl Reconciling<'_> {
         Ok((account, state))
     }
 
-    async fn place(&mut self) -> Result<Next, ReconcileError> {
+    async fn place(&mut self) -> Result<Requeue, ReconcileError> {
         let account = self.context.account(self.issuer).await?;
         if let Some(message) = self.missing_profile(&account).await? {
             self.fail(State::Errored, message).await?;
-            return Ok(None);
+            return Ok(Requeue::Resync);
         }
-        if let Some(wait) = self.await_turn(&account).await? {
-            return Ok(Some(wait));
+        if let Some(turn) = self.await_turn(&account).await? {
+            return Ok(Requeue::at(turn, self.context.now()));
         }
         let placed = account.new_order(&self.wanted()).await;
         let (url, state) = placed.inspect_err(|error| self.close_new_orders(&account, error))?;
@@ -204,7 +203,7 @@ impl Reconciling<'_> {
     }
 
     /// How long a new order has to wait for its turn; one that renews something has none to wait for.
-    async fn await_turn(&mut self, account: &Account) -> Result<Next, ReconcileError> {
+    async fn await_turn(&mut self, account: &Account) -> Result<Option<Timestamp>, ReconcileError> {
         if order::renews(self.order) {
             return Ok(None);
         }
@@ -222,7 +221,7 @@ impl Reconciling<'_> {
                 self.remember();
                 self.status.reason = Some(order::waits_for_turn(limit, turn));
                 self.write().await?;
-                Ok(Duration::try_from(turn.duration_since(now)).ok())
+                Ok(Some(turn))
             }
         }
     }
@@ -276,7 +275,7 @@ impl Reconciling<'_> {
         &mut self,
         account: &Account,
         state: &OrderState,
-    ) -> Result<Next, ReconcileError> {
+    ) -> Result<Requeue, ReconcileError> {
         let reads = stream::iter(state.authorizations.clone()).map(|url| async move {
             account.authorization(&url).await.map(|state| authorization(url, &state))
         });
@@ -289,7 +288,7 @@ impl Reconciling<'_> {
             _ => State::Pending,
         });
         self.status.reason = None;
-        self.write().await.map(|()| None)
+        self.write().await.map(|()| Requeue::Resync)
     }
 
     async fn create_challenges(&self, wanted: Vec<Wanted>) -> Result<(), ReconcileError> {
@@ -334,11 +333,13 @@ impl Reconciling<'_> {
         deletes.try_collect::<Vec<_>>().await.map(drop)
     }
 
-    async fn finalize(&mut self) -> Result<Next, ReconcileError> {
+    async fn finalize(&mut self) -> Result<Requeue, ReconcileError> {
         let account = self.context.account(self.issuer).await?;
         let csr = match Csr::from_pem(&self.order.spec.request.0) {
             Ok(csr) => csr,
-            Err(error) => return self.fail(State::Errored, error.to_string()).await.map(|()| None),
+            Err(error) => {
+                return self.fail(State::Errored, error.to_string()).await.map(|()| Requeue::Resync);
+            }
         };
         let url = self.status.url.clone().unwrap_or_default();
         let finalize_url = self.status.finalize_url.clone().unwrap_or_default();
@@ -358,15 +359,15 @@ impl Reconciling<'_> {
     }
 
     /// Goes by what the server says of the order.
-    async fn follow(&mut self, account: &Account, state: OrderState) -> Result<Next, ReconcileError> {
+    async fn follow(&mut self, account: &Account, state: OrderState) -> Result<Requeue, ReconcileError> {
         match (state.status, &state.certificate) {
-            (ServerStatus::Valid, Some(url)) => self.download(account, url).await.map(|()| None),
+            (ServerStatus::Valid, Some(url)) => self.download(account, url).await.map(|()| Requeue::Resync),
             (ServerStatus::Invalid, _) => {
                 let words = |problem: &crate::acme::Problem| problem.detail.clone().unwrap_or_default();
                 let reason = state.error.as_ref().map(words).filter(|words| !words.is_empty());
                 let reason = reason
                     .unwrap_or_else(|| "the server has given the order up, and does not say why".to_owned());
-                self.fail(State::Invalid, reason).await.map(|()| None)
+                self.fail(State::Invalid, reason).await.map(|()| Requeue::Resync)
             }
             // What is pending, ready or processing goes on, and what is valid has its certificate in a moment.
             _ => {
@@ -378,7 +379,7 @@ impl Reconciling<'_> {
                 let wait_until = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
                 self.memory.until = self.context.now().checked_add(wait_until).ok();
                 self.remember();
-                Ok(Some(wait))
+                Ok(Requeue::After(wait))
             }
         }
     }
@@ -400,7 +401,7 @@ impl Reconciling<'_> {
     }
 
     /// What an error of the server means for the order.
-    async fn judge(mut self, error: AcmeError) -> Result<Next, ReconcileError> {
+    async fn judge(mut self, error: AcmeError) -> Result<Requeue, ReconcileError> {
         let now = self.context.now();
         match error.class() {
             Class::Transient => {
@@ -417,7 +418,7 @@ impl Reconciling<'_> {
                 let until = crds::condition::whole_seconds(until).0;
                 self.status.reason = Some(format!("{error}; the next attempt is at {until}"));
                 self.write().await?;
-                Ok(Some(wait))
+                Ok(Requeue::After(wait))
             }
             // The server has lost the account: the issuer looks for it again, and makes it if need be.
             Class::Refused if error.problem_type() == Some("accountDoesNotExist") => {
@@ -428,7 +429,7 @@ impl Reconciling<'_> {
             }
             Class::Refused | Class::Fatal => {
                 self.fail(State::Errored, error.to_string()).await?;
-                Ok(None)
+                Ok(Requeue::Resync)
             }
         }
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crds::{acme::Order, certmanager::CertificateRequest};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::Next;
 use crate::{
     context::{Context, IssuerLookup, Lately},
-    decision::request::{self, Action, IssuerView, View},
+    decision::{
+        Requeue,
+        request::{self, Action, IssuerView, View},
+    },
     error::ReconcileError,
     k8s,
     objects::{metadata::controlled_by, names},
@@ -21,7 +23,7 @@ const MANAGER: &str = "cert-manager-certificaterequests-issuer-acme";
 pub(super) async fn reconcile(
     object: Arc<CertificateRequest>,
     context: Arc<Context>,
-) -> Result<Next, ReconcileError> {
+) -> Result<Requeue, ReconcileError> {
     let namespace = object.namespace().unwrap_or_default();
     let issuer = context.issuer(&object.spec.issuer_ref, &namespace);
     let name = names::order(&object.name_any(), &object.spec.request.0);
@@ -52,7 +54,7 @@ async fn apply(
     actions: Vec<Action>,
     request: &CertificateRequest,
     context: &Context,
-) -> Result<Next, ReconcileError> {
+) -> Result<Requeue, ReconcileError> {
     let namespace = request.namespace().unwrap_or_default();
     let orders = context.api::<Order>(&namespace);
     for action in actions {
@@ -64,7 +66,7 @@ async fn apply(
             Action::CreateOrder(order) => {
                 let made = format!("{}/{}", request.uid().unwrap_or_default(), order.name_any());
                 if context.lately.is(&made, context.now()) {
-                    return Ok(Some(Lately::MOMENT));
+                    return Ok(Requeue::After(Lately::MOMENT));
                 }
                 k8s::create(&orders, MANAGER, &*order).await?;
                 context.lately.put(made, context.now());
@@ -76,5 +78,5 @@ async fn apply(
             Action::Publish(note) => context.publish(MANAGER, &note, request),
         }
     }
-    Ok(None)
+    Ok(Requeue::Resync)
 }

@@ -6,9 +6,9 @@ use crds::acme::Challenge;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::Next;
 use crate::{
     context::Context,
+    decision::Requeue,
     error::{ReconcileError, Tried},
     k8s,
     objects::route,
@@ -22,10 +22,13 @@ const MANAGER: &str = "acme-operator-solver-endpoints";
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Takes a Service away that nobody needs, and follows the solver's Pods.
-pub(super) async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> Result<Next, ReconcileError> {
+pub(super) async fn reconcile(
+    service: Arc<Service>,
+    context: Arc<Context>,
+) -> Result<Requeue, ReconcileError> {
     let key = service.namespace().unwrap_or_default();
     if service.name_any() != route::SERVICE || service.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
+        return Ok(Requeue::Resync);
     }
     let now = context.now();
     if has_challenge(&key, &context) {
@@ -33,17 +36,17 @@ pub(super) async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> R
         let turn = context.namespace_turn(&key);
         let _turn = turn.lock().await;
         write_slices(&service, &context).await?;
-        return Ok(None);
+        return Ok(Requeue::Resync);
     }
     let since = context.idle_since.get(&key).unwrap_or(now);
     let idle = Duration::try_from(now.duration_since(since)).unwrap_or_default();
     if let Some(left) = LINGER.checked_sub(idle).filter(|left| !left.is_zero()) {
         context.idle_since.put(key, since);
-        return Ok(Some(left));
+        return Ok(Requeue::After(left));
     }
     context.idle_since.forget(&key);
     k8s::delete(&context.api::<Service>(&key), route::SERVICE, service.uid()).await?;
-    Ok(None)
+    Ok(Requeue::Resync)
 }
 
 fn has_challenge(namespace: &str, context: &Context) -> bool {

@@ -1,5 +1,8 @@
-//! What to do, as pure functions of what is known and of the time. Nothing here does I/O, reads a clock or draws a random
-//! number: what it needs is passed in, so that every decision can be repeated.
+//! What to do next, as pure functions of a view of the world and the time.
+//!
+//! Knows what every answer of a CA, the API server or a probe means. Must not do I/O, hold a client, log, read a clock or draw
+//! random numbers: times and seeds are passed in, so every decision can be repeated in a test. Next: `reaction.rs` for ACME errors,
+//! then the module of a controller, such as `order.rs`.
 
 pub mod backoff;
 pub mod certificate;
@@ -8,7 +11,14 @@ pub mod ingress;
 pub mod issuer;
 pub mod limits;
 pub mod order;
+mod reaction;
 pub mod renewal;
 pub mod request;
+mod requeue;
 pub mod solver_select;
 pub mod windows;
+
+pub use self::{
+    reaction::{DEFAULT_WAIT, LONGEST_WAIT, Reaction, reaction},
+    requeue::Requeue,
+};

@@ -15,10 +15,13 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 pub(super) use self::rest::wake_rested;
 use self::rest::with_version;
-use super::{Next, UNTIL_WOKEN, ari};
+use super::ari;
 use crate::{
     context::{Context, Lately, SecretRead},
-    decision::certificate::{self, Action, Decision, SecretView, View, Wanted},
+    decision::{
+        Requeue,
+        certificate::{self, Action, Decision, SecretView, View, Wanted},
+    },
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
     objects::{self, EventNote, metadata::controlled_by, names, secret, seen_secret::SeenSecret},
@@ -46,13 +49,13 @@ const HISTORY: i64 = 8;
 pub(super) async fn reconcile(
     object: Arc<Certificate>,
     context: Arc<Context>,
-) -> Result<Next, ReconcileError> {
+) -> Result<Requeue, ReconcileError> {
     let reconciling = Reconciling { context: &context, certificate: &object };
     // Before anything is gathered: what changes from here on wakes it, and is not to be taken for what was decided on.
     let seen = reconciling.seen();
     let version = object.metadata.resource_version.as_deref().unwrap_or_default();
     if reconciling.rests(with_version(seen, version)) {
-        return Ok(UNTIL_WOKEN);
+        return Ok(Requeue::OnChange);
     }
     let decision = reconciling.gather_and_decide().await?;
     let (next, rest) = reconciling.apply(decision).await?;
@@ -111,7 +114,7 @@ impl Reconciling<'_> {
             backoff: self.context.settings.backoff,
             now: self.context.now(),
         });
-        decision.requeue = [decision.requeue, look].into_iter().flatten().min();
+        decision.requeue = decision.requeue.earliest(look.map_or(Requeue::Resync, Requeue::After));
         Ok(decision)
     }
 
@@ -233,14 +236,14 @@ impl Reconciling<'_> {
     }
 
     /// Returns when to look again and, if nothing but the status was written, the version of the Certificate that is at rest.
-    async fn apply(&self, decision: Decision) -> Result<(Next, Option<String>), ReconcileError> {
+    async fn apply(&self, decision: Decision) -> Result<(Requeue, Option<String>), ReconcileError> {
         let mut rest = self.certificate.resource_version();
         for action in decision.actions {
             match self.act(action).await? {
                 Acted::Nothing => {}
                 Acted::Status(version) => rest = rest.map(|_| version),
                 Acted::Something => rest = None,
-                Acted::TooEarly => return Ok((Some(Lately::MOMENT), None)),
+                Acted::TooEarly => return Ok((Requeue::After(Lately::MOMENT), None)),
             }
         }
         Ok((decision.requeue, rest))

@@ -10,13 +10,10 @@ use crds::{certmanager::Certificate, condition};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{
-    super::{Next, RESYNC, UNTIL_WOKEN},
-    Reconciling,
-};
+use super::{super::RESYNC, Reconciling};
 use crate::{
     context::{Context, IssuerLookup, SecretRead},
-    decision::{backoff::fraction, certificate},
+    decision::{Requeue, backoff::fraction, certificate},
     k8s::{Waker, is_newer},
     rest::Rest,
 };
@@ -79,16 +76,20 @@ impl Reconciling<'_> {
 
     /// Remembers that nothing is to be done for a while, in place of what stands in the Secret. A short while is left to the
     /// queue.
-    pub(super) fn rest(&self, seen: u64, next: Next) -> Next {
+    pub(super) fn rest(&self, seen: u64, next: Requeue) -> Requeue {
         // Without our label, nothing is heard of a Secret.
         let is_heard_of = self.stored_secret(&self.certificate.spec.secret_name).is_some();
         let now = self.context.now();
         // Not all of them at once.
         let uid = self.certificate.uid().unwrap_or_default();
         let longest = LONGEST.mul_f64(1.0 - fraction(&uid, &[now.as_second()]) / 4.0);
-        let wait = next.unwrap_or(RESYNC).min(if is_heard_of { longest } else { RESYNC });
+        let wait = match next {
+            Requeue::After(wait) => wait,
+            Requeue::OnChange | Requeue::Resync => RESYNC,
+        };
+        let wait = wait.min(if is_heard_of { longest } else { RESYNC });
         if wait < SHORT {
-            return Some(wait);
+            return Requeue::After(wait);
         }
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
@@ -98,7 +99,7 @@ impl Reconciling<'_> {
         if !condition::is_true(conditions, condition::ISSUING) {
             self.context.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
         }
-        UNTIL_WOKEN
+        Requeue::OnChange
     }
 
     /// How new the Secret is, as far as it is known: what was written is known before it is heard of.

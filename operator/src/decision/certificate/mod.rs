@@ -28,7 +28,7 @@ pub use self::{
     secret_view::{KeyFacts, Part, SecretView},
     wanted::Wanted,
 };
-use super::backoff::IssuanceBackoff;
+use super::{Requeue, backoff::IssuanceBackoff};
 use crate::{
     objects::{self, EventNote, names},
     pki::{Chain, Csr, LeafCertificate, PrivateKey},
@@ -113,7 +113,7 @@ pub struct Decision {
     /// In order.
     pub actions: Vec<Action>,
     /// From now.
-    pub requeue: Option<Duration>,
+    pub requeue: Requeue,
 }
 
 /// The name of the Secret with the key of a Certificate's next issuance.
@@ -145,7 +145,7 @@ pub fn decide(view: &View<'_>) -> Decision {
         view,
         status: view.certificate.status.clone().unwrap_or_default(),
         actions: Vec::new(),
-        requeue: None,
+        requeue: Requeue::Resync,
     };
     it.decide();
     Decision { actions: it.actions, requeue: it.requeue }
@@ -155,7 +155,7 @@ struct Deciding<'a> {
     view: &'a View<'a>,
     status: CertificateStatus,
     actions: Vec<Action>,
-    requeue: Option<Duration>,
+    requeue: Requeue,
 }
 
 impl Deciding<'_> {
@@ -168,7 +168,7 @@ impl Deciding<'_> {
             return self.refuse("ForeignSecret", message);
         }
         if let Some(owner) = self.owner_among_rivals() {
-            self.requeue = Some(RIVAL_DELAY);
+            self.requeue = Requeue::After(RIVAL_DELAY);
             let secret = &self.view.certificate.spec.secret_name;
             return self.refuse(
                 "IncorrectCertificate",
@@ -290,7 +290,7 @@ impl Deciding<'_> {
     /// A new certificate is needed: begins, unless one failed a short while ago.
     fn begin(&mut self, wanted: &Wanted, finding: &Finding) {
         if let Some(wait) = self.backoff(wanted) {
-            self.requeue = Some(wait);
+            self.requeue = Requeue::After(wait);
             self.delete_next_key();
             return self.write_status();
         }
@@ -458,7 +458,7 @@ impl Deciding<'_> {
         self.write_status();
         self.publish(true, true, reason, &message);
         self.delete_next_key();
-        self.requeue = until(next, self.view.now).or(Some(Duration::ZERO));
+        self.requeue = Requeue::at(next, self.view.now);
     }
 
     /// All is well: cleans up, and waits for the renewal.
@@ -514,7 +514,7 @@ impl Deciding<'_> {
         let end = self.status.not_after.as_ref().map(|time| time.0);
         let ari = self.status.acme.as_ref().and_then(|acme| acme.ari.as_ref()?.next_check.as_ref());
         let next = [renewal.or(end), ari.map(|time| time.0)].into_iter().flatten().min();
-        self.requeue = next.map(|time| until(time, self.view.now).unwrap_or(Duration::ZERO));
+        self.requeue = next.map_or(Requeue::Resync, |time| Requeue::at(time, self.view.now));
     }
 }
 

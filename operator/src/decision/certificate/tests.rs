@@ -243,7 +243,7 @@ fn a_new_certificate_makes_its_key_first_then_asks_and_then_writes() {
 #[test]
 fn at_its_time_it_is_renewed_and_stays_ready_meanwhile() {
     let mut world = issued(|_| {});
-    assert!(world.decide().requeue.is_some());
+    assert!(matches!(world.decide().requeue, Requeue::After(_)));
     world.wait(SignedDuration::from_hours(60 * 24));
     assert!(world.run(5));
     assert_eq!(world.condition(condition::ISSUING).map(|it| it.1).as_deref(), Some("Renewing"));
@@ -307,7 +307,7 @@ fn a_failure_says_when_it_is_tried_again_and_waits_until_then() {
         "{message}"
     );
     assert!(world.keys.is_empty());
-    assert_eq!(world.decide().requeue, Some(Duration::from_hours(1)));
+    assert_eq!(world.decide().requeue, Requeue::After(Duration::from_hours(1)));
 
     world.wait(SignedDuration::from_mins(59));
     assert!(world.run(5));
@@ -390,7 +390,7 @@ fn a_foreign_secret_and_a_rivals_secret_are_left_alone() {
     assert!(world.run(5));
     assert!(world.requests.is_empty());
     assert_eq!(world.condition(condition::READY).map(|it| it.1).as_deref(), Some("IncorrectCertificate"));
-    assert_eq!(world.decide().requeue, Some(RIVAL_DELAY));
+    assert_eq!(world.decide().requeue, Requeue::After(RIVAL_DELAY));
 }
 
 #[test]
