@@ -212,8 +212,8 @@ impl Arguments {
                 auto_annotations: self.auto_certificate_annotations.clone(),
                 extra_annotations: self.extra_certificate_annotations.clone(),
             },
-            approves: !self.controllers.iter().any(|name| name == APPROVER),
-            owns_secrets: self.enable_certificate_owner_ref,
+            auto_approve: !self.controllers.iter().any(|name| name == APPROVER),
+            set_secret_owner_ref: self.enable_certificate_owner_ref,
             instance: self.instance.clone(),
         }
     }

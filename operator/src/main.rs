@@ -8,7 +8,7 @@ use operator::{
     args::{Arguments, LogFormat},
     clock::{Clock, SystemClock},
     context::Context,
-    controllers::{self, Watches},
+    controllers,
     k8s::Lease,
     metrics::Metrics,
     server::{self, Readiness},
@@ -37,21 +37,21 @@ async fn main() -> Result<()> {
         return Ok(());
     }
     let client = kube::Client::try_default().await.context("failed to find the API server")?;
-    let watches = Watches::default();
     let metrics = Metrics::default();
     let readiness = Readiness::default();
     serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
-    let stores = watches.stores.clone();
-    serve(arguments.metrics_listen_address, server::metrics_router(metrics.clone(), stores)).await?;
-    let context = Context::new(client, Arc::new(SystemClock), arguments.settings(), metrics, &watches)?;
+    let observer = metrics.acme_observer();
+    let context = Arc::new(Context::new(client, Arc::new(SystemClock), arguments.settings(), observer)?);
+    let metrics_router = server::metrics_router(metrics.clone(), Arc::clone(&context.cache));
+    serve(arguments.metrics_listen_address, metrics_router).await?;
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let clock = SystemClock;
     let unique = format!("{:x}-{:x}", process::id(), clock.now().as_nanosecond() & 0xffff_ffff);
-    let mut lease = Lease::new(context.client.clone(), arguments.lease(&unique), &clock);
+    let mut lease = Lease::new(context.kube.client.clone(), arguments.lease(&unique), &clock);
     let work = async {
         if !arguments.leader_elect {
-            controllers::start(watches, Arc::new(context), || readiness.set(true)).await;
+            controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)).await;
             return "the controllers ended";
         }
         readiness.set(true);
@@ -59,7 +59,7 @@ async fn main() -> Result<()> {
         tracing::info!("became the leader");
         readiness.set(false);
         tokio::select! {
-            () = controllers::start(watches, Arc::new(context), || readiness.set(true)) => "the controllers ended",
+            () = controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)) => "the controllers ended",
             () = lease.hold() => "leadership was lost",
         }
     };

@@ -8,12 +8,16 @@ use crds::{
     condition::{self, ConditionStatus},
 };
 use hyper::Uri;
-use kube::{ResourceExt, runtime::reflector::Store};
+use kube::ResourceExt;
 use prometheus::{
     CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::{acme::Observer, context::Stores, failpoint};
+use crate::{
+    acme::Observer,
+    cache::{Cache, Kind},
+    failpoint,
+};
 
 /// The labels of a Certificate.
 const CERTIFICATE: [&str; 5] = ["name", "namespace", "issuer_name", "issuer_kind", "issuer_group"];
@@ -97,11 +101,11 @@ impl Metrics {
     }
 
     /// All figures, in Prometheus' text format.
-    pub fn render(&self, stores: &Stores) -> String {
+    pub fn render(&self, cache: &Cache) -> String {
         let mut families = self.registry.gather();
-        families.extend(of_certificates(&stores.certificates));
-        families.extend(of_issuers(stores));
-        families.extend(of_challenges(&stores.challenges));
+        families.extend(of_certificates(&cache.certificates));
+        families.extend(of_issuers(cache));
+        families.extend(of_challenges(&cache.challenges));
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -137,7 +141,7 @@ fn gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
     GaugeVec::new(Opts::new(name, help), labels).expect("the names and labels here are well-formed")
 }
 
-fn of_certificates(certificates: &Store<Certificate>) -> Vec<prometheus::proto::MetricFamily> {
+fn of_certificates(certificates: &Kind<Certificate>) -> Vec<prometheus::proto::MetricFamily> {
     let with_condition: Vec<_> = CERTIFICATE.iter().copied().chain(["condition"]).collect();
     let ready = gauges(
         "certmanager_certificate_ready_status",
@@ -151,7 +155,7 @@ fn of_certificates(certificates: &Store<Certificate>) -> Vec<prometheus::proto::
     let not_before = time("not_before", "The timestamp before which the certificate is invalid.");
     let expiration = time("expiration", "The timestamp after which the certificate expires.");
     let renewal = time("renewal", "The timestamp after which the certificate should be renewed.");
-    for certificate in certificates.state() {
+    for certificate in certificates.all() {
         let (name, namespace) = (certificate.name_any(), certificate.namespace().unwrap_or_default());
         let issuer = certificate.spec.issuer_ref.identity();
         let labels = [&*name, &*namespace, issuer.name, issuer.kind, issuer.group];
@@ -170,13 +174,13 @@ fn of_certificates(certificates: &Store<Certificate>) -> Vec<prometheus::proto::
     [ready, not_after, not_before, expiration, renewal].iter().flat_map(Collector::collect).collect()
 }
 
-fn of_issuers(stores: &Stores) -> Vec<prometheus::proto::MetricFamily> {
+fn of_issuers(cache: &Cache) -> Vec<prometheus::proto::MetricFamily> {
     let issuers = gauges(
         "certmanager_issuer_ready_status",
         "The ready status of the issuer.",
         &["name", "namespace", "condition"],
     );
-    for issuer in stores.issuers.state() {
+    for issuer in cache.issuers.all() {
         let (name, namespace) = (issuer.name_any(), issuer.namespace().unwrap_or_default());
         let conditions = issuer.status.as_ref().map_or(&[][..], |status| &status.conditions);
         set_conditions(&issuers, &[&name, &namespace], conditions);
@@ -186,14 +190,14 @@ fn of_issuers(stores: &Stores) -> Vec<prometheus::proto::MetricFamily> {
         "The ready status of the clusterissuer.",
         &["name", "condition"],
     );
-    for issuer in stores.cluster_issuers.state() {
+    for issuer in cache.cluster_issuers.all() {
         let conditions = issuer.status.as_ref().map_or(&[][..], |status| &status.conditions);
         set_conditions(&cluster, &[&issuer.name_any()], conditions);
     }
     [issuers, cluster].iter().flat_map(Collector::collect).collect()
 }
 
-fn of_challenges(challenges: &Store<Challenge>) -> Vec<prometheus::proto::MetricFamily> {
+fn of_challenges(challenges: &Kind<Challenge>) -> Vec<prometheus::proto::MetricFamily> {
     const STATES: [(&str, Option<State>); 8] = [
         ("", None),
         ("pending", Some(State::Pending)),
@@ -209,7 +213,7 @@ fn of_challenges(challenges: &Store<Challenge>) -> Vec<prometheus::proto::Metric
         "The status of certificate challenges",
         &["status", "domain", "reason", "processing", "name", "namespace", "type"],
     );
-    for challenge in challenges.state() {
+    for challenge in challenges.all() {
         let (name, namespace) = (challenge.name_any(), challenge.namespace().unwrap_or_default());
         let status = challenge.status.clone().unwrap_or_default();
         let type_ = match challenge.spec.type_ {

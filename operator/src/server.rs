@@ -20,7 +20,7 @@ use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::sleep;
 
-use crate::{context::Stores, metrics::Metrics};
+use crate::{cache::Cache, metrics::Metrics};
 
 /// Whether the process can do its part: as a leader, once everything is known; as the next one, at once.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +50,11 @@ pub fn health_router(readiness: Readiness) -> Router {
 }
 
 /// `/metrics`, in Prometheus' text format.
-pub fn metrics_router(metrics: Metrics, stores: Stores) -> Router {
-    let render = async |State((metrics, stores)): State<(Metrics, Stores)>| {
-        ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render(&stores))
+pub fn metrics_router(metrics: Metrics, cache: Arc<Cache>) -> Router {
+    let render = async |State((metrics, cache)): State<(Metrics, Arc<Cache>)>| {
+        ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render(&cache))
     };
-    Router::new().route("/metrics", get(render)).with_state((metrics, stores))
+    Router::new().route("/metrics", get(render)).with_state((metrics, cache))
 }
 
 /// Asks `host:port/path=status` until it answers with that status, for as long as a rollout may take.
@@ -85,7 +85,6 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::controllers::Watches;
 
     #[tokio::test]
     async fn it_lives_at_once_and_is_ready_when_it_says_so() -> anyhow::Result<()> {
@@ -106,7 +105,7 @@ mod tests {
     async fn figures_have_the_names_that_dashboards_know() -> anyhow::Result<()> {
         let metrics = Metrics::default();
         metrics.synced("orders", true);
-        let router = metrics_router(metrics, Watches::default().stores);
+        let router = metrics_router(metrics, Arc::default());
         let answer = router.oneshot(Request::get("/metrics").body(Body::empty())?).await?;
         let text = String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?;
         assert!(text.contains(r#"certmanager_controller_sync_error_count{controller="orders"} 1"#), "{text}");

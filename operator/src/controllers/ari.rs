@@ -13,7 +13,8 @@ use kube::ResourceExt;
 use super::RESYNC;
 use crate::{
     acme::{AcmeError, Class},
-    context::{AnyIssuer, Context, IssuerLookup},
+    cache::{AnyIssuer, IssuerLookup},
+    context::Context,
     decision::{
         certificate::SecretView,
         renewal::{first_ari_check, next_ari_check},
@@ -55,7 +56,7 @@ pub(super) async fn look(
         },
         Err(error) => {
             let message = format!("failed to ask the ACME server when to renew: {error}");
-            context.publish(MANAGER, &EventNote::warning("ARIError", message), certificate);
+            context.kube.publish(MANAGER, &EventNote::warning("ARIError", message), certificate);
             let retry_after = match error.class() {
                 Class::RateLimited { retry_after } => retry_after,
                 Class::Fatal | Class::Refused | Class::Transient => None,
@@ -93,10 +94,10 @@ fn asked_for<'a>(
     let leaf = secret.filter(|secret| !secret.temporary)?.leaf()?;
     let policy = certificate.spec.renewal.as_ref().and_then(|renewal| renewal.policy);
     let namespace = certificate.namespace().unwrap_or_default();
-    let IssuerLookup::Found(issuer) = context.issuer(&certificate.spec.issuer_ref, &namespace) else {
+    let IssuerLookup::Found(issuer) = context.cache.issuer(&certificate.spec.issuer_ref, &namespace) else {
         return None;
     };
-    let source = issuer.acme.as_ref()?.renewal_information_source;
+    let source = issuer.config.acme().as_ref()?.renewal_information_source;
     let asked = policy != Some(RenewalPolicy::Disabled) && source != Some(RenewalInformationSource::None);
     (asked && issuer.is_ready()).then_some((leaf, *issuer))
 }
@@ -113,7 +114,7 @@ fn next_look(
     }
     let uid = certificate.uid().unwrap_or_default();
     let wait = first_ari_check(leaf.not_before, leaf.not_after, &uid)?;
-    leaf.not_before.max(context.started).checked_add(wait).ok()
+    leaf.not_before.max(context.memory.started).checked_add(wait).ok()
 }
 
 /// How long until the server is to be asked, after a look that knows this; what it could not be asked is asked in an hour.

@@ -3,22 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use crds::{
-    acme::{Challenge, ChallengeStatus, IngressSolver, Order, State},
+    acme::{Challenge, ChallengeStatus, IngressSolver, State},
     annotations::challenge::{FINALIZER, LEGACY_FINALIZER},
 };
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, api::Patch};
 use serde_json::json;
 
 use super::solver_endpoints;
 use crate::{
     acme::{AuthorizationState, AuthorizationStatus, Class},
-    context::{AnyIssuer, Context, IssuerLookup},
+    cache::{AnyIssuer, IssuerLookup},
+    context::Context,
     decision::{
         Requeue, backoff,
-        challenge::{self, AfterCheck, Memory, QUIET, Seen, Step},
+        challenge::{self, AfterCheck, ChallengeProgress, QUIET, Seen, Step},
         order::asks_for,
     },
     error::{ReconcileError, Tried},
@@ -40,9 +41,13 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
     let uid = object.uid().unwrap_or_default();
-    let memory = context.challenges.get(&uid).unwrap_or_else(|| Memory::new(since(&object, context.now())));
+    let memory = context
+        .memory
+        .challenges
+        .get(&uid)
+        .unwrap_or_else(|| ChallengeProgress::new(since(&object, context.now())));
     let namespace = object.namespace().unwrap_or_default();
-    let issuer = match context.issuer(&object.spec.issuer_ref, &namespace) {
+    let issuer = match context.cache.issuer(&object.spec.issuer_ref, &namespace) {
         IssuerLookup::Found(issuer) => Some(issuer),
         IssuerLookup::Foreign | IssuerLookup::Missing => None,
     };
@@ -54,7 +59,7 @@ pub(super) async fn reconcile(
         (Step::Nothing, _) | (_, None) => {
             // Its Order has yet to hear that it is valid.
             if !reconciling.memory.valid {
-                context.challenges.forget(&uid);
+                context.memory.challenges.forget(&uid);
             }
             Ok(Requeue::Resync)
         }
@@ -71,11 +76,12 @@ fn since(challenge: &Challenge, now: Timestamp) -> Timestamp {
 
 /// Whether the Order that owns a Challenge asks for it.
 fn is_ours(challenge: &Challenge, issuer: &AnyIssuer, context: &Context) -> bool {
-    let (Some(owner), Some(acme)) = (controlled_by(&challenge.metadata, "Order"), &issuer.acme) else {
+    let (Some(owner), Some(acme)) = (controlled_by(&challenge.metadata, "Order"), &issuer.config.acme())
+    else {
         return false;
     };
     let namespace = challenge.namespace().unwrap_or_default();
-    let order = context.stores.orders.get(&ObjectRef::<Order>::new(&owner.name).within(&namespace));
+    let order = context.cache.orders.get(&namespace, &owner.name);
     order.is_some_and(|order| order.uid().as_deref() == Some(&owner.uid) && asks_for(&order, acme, challenge))
 }
 
@@ -83,12 +89,12 @@ struct Reconciling<'a> {
     context: &'a Context,
     challenge: &'a Challenge,
     namespace: String,
-    memory: Memory,
+    memory: ChallengeProgress,
 }
 
 impl Reconciling<'_> {
     fn remember(&self) {
-        self.context.challenges.put(self.challenge.uid().unwrap_or_default(), self.memory);
+        self.context.memory.challenges.put(self.challenge.uid().unwrap_or_default(), self.memory);
     }
 
     async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
@@ -133,7 +139,7 @@ impl Reconciling<'_> {
         if self.memory.solved {
             return check.look(&spec.dns_name, &spec.token, &spec.key).await;
         }
-        let solvers = self.context.solvers();
+        let solvers = self.context.cache.solver_addresses();
         if solvers.is_empty() {
             return Seen::Wrong(
                 "no Pod of the http01-solver is ready: see `kubectl get pods` in its namespace".to_owned(),
@@ -167,8 +173,8 @@ impl Reconciling<'_> {
     async fn create_ingress(&self, solver: &IngressSolver) -> Result<(), ReconcileError> {
         let wanted = route::ingress(self.challenge, solver);
         let name = wanted.name_any();
-        let ingresses = self.context.api::<Ingress>(&self.namespace);
-        match self.context.stores.ingresses.get(&ObjectRef::new(&name).within(&self.namespace)) {
+        let ingresses = self.context.kube.api::<Ingress>(&self.namespace);
+        match self.context.cache.ingresses.get(&self.namespace, &name) {
             Some(there) if is_as_wanted(&there, &wanted) => Ok(()),
             // Somebody has spoiled it.
             Some(_) => k8s::apply(&ingresses, MANAGER, &wanted, true).await.map(drop),
@@ -194,12 +200,12 @@ impl Reconciling<'_> {
     }
 
     async fn own_ingress(&self, name: &str) -> Result<Option<Ingress>, ReconcileError> {
-        let ingresses = self.context.api::<Ingress>(&self.namespace);
+        let ingresses = self.context.kube.api::<Ingress>(&self.namespace);
         ingresses.get_opt(name).await.tried(|| format!("read Ingress {}/{name}", self.namespace))
     }
 
     async fn patch_ingress(&self, name: &str, patch: json_patch::Patch) -> Result<(), ReconcileError> {
-        let ingresses = self.context.api::<Ingress>(&self.namespace);
+        let ingresses = self.context.kube.api::<Ingress>(&self.namespace);
         k8s::patch(&ingresses, MANAGER, name, Patch::Json(patch)).await.map(drop)
     }
 
@@ -216,9 +222,9 @@ impl Reconciling<'_> {
             "resourceVersion": self.challenge.resource_version(),
             "finalizers": finalizers.collect::<Vec<_>>(),
         } });
-        let challenges = self.context.api::<Challenge>(&self.namespace);
+        let challenges = self.context.kube.api::<Challenge>(&self.namespace);
         k8s::patch(&challenges, MANAGER, &self.challenge.name_any(), Patch::Merge(patch)).await?;
-        self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
+        self.context.memory.challenges.forget(&self.challenge.uid().unwrap_or_default());
         Ok(Requeue::Resync)
     }
 
@@ -257,7 +263,7 @@ impl Reconciling<'_> {
                 self.memory.valid = true;
                 self.remember();
                 if let Some(order) = controlled_by(&self.challenge.metadata, "Order") {
-                    self.context.wake_order(&order.name, &self.namespace);
+                    self.context.cache.orders.enqueuer().enqueue_named(&order.name, Some(&self.namespace));
                 }
                 Ok(Requeue::Resync)
             }
@@ -312,15 +318,16 @@ impl Reconciling<'_> {
         self.write(&status).await?;
         if state != State::Valid {
             let note = EventNote::warning("Failed", reason);
-            self.context.publish(MANAGER, &note, self.challenge);
+            self.context.kube.publish(MANAGER, &note, self.challenge);
         }
-        self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
+        self.context.memory.challenges.forget(&self.challenge.uid().unwrap_or_default());
         Ok(Requeue::Resync)
     }
 
     async fn write(&self, status: &ChallengeStatus) -> Result<(), ReconcileError> {
-        let api = self.context.api::<Challenge>(&self.namespace);
+        let api = self.context.kube.api::<Challenge>(&self.namespace);
         self.context
+            .kube
             .write_status(&api, MANAGER, self.challenge, self.challenge.status.as_ref(), status)
             .await
             .map(drop)

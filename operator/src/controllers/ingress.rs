@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crds::certmanager::Certificate;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, api::Patch};
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,19 +35,18 @@ pub(super) async fn reconcile(
 /// The Certificates with the names that the Ingress asks for, and those that it has made.
 fn gather(ingress: &Ingress, context: &Context) -> Vec<Arc<Certificate>> {
     let namespace = ingress.namespace().unwrap_or_default();
-    let store = &context.stores.certificates;
+    let store = &context.cache.certificates;
     let named = ingress
         .spec
         .iter()
         .flat_map(|spec| spec.tls.iter().flatten())
         .filter_map(|block| block.secret_name.as_ref());
-    let mut found: Vec<_> =
-        named.filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).collect();
+    let mut found: Vec<_> = named.filter_map(|name| store.get(&namespace, name)).collect();
     let uid = ingress.uid().unwrap_or_default();
-    let made = context.indexes.certificates_by_ingress.names(&namespace, &uid);
-    found.extend(made.iter().filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).filter(
-        |certificate| controlled_by(&certificate.metadata, "Ingress").is_some_and(|owner| owner.uid == uid),
-    ));
+    let made = context.cache.indexes.certificates_by_ingress.names(&namespace, &uid);
+    found.extend(made.iter().filter_map(|name| store.get(&namespace, name)).filter(|certificate| {
+        controlled_by(&certificate.metadata, "Ingress").is_some_and(|owner| owner.uid == uid)
+    }));
     found.sort_by_key(|certificate| certificate.name_any());
     found.dedup_by_key(|certificate| certificate.name_any());
     found
@@ -56,10 +55,10 @@ fn gather(ingress: &Ingress, context: &Context) -> Vec<Arc<Certificate>> {
 async fn apply(decision: Decision, ingress: &Ingress, context: &Context) -> Result<(), ReconcileError> {
     let Decision { create, update, delete, notes } = decision;
     let namespace = ingress.namespace().unwrap_or_default();
-    let certificates = context.api::<Certificate>(&namespace);
+    let certificates = context.kube.api::<Certificate>(&namespace);
     let told = |reason: &str, verb: &str, name: &str| {
         let message = format!("Successfully {verb} Certificate {name:?}");
-        context.publish(MANAGER, &EventNote::normal(reason, message), ingress);
+        context.kube.publish(MANAGER, &EventNote::normal(reason, message), ingress);
     };
     for certificate in create {
         if k8s::create(&certificates, MANAGER, &certificate).await?.is_some() {
@@ -76,7 +75,7 @@ async fn apply(decision: Decision, ingress: &Ingress, context: &Context) -> Resu
         told("DeleteCertificate", "deleted unrequired", &name);
     }
     for note in notes {
-        context.publish(MANAGER, &note, ingress);
+        context.kube.publish(MANAGER, &note, ingress);
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(super) async fn reconcile(object: Arc<Issuer>, context: Arc<Context>) -> Res
     let namespace = object.namespace().unwrap_or_default();
     let Some(acme) = object.spec.acme.clone() else { return Ok(Requeue::Resync) };
     let key = IssuerKey { namespace: Some(namespace.clone()), name: object.name_any() };
-    let api = context.api(&namespace);
+    let api = context.kube.api(&namespace);
     let status = object.status.clone().unwrap_or_default();
     Reconciling {
         context: &context,
@@ -63,7 +63,7 @@ pub(super) async fn reconcile_cluster(
 ) -> Result<Requeue, ReconcileError> {
     let Some(acme) = object.spec.acme.clone() else { return Ok(Requeue::Resync) };
     let key = IssuerKey { namespace: None, name: object.name_any() };
-    let api = Api::all(context.client.clone());
+    let api = Api::all(context.kube.client.clone());
     let status = object.status.clone().unwrap_or_default();
     let namespace = context.settings.cluster_resource_namespace.clone();
     let manager = "cert-manager-clusterissuers";
@@ -93,7 +93,7 @@ where
             self.context.accounts.forget(&self.key);
             return Ok(Requeue::Resync);
         }
-        if self.context.lost_accounts.forget(&self.key).is_some() {
+        if self.context.memory.lost_accounts.forget(&self.key).is_some() {
             // What is known of it is not so.
             return self.renew().await;
         }
@@ -146,11 +146,14 @@ where
 
     /// Makes the account's key, unless somebody else has meanwhile.
     async fn generate_key(&self) -> Result<Option<Result<PrivateKey, crate::pki::KeyError>>, ReconcileError> {
-        let key = self.context.make_key(ACCOUNT_KEY).await?;
+        let key = self.context.keys.generate(ACCOUNT_KEY).await?;
         let reference = &self.acme.private_key_secret_ref;
         let data_key = reference.key.as_deref().filter(|key| !key.is_empty()).unwrap_or("tls.key");
         let secret = objects::secret::account_key(&self.namespace, &reference.name, data_key, &key)?;
-        if k8s::create(&self.context.api::<Secret>(&self.namespace), self.manager, &secret).await?.is_some() {
+        if k8s::create(&self.context.kube.api::<Secret>(&self.namespace), self.manager, &secret)
+            .await?
+            .is_some()
+        {
             return Ok(Some(Ok(key)));
         }
         self.context.account_key(&self.acme, &self.namespace).await
@@ -218,7 +221,7 @@ where
         let Some(binding) = &self.acme.external_account_binding else { return Ok(Ok(None)) };
         let reference = &binding.key_secret_ref;
         let data_key = reference.key.as_deref().unwrap_or_default();
-        let value = self.context.secret_value(&self.namespace, &reference.name, data_key).await?;
+        let value = self.context.kube.secret_value(&self.namespace, &reference.name, data_key).await?;
         Ok(match value {
             None => Err(format!(
                 "Failed to register ACME account: the Secret {:?} in the namespace {:?} with the MAC key of \
@@ -242,7 +245,7 @@ where
         self.set_ready(&mut status, ConditionStatus::False, reason, message.clone());
         if self.write(&status).await? {
             let note = EventNote::warning(reason, message);
-            self.context.publish(self.manager, &note, self.object);
+            self.context.kube.publish(self.manager, &note, self.object);
         }
         Ok(again)
     }
@@ -262,7 +265,8 @@ where
     /// Returns whether anything differed.
     async fn write(&self, status: &IssuerStatus) -> Result<bool, ReconcileError> {
         let old = Some(&self.status);
-        let written = self.context.write_status(&self.api, self.manager, self.object, old, status).await?;
+        let written =
+            self.context.kube.write_status(&self.api, self.manager, self.object, old, status).await?;
         Ok(written.is_some())
     }
 }

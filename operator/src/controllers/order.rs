@@ -6,21 +6,23 @@ use crds::acme::{Authorization, Challenge, OfferedChallenge, Order, OrderStatus,
 use futures::{StreamExt, TryStreamExt, future, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
-use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt};
 
 use crate::{
     acme::{
         Account, AcmeError, AuthorizationState, AuthorizationStatus, ChallengeType, Class, Identifier,
         NewOrder, OrderState, OrderStatus as ServerStatus,
     },
-    context::{AnyIssuer, Context, IssuerLookup, Lately},
+    cache::{AnyIssuer, IssuerLookup},
+    context::Context,
     decision::{
         Requeue, backoff,
         limits::{Turn, is_about_new_orders},
-        order::{self, Step, View, Wanted},
+        order::{self, OrderProgress, Step, View, Wanted},
     },
     error::ReconcileError,
     k8s,
+    memory::EXPECTATION_TTL,
     objects::{self, EventNote, metadata::controlled_by},
     pki::Csr,
 };
@@ -37,7 +39,7 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
     if object.metadata.deletion_timestamp.is_some() {
-        context.orders.forget(&object.uid().unwrap_or_default());
+        context.memory.orders.forget(&object.uid().unwrap_or_default());
         return Ok(Requeue::Resync);
     }
     let namespace = object.namespace().unwrap_or_default();
@@ -45,13 +47,13 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
     if !is_requested(&object, &context) {
         return Ok(Requeue::Resync);
     }
-    let IssuerLookup::Found(issuer) = context.issuer(&object.spec.issuer_ref, &namespace) else {
+    let IssuerLookup::Found(issuer) = context.cache.issuer(&object.spec.issuer_ref, &namespace) else {
         return Ok(Requeue::Resync);
     };
-    let Some(acme) = &issuer.acme else { return Ok(Requeue::Resync) };
+    let Some(acme) = &issuer.config.acme() else { return Ok(Requeue::Resync) };
     let challenges = challenges(&object, &context);
     let status = object.status.clone().unwrap_or_default();
-    let memory = context.orders.get(&object.uid().unwrap_or_default()).unwrap_or_default();
+    let memory = context.memory.orders.get(&object.uid().unwrap_or_default()).unwrap_or_default();
     let step = order::decide(&View {
         order: &object,
         status: &status,
@@ -59,7 +61,7 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
         challenges: &challenges,
         finalized: memory.finalized,
     });
-    let api = context.api(&namespace);
+    let api = context.kube.api(&namespace);
     Reconciling { context: &context, order: &object, api, issuer: &issuer, status, memory }.apply(step).await
 }
 
@@ -67,8 +69,7 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
 fn is_requested(order: &Order, context: &Context) -> bool {
     let Some(owner) = controlled_by(&order.metadata, "CertificateRequest") else { return false };
     let namespace = order.namespace().unwrap_or_default();
-    let reference = ObjectRef::new(&owner.name).within(&namespace);
-    context.stores.requests.get(&reference).is_some_and(|request| {
+    context.cache.requests.get(&namespace, &owner.name).is_some_and(|request| {
         let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
         request.uid().as_deref() == Some(&owner.uid)
             && request.spec.request == order.spec.request
@@ -79,11 +80,9 @@ fn is_requested(order: &Order, context: &Context) -> bool {
 /// The Challenges of an Order, by owner.
 fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
     let (namespace, uid) = (order.namespace().unwrap_or_default(), order.uid().unwrap_or_default());
-    let mut names = context.indexes.challenges_by_order.names(&namespace, &uid);
+    let mut names = context.cache.indexes.challenges_by_order.names(&namespace, &uid);
     names.sort();
-    let known = names
-        .iter()
-        .filter_map(|name| context.stores.challenges.get(&ObjectRef::new(name).within(&namespace)));
+    let known = names.iter().filter_map(|name| context.cache.challenges.get(&namespace, name));
     let is_its = |challenge: &Arc<Challenge>| {
         controlled_by(&challenge.metadata, "Order").is_some_and(|owner| owner.uid == uid)
     };
@@ -92,25 +91,12 @@ fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
 
 /// A Challenge with what its controller knows and has not written.
 fn as_it_stands(mut challenge: Arc<Challenge>, context: &Context) -> Arc<Challenge> {
-    let memory = context.challenges.get(&challenge.uid().unwrap_or_default());
+    let memory = context.memory.challenges.get(&challenge.uid().unwrap_or_default());
     if memory.is_some_and(|memory| memory.valid) {
         let status = Arc::make_mut(&mut challenge).status.get_or_insert_default();
         status.state = Some(State::Valid);
     }
     challenge
-}
-
-/// What is remembered of an Order between two looks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
-    /// Whether the CSR was sent.
-    finalized: bool,
-    /// How often the server was asked.
-    polls: u32,
-    /// Which of the server's calls to wait is being waited for.
-    until: Option<Timestamp>,
-    /// Its turn among the account's new orders.
-    turn: Option<Timestamp>,
 }
 
 struct Reconciling<'a> {
@@ -119,14 +105,14 @@ struct Reconciling<'a> {
     api: Api<Order>,
     issuer: &'a AnyIssuer,
     status: OrderStatus,
-    memory: Memory,
+    memory: OrderProgress,
 }
 
 impl Reconciling<'_> {
     async fn apply(mut self, step: Step) -> Result<Requeue, ReconcileError> {
         if let Step::CleanUp(challenges) = step {
-            self.context.orders.forget(&self.order.uid().unwrap_or_default());
-            let again = if challenges.is_empty() { Requeue::Resync } else { Requeue::After(Lately::MOMENT) };
+            self.context.memory.orders.forget(&self.order.uid().unwrap_or_default());
+            let again = if challenges.is_empty() { Requeue::Resync } else { Requeue::After(EXPECTATION_TTL) };
             return self.delete_challenges(challenges).await.map(|()| again);
         }
         if let Some(wait) = self.still_waiting() {
@@ -293,7 +279,7 @@ impl Reconciling<'_> {
 
     async fn create_challenges(&self, wanted: Vec<Wanted>) -> Result<(), ReconcileError> {
         let account = self.context.account(self.issuer).await?;
-        let challenges = self.context.api::<Challenge>(&self.order.namespace().unwrap_or_default());
+        let challenges = self.context.kube.api::<Challenge>(&self.order.namespace().unwrap_or_default());
         let made = wanted.into_iter().filter_map(|Wanted { authorization, offered, type_, solver }| {
             let offered = authorization.challenges.as_ref()?.get(offered)?;
             let key_authorization = account.key().key_authorization(&offered.token);
@@ -316,16 +302,18 @@ impl Reconciling<'_> {
     }
 
     async fn delete_challenges(&self, names: Vec<String>) -> Result<(), ReconcileError> {
-        let challenges = self.context.api::<Challenge>(&self.order.namespace().unwrap_or_default());
+        let challenges = self.context.kube.api::<Challenge>(&self.order.namespace().unwrap_or_default());
         let uid = self.order.uid().unwrap_or_default();
         let deletes = stream::iter(names)
             .map(|name| (format!("{uid}/{name}"), name))
-            .filter(|(deleted, _)| future::ready(!self.context.lately.is(deleted, self.context.now())))
+            .filter(|(deleted, _)| {
+                future::ready(!self.context.memory.expectations.is_pending(deleted, self.context.now()))
+            })
             .map(|(deleted, name)| {
                 let challenges = challenges.clone();
                 async move {
                     k8s::delete(&challenges, &name, None).await?;
-                    self.context.lately.put(deleted, self.context.now());
+                    self.context.memory.expectations.expect(deleted, self.context.now());
                     Ok::<_, ReconcileError>(())
                 }
             })
@@ -345,7 +333,7 @@ impl Reconciling<'_> {
         let finalize_url = self.status.finalize_url.clone().unwrap_or_default();
         match account.finalize(&url, &finalize_url, &csr.der).await {
             Ok(state) => {
-                self.memory = Memory { finalized: true, ..Memory::default() };
+                self.memory = OrderProgress { finalized: true, ..OrderProgress::default() };
                 self.remember();
                 self.follow(&account, state).await
             }
@@ -385,11 +373,11 @@ impl Reconciling<'_> {
     }
 
     fn remember(&self) {
-        self.context.orders.put(self.order.uid().unwrap_or_default(), self.memory);
+        self.context.memory.orders.put(self.order.uid().unwrap_or_default(), self.memory);
     }
 
     async fn download(&mut self, account: &Account, url: &str) -> Result<(), ReconcileError> {
-        let preferred = self.issuer.acme.as_ref().and_then(|acme| acme.preferred_chain.as_deref());
+        let preferred = self.issuer.config.acme().as_ref().and_then(|acme| acme.preferred_chain.as_deref());
         let chain = match account.preferred_chain(url, preferred.unwrap_or_default()).await? {
             Ok(chain) => chain,
             Err(error) => return self.fail(State::Errored, error.to_string()).await,
@@ -422,7 +410,7 @@ impl Reconciling<'_> {
             }
             // The server has lost the account: the issuer looks for it again, and makes it if need be.
             Class::Refused if error.problem_type() == Some("accountDoesNotExist") => {
-                self.context.look_up_account(&self.issuer.key);
+                self.context.recover_account(&self.issuer.key);
                 self.status.reason = Some(error.to_string());
                 self.write().await?;
                 Err(error.into())
@@ -441,13 +429,13 @@ impl Reconciling<'_> {
         tracing::warn!(?state, reason, "the order failed");
         self.write().await?;
         let note = EventNote::warning("Failed", reason);
-        self.context.publish(MANAGER, &note, self.order);
+        self.context.kube.publish(MANAGER, &note, self.order);
         Ok(())
     }
 
     async fn write(&self) -> Result<(), ReconcileError> {
         let old = self.order.status.as_ref();
-        self.context.write_status(&self.api, MANAGER, self.order, old, &self.status).await.map(drop)
+        self.context.kube.write_status(&self.api, MANAGER, self.order, old, &self.status).await.map(drop)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crds::acme::Challenge;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::ResourceExt;
 
 use crate::{
     context::Context,
@@ -32,25 +32,25 @@ pub(super) async fn reconcile(
     }
     let now = context.now();
     if has_challenge(&key, &context) {
-        context.idle_since.forget(&key);
-        let turn = context.namespace_turn(&key);
+        context.memory.idle_since.forget(&key);
+        let turn = context.memory.namespace_lock(&key);
         let _turn = turn.lock().await;
         write_slices(&service, &context).await?;
         return Ok(Requeue::Resync);
     }
-    let since = context.idle_since.get(&key).unwrap_or(now);
+    let since = context.memory.idle_since.get(&key).unwrap_or(now);
     let idle = Duration::try_from(now.duration_since(since)).unwrap_or_default();
     if let Some(left) = LINGER.checked_sub(idle).filter(|left| !left.is_zero()) {
-        context.idle_since.put(key, since);
+        context.memory.idle_since.put(key, since);
         return Ok(Requeue::After(left));
     }
-    context.idle_since.forget(&key);
-    k8s::delete(&context.api::<Service>(&key), route::SERVICE, service.uid()).await?;
+    context.memory.idle_since.forget(&key);
+    k8s::delete(&context.kube.api::<Service>(&key), route::SERVICE, service.uid()).await?;
     Ok(Requeue::Resync)
 }
 
 fn has_challenge(namespace: &str, context: &Context) -> bool {
-    context.stores.challenges.find(|it: &Challenge| it.namespace().as_deref() == Some(namespace)).is_some()
+    context.cache.challenges.any(|it: &Challenge| it.namespace().as_deref() == Some(namespace))
 }
 
 /// Sees that a namespace has the way. Where the Service is there, its own controller looks after its slices.
@@ -63,12 +63,12 @@ pub(super) async fn ensure(
         return Ok(());
     }
     // One for all Challenges of a namespace: the first makes it, and the others wait that moment.
-    let turn = context.namespace_turn(namespace);
+    let turn = context.memory.namespace_lock(namespace);
     let _turn = turn.lock().await;
     if is_there(namespace, context) {
         return Ok(());
     }
-    let services = context.api::<Service>(namespace);
+    let services = context.kube.api::<Service>(namespace);
     let service = match k8s::create(&services, MANAGER, &route::service(namespace, node_port)).await? {
         Some(service) => service,
         None => services
@@ -86,20 +86,19 @@ pub(super) async fn ensure(
 }
 
 fn is_there(namespace: &str, context: &Context) -> bool {
-    let reference = ObjectRef::new(route::SERVICE).within(namespace);
-    let service = context.stores.services.get(&reference);
+    let service = context.cache.services.get(namespace, route::SERVICE);
     service.is_some_and(|service| service.metadata.deletion_timestamp.is_none())
 }
 
 /// Writes what differs from the solver's own EndpointSlices.
 async fn write_slices(service: &Service, context: &Context) -> Result<(), ReconcileError> {
     let namespace = service.namespace().unwrap_or_default();
-    let solver: Vec<_> = context.stores.solver_slices.state().iter().map(|slice| (**slice).clone()).collect();
-    let slices = context.api::<EndpointSlice>(&namespace);
+    let solver: Vec<_> = context.cache.solver_slices.all().iter().map(|slice| (**slice).clone()).collect();
+    let slices = context.kube.api::<EndpointSlice>(&namespace);
     for wanted in route::endpoint_slices(service, &solver) {
         let name = wanted.name_any();
         let written = (namespace.clone(), name.clone());
-        let there = context.stores.routed_slices.get(&ObjectRef::new(&name).within(&namespace));
+        let there = context.cache.routed_slices.get(&namespace, &name);
         if wanted.endpoints.is_empty() && there.is_none() {
             continue;
         }
@@ -109,13 +108,14 @@ async fn write_slices(service: &Service, context: &Context) -> Result<(), Reconc
                 && there.metadata.owner_references == wanted.metadata.owner_references
         };
         // What was written a moment ago may not have been heard of yet.
-        let lately = context.slices.get(&written).is_some_and(|lately| lately == wanted) && there.is_none();
+        let lately =
+            context.memory.slices.get(&written).is_some_and(|lately| lately == wanted) && there.is_none();
         if lately || there.as_ref().is_some_and(|there| same(there)) {
             continue;
         }
         tracing::debug!(namespace, slice = name, "writing the way to the solver");
         k8s::apply(&slices, MANAGER, &wanted, true).await?;
-        context.slices.put(written, wanted);
+        context.memory.slices.put(written, wanted);
     }
     Ok(())
 }

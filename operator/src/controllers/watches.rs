@@ -1,6 +1,10 @@
-//! What is watched, and who is woken by what.
+//! Which kinds are watched, which controller reconciles each, and which objects a change enqueues.
+//!
+//! To add a kind: a field in [`Cache`], an `impl Watched` here, and its lines in [`register`]. Knows who depends on
+//! whom; must not know what a controller does. Next: `mod.rs` for how an object is reconciled.
 
 use std::{
+    fmt::Debug,
     future::Future,
     pin::Pin,
     sync::{
@@ -13,7 +17,7 @@ use crds::{
     acme::{Challenge, Order},
     annotations::secret,
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
-    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND},
+    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
 };
 use futures::future::join_all;
 use k8s_openapi::api::{
@@ -22,186 +26,215 @@ use k8s_openapi::api::{
     networking::v1::Ingress,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Resource, ResourceExt,
     api::PartialObjectMeta,
-    runtime::{
-        reflector::store::{Writer, store},
-        watcher,
-    },
+    runtime::{reflector::Lookup, watcher::Config},
 };
+use serde::de::DeserializeOwned;
 
-use super::{certificate, challenge, ingress, issuer, order, request, run, solver_endpoints};
+use super::{Controller, certificate, challenge, ingress, issuer, order, request, solver_endpoints};
 use crate::{
-    context::{Context, Stores},
-    decision,
-    indexes::Indexes,
-    k8s::{Guarded, Queue, Seen, Waker, queue, watch, watch_metadata},
-    objects::{metadata::controlled_by, names, route, seen_secret::SeenSecret},
+    cache::{Cache, Kind},
+    context::Context,
+    decision::{self, Requeue},
+    error::ReconcileError,
+    k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Watch},
+    metrics::Metrics,
+    objects::{metadata::controlled_by, names, route, secret_meta::SecretMeta},
 };
 
-/// Something that goes on until the process ends.
+/// Something that runs until the process ends.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-struct Writers {
-    certificates: Writer<Certificate>,
-    requests: Writer<CertificateRequest>,
-    orders: Writer<Order>,
-    challenges: Writer<Challenge>,
-    ingresses: Writer<Ingress>,
-    issuers: Writer<Issuer>,
-    cluster_issuers: Writer<ClusterIssuer>,
-    secrets: Writer<SeenSecret>,
-    services: Writer<Service>,
-    routed_slices: Writer<EndpointSlice>,
-    solver_slices: Writer<EndpointSlice>,
+/// How to find a kind in the cache.
+type Select<K> = fn(&Cache) -> &Kind<K>;
+
+/// What the operator does with the objects of a kind when a watch reports them.
+trait Watched: Sized {
+    /// Drops what is not needed before the object is kept.
+    fn shrink(&mut self) {}
+
+    /// Updates the indexes, before anything is enqueued.
+    fn index(&self, _: &Context, _: ObjectEvent) {}
+
+    /// Enqueues every object whose decision may depend on this one.
+    fn enqueue_dependents(&self, cache: &Cache);
 }
 
-#[derive(Clone)]
-struct Wakers {
-    certificates: Waker<Certificate>,
-    requests: Waker<CertificateRequest>,
-    orders: Waker<Order>,
-    challenges: Waker<Challenge>,
-    ingresses: Waker<Ingress>,
-    issuers: Waker<Issuer>,
-    cluster_issuers: Waker<ClusterIssuer>,
-    services: Waker<Service>,
+impl Watched for Ingress {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.ingresses.enqueuer().enqueue(self);
+    }
 }
 
-struct Queues {
-    certificates: Queue<Certificate>,
-    requests: Queue<CertificateRequest>,
-    orders: Queue<Order>,
-    challenges: Queue<Challenge>,
-    ingresses: Queue<Ingress>,
-    issuers: Queue<Issuer>,
-    cluster_issuers: Queue<ClusterIssuer>,
-    services: Queue<Service>,
+impl Watched for Certificate {
+    /// There are thousands of them: gives back the spare room of their lists.
+    fn shrink(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.conditions.shrink_to_fit();
+        }
+        if let Some(names) = &mut self.spec.dns_names {
+            names.shrink_to_fit();
+        }
+        if let Some(usages) = &mut self.spec.usages {
+            usages.shrink_to_fit();
+        }
+    }
+
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        match event {
+            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_certificate(self),
+            ObjectEvent::Deleted => {
+                context.cache.indexes.remove_certificate(self);
+                let namespace = ResourceExt::namespace(self).unwrap_or_default();
+                context.memory.settled.forget(&namespace, &self.name_any());
+            }
+        }
+    }
+
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.certificates.enqueuer().enqueue(self);
+        enqueue_owner(cache.ingresses.enqueuer(), self);
+    }
 }
 
-/// All watches, not begun yet.
-pub struct Watches {
-    /// What they will have seen.
-    pub stores: Stores,
-    writers: Writers,
-    wakers: Wakers,
-    queues: Queues,
+impl Watched for CertificateRequest {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.requests.enqueuer().enqueue(self);
+        enqueue_owner(cache.certificates.enqueuer(), self);
+        // Its Order reads whether the request is approved, and may have been reported first.
+        let order = names::order(&self.name_any(), &self.spec.request.0);
+        cache.orders.enqueuer().enqueue_named(&order, ResourceExt::namespace(self).as_deref());
+    }
 }
 
-impl Default for Watches {
-    fn default() -> Self {
-        let (certificates, write_certificates) = store();
-        let (requests, write_requests) = store();
-        let (orders, write_orders) = store();
-        let (challenges, write_challenges) = store();
-        let (ingresses, write_ingresses) = store();
-        let (issuers, write_issuers) = store();
-        let (cluster_issuers, write_cluster_issuers) = store();
-        let (secrets, write_secrets) = store();
-        let (services, write_services) = store();
-        let (routed_slices, write_routed_slices) = store();
-        let (solver_slices, write_solver_slices) = store();
-        let (wake_certificates, woken_certificates) = queue();
-        let (wake_requests, woken_requests) = queue();
-        let (wake_orders, woken_orders) = queue();
-        let (wake_challenges, woken_challenges) = queue();
-        let (wake_ingresses, woken_ingresses) = queue();
-        let (wake_issuers, woken_issuers) = queue();
-        let (wake_cluster_issuers, woken_cluster_issuers) = queue();
-        let (wake_services, woken_services) = queue();
-        Self {
-            stores: Stores {
-                certificates,
-                requests,
-                orders,
-                challenges,
-                ingresses,
-                issuers,
-                cluster_issuers,
-                secrets,
-                services,
-                routed_slices,
-                solver_slices,
-            },
-            writers: Writers {
-                certificates: write_certificates,
-                requests: write_requests,
-                orders: write_orders,
-                challenges: write_challenges,
-                ingresses: write_ingresses,
-                issuers: write_issuers,
-                cluster_issuers: write_cluster_issuers,
-                secrets: write_secrets,
-                services: write_services,
-                routed_slices: write_routed_slices,
-                solver_slices: write_solver_slices,
-            },
-            wakers: Wakers {
-                certificates: wake_certificates,
-                requests: wake_requests,
-                orders: wake_orders,
-                challenges: wake_challenges,
-                ingresses: wake_ingresses,
-                issuers: wake_issuers,
-                cluster_issuers: wake_cluster_issuers,
-                services: wake_services,
-            },
-            queues: Queues {
-                certificates: woken_certificates,
-                requests: woken_requests,
-                orders: woken_orders,
-                challenges: woken_challenges,
-                ingresses: woken_ingresses,
-                issuers: woken_issuers,
-                cluster_issuers: woken_cluster_issuers,
-                services: woken_services,
-            },
+impl Watched for Order {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.orders.enqueuer().enqueue(self);
+        enqueue_owner(cache.requests.enqueuer(), self);
+        // Its Challenges read whether the Order asks for them, and may have been reported first.
+        let authorizations = self.status.iter().flat_map(|status| status.authorizations.iter().flatten());
+        for authorization in authorizations {
+            let challenge = names::challenge(&self.name_any(), &authorization.url);
+            cache.challenges.enqueuer().enqueue_named(&challenge, ResourceExt::namespace(self).as_deref());
         }
     }
 }
 
-impl Watches {
-    /// What has an issuer looked at again.
-    pub fn issuer_wakers(&self) -> (Waker<Issuer>, Waker<ClusterIssuer>) {
-        (self.wakers.issuers.clone(), self.wakers.cluster_issuers.clone())
+impl Watched for Challenge {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        match event {
+            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_challenge(self),
+            ObjectEvent::Deleted => context.cache.indexes.remove_challenge(self),
+        }
     }
 
-    /// What has an Order looked at again.
-    pub fn order_waker(&self) -> Waker<Order> {
-        self.wakers.orders.clone()
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.challenges.enqueuer().enqueue(self);
+        enqueue_owner(cache.orders.enqueuer(), self);
+        cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
     }
 }
 
-/// Runs all watches and, once everything is known, all controllers, until one of them ends, which none does by itself.
-/// `ready` is called when everything is known.
-pub async fn start(watches: Watches, context: Arc<Context>, ready: impl FnOnce()) {
-    let Watches { stores, writers, wakers, queues } = watches;
-    let rested = Box::pin(certificate::wake_rested(Arc::clone(&context), wakers.certificates.clone()));
-    let known = Arc::new(AtomicBool::new(false));
-    let watching = join_any(watch_all(writers, &stores, wakers.clone(), &context, &known));
+impl Watched for Issuer {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.issuers.enqueuer().enqueue(self);
+        let namespace = ResourceExt::namespace(self);
+        enqueue_waiting_for_issuer(cache, DEFAULT_ISSUER_KIND, &self.name_any(), namespace.as_deref());
+    }
+}
+
+impl Watched for ClusterIssuer {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.cluster_issuers.enqueuer().enqueue(self);
+        enqueue_waiting_for_issuer(cache, CLUSTER_ISSUER_KIND, &self.name_any(), None);
+    }
+}
+
+impl Watched for Service {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.services.enqueuer().enqueue(self);
+    }
+}
+
+/// The operator's own EndpointSlices; those of the solver are watched by [`watch_solver`].
+impl Watched for EndpointSlice {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
+    }
+}
+
+/// Enqueues the Certificates that name the Secret, and the one whose next key it holds.
+fn enqueue_by_secret(cache: &Cache, secret: &SecretMeta) {
+    let namespace = secret.namespace();
+    let enqueuer = cache.certificates.enqueuer();
+    for name in cache.indexes.certificates_by_secret.names(namespace, secret.name()) {
+        enqueuer.enqueue_named(&name, Some(namespace));
+    }
+    if let Some(owner) = &secret.owner {
+        enqueuer.enqueue_named(&owner.name, Some(namespace));
+    }
+}
+
+/// Enqueues what waits for an issuer that has changed.
+fn enqueue_waiting_for_issuer(cache: &Cache, kind: &str, name: &str, namespace: Option<&str>) {
+    let refers = |reference: &IssuerRef, of: Option<String>| {
+        let identity = reference.identity();
+        identity.kind == kind
+            && identity.name == name
+            && identity.group == crds::GROUP
+            && (namespace.is_none() || of.as_deref() == namespace)
+    };
+    for request in cache.requests.matching(|it| refers(&it.spec.issuer_ref, ResourceExt::namespace(it))) {
+        if !request.status.as_ref().is_some_and(decision::request::is_final) {
+            cache.requests.enqueuer().enqueue(&request);
+        }
+    }
+    for order in cache.orders.matching(|it| refers(&it.spec.issuer_ref, ResourceExt::namespace(it))) {
+        if !decision::order::is_final(order.status.as_ref().and_then(|status| status.state)) {
+            cache.orders.enqueuer().enqueue(&order);
+        }
+    }
+    for challenge in cache.challenges.matching(|it| refers(&it.spec.issuer_ref, ResourceExt::namespace(it))) {
+        cache.challenges.enqueuer().enqueue(&challenge);
+    }
+}
+
+/// Enqueues the controller of an object, if it is of the enqueuer's kind.
+fn enqueue_owner<K, O>(enqueuer: &Enqueuer<O>, object: &K)
+where
+    K: Resource<DynamicType = ()>,
+    O: Resource<DynamicType = ()>,
+{
+    if let Some(owner) = controlled_by(object.meta(), &O::kind(&())) {
+        enqueuer.enqueue_named(&owner.name, ResourceExt::namespace(object).as_deref());
+    }
+}
+
+/// Runs all watches and, once every kind has been listed, all controllers, until one of them ends, which happens only when the process
+/// ends. `ready` is called once everything is listed.
+pub async fn start(context: Arc<Context>, metrics: Metrics, ready: impl FnOnce()) {
+    let Registry { listed, watches, lists, controllers, .. } = register(&context, metrics);
     let controlling = async {
-        wait_until_known(&stores).await;
-        // From now on, who is concerned by a change is woken; each object has its first turn at once.
-        known.store(true, Ordering::Release);
-        wake_all(&stores, &wakers);
+        join_all(lists).await;
+        // Nothing has been enqueued so far. From now on every change is, and each controller starts with all objects of its kind.
+        listed.store(true, Ordering::Release);
         tracing::info!(
-            certificates = stores.certificates.len(),
-            ingresses = stores.ingresses.len(),
-            "everything is known"
+            certificates = context.cache.certificates.len(),
+            ingresses = context.cache.ingresses.len(),
+            "listed all objects"
         );
         ready();
-        let mut controllers = control_all(queues, &stores, &context);
-        controllers.push(rested);
         join_any(controllers).await;
     };
     tokio::select! {
-        () = watching => {}
+        () = join_any(watches) => {}
         () = controlling => {}
     }
 }
 
+/// Runs each in a task of its own, so that one does not poll the others. Ends with the first.
 async fn join_any(tasks: Vec<Task>) {
-    // Each on its own, so that they share the machine's cores.
     let mut set = tokio::task::JoinSet::new();
     for task in tasks {
         set.spawn(task);
@@ -209,285 +242,162 @@ async fn join_any(tasks: Vec<Task>) {
     _ = set.join_next().await;
 }
 
-async fn wait_until_known(stores: &Stores) {
-    macro_rules! known {
-        ($($store:ident),+) => {
-            join_all([$({
-                let store = stores.$store.clone();
-                // A writer that is gone belongs to a process that ends.
-                Box::pin(async move { _ = store.wait_until_ready().await; }) as Task
-            }),+]).await
-        };
-    }
-    known!(
-        certificates,
-        requests,
-        orders,
-        challenges,
-        ingresses,
-        issuers,
-        cluster_issuers,
-        secrets,
-        services,
-        routed_slices,
-        solver_slices
+/// Registers every kind: what is watched, and by whom it is reconciled.
+fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
+    let all = Config::default;
+    let own = || all().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
+    let mut registry = Registry::new(context, metrics);
+
+    registry.watch(|cache| &cache.ingresses, all(), Presence::Required);
+    registry.control(|cache| &cache.ingresses, ingress::NAME, 32, ingress::reconcile);
+
+    registry.watch(|cache| &cache.issuers, all(), Presence::Required);
+    registry.control(|cache| &cache.issuers, issuer::NAME, 8, issuer::reconcile);
+
+    registry.watch(|cache| &cache.cluster_issuers, all(), Presence::Required);
+    registry.control(|cache| &cache.cluster_issuers, issuer::CLUSTER_NAME, 8, issuer::reconcile_cluster);
+
+    registry.watch(|cache| &cache.certificates, all(), Presence::Required);
+    registry.control(
+        |cache| &cache.certificates,
+        certificate::NAME,
+        certificate::MAX_CONCURRENT_RECONCILES,
+        certificate::reconcile,
     );
+    registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
+
+    registry.watch(|cache| &cache.requests, all(), Presence::Required);
+    registry.control(|cache| &cache.requests, request::NAME, 32, request::reconcile);
+
+    registry.watch(|cache| &cache.orders, all(), Presence::Required);
+    registry.control(|cache| &cache.orders, order::NAME, 48, order::reconcile);
+
+    registry.watch(|cache| &cache.challenges, all(), Presence::Required);
+    // Challenges wait for others most of the time, and hold little memory meanwhile.
+    registry.control(|cache| &cache.challenges, challenge::NAME, 2000, challenge::reconcile);
+
+    registry.watch(|cache| &cache.services, own(), Presence::Required);
+    registry.control(|cache| &cache.services, solver_endpoints::NAME, 8, solver_endpoints::reconcile);
+
+    registry.watch(|cache| &cache.routed_slices, own(), Presence::Required);
+    registry.watch_solver();
+    registry.watch_secrets();
+    registry
 }
 
-fn wake_all(stores: &Stores, wakers: &Wakers) {
-    macro_rules! wake {
-        ($($kind:ident),+) => {
-            $(stores.$kind.state().iter().for_each(|object| wakers.$kind.wake(object));)+
-        };
-    }
-    wake!(certificates, requests, orders, challenges, ingresses, issuers, cluster_issuers, services);
+/// The tasks of all kinds, before they run.
+struct Registry {
+    context: Arc<Context>,
+    metrics: Metrics,
+    /// Whether every kind has been listed: until then nothing is enqueued.
+    listed: Arc<AtomicBool>,
+    watches: Vec<Task>,
+    /// What ends when a kind has been listed.
+    lists: Vec<Task>,
+    controllers: Vec<Task>,
 }
 
-fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<Task> {
-    macro_rules! controller {
-        ($name:expr, $kind:ident, $concurrency:expr, $reconcile:expr) => {
-            Box::pin(run(
-                $name,
-                stores.$kind.clone(),
-                queues.$kind,
-                Arc::clone(context),
-                $concurrency,
-                $reconcile,
-            )) as Task
-        };
+impl Registry {
+    fn new(context: &Arc<Context>, metrics: Metrics) -> Self {
+        Self {
+            context: Arc::clone(context),
+            metrics,
+            listed: Arc::default(),
+            watches: Vec::new(),
+            lists: Vec::new(),
+            controllers: Vec::new(),
+        }
     }
-    vec![
-        controller!(ingress::NAME, ingresses, 32, ingress::reconcile),
-        controller!(issuer::NAME, issuers, 8, issuer::reconcile),
-        controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
-        controller!(certificate::NAME, certificates, certificate::AT_ONCE, certificate::reconcile),
-        controller!(request::NAME, requests, 32, request::reconcile),
-        controller!(order::NAME, orders, 48, order::reconcile),
-        // These wait for others most of the time, and hold nothing but a little memory meanwhile.
-        controller!(challenge::NAME, challenges, 2000, challenge::reconcile),
-        controller!(solver_endpoints::NAME, services, 8, solver_endpoints::reconcile),
-    ]
-}
 
-fn watch_all(
-    writers: Writers,
-    stores: &Stores,
-    wakers: Wakers,
-    context: &Arc<Context>,
-    known: &Arc<AtomicBool>,
-) -> Vec<Task> {
-    let client = &context.client;
-    let own = watcher::Config::default().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
-    let all = watcher::Config::default;
-    let wakers = Arc::new(wakers);
-    macro_rules! watching {
-        ($kind:ident, $config:expr, $keep:expr, $index:expr, $wake:expr) => {{
-            let (wakers, stores, context) = (Arc::clone(&wakers), stores.clone(), Arc::clone(context));
-            let (known, wake) = (Arc::clone(known), $wake);
-            Box::pin(watch(everywhere(client), $config, writers.$kind, $keep, move |object, seen| {
-                $index(&context, object, seen);
-                match seen {
-                    Seen::Listed => return,
-                    Seen::Present => {}
-                    Seen::Gone => context.forget(object),
-                }
-                if known.load(Ordering::Acquire) {
-                    wake(&wakers, &stores, object);
-                }
-            })) as Task
-        }};
-        ($kind:ident, $config:expr, $wake:expr) => {
-            watching!($kind, $config, keep_all, no_index, $wake)
-        };
-    }
-    vec![
-        watching!(ingresses, all(), |wakers: &Wakers, _: &Stores, ingress: &Ingress| {
-            wakers.ingresses.wake(ingress);
-        }),
-        watching!(certificates, all(), keep_of_certificate, index_certificate, wake_by_certificate),
-        watching!(requests, all(), |wakers: &Wakers, _: &Stores, request: &CertificateRequest| {
-            wakers.requests.wake(request);
-            wake_owner(&wakers.certificates, request, "Certificate");
-            // What is made for an object looks whether it is asked for, and may be heard of before it.
-            let order = names::order(&request.name_any(), &request.spec.request.0);
-            wakers.orders.wake_named(&order, request.namespace().as_deref());
-        }),
-        watching!(orders, all(), |wakers: &Wakers, _: &Stores, order: &Order| {
-            wakers.orders.wake(order);
-            wake_owner(&wakers.requests, order, "CertificateRequest");
-            let authorizations =
-                order.status.iter().flat_map(|status| status.authorizations.iter().flatten());
-            for authorization in authorizations {
-                let challenge = names::challenge(&order.name_any(), &authorization.url);
-                wakers.challenges.wake_named(&challenge, order.namespace().as_deref());
+    /// Watches a kind in all namespaces.
+    fn watch<K>(&mut self, select: Select<K>, config: Config, presence: Presence)
+    where
+        K: Watched + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let Some(watch) = self.begin(select, config, presence) else { return };
+        let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
+        let api: Api<Guarded<K>> = Api::all(context.kube.client.clone());
+        self.watches.push(Box::pin(watch.run(api, K::shrink, move |object, event| {
+            object.index(&context, event);
+            match event {
+                ObjectEvent::Listed => return,
+                ObjectEvent::Applied => {}
+                ObjectEvent::Deleted => context.forget(object),
             }
-        }),
-        watching!(
-            challenges,
-            all(),
-            keep_all,
-            index_challenge,
-            |wakers: &Wakers, _: &Stores, challenge: &Challenge| {
-                wakers.challenges.wake(challenge);
-                wake_owner(&wakers.orders, challenge, "Order");
-                wakers.services.wake_named(route::SERVICE, challenge.namespace().as_deref());
+            if listed.load(Ordering::Acquire) {
+                object.enqueue_dependents(&context.cache);
             }
-        ),
-        watching!(issuers, all(), |wakers: &Wakers, stores: &Stores, issuer: &Issuer| {
-            wakers.issuers.wake(issuer);
-            wake_by_issuer(
-                wakers,
-                stores,
-                DEFAULT_ISSUER_KIND,
-                &issuer.name_any(),
-                issuer.namespace().as_deref(),
-            );
-        }),
-        watching!(cluster_issuers, all(), |wakers: &Wakers, stores: &Stores, issuer: &ClusterIssuer| {
-            wakers.cluster_issuers.wake(issuer);
-            wake_by_issuer(wakers, stores, CLUSTER_ISSUER_KIND, &issuer.name_any(), None);
-        }),
-        watching!(services, own.clone(), |wakers: &Wakers, _: &Stores, service: &Service| {
-            wakers.services.wake(service);
-        }),
-        watching!(routed_slices, own, |wakers: &Wakers, _: &Stores, slice: &EndpointSlice| {
-            wakers.services.wake_named(route::SERVICE, slice.namespace().as_deref());
-        }),
-        watch_solver(&wakers, stores, writers.solver_slices, context),
-        watch_secrets(&wakers, writers.secrets, context, known),
-    ]
-}
-
-/// The solver's own EndpointSlices, which all routes follow.
-fn watch_solver(
-    wakers: &Arc<Wakers>,
-    stores: &Stores,
-    writer: Writer<EndpointSlice>,
-    context: &Context,
-) -> Task {
-    let (wakers, services, settings) = (Arc::clone(wakers), stores.services.clone(), &context.settings);
-    let api: Api<Guarded<EndpointSlice>> =
-        Api::namespaced(context.client.clone(), &settings.solver_namespace);
-    let config =
-        watcher::Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
-    Box::pin(watch(api, config, writer, keep_all, move |_, seen| {
-        if seen != Seen::Listed {
-            services.state().iter().for_each(|service| wakers.services.wake(service));
-        }
-    }))
-}
-
-/// Metadata of Secrets that are Certificates', or hold their next keys.
-fn watch_secrets(
-    wakers: &Arc<Wakers>,
-    writer: Writer<SeenSecret>,
-    context: &Arc<Context>,
-    known: &Arc<AtomicBool>,
-) -> Task {
-    let (wakers, context, known) = (Arc::clone(wakers), Arc::clone(context), Arc::clone(known));
-    let config = watcher::Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
-    let api: Api<PartialObjectMeta<Secret>> = Api::all(context.client.clone());
-    Box::pin(watch_metadata(api, config, writer, SeenSecret::of, move |secret, seen| {
-        match seen {
-            Seen::Listed => return,
-            Seen::Present => {}
-            Seen::Gone => context.forget_secret(secret),
-        }
-        if known.load(Ordering::Acquire) {
-            wake_by_secret(&wakers, &context.indexes, secret);
-        }
-    }))
-}
-
-fn no_index<K>(_: &Context, _: &K, _: Seen) {}
-
-fn index_certificate(context: &Context, certificate: &Certificate, seen: Seen) {
-    match seen {
-        Seen::Listed | Seen::Present => context.indexes.put_certificate(certificate),
-        Seen::Gone => {
-            context.indexes.remove_certificate(certificate);
-            let namespace = certificate.namespace().unwrap_or_default();
-            context.resting.forget(&namespace, &certificate.name_any());
-        }
+        })));
     }
-}
 
-fn index_challenge(context: &Context, challenge: &Challenge, seen: Seen) {
-    match seen {
-        Seen::Listed | Seen::Present => context.indexes.put_challenge(challenge),
-        Seen::Gone => context.indexes.remove_challenge(challenge),
+    /// Watches the solver's own EndpointSlices, which all routes follow.
+    fn watch_solver(&mut self) {
+        let settings = &self.context.settings;
+        let config =
+            Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
+        let api = Api::namespaced(self.context.kube.client.clone(), &settings.solver_namespace);
+        let Some(watch) = self.begin(|cache| &cache.solver_slices, config, Presence::Required) else {
+            return;
+        };
+        let context = Arc::clone(&self.context);
+        self.watches.push(Box::pin(watch.run(
+            api,
+            |_| {},
+            move |_: &EndpointSlice, event| {
+                if event != ObjectEvent::Listed {
+                    context.cache.services.enqueue_all();
+                }
+            },
+        )));
     }
-}
 
-fn keep_all<K>(_: &mut K) {}
+    /// Watches the metadata of Secrets that belong to Certificates or hold their next keys.
+    fn watch_secrets(&mut self) {
+        let config = Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
+        let api: Api<PartialObjectMeta<Secret>> = Api::all(self.context.kube.client.clone());
+        let Some(watch) = self.begin(|cache| &cache.secrets, config, Presence::Required) else { return };
+        let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
+        self.watches.push(Box::pin(watch.run_metadata(api, SecretMeta::of, move |secret, event| {
+            match event {
+                ObjectEvent::Listed => return,
+                ObjectEvent::Applied => {}
+                ObjectEvent::Deleted => context.forget_secret(secret),
+            }
+            if listed.load(Ordering::Acquire) {
+                enqueue_by_secret(&context.cache, secret);
+            }
+        })));
+    }
 
-/// A Certificate without the room that lists have for more: there are thousands of them.
-fn keep_of_certificate(certificate: &mut Certificate) {
-    if let Some(status) = &mut certificate.status {
-        status.conditions.shrink_to_fit();
+    /// A kind's watch; `None` if it has been started already.
+    fn begin<K>(&mut self, select: Select<K>, config: Config, presence: Presence) -> Option<Watch<K>>
+    where
+        K: Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
+    {
+        let context = Arc::clone(&self.context);
+        let writer = select(&context.cache).take_writer()?;
+        self.lists.push(Box::pin(async move { select(&context.cache).wait_until_listed().await }));
+        Some(Watch { writer, config, presence })
     }
-    if let Some(names) = &mut certificate.spec.dns_names {
-        names.shrink_to_fit();
-    }
-    if let Some(usages) = &mut certificate.spec.usages {
-        usages.shrink_to_fit();
-    }
-}
 
-fn everywhere<K>(client: &Client) -> Api<Guarded<K>>
-where
-    K: Resource<DynamicType = ()>,
-{
-    Api::all(client.clone())
-}
-
-/// Wakes the controller of an object, where that is of a kind.
-fn wake_owner<K, O>(waker: &Waker<O>, object: &K, kind: &str)
-where
-    K: Resource<DynamicType = ()>,
-    O: Resource<DynamicType = ()>,
-{
-    if let Some(owner) = controlled_by(object.meta(), kind) {
-        waker.wake_named(&owner.name, object.namespace().as_deref());
-    }
-}
-
-fn wake_by_certificate(wakers: &Wakers, _: &Stores, certificate: &Certificate) {
-    wakers.certificates.wake(certificate);
-    wake_owner(&wakers.ingresses, certificate, "Ingress");
-}
-
-/// A Secret wakes the Certificates that name it, and the one whose next key it holds.
-fn wake_by_secret(wakers: &Wakers, indexes: &Indexes, secret: &SeenSecret) {
-    let namespace = secret.namespace();
-    for name in indexes.certificates_by_secret.names(namespace, secret.name()) {
-        wakers.certificates.wake_named(&name, Some(namespace));
-    }
-    if let Some(owner) = &secret.owner {
-        wakers.certificates.wake_named(&owner.name, Some(namespace));
-    }
-}
-
-/// What waits for an issuer that has changed.
-fn wake_by_issuer(wakers: &Wakers, stores: &Stores, kind: &str, name: &str, namespace: Option<&str>) {
-    let is_it = |reference: &crds::meta::IssuerRef, of: Option<String>| {
-        let identity = reference.identity();
-        identity.kind == kind
-            && identity.name == name
-            && identity.group == crds::GROUP
-            && (namespace.is_none() || of.as_deref() == namespace)
-    };
-    for waiting in stores.requests.state_filter(|it| is_it(&it.spec.issuer_ref, it.namespace())) {
-        if !waiting.status.as_ref().is_some_and(decision::request::is_final) {
-            wakers.requests.wake(&waiting);
-        }
-    }
-    for waiting in stores.orders.state_filter(|it| is_it(&it.spec.issuer_ref, it.namespace())) {
-        if !decision::order::is_final(waiting.status.as_ref().and_then(|status| status.state)) {
-            wakers.orders.wake(&waiting);
-        }
-    }
-    for waiting in stores.challenges.state_filter(|it| is_it(&it.spec.issuer_ref, it.namespace())) {
-        wakers.challenges.wake(&waiting);
+    /// Reconciles the objects of a kind, at most `concurrency` of them at a time.
+    fn control<K, F>(
+        &mut self,
+        select: Select<K>,
+        name: &'static str,
+        concurrency: u16,
+        reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+    {
+        let (context, metrics) = (Arc::clone(&self.context), self.metrics.clone());
+        let Some(queue) = select(&context.cache).take_queue() else { return };
+        self.controllers.push(Box::pin(async move {
+            let kind = select(&context.cache);
+            kind.enqueue_all();
+            let controller = Controller { name, store: kind.store(), concurrency, metrics };
+            controller.run(queue, Arc::clone(&context), reconcile).await;
+        }));
     }
 }

@@ -17,7 +17,7 @@ pub const QUIET: Duration = Duration::from_secs(5);
 
 /// What is remembered of a Challenge between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct ChallengeProgress {
     /// When it was seen first.
     pub since: Timestamp,
     /// Whether the solver's Pods were seen to answer for it: then only the way to them is in question.
@@ -32,7 +32,7 @@ pub struct Memory {
     pub valid: bool,
 }
 
-impl Memory {
+impl ChallengeProgress {
     /// Of a Challenge that is seen for the first time.
     pub const fn new(now: Timestamp) -> Self {
         Self { since: now, solved: false, accepted: false, checks: 0, polls: 0, valid: false }
@@ -69,7 +69,7 @@ pub enum Step {
 }
 
 /// Decides. `ours` is whether its Order asks for it.
-pub fn decide(challenge: &Challenge, ours: bool, memory: &Memory) -> Step {
+pub fn decide(challenge: &Challenge, ours: bool, memory: &ChallengeProgress) -> Step {
     if challenge.metadata.deletion_timestamp.is_some() {
         let held = challenge.metadata.finalizers.as_ref().is_some_and(|finalizers| {
             finalizers.iter().any(|finalizer| {
@@ -108,7 +108,7 @@ pub enum AfterCheck {
 }
 
 /// What a look means.
-pub fn after_check(seen: &Seen, memory: &Memory, name: &str, now: Timestamp) -> AfterCheck {
+pub fn after_check(seen: &Seen, memory: &ChallengeProgress, name: &str, now: Timestamp) -> AfterCheck {
     let age = Duration::try_from(now.duration_since(memory.since)).unwrap_or_default();
     let what = match seen {
         Seen::Right => return AfterCheck::Accept,
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_server_is_told_once_the_right_answer_was_seen() {
-        let memory = Memory::new(START);
+        let memory = ChallengeProgress::new(START);
         assert_eq!(after_check(&Seen::Right, &memory, "a", START), AfterCheck::Accept);
         for seen in [Seen::Wrong("404".into()), Seen::Nobody("no such host".into())] {
             let AfterCheck::Again { reason: None, .. } = after_check(&seen, &memory, "a", START) else {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn after_two_minutes_a_name_that_nobody_can_reach_is_left_to_the_server_and_a_wrong_answer_never() {
-        let memory = Memory::new(START);
+        let memory = ChallengeProgress::new(START);
         let nobody = Seen::Nobody("timed out".into());
         let wrong = Seen::Wrong("status 404".into());
         let late = after(STRICT);
@@ -178,7 +178,7 @@ mod tests {
         let mut challenge = fixtures::challenge("web", |it| {
             it.spec.solver.wait_instead_of_self_check = Some(crds::duration::GoDuration::from_secs(30));
         });
-        let memory = Memory::new(START);
+        let memory = ChallengeProgress::new(START);
         let until = |challenge: &Challenge| match decide(challenge, true, &memory) {
             Step::PresentAndWait { until } => until,
             other => panic!("{other:?}"),
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_left_alone_but_always_let_go() {
-        let memory = Memory::new(START);
+        let memory = ChallengeProgress::new(START);
         let challenge = fixtures::challenge("web", |_| {});
         assert_eq!(decide(&challenge, false, &memory), Step::Nothing);
         let gone = |finalizers: Vec<String>| {

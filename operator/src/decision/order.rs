@@ -28,6 +28,19 @@ pub struct View<'a> {
     pub finalized: bool,
 }
 
+/// What is remembered of an Order between two looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OrderProgress {
+    /// Whether the CSR was sent.
+    pub finalized: bool,
+    /// How often the server was asked.
+    pub polls: u32,
+    /// Which of the server's calls to wait is being waited for.
+    pub until: Option<Timestamp>,
+    /// Its turn among the account's new orders.
+    pub turn: Option<Timestamp>,
+}
+
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {

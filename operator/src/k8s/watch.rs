@@ -1,17 +1,16 @@
-//! One watch for each kind, which feeds a store and wakes whoever is concerned, deletions included.
+//! One watch per kind: it feeds a store and reports every change, deletions included.
+//!
+//! Knows how a list and a watch become a store; must not know which kinds there are or who depends on them. Next: `controllers/watches.rs`,
+//! which says what is enqueued when an object changes.
 
 use std::{fmt::Debug, pin::pin};
 
-use futures::{
-    Stream, StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
-};
+use futures::{Stream, StreamExt};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource,
     api::{ObjectMeta, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
-        controller::ReconcileRequest,
         reflector::{Lookup, ObjectRef, store::Writer},
         watcher::{self, Event},
     },
@@ -20,150 +19,157 @@ use serde::de::DeserializeOwned;
 
 use super::guarded::{Guarded, Unreadable};
 
-/// Annotation that kubectl keeps a second copy of an object in.
+/// The annotation in which kubectl keeps a second copy of an object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// How many objects are listed at once: each page is held several times over while it is read.
+/// How many objects a list returns per page: several copies of a page are in memory while it is parsed.
 const PAGE: u32 = 100;
 
-/// Where objects wait for their turn.
-pub type Queue<K> = UnboundedReceiver<ReconcileRequest<K>>;
-
-/// Puts objects into a queue.
-pub struct Waker<K: Resource>(UnboundedSender<ReconcileRequest<K>>);
-
-impl<K: Resource> Clone for Waker<K> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<K> Waker<K>
-where
-    K: Resource<DynamicType = ()>,
-{
-    /// Wakes an object.
-    pub fn wake(&self, object: &K) {
-        self.wake_named(&object.name_any(), ResourceExt::namespace(object).as_deref());
-    }
-
-    /// Wakes an object by its name.
-    pub fn wake_named(&self, name: &str, namespace: Option<&str>) {
-        let mut reference = ObjectRef::new(name);
-        if let Some(namespace) = namespace {
-            reference = reference.within(namespace);
-        }
-        // A queue that is gone belongs to a process that ends.
-        _ = self.0.unbounded_send(reference.into());
-    }
-}
-
-/// A queue and its waker.
-pub fn queue<K: Resource>() -> (Waker<K>, Queue<K>) {
-    let (sender, receiver) = unbounded();
-    (Waker(sender), receiver)
-}
-
-/// What was seen of an object.
+/// What a watch reports about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// It is one of a list that is not complete yet; the store does not know it, and nobody is to be woken.
+pub enum ObjectEvent {
+    /// It is part of a list that is still being read. The store does not have it yet, so nothing may be enqueued.
     Listed,
-    /// It is there or has changed, and the store knows it.
-    Present,
-    /// It is gone from the store.
-    Gone,
+    /// It exists or has changed, and the store has it.
+    Applied,
+    /// It was deleted, and the store no longer has it.
+    Deleted,
 }
 
-/// Watches for ever, and tells of each object what was seen. `keep` makes an object small before it is kept. What can't be
-/// read is left out, and holds up nothing else.
-pub async fn watch<K>(
-    api: Api<Guarded<K>>,
-    config: watcher::Config,
-    writer: Writer<K>,
-    keep: impl Fn(&mut K),
-    seen: impl Fn(&K, Seen),
-) where
+/// Whether the API server must know a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A kind without which the operator can't work: until it can be listed, nothing is reconciled.
+    Required,
+    /// A kind whose CRD may be installed or removed at any time. Without its CRD it has no objects; the watch retries with
+    /// backoff and starts to serve it when the CRD appears.
+    Optional,
+}
+
+/// A kind's watch, before it runs.
+pub struct Watch<K: Lookup<DynamicType = ()> + Clone + 'static> {
+    /// What it feeds.
+    pub writer: Writer<K>,
+    /// Which objects are watched.
+    pub config: watcher::Config,
+    /// Whether the kind may be missing.
+    pub presence: Presence,
+}
+
+impl<K> Watch<K>
+where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let events = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
-    let kept = |guard| {
-        let mut object = readable(guard)?;
-        keep(&mut object);
-        Some(object)
-    };
-    let events = events.filter_map(async |event| event.map(|event| each(event, kept)).transpose());
-    follow(events, writer, seen).await;
+    /// Watches until the process ends. `shrink` drops what is not needed before an object is kept; `report` is called for every
+    /// change. An object that can't be read is skipped and does not affect the others.
+    pub async fn run(self, api: Api<Guarded<K>>, shrink: impl Fn(&mut K), report: impl Fn(&K, ObjectEvent)) {
+        let keep = |guard| {
+            let mut object = readable(guard)?;
+            shrink(&mut object);
+            Some(object)
+        };
+        let events = watcher::watcher(api, self.config.page_size(PAGE)).default_backoff();
+        let events = events.filter_map(async |event| event.map(|event| map(event, keep)).transpose());
+        drive(events, self.writer, self.presence, report).await;
+    }
 }
 
-/// The same, of metadata alone: for kinds whose content is nobody's to hold. `keep` makes of it what is kept.
-pub async fn watch_metadata<K, S>(
-    api: Api<PartialObjectMeta<K>>,
-    config: watcher::Config,
-    writer: Writer<S>,
-    keep: impl Fn(&ObjectMeta) -> S,
-    seen: impl Fn(&S, Seen),
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+impl<S> Watch<S>
+where
     S: Lookup<DynamicType = ()> + Clone + 'static,
 {
-    let events = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
-    let kept = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
-    let events = events.filter_map(async |event| event.map(|event| each(event, kept)).transpose());
-    follow(events, writer, seen).await;
+    /// The same for the metadata of a kind `K` whose content must not be held in memory. `keep` makes what is kept of it.
+    pub async fn run_metadata<K>(
+        self,
+        api: Api<PartialObjectMeta<K>>,
+        keep: impl Fn(&ObjectMeta) -> S,
+        report: impl Fn(&S, ObjectEvent),
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let keep = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
+        let events = watcher::watcher(api, self.config.page_size(PAGE)).default_backoff();
+        let events = events.filter_map(async |event| event.map(|event| map(event, keep)).transpose());
+        drive(events, self.writer, self.presence, report).await;
+    }
 }
 
-async fn follow<K>(
+async fn drive<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     mut writer: Writer<K>,
-    seen: impl Fn(&K, Seen),
+    presence: Presence,
+    report: impl Fn(&K, ObjectEvent),
 ) where
     K: Lookup<DynamicType = ()> + Clone + 'static,
 {
+    let mut absent = false;
     let mut events = pin!(events);
     while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "failed to watch, will retry");
-                continue;
+        match event {
+            Ok(event) => {
+                absent &= !matches!(event, Event::InitDone);
+                apply(&event, &mut writer, &report);
             }
-        };
-        // A list replaces what was known: what is gone since is told by its absence.
-        let before = matches!(event, Event::InitDone).then(|| writer.as_reader().state());
-        if let Event::InitApply(object) = &event {
-            seen(object, Seen::Listed);
-        }
-        writer.apply_watcher_event(&event);
-        match &event {
-            Event::Apply(object) => seen(object, Seen::Present),
-            Event::Delete(object) => seen(object, Seen::Gone),
-            Event::InitDone => {
-                let store = writer.as_reader();
-                store.state().iter().for_each(|object| seen(object, Seen::Present));
-                for object in before.into_iter().flatten() {
-                    if store.get(&ObjectRef::from_obj(&*object)).is_none() {
-                        seen(&object, Seen::Gone);
-                    }
+            Err(error) if presence == Presence::Optional && is_unknown_kind(&error) => {
+                if !absent {
+                    absent = true;
+                    tracing::info!(kind = %K::kind(&()), "the API server does not know this kind, waiting for its CRD");
+                    // No CRD means no objects: an empty list says so to the store and to those who wait for it.
+                    apply(&Event::Init, &mut writer, &report);
+                    apply(&Event::InitDone, &mut writer, &report);
                 }
             }
-            Event::Init | Event::InitApply(_) => {}
+            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "failed to watch, will retry"),
         }
     }
 }
 
-/// An event about what an object becomes; none if it becomes nothing.
-fn each<A, B>(event: Event<A>, becomes: impl Fn(A) -> Option<B>) -> Option<Event<B>> {
+fn apply<K>(event: &Event<K>, writer: &mut Writer<K>, report: &impl Fn(&K, ObjectEvent))
+where
+    K: Lookup<DynamicType = ()> + Clone + 'static,
+{
+    // A list replaces the store: what it no longer contains was deleted.
+    let before = matches!(event, Event::InitDone).then(|| writer.as_reader().state());
+    if let Event::InitApply(object) = event {
+        report(object, ObjectEvent::Listed);
+    }
+    writer.apply_watcher_event(event);
+    match event {
+        Event::Apply(object) => report(object, ObjectEvent::Applied),
+        Event::Delete(object) => report(object, ObjectEvent::Deleted),
+        Event::InitDone => {
+            let store = writer.as_reader();
+            store.state().iter().for_each(|object| report(object, ObjectEvent::Applied));
+            for object in before.into_iter().flatten() {
+                if store.get(&ObjectRef::from_obj(&*object)).is_none() {
+                    report(&object, ObjectEvent::Deleted);
+                }
+            }
+        }
+        Event::Init | Event::InitApply(_) => {}
+    }
+}
+
+/// Whether the API server does not serve the kind: its CRD is not installed, or was removed.
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+/// Maps the object of an event; `None` if the object is dropped.
+fn map<A, B>(event: Event<A>, keep: impl Fn(A) -> Option<B>) -> Option<Event<B>> {
     Some(match event {
-        Event::Apply(object) => Event::Apply(becomes(object)?),
-        Event::Delete(object) => Event::Delete(becomes(object)?),
-        Event::InitApply(object) => Event::InitApply(becomes(object)?),
+        Event::Apply(object) => Event::Apply(keep(object)?),
+        Event::Delete(object) => Event::Delete(keep(object)?),
+        Event::InitApply(object) => Event::InitApply(keep(object)?),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
     })
 }
 
-/// An object that can be read, without what nobody needs.
+/// The object, if it can be read, without the metadata that the operator does not use.
 fn readable<K: Resource>(guard: Guarded<K>) -> Option<K> {
     match guard.0 {
         Ok(mut object) => {
@@ -175,17 +181,89 @@ fn readable<K: Resource>(guard: Guarded<K>) -> Option<K> {
                 name = metadata.name,
                 namespace = metadata.namespace,
                 error,
-                "left out an object that can't be read"
+                "skipped an object that can't be read"
             );
             None
         }
     }
 }
 
-/// Takes away what is half of an object and of no use.
+/// Drops metadata that is often half of an object's size.
 fn trim(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures::{executor::block_on, stream};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{ResourceExt, core::Status, runtime::reflector::store};
+
+    use super::*;
+
+    fn object(name: &str) -> ConfigMap {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    fn not_found() -> watcher::Error {
+        let status = Status::failure("the server could not find the requested resource", "NotFound");
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status.with_code(404))))
+    }
+
+    /// Drives a watch through events; returns what it reports, and whether the store is ready and what it holds.
+    fn driven(
+        presence: Presence,
+        events: Vec<watcher::Result<Event<ConfigMap>>>,
+    ) -> (Vec<(String, ObjectEvent)>, bool, usize) {
+        let (reader, writer) = store::<ConfigMap>();
+        let reports = RefCell::new(Vec::new());
+        let report = |object: &ConfigMap, event| reports.borrow_mut().push((object.name_any(), event));
+        let ready = {
+            let mut ready = Box::pin(reader.wait_until_ready());
+            block_on(drive(stream::iter(events), writer, presence, report));
+            block_on(futures::future::poll_immediate(&mut ready)).is_some_and(|ready| ready.is_ok())
+        };
+        (reports.into_inner(), ready, reader.len())
+    }
+
+    #[test]
+    fn list_reports_objects_that_are_gone() {
+        let events = vec![
+            Ok(Event::Init),
+            Ok(Event::InitApply(object("a"))),
+            Ok(Event::InitDone),
+            Ok(Event::Apply(object("b"))),
+            Ok(Event::Init),
+            Ok(Event::InitApply(object("b"))),
+            Ok(Event::InitDone),
+        ];
+        let (reports, ready, len) = driven(Presence::Required, events);
+        assert!(ready && len == 1);
+        assert_eq!(reports.last(), Some(&("a".to_owned(), ObjectEvent::Deleted)));
+    }
+
+    #[test]
+    fn missing_crd_blocks_only_required_kinds() {
+        let (_, ready, _) = driven(Presence::Required, vec![Err(not_found()), Err(not_found())]);
+        assert!(!ready, "a required kind that can't be listed is not known");
+        let (_, ready, _) = driven(Presence::Optional, vec![Err(not_found()), Err(not_found())]);
+        assert!(ready, "an optional kind without its CRD has no objects");
+    }
+
+    #[test]
+    fn removed_crd_deletes_its_objects_and_may_return() {
+        let list = || vec![Ok(Event::Init), Ok(Event::InitApply(object("a"))), Ok(Event::InitDone)];
+        let events = [list(), vec![Err(not_found()), Err(not_found())], list()].into_iter().flatten();
+        let (reports, _, len) = driven(Presence::Optional, events.collect());
+        let events: Vec<_> = reports.iter().map(|(_, event)| *event).collect();
+        let (listed, applied, deleted) = (ObjectEvent::Listed, ObjectEvent::Applied, ObjectEvent::Deleted);
+        assert_eq!(events, [listed, applied, deleted, listed, applied]);
+        assert_eq!(len, 1);
     }
 }

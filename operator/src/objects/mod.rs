@@ -11,6 +11,6 @@ pub mod names;
 pub mod order;
 pub mod route;
 pub mod secret;
-pub mod seen_secret;
+pub mod secret_meta;
 
 pub use self::event_note::EventNote;

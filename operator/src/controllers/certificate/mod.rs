@@ -11,20 +11,22 @@ use crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::ResourceExt;
 
-pub(super) use self::rest::wake_rested;
+pub(super) use self::rest::enqueue_due;
 use self::rest::with_version;
 use super::ari;
 use crate::{
-    context::{Context, Lately, SecretRead},
+    cache::SecretRead,
+    context::Context,
     decision::{
         Requeue,
         certificate::{self, Action, Decision, SecretView, View, Wanted},
     },
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
-    objects::{self, EventNote, metadata::controlled_by, names, secret, seen_secret::SeenSecret},
+    memory::EXPECTATION_TTL,
+    objects::{self, EventNote, metadata::controlled_by, names, secret, secret_meta::SecretMeta},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
 };
 
@@ -32,7 +34,7 @@ use crate::{
 pub(super) const NAME: &str = "certificates";
 
 /// How many are looked at at once.
-pub const AT_ONCE: u16 = 32;
+pub const MAX_CONCURRENT_RECONCILES: u16 = 32;
 
 /// Who owns the fields of Secrets, as cert-manager has it: both can take over from one another.
 const ISSUING: &str = "cert-manager-certificates-issuing";
@@ -87,8 +89,8 @@ impl Reconciling<'_> {
         self.certificate.namespace().unwrap_or_default()
     }
 
-    fn stored_secret(&self, name: &str) -> Option<Arc<SeenSecret>> {
-        self.context.stores.secrets.get(&ObjectRef::new(name).within(&self.namespace()))
+    fn stored_secret(&self, name: &str) -> Option<Arc<SecretMeta>> {
+        self.context.cache.secrets.get(&self.namespace(), name)
     }
 
     async fn gather_and_decide(&self) -> Result<Decision, ReconcileError> {
@@ -123,7 +125,7 @@ impl Reconciling<'_> {
         let name = &self.certificate.spec.secret_name;
         let key = (self.namespace(), name.clone());
         let stored = self.stored_secret(name);
-        match self.context.secret_reads.get(&key) {
+        match self.context.cache.secret_reads.get(&key) {
             Some(SecretRead::Present { version, view })
                 if view.is_watched() && stored.as_ref().is_none_or(|it| !is_newer(&it.version, &version)) =>
             {
@@ -136,14 +138,14 @@ impl Reconciling<'_> {
             }
             _ => {}
         }
-        let read = self.context.api::<Secret>(&key.0).get_opt(name).await;
+        let read = self.context.kube.api::<Secret>(&key.0).get_opt(name).await;
         let Some(secret) = read.tried(|| format!("read Secret {}/{name}", key.0))? else {
-            self.context.secret_reads.put(key, SecretRead::Absent { since: self.context.now() });
+            self.context.cache.secret_reads.put(key, SecretRead::Absent { since: self.context.now() });
             return Ok(None);
         };
         let view = Arc::new(SecretView::of(&secret));
         let version = secret.resource_version().unwrap_or_default();
-        self.context.secret_reads.put(key, SecretRead::Present { version, view: Arc::clone(&view) });
+        self.context.cache.secret_reads.put(key, SecretRead::Present { version, view: Arc::clone(&view) });
         Ok(Some(view))
     }
 
@@ -157,13 +159,13 @@ impl Reconciling<'_> {
         (oldest..=revision.saturating_add(1))
             .filter_map(|revision| {
                 let name = names::certificate_request(&name, revision);
-                self.context.stores.requests.get(&ObjectRef::new(&name).within(&namespace))
+                self.context.cache.requests.get(&namespace, &name)
             })
             .filter(|request| self.is_ours(&request.metadata))
             .collect()
     }
 
-    fn owns(&self, secret: &SeenSecret) -> bool {
+    fn owns(&self, secret: &SecretMeta) -> bool {
         let owner = secret.owner.as_ref().map(|owner| &*owner.uid);
         owner.is_some() && owner == self.certificate.metadata.uid.as_deref()
     }
@@ -177,18 +179,16 @@ impl Reconciling<'_> {
     fn order(&self, requests: &[Arc<CertificateRequest>]) -> Option<Arc<Order>> {
         let request = requests.last()?;
         let name = names::order(&request.name_any(), &request.spec.request.0);
-        self.context.stores.orders.get(&ObjectRef::new(&name).within(&self.namespace()))
+        self.context.cache.orders.get(&self.namespace(), &name)
     }
 
     fn rivals(&self) -> Vec<Arc<Certificate>> {
         let (name, namespace) = (self.certificate.name_any(), self.namespace());
         let secret = &self.certificate.spec.secret_name;
-        let mut names = self.context.indexes.certificates_by_secret.names(&namespace, secret);
+        let mut names = self.context.cache.indexes.certificates_by_secret.names(&namespace, secret);
         names.retain(|other| *other != name);
         names.sort();
-        let others = names.iter().filter_map(|name| {
-            self.context.stores.certificates.get(&ObjectRef::new(name).within(&namespace))
-        });
+        let others = names.iter().filter_map(|name| self.context.cache.certificates.get(&namespace, name));
         others.filter(|other| other.spec.secret_name == *secret).collect()
     }
 
@@ -203,13 +203,13 @@ impl Reconciling<'_> {
     fn is_key(&self, name: &str) -> bool {
         let deleted = (self.certificate.uid().unwrap_or_default(), name.to_owned());
         self.stored_secret(name).is_some_and(|secret| self.owns(&secret))
-            && self.context.deleted_keys.get(&deleted).is_none()
+            && self.context.memory.deleted_keys.get(&deleted).is_none()
     }
 
     /// The next key, where there is one: out of memory, or read once.
     async fn next_key(&self, name: &str) -> Result<Option<Arc<PrivateKey>>, ReconcileError> {
         let memory = (self.certificate.uid().unwrap_or_default(), name.to_owned());
-        if let Some(key) = self.context.next_keys.get(&memory) {
+        if let Some(key) = self.context.memory.next_keys.get(&memory) {
             return Ok(Some(key));
         }
         let known = self.stored_secret(name).is_some();
@@ -223,14 +223,17 @@ impl Reconciling<'_> {
         }
         let key = self.read_next_key(name).await?;
         if let Some(key) = &key {
-            self.context.next_keys.put(memory, Arc::clone(key));
+            self.context.memory.next_keys.put(memory, Arc::clone(key));
         }
         Ok(key)
     }
 
     async fn read_next_key(&self, name: &str) -> Result<Option<Arc<PrivateKey>>, ReconcileError> {
-        let value =
-            self.context.secret_value(&self.namespace(), name, crds::annotations::secret::TLS_KEY).await?;
+        let value = self
+            .context
+            .kube
+            .secret_value(&self.namespace(), name, crds::annotations::secret::TLS_KEY)
+            .await?;
         // One that can't be read is made anew, under the same name once it is deleted.
         Ok(value.and_then(|value| PrivateKey::from_pem(&value).ok()).map(Arc::new))
     }
@@ -243,7 +246,7 @@ impl Reconciling<'_> {
                 Acted::Nothing => {}
                 Acted::Status(version) => rest = rest.map(|_| version),
                 Acted::Something => rest = None,
-                Acted::TooEarly => return Ok((Requeue::After(Lately::MOMENT), None)),
+                Acted::TooEarly => return Ok((Requeue::After(EXPECTATION_TTL), None)),
             }
         }
         Ok((decision.requeue, rest))
@@ -261,9 +264,12 @@ impl Reconciling<'_> {
                 }
             }
             Action::DeleteRequest(name) => {
-                let requests = self.context.api::<CertificateRequest>(&self.namespace());
+                let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
                 k8s::delete(&requests, &name, None).await?;
-                self.context.lately.forget(&format!("{}/{name}", self.certificate.uid().unwrap_or_default()));
+                self.context
+                    .memory
+                    .expectations
+                    .forget(&format!("{}/{name}", self.certificate.uid().unwrap_or_default()));
             }
             Action::WriteSecret { chain } => {
                 let key = self.next_key(&self.next_key_name()).await?;
@@ -274,14 +280,14 @@ impl Reconciling<'_> {
             Action::WriteTemporary => self.write_temporary().await?,
             Action::RewriteSecret => self.rewrite_secret().await?,
             Action::DeleteNextKey(name) => {
-                let secrets = self.context.api::<Secret>(&self.namespace());
+                let secrets = self.context.kube.api::<Secret>(&self.namespace());
                 k8s::delete(&secrets, &name, None).await?;
                 let key = (self.certificate.uid().unwrap_or_default(), name);
-                self.context.next_keys.forget(&key);
-                self.context.deleted_keys.put(key, ());
+                self.context.memory.next_keys.forget(&key);
+                self.context.memory.deleted_keys.put(key, ());
             }
             Action::Publish { issued, note } => {
-                self.context.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
+                self.context.kube.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
             }
         }
         Ok(Acted::Something)
@@ -289,8 +295,9 @@ impl Reconciling<'_> {
 
     /// Returns the resourceVersion that the Certificate has then, if its status was written.
     async fn write_status(&self, status: &CertificateStatus) -> Result<Option<String>, ReconcileError> {
-        let api = self.context.api::<Certificate>(&self.namespace());
+        let api = self.context.kube.api::<Certificate>(&self.namespace());
         self.context
+            .kube
             .write_status(&api, ISSUING, self.certificate, self.certificate.status.as_ref(), status)
             .await
     }
@@ -301,16 +308,20 @@ impl Reconciling<'_> {
             let secret = &self.certificate.spec.secret_name;
             let value = self
                 .context
+                .kube
                 .secret_value(&self.namespace(), secret, crds::annotations::secret::TLS_KEY)
                 .await?;
             let value = value.ok_or_else(|| ReconcileError::NotYet("the private key is gone".to_owned()))?;
             PrivateKey::from_pem(&value)?
         } else {
-            self.context.make_key(wanted.key).await?
+            self.context.keys.generate(wanted.key).await?
         };
         let made = secret::next_private_key(name, self.certificate, &key)?;
-        let secrets = self.context.api::<Secret>(&self.namespace());
-        self.context.deleted_keys.forget(&(self.certificate.uid().unwrap_or_default(), name.to_owned()));
+        let secrets = self.context.kube.api::<Secret>(&self.namespace());
+        self.context
+            .memory
+            .deleted_keys
+            .forget(&(self.certificate.uid().unwrap_or_default(), name.to_owned()));
         let key = if k8s::create(&secrets, KEYS, &made).await?.is_some() {
             Arc::new(key)
         } else if let Some(made_before) = self.read_next_key(name).await? {
@@ -320,7 +331,7 @@ impl Reconciling<'_> {
             k8s::delete(&secrets, name, None).await?;
             return Err(ReconcileError::NotYet(format!("the Secret {name:?} held no private key")));
         };
-        self.context.next_keys.put((self.certificate.uid().unwrap_or_default(), name.to_owned()), key);
+        self.context.memory.next_keys.put((self.certificate.uid().unwrap_or_default(), name.to_owned()), key);
         Ok(())
     }
 
@@ -332,7 +343,7 @@ impl Reconciling<'_> {
     async fn create_request(&self, name: &str, revision: i64) -> Result<bool, ReconcileError> {
         let made = format!("{}/{name}", self.certificate.uid().unwrap_or_default());
         let now = self.context.now();
-        if self.context.lately.is(&made, now) {
+        if self.context.memory.expectations.is_pending(&made, now) {
             return Ok(false);
         }
         let key_name = self.next_key_name();
@@ -345,9 +356,9 @@ impl Reconciling<'_> {
         {
             request.annotations_mut().insert(crds::annotations::request::REPLACES.to_owned(), replaces);
         }
-        let requests = self.context.api::<CertificateRequest>(&self.namespace());
+        let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUESTS, &request).await?.is_some() {
-            self.context.lately.put(made, now);
+            self.context.memory.expectations.expect(made, now);
             tracing::info!(request = name, revision, "asked for a certificate");
         }
         Ok(true)
@@ -362,7 +373,7 @@ impl Reconciling<'_> {
         let more = self.keystores(key, &read).await?;
         let mut secret =
             secret::certificate(self.certificate, read.leaf(), chain, key, wanted.encoding, more)?;
-        if self.context.settings.owns_secrets {
+        if self.context.settings.set_secret_owner_ref {
             secret.metadata.owner_references =
                 objects::metadata::controller(self.certificate).map(|owner| vec![owner]);
         }
@@ -372,13 +383,14 @@ impl Reconciling<'_> {
             secret.type_ = Some(type_);
         }
         let key = (namespace.clone(), name.clone());
-        self.context.secret_reads.forget(&key);
+        self.context.cache.secret_reads.forget(&key);
         // What others have written is taken from them only where the Secret is known to be ours.
         let written =
-            k8s::apply(&self.context.api::<Secret>(&namespace), ISSUING, &secret, view.is_some()).await?;
+            k8s::apply(&self.context.kube.api::<Secret>(&namespace), ISSUING, &secret, view.is_some())
+                .await?;
         let version = written.resource_version().unwrap_or_default();
         let view = Arc::new(SecretView::of(&written));
-        self.context.secret_reads.put(key, SecretRead::Present { version, view });
+        self.context.cache.secret_reads.put(key, SecretRead::Present { version, view });
         let not_after = read.leaf().not_after;
         tracing::info!(secret = name, %not_after, "wrote the certificate");
         Ok(())
@@ -396,7 +408,7 @@ impl Reconciling<'_> {
     /// Writes labels, annotations and further forms anew around the key and the chain that are there.
     async fn rewrite_secret(&self) -> Result<(), ReconcileError> {
         let (namespace, name) = (self.namespace(), &self.certificate.spec.secret_name);
-        let secret = self.context.api::<Secret>(&namespace).get(name).await;
+        let secret = self.context.kube.api::<Secret>(&namespace).get(name).await;
         let secret = secret.tried(|| format!("read Secret {namespace}/{name}"))?;
         let data = secret.data.unwrap_or_default();
         let of = |key: &str| data.get(key).map(|value| value.0.clone()).unwrap_or_default();
@@ -440,7 +452,7 @@ impl Reconciling<'_> {
     ) -> Result<String, ReconcileError> {
         let Some(reference) = reference else { return Ok(literal.cloned().unwrap_or_default()) };
         let key = reference.key.as_deref().unwrap_or_default();
-        let value = self.context.secret_value(&self.namespace(), &reference.name, key).await?;
+        let value = self.context.kube.secret_value(&self.namespace(), &reference.name, key).await?;
         if let Some(password) = value.and_then(|value| String::from_utf8(value.to_vec()).ok()) {
             return Ok(password);
         }
@@ -449,7 +461,7 @@ impl Reconciling<'_> {
             reference.name
         );
         let note = EventNote::warning("KeystorePasswordSecretNotFound", &*message);
-        self.context.publish(ISSUING, &note, self.certificate);
+        self.context.kube.publish(ISSUING, &note, self.certificate);
         Err(ReconcileError::NotYet(message))
     }
 }

@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use crds::{certmanager::Certificate, condition};
+use crds::condition;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{super::RESYNC, Reconciling};
 use crate::{
-    context::{Context, IssuerLookup, SecretRead},
+    cache::{IssuerLookup, SecretRead},
+    context::Context,
     decision::{Requeue, backoff::fraction, certificate},
-    k8s::{Waker, is_newer},
-    rest::Rest,
+    k8s::is_newer,
+    memory::Settled,
 };
 
 /// The longest that a Certificate rests, less up to a quarter: what was missed is found then.
@@ -25,11 +26,11 @@ const LONGEST: Duration = Duration::from_hours(24);
 const SHORT: Duration = Duration::from_mins(1);
 
 /// Wakes Certificates whose rest is over, for ever.
-pub(in super::super) async fn wake_rested(context: Arc<Context>, waker: Waker<Certificate>) {
+pub(in super::super) async fn enqueue_due(context: Arc<Context>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        for (namespace, name) in context.resting.rise(context.now()) {
-            waker.wake_named(&name, Some(&namespace));
+        for (namespace, name) in context.memory.settled.take_due(context.now()) {
+            context.cache.certificates.enqueuer().enqueue_named(&name, Some(&namespace));
         }
     }
 }
@@ -61,7 +62,7 @@ impl Reconciling<'_> {
         let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
         (past_key, self.is_key(&next_key_name)).hash(&mut seen);
         if let IssuerLookup::Found(issuer) =
-            self.context.issuer(&self.certificate.spec.issuer_ref, &self.namespace())
+            self.context.cache.issuer(&self.certificate.spec.issuer_ref, &self.namespace())
         {
             (issuer.is_ready(), &issuer.version).hash(&mut seen);
         }
@@ -70,8 +71,8 @@ impl Reconciling<'_> {
 
     /// Whether nothing is to be done, as what is seen is what it was when that was found.
     pub(super) fn rests(&self, seen: u64) -> bool {
-        let rest = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
-        rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == seen)
+        let rest = self.context.memory.settled.get(&self.namespace(), &self.certificate.name_any());
+        rest.is_some_and(|rest| rest.until > self.context.now() && rest.fingerprint == seen)
     }
 
     /// Remembers that nothing is to be done for a while, in place of what stands in the Secret. A short while is left to the
@@ -94,10 +95,14 @@ impl Reconciling<'_> {
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         let namespace = self.namespace();
-        self.context.resting.put(&namespace, &self.certificate.name_any(), Rest { seen, until });
+        self.context.memory.settled.put(
+            &namespace,
+            &self.certificate.name_any(),
+            Settled { fingerprint: seen, until },
+        );
         let conditions = self.certificate.status.as_ref().map_or(&[][..], |status| &status.conditions);
         if !condition::is_true(conditions, condition::ISSUING) {
-            self.context.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
+            self.context.cache.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
         }
         Requeue::OnChange
     }
@@ -106,7 +111,7 @@ impl Reconciling<'_> {
     fn secret_version(&self) -> Option<String> {
         let name = &self.certificate.spec.secret_name;
         let stored = self.stored_secret(name).map(|secret| secret.version.to_string());
-        match self.context.secret_reads.get(&(self.namespace(), name.clone())) {
+        match self.context.cache.secret_reads.get(&(self.namespace(), name.clone())) {
             Some(SecretRead::Present { version, view }) if view.is_watched() => {
                 Some(stored.filter(|stored| is_newer(stored, &version)).unwrap_or(version))
             }

@@ -9,7 +9,7 @@ use super::metadata::controlled_by;
 
 /// Whose a Secret is and how new: what else stands on it is read with what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenSecret {
+pub struct SecretMeta {
     namespace: Box<str>,
     name: Box<str>,
     /// Its resourceVersion.
@@ -27,7 +27,7 @@ pub struct Owner {
     pub uid: Box<str>,
 }
 
-impl SeenSecret {
+impl SecretMeta {
     /// What is kept.
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |of: &Option<String>| of.as_deref().unwrap_or_default().into();
@@ -52,7 +52,7 @@ impl SeenSecret {
     }
 }
 
-impl Lookup for SeenSecret {
+impl Lookup for SecretMeta {
     type DynamicType = ();
 
     fn kind((): &()) -> Cow<'_, str> {

@@ -1,0 +1,24 @@
+//! What the flags and the configuration file say.
+
+use crate::decision::{backoff::IssuanceBackoff, ingress};
+
+/// The settings of all controllers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of the Secrets that ClusterIssuers refer to.
+    pub cluster_resource_namespace: String,
+    /// The namespace that the solver runs in.
+    pub solver_namespace: String,
+    /// The name of the solver's own Service.
+    pub solver_service: String,
+    /// How long failed issuances wait.
+    pub backoff: IssuanceBackoff,
+    /// Defaults for annotated Ingresses.
+    pub ingress: ingress::Settings,
+    /// Whether CertificateRequests are approved automatically.
+    pub auto_approve: bool,
+    /// Whether a Secret gets an owner reference to its Certificate, so that both are deleted together.
+    pub set_secret_owner_ref: bool,
+    /// How events name this process, such as the Pod's name.
+    pub instance: String,
+}

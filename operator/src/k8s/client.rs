@@ -1,0 +1,115 @@
+//! The API server as controllers use it: reads by name, status writes that never go back in time, events.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, Resource, ResourceExt, core::NamespaceResourceScope};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{Events, version_number, write_status};
+use crate::{
+    ephemeral_map::EphemeralMap,
+    error::{ReconcileError, Tried},
+    objects::EventNote,
+};
+
+/// The API server, and which status writes the cache may not show yet.
+pub struct KubeClient {
+    /// The plain client, for what this type does not offer.
+    pub client: Client,
+    /// How events name this process, such as the Pod's name.
+    instance: String,
+    /// One recorder per controller: the source of an event is part of its identity.
+    events: EphemeralMap<&'static str, Events>,
+    /// The resourceVersion of the last status write, by UID.
+    written: EphemeralMap<String, u64>,
+}
+
+impl KubeClient {
+    /// A client that publishes events in the name of `instance`.
+    pub fn new(client: Client, instance: String) -> Self {
+        Self { client, instance, events: EphemeralMap::default(), written: EphemeralMap::default() }
+    }
+
+    /// The objects of a kind in a namespace.
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Writes the status of an object as it was read, if it differs, and remembers that older versions are stale. Returns the
+    /// resourceVersion after the write, if there was one.
+    ///
+    /// # Errors
+    /// A conflict if the object has changed since it was read.
+    pub async fn write_status<K, S>(
+        &self,
+        api: &Api<K>,
+        manager: &str,
+        object: &K,
+        old: Option<&S>,
+        new: &S,
+    ) -> Result<Option<String>, ReconcileError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        S: Serialize,
+    {
+        let Some(written) = write_status(api, manager, object, old, new).await? else {
+            return Ok(None);
+        };
+        if let Some((uid, version)) = written.uid().zip(version(&written)) {
+            self.written.put(uid, version);
+        }
+        Ok(Some(written.resource_version().unwrap_or_default()))
+    }
+
+    /// Whether an object is older than the last status write: the watch has not reported that yet.
+    pub fn is_stale<K: Resource>(&self, object: &K) -> bool {
+        let Some(uid) = &object.meta().uid else { return false };
+        let stale = self.written.get(uid).zip(version(object)).is_some_and(|(written, read)| read < written);
+        if !stale {
+            self.written.forget(uid);
+        }
+        stale
+    }
+
+    /// Forgets an object that was deleted.
+    pub fn forget(&self, uid: &str) {
+        self.written.forget(uid);
+    }
+
+    /// Publishes an event about an object, with a controller as its source, such as `cert-manager-certificates-issuing`.
+    pub fn publish<K: Resource<DynamicType = ()>>(
+        &self,
+        controller: &'static str,
+        note: &EventNote,
+        about: &K,
+    ) {
+        let make = || Events::new(self.client.clone(), controller, &self.instance);
+        self.events.get_or_insert_with(controller, make).publish(note, about);
+    }
+
+    /// One value of a Secret; `None` if the Secret or the value does not exist, or the value is empty.
+    ///
+    /// # Errors
+    /// The API server rejects the read.
+    pub async fn secret_value(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, ReconcileError> {
+        let secret = self.api::<Secret>(namespace).get_opt(name).await;
+        let secret = secret.tried(|| format!("read Secret {namespace}/{name}"))?;
+        let value = secret.and_then(|mut secret| secret.data.as_mut()?.remove(key));
+        Ok(value.map(|value| Zeroizing::new(value.0)).filter(|value| !value.is_empty()))
+    }
+}
+
+/// The resourceVersion of an object, as a number that grows.
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    version_number(object.meta().resource_version.as_deref()?)
+}

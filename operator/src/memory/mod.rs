@@ -1,0 +1,80 @@
+//! What the operator remembers between two reconciles of an object. All of it may be lost at any time: it saves requests, and nothing
+//! depends on it for correctness.
+//!
+//! Knows values and lifetimes; must not do I/O. Next: `expectations.rs` for what was written and is not in the cache yet, `settled.rs` for
+//! Certificates with nothing to do.
+
+mod expectations;
+mod settled;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+pub use self::{
+    expectations::{EXPECTATION_TTL, Expectations},
+    settled::{Settled, SettledCertificates},
+};
+use crate::{
+    accounts::IssuerKey,
+    decision::{challenge::ChallengeProgress, order::OrderProgress},
+    ephemeral_map::EphemeralMap,
+    pki::PrivateKey,
+};
+
+/// Everything that is remembered, by what it is about.
+pub struct Memory {
+    /// When the process started, UTC.
+    pub started: Timestamp,
+    /// Objects that were created or deleted and may not be in the cache yet.
+    pub expectations: Expectations,
+    /// Certificates with nothing to do until a time or a change.
+    pub settled: SettledCertificates,
+    /// Private keys of issuances in progress, by UID of the Certificate and name of the Secret.
+    pub next_keys: EphemeralMap<(String, String), Arc<PrivateKey>>,
+    /// Next-key Secrets that were deleted, by UID of the Certificate and name, until the watch reports the deletion.
+    pub deleted_keys: EphemeralMap<(String, String), ()>,
+    /// Progress of Orders, by UID.
+    pub orders: EphemeralMap<String, OrderProgress>,
+    /// Progress of Challenges, by UID.
+    pub challenges: EphemeralMap<String, ChallengeProgress>,
+    /// Issuers whose account the server no longer knows.
+    pub lost_accounts: EphemeralMap<IssuerKey, ()>,
+    /// Since when a namespace has had no Challenge.
+    pub idle_since: EphemeralMap<String, Timestamp>,
+    /// EndpointSlices as they were last written, by namespace and name.
+    pub slices: EphemeralMap<(String, String), EndpointSlice>,
+    namespace_locks: EphemeralMap<String, Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl Memory {
+    /// An empty memory of a process that started at a time.
+    pub fn new(started: Timestamp) -> Self {
+        Self {
+            started,
+            expectations: Expectations::default(),
+            settled: SettledCertificates::default(),
+            next_keys: EphemeralMap::default(),
+            deleted_keys: EphemeralMap::default(),
+            orders: EphemeralMap::default(),
+            challenges: EphemeralMap::default(),
+            lost_accounts: EphemeralMap::default(),
+            idle_since: EphemeralMap::default(),
+            slices: EphemeralMap::default(),
+            namespace_locks: EphemeralMap::default(),
+        }
+    }
+
+    /// The lock for what only one reconcile at a time may do in a namespace.
+    pub fn namespace_lock(&self, namespace: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.namespace_locks.get_or_insert_with(namespace.to_owned(), Arc::default)
+    }
+
+    /// Forgets an object that was deleted.
+    pub fn forget(&self, uid: &str) {
+        self.orders.forget(uid);
+        self.challenges.forget(uid);
+        self.next_keys.retain(|(owner, _)| owner != uid);
+    }
+}
