@@ -355,7 +355,7 @@ mod tests {
         ]);
         assert_eq!(arguments.cluster_resource_namespace, "cert-manager");
         assert!(arguments.enable_certificate_owner_ref && !arguments.leader_elect);
-        assert!(!arguments.settings().approves);
+        assert!(!arguments.settings().auto_approve);
         assert_eq!(warnings.len(), 2, "{warnings:?}");
     }
 

@@ -200,7 +200,7 @@ fn trim(metadata: &mut ObjectMeta) {
 mod tests {
     use std::cell::RefCell;
 
-    use futures::{executor::block_on, stream};
+    use futures::{FutureExt, stream};
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::{ResourceExt, core::Status, runtime::reflector::store};
 
@@ -217,23 +217,20 @@ mod tests {
     }
 
     /// Drives a watch through events; returns what it reports, and whether the store is ready and what it holds.
-    fn driven(
+    async fn driven(
         presence: Presence,
         events: Vec<watcher::Result<Event<ConfigMap>>>,
     ) -> (Vec<(String, ObjectEvent)>, bool, usize) {
         let (reader, writer) = store::<ConfigMap>();
         let reports = RefCell::new(Vec::new());
         let report = |object: &ConfigMap, event| reports.borrow_mut().push((object.name_any(), event));
-        let ready = {
-            let mut ready = Box::pin(reader.wait_until_ready());
-            block_on(drive(stream::iter(events), writer, presence, report));
-            block_on(futures::future::poll_immediate(&mut ready)).is_some_and(|ready| ready.is_ok())
-        };
+        drive(stream::iter(events), writer, presence, report).await;
+        let ready = reader.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
         (reports.into_inner(), ready, reader.len())
     }
 
-    #[test]
-    fn list_reports_objects_that_are_gone() {
+    #[tokio::test]
+    async fn list_reports_objects_that_are_gone() {
         let events = vec![
             Ok(Event::Init),
             Ok(Event::InitApply(object("a"))),
@@ -243,24 +240,24 @@ mod tests {
             Ok(Event::InitApply(object("b"))),
             Ok(Event::InitDone),
         ];
-        let (reports, ready, len) = driven(Presence::Required, events);
+        let (reports, ready, len) = driven(Presence::Required, events).await;
         assert!(ready && len == 1);
         assert_eq!(reports.last(), Some(&("a".to_owned(), ObjectEvent::Deleted)));
     }
 
-    #[test]
-    fn missing_crd_blocks_only_required_kinds() {
-        let (_, ready, _) = driven(Presence::Required, vec![Err(not_found()), Err(not_found())]);
+    #[tokio::test]
+    async fn missing_crd_blocks_only_required_kinds() {
+        let (_, ready, _) = driven(Presence::Required, vec![Err(not_found()), Err(not_found())]).await;
         assert!(!ready, "a required kind that can't be listed is not known");
-        let (_, ready, _) = driven(Presence::Optional, vec![Err(not_found()), Err(not_found())]);
+        let (_, ready, _) = driven(Presence::Optional, vec![Err(not_found()), Err(not_found())]).await;
         assert!(ready, "an optional kind without its CRD has no objects");
     }
 
-    #[test]
-    fn removed_crd_deletes_its_objects_and_may_return() {
+    #[tokio::test]
+    async fn removed_crd_deletes_its_objects_and_may_return() {
         let list = || vec![Ok(Event::Init), Ok(Event::InitApply(object("a"))), Ok(Event::InitDone)];
         let events = [list(), vec![Err(not_found()), Err(not_found())], list()].into_iter().flatten();
-        let (reports, _, len) = driven(Presence::Optional, events.collect());
+        let (reports, _, len) = driven(Presence::Optional, events.collect()).await;
         let events: Vec<_> = reports.iter().map(|(_, event)| *event).collect();
         let (listed, applied, deleted) = (ObjectEvent::Listed, ObjectEvent::Applied, ObjectEvent::Deleted);
         assert_eq!(events, [listed, applied, deleted, listed, applied]);
