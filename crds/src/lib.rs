@@ -14,6 +14,7 @@ pub mod annotations;
 pub mod certmanager;
 pub mod condition;
 pub mod duration;
+#[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod generate;
 pub mod meta;
