@@ -55,6 +55,12 @@ pub struct Condition {
     pub type_: String,
 }
 
+/// A kind with conditions in its status.
+pub trait HasConditions {
+    /// Returns the conditions in the order in which they are stored; none if the object has no status yet.
+    fn conditions(&self) -> &[Condition];
+}
+
 /// The condition of a type.
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
@@ -118,6 +124,10 @@ pub fn whole_seconds(time: Timestamp) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        certmanager::{CertificateRequestStatus, CertificateStatus, IssuerStatus},
+        fixtures::{certificate, certificate_request, cluster_issuer, issuer},
+    };
 
     fn condition(type_: &str, status: ConditionStatus) -> Condition {
         Condition {
@@ -167,5 +177,29 @@ mod tests {
             vec![condition(READY, ConditionStatus::True), condition(ISSUING, ConditionStatus::True)];
         remove(&mut conditions, ISSUING);
         assert!(is_true(&conditions, READY) && find(&conditions, ISSUING).is_none());
+    }
+
+    #[test]
+    fn objects_without_a_status_have_no_conditions() {
+        assert!(certificate("web", |_| {}).conditions().is_empty());
+        assert!(certificate_request("web-1", |_| {}).conditions().is_empty());
+        assert!(issuer("ca", |_| {}).conditions().is_empty());
+        assert!(cluster_issuer("ca", |_| {}).conditions().is_empty());
+    }
+
+    #[test]
+    fn conditions_are_those_of_the_status() {
+        let conditions =
+            vec![condition(READY, ConditionStatus::True), condition(ISSUING, ConditionStatus::False)];
+        let status = CertificateStatus { conditions: conditions.clone(), ..CertificateStatus::default() };
+        assert_eq!(certificate("web", |it| it.status = Some(status)).conditions(), conditions);
+        let status = CertificateRequestStatus {
+            conditions: conditions.clone(),
+            ..CertificateRequestStatus::default()
+        };
+        assert_eq!(certificate_request("web-1", |it| it.status = Some(status)).conditions(), conditions);
+        let status = IssuerStatus { conditions: conditions.clone(), ..IssuerStatus::default() };
+        assert_eq!(issuer("ca", |it| it.status = Some(status.clone())).conditions(), conditions);
+        assert_eq!(cluster_issuer("ca", |it| it.status = Some(status)).conditions(), conditions);
     }
 }

@@ -7,7 +7,11 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::KeyUsage;
-use crate::{condition::Condition, duration::GoDuration, meta::IssuerRef};
+use crate::{
+    condition::{Condition, HasConditions},
+    duration::GoDuration,
+    meta::IssuerRef,
+};
 
 /// A request for one certificate. It can't change; who asked is stamped on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -72,6 +76,12 @@ pub struct CertificateRequestSpec {
     /// The name of who asked, as the API server knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+}
+
+impl HasConditions for CertificateRequest {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    }
 }
 
 /// What became of a request. `Approved` and `Denied` are written by approvers, the rest by the request controller.

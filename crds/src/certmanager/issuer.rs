@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Preserved,
     acme::{AcmeIssuer, AcmeIssuerStatus},
-    condition::Condition,
+    condition::{Condition, HasConditions},
 };
 
 macro_rules! issuer_kind {
-    ($(#[$doc:meta])* $spec:ident, $kind:literal, $plural:literal, $singular:literal, $short:literal $(, $scope:ident)?) => {
+    ($(#[$doc:meta])* $spec:ident, $issuer:ident, $kind:literal, $plural:literal, $singular:literal, $short:literal $(, $scope:ident)?) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
         #[kube(
@@ -53,17 +53,23 @@ macro_rules! issuer_kind {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub venafi: Option<Preserved>,
         }
+
+        impl HasConditions for $issuer {
+            fn conditions(&self) -> &[Condition] {
+                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+            }
+        }
     };
 }
 
 issuer_kind!(
     /// An issuer for the Certificates of its own namespace. Exactly one of the fields is set.
-    IssuerSpec, "Issuer", "issuers", "issuer", "iss", namespaced
+    IssuerSpec, Issuer, "Issuer", "issuers", "issuer", "iss", namespaced
 );
 issuer_kind!(
     /// An issuer for the Certificates of all namespaces. Exactly one of the fields is set. Secrets that it names are in
     /// the operator's cluster resource namespace.
-    ClusterIssuerSpec, "ClusterIssuer", "clusterissuers", "clusterissuer", "ciss"
+    ClusterIssuerSpec, ClusterIssuer, "ClusterIssuer", "clusterissuers", "clusterissuer", "ciss"
 );
 
 /// What is known of an Issuer or ClusterIssuer. Written by the issuer controller alone.

@@ -12,7 +12,11 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 pub use self::{keystores::*, private_key::*, renewal::*, secret::*, status::*, subject::*, usage::*};
-use crate::{duration::GoDuration, meta::IssuerRef};
+use crate::{
+    condition::{Condition, HasConditions},
+    duration::GoDuration,
+    meta::IssuerRef,
+};
 
 /// A certificate that is kept in a Secret, and kept valid.
 ///
@@ -154,4 +158,10 @@ pub struct CertificateSpec {
     /// What the certificate may be used for; "digital signature" and "key encipherment" if not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usages: Option<Vec<KeyUsage>>,
+}
+
+impl HasConditions for Certificate {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    }
 }
