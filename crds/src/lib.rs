@@ -17,6 +17,7 @@ pub mod duration;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod generate;
+pub mod http01;
 pub mod meta;
 mod preserved;
 mod schema;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Solver;
-use crate::meta::SecretKeySelector;
+use crate::{annotations::secret, meta::SecretKeySelector};
 
 /// An ACME server, an account there, and how its challenges are solved. Mirrors upstream's `acme/v1` `ACMEIssuer`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -54,6 +54,23 @@ pub struct AcmeIssuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
     pub solvers: Option<Vec<Solver>>,
+}
+
+impl AcmeIssuer {
+    /// Returns the key of the account's private key in the data of its Secret: `tls.key` unless
+    /// `privateKeySecretRef.key` is set and not empty.
+    ///
+    /// ```
+    /// use crds::acme::AcmeIssuer;
+    ///
+    /// let mut issuer = AcmeIssuer::default();
+    /// assert_eq!(issuer.account_key_data_key(), "tls.key");
+    /// issuer.private_key_secret_ref.key = Some("account.pem".into());
+    /// assert_eq!(issuer.account_key_data_key(), "account.pem");
+    /// ```
+    pub fn account_key_data_key(&self) -> &str {
+        self.private_key_secret_ref.key.as_deref().filter(|key| !key.is_empty()).unwrap_or(secret::TLS_KEY)
+    }
 }
 
 /// An account that one has with the CA already, RFC 8555 section 7.3.4.

@@ -170,3 +170,26 @@ pub enum ChallengeType {
     #[serde(rename = "HTTP-01")]
     Http01,
 }
+
+impl ChallengeType {
+    /// Returns the name that ACME messages use for this type (RFC 8555 section 9.7.8).
+    ///
+    /// ```
+    /// use crds::acme::ChallengeType;
+    ///
+    /// assert_eq!(ChallengeType::Http01.acme_name(), "http-01");
+    /// assert_eq!(ChallengeType::from_acme_name("http-01"), Some(ChallengeType::Http01));
+    /// assert_eq!(ChallengeType::from_acme_name("tls-alpn-01"), None);
+    /// ```
+    pub const fn acme_name(self) -> &'static str {
+        match self {
+            Self::Dns01 => "dns-01",
+            Self::Http01 => "http-01",
+        }
+    }
+
+    /// Returns the type with a name from an ACME message; `None` for types that no Challenge has.
+    pub fn from_acme_name(name: &str) -> Option<Self> {
+        [Self::Dns01, Self::Http01].into_iter().find(|type_| type_.acme_name() == name)
+    }
+}
