@@ -22,13 +22,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use crds::http01;
 
 pub use self::{serve::serve, tokens::Tokens, watch::watch};
 
 /// What the CA sees: `GET /.well-known/acme-challenge/<token>`. Everything else is one and the same 404.
 pub fn router(tokens: Tokens) -> Router {
     Router::new()
-        .route("/.well-known/acme-challenge/{token}", get(answer))
+        .route(&http01::path("{token}"), get(answer))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .with_state(tokens)

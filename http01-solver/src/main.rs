@@ -1,9 +1,13 @@
 //! The `http01-solver` binary: arguments, logs, listeners, shutdown.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use crds::http01::SOLVER_PORT;
 use http01_solver::Tokens;
 use tokio::{
     net::TcpListener,
@@ -18,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 #[command(version)]
 struct Arguments {
     /// Address that ingress controllers ask for tokens at.
-    #[arg(long, default_value = "0.0.0.0:8089")]
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, SOLVER_PORT)))]
     listen_address: SocketAddr,
     /// Address of `/livez` and `/readyz`.
     #[arg(long, default_value = "0.0.0.0:9403")]

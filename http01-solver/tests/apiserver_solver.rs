@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use axum::http::{Request, StatusCode, header::HOST};
-use crds::{acme::Challenge, fixtures};
+use crds::{acme::Challenge, fixtures, http01};
 use e2e::{
     harness::{self, with_namespace},
     http::{self, Network, Trust},
@@ -42,7 +42,7 @@ async fn start(tokens: Tokens) -> Result<Running> {
 /// Asks for a token under a host.
 async fn ask(address: SocketAddr, host: &str, token: &str) -> Result<(StatusCode, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let path = format!("/.well-known/acme-challenge/{token}");
+    let path = http01::path(token);
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
