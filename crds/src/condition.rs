@@ -29,27 +29,30 @@ pub enum ConditionStatus {
     Unknown,
 }
 
-/// One thing that is known of an object. Mirrors upstream's `CertificateCondition` and its siblings.
+/// One aspect of the observed state of an object.
+// Mirrors cert-manager's `CertificateCondition`, `CertificateRequestCondition` and `IssuerCondition`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// When the status last changed from one value to another, UTC, whole seconds.
+    /// Time at which the status last changed from one value to another, in UTC with a resolution of one
+    /// second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Time>,
-    /// For people: what happened, and what to do about it.
+    /// Human-readable explanation: what happened, and what to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub message: Option<String>,
-    /// The `metadata.generation` that the condition is about. Not set on a CertificateRequest.
+    /// The metadata.generation of the object that the condition is based on. If it differs from the current
+    /// one, the condition is out of date. Unset on a CertificateRequest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// For programs: why, as one word in PascalCase.
+    /// Machine-readable reason for the status, as one word in PascalCase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// Whether it holds.
+    /// Status of the condition: "True", "False", or "Unknown".
     pub status: ConditionStatus,
-    /// What the condition is about; unique in the list.
+    /// Type of the condition, such as "Ready". Unique in the list.
     #[serde(rename = "type")]
     #[schemars(length(max = 316))]
     pub type_: String,

@@ -43,14 +43,15 @@ pub fn custom_resource_definitions() -> Result<Vec<GeneratedFile>, serde_saphyr:
 
 /// Makes a derived definition what the API server wants and people read.
 fn polish(definition: CustomResourceDefinition) -> Value {
+    let kind = definition.spec.names.kind.clone();
     let mut value = serde_json::to_value(definition).unwrap_or_default();
     value["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "acme-operator" });
     if let Some(versions) = value["spec"]["versions"].as_array_mut() {
         for version in versions {
             let schema = &mut version["schema"]["openAPIV3Schema"];
-            // What the kind is stands on its spec in Rust, and on the kind itself in Kubernetes.
+            // In Rust, the doc comment of the spec describes the kind, because the kind's struct is derived from it.
             schema["description"] = schema["properties"]["spec"]["description"].take();
-            schema["properties"]["spec"]["description"] = "What is asked for.".into();
+            schema["properties"]["spec"]["description"] = format!("Desired state of the {kind}.").into();
             polish_schema(schema);
         }
     }

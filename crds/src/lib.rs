@@ -1,8 +1,11 @@
 //! The Kubernetes resources that acme-operator reconciles: `cert-manager.io/v1` and `acme.cert-manager.io/v1`.
 //!
 //! Types only: no I/O, no clock, no async runtime. Every other crate may use this one; it uses none of them. JSON names
-//! are cert-manager's, byte for byte; what we do not act on is kept whole ([`Preserved`]). Next: [`generate`] for the
-//! YAML that the chart carries, [`annotations`] for every name that is not a field.
+//! are cert-manager's, byte for byte; branches that the operator does not use are [`Preserved`]. Next: [`generate`] for
+//! the YAML in the chart, [`annotations`] for every name that is not a field.
+//!
+//! Doc comments of the types and fields are what `kubectl explain` shows. For an optional enum that is the comment of the
+//! enum, and for all other fields that of the field.
 
 #![allow(clippy::duplicated_attributes, reason = "rules in CEL look like it to the lint")]
 #![allow(clippy::struct_field_names, reason = "the names are upstream's")]

@@ -5,34 +5,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::GROUP;
 
-/// The kind of an issuer that names none.
+/// The kind of an issuer reference that does not specify one.
 pub const DEFAULT_ISSUER_KIND: &str = "Issuer";
 
-/// The kind of an issuer that serves all namespaces.
+/// The kind of issuers that serve all namespaces.
 pub const CLUSTER_ISSUER_KIND: &str = "ClusterIssuer";
 
-/// Which issuer is meant. Mirrors upstream's `meta/v1` `IssuerReference`.
+/// A reference to an issuer. Mirrors cert-manager's `meta/v1` `IssuerReference`.
 ///
-/// Two references that are written differently may mean the same issuer: compare [`IssuerRef::identity`], never the
-/// fields.
+/// References with different fields can identify the same issuer, because kind and group have defaults.
+/// Compare [`IssuerRef::identity`], not the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerRef {
-    /// Group of the issuer. If not set or empty, "cert-manager.io".
+    /// API group of the issuer. Defaults to "cert-manager.io" if unset or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub group: Option<String>,
-    /// Kind of the issuer. If not set or empty, "Issuer".
+    /// Kind of the issuer: "Issuer", "ClusterIssuer", or a kind of another API group. Defaults to "Issuer" if
+    /// unset or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub kind: Option<String>,
-    /// Name of the issuer: in the same namespace for an Issuer, anywhere for a ClusterIssuer.
+    /// Name of the issuer. An Issuer must be in the same namespace.
     #[schemars(length(max = 253))]
     pub name: String,
 }
 
-/// What an [`IssuerRef`] means: the one way to compare two of them. An absent or empty kind is `Issuer`, an absent or
-/// empty group is `cert-manager.io`.
+/// The issuer that an [`IssuerRef`] refers to, with defaults applied, for comparing references. An absent or
+/// empty kind is `Issuer`, and an absent or empty group is `cert-manager.io`.
 ///
 /// ```
 /// use crds::meta::IssuerRef;
@@ -48,16 +49,16 @@ pub struct IssuerRef {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IssuerIdentity<'a> {
-    /// Never empty.
+    /// The API group; never empty.
     pub group: &'a str,
-    /// Never empty.
+    /// The kind; never empty.
     pub kind: &'a str,
-    /// As written.
+    /// The name, unchanged.
     pub name: &'a str,
 }
 
 impl IssuerRef {
-    /// What the reference means.
+    /// Returns the issuer that the reference refers to.
     pub fn identity(&self) -> IssuerIdentity<'_> {
         IssuerIdentity {
             group: or_default(self.group.as_deref(), GROUP),
@@ -71,15 +72,17 @@ fn or_default<'a>(value: Option<&'a str>, default: &'static str) -> &'a str {
     value.filter(|value| !value.is_empty()).unwrap_or(default)
 }
 
-/// A key of a Secret. Mirrors upstream's `meta/v1` `SecretKeySelector`.
+/// A reference to one entry of a Secret. Mirrors cert-manager's `meta/v1` `SecretKeySelector`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeySelector {
-    /// Which of the Secret's data. What is used if it is not set depends on the field that refers.
+    /// Key of the value in the Secret's data. Its default, if any, depends on the field that refers to the
+    /// Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub key: Option<String>,
-    /// Name of the Secret: in the same namespace, or in the operator's for a ClusterIssuer.
+    /// Name of the Secret. It must be in the namespace of the object or, for a ClusterIssuer, in the
+    /// operator's cluster resource namespace.
     #[schemars(length(max = 253))]
     pub name: String,
 }

@@ -1,4 +1,4 @@
-//! Challenge: one name of one order, shown to be ours, RFC 8555 section 8.
+//! Challenge: the proof that an ACME account controls one name of an order (RFC 8555 section 8).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{ChallengeType, Solver, State};
 use crate::meta::IssuerRef;
 
-/// A challenge that is solved. It can't change. Made by the operator alone.
+/// A Challenge represents one challenge of an ACME server (RFC 8555 section 8), which proves that the account
+/// controls one name of an Order. The operator creates it for the Order; do not create Challenges yourself.
+/// Its spec is immutable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "acme.cert-manager.io",
@@ -31,46 +33,50 @@ use crate::meta::IssuerRef;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ChallengeSpec {
-    /// URL of the authorization that it is part of.
+    /// URL of the authorization that the challenge belongs to.
     #[serde(rename = "authorizationURL")]
     pub authorization_url: String,
-    /// The DNS name, without "*.", or the IP address.
+    /// DNS name without the "*." of a wildcard, or IP address.
     pub dns_name: String,
-    /// Whose account ordered.
+    /// The issuer whose ACME account placed the order.
     pub issuer_ref: IssuerRef,
-    /// The key authorization, RFC 8555 section 8.1: what the server wants to read.
+    /// Key authorization (RFC 8555 section 8.1): the response that the ACME server expects.
     pub key: String,
-    /// How it is solved: a copy of the issuer's solver, with what the Certificate overrides.
+    /// Solver for the challenge: a copy of the issuer's solver, with overrides from the Certificate's
+    /// annotations.
     pub solver: Solver,
-    /// The token that the server chose.
+    /// Token of the challenge, from the ACME server.
     pub token: String,
-    /// What kind.
+    /// Type of the challenge: "HTTP-01" or "DNS-01".
     #[serde(rename = "type")]
     pub type_: ChallengeType,
-    /// Its URL.
+    /// URL of the challenge at the ACME server.
     pub url: String,
-    /// Whether it is for all names one label below.
+    /// Whether the challenge is for a wildcard: all names one label below dnsName.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wildcard: Option<bool>,
 }
 
-/// What is known of a challenge. Written by the challenge controller alone.
+/// Most recently observed status of the Challenge. Only the challenge controller writes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChallengeStatus {
-    /// Whether it can be answered.
+    /// Whether the response to the challenge has been set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presented: Option<bool>,
-    /// Since when, UTC, whole seconds.
+    /// Time at which the response was set up, in UTC with a resolution of one second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presented_at: Option<Time>,
-    /// Whether its turn has come; at its end it is false again.
+    /// Whether the operator is working on the challenge. False once the challenge has reached a final state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processing: Option<bool>,
-    /// For people: what it waits for, or why it failed.
+    /// Human-readable explanation of the state: what the challenge is waiting for, or why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The state at the server, or `errored`.
+    /// State of the challenge: "pending", "processing", "valid", or "invalid" at the ACME server (RFC 8555
+    /// section 7.1.6); "expired" if it was not completed in time; or "errored" if the operator cannot
+    /// complete it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "State")]
     pub state: Option<State>,
 }

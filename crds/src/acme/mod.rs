@@ -1,4 +1,4 @@
-//! `acme.cert-manager.io/v1`, and the ACME part of issuers: a file per kind.
+//! The API group `acme.cert-manager.io/v1`, one module per kind, and the ACME settings of issuers.
 
 mod challenge;
 mod issuer;

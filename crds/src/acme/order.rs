@@ -1,4 +1,4 @@
-//! Order: one order at an ACME server, RFC 8555 section 7.1.3.
+//! Order: one order at an ACME server (RFC 8555 section 7.1.3).
 
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{CustomResource, KubeSchema};
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{duration::GoDuration, meta::IssuerRef};
 
-/// An order at an ACME server. It can't change. Made by the operator alone.
+/// An Order represents one order at an ACME server (RFC 8555 section 7.1.3). The operator creates it for a
+/// CertificateRequest; do not create Orders yourself. Its spec is immutable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "acme.cert-manager.io",
@@ -31,32 +32,33 @@ use crate::{duration::GoDuration, meta::IssuerRef};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct OrderSpec {
-    /// The common name of the CSR; one of the names.
+    /// Common name of the CSR. It must be one of the ordered names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
-    /// The DNS names to order.
+    /// DNS names to order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_names: Option<Vec<String>>,
-    /// How long the certificate shall be valid, as a Go duration, where the issuer asks for that.
+    /// Requested lifetime of the certificate, as a Go duration. Set only if the issuer sets
+    /// enableDurationFeature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<GoDuration>,
-    /// The IP addresses to order, RFC 8738.
+    /// IP addresses to order (RFC 8738).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_addresses: Option<Vec<String>>,
-    /// Where to order.
+    /// The issuer whose ACME account places the order.
     pub issuer_ref: IssuerRef,
-    /// The profile to ask for.
+    /// Certificate profile to request, from the issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// The certificate that the new one replaces, as its ARI identifier, RFC 9773 section 4.1.
+    /// Certificate that the ordered certificate replaces, as its ARI identifier (RFC 9773 section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
-    /// The CSR: PEM, base64 in JSON.
+    /// PEM-encoded certificate signing request (CSR), base64-encoded in JSON.
     #[schemars(schema_with = "crate::schema::bytes")]
     pub request: ByteString,
 }
 
-/// What is known of an order. Written by the order controller alone.
+/// Most recently observed status of the Order. Only the order controller writes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = ("!has(oldSelf.url) || oldSelf.url == '' || (has(self.url) && self.url == oldSelf.url)", "url is immutable once set"))]
 #[x_kube(validation = ("!has(oldSelf.finalizeURL) || oldSelf.finalizeURL == '' || (has(self.finalizeURL) && self.finalizeURL == oldSelf.finalizeURL)", "finalizeURL is immutable once set"))]
@@ -64,55 +66,62 @@ pub struct OrderSpec {
 #[x_kube(validation = ("!has(oldSelf.authorizations) || size(oldSelf.authorizations) == 0 || (has(self.authorizations) && self.authorizations.map(it, it.url) == oldSelf.authorizations.map(it, it.url))", "authorizations are immutable once set"))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderStatus {
-    /// What the server wants to be shown, one for each name. Their URLs are known first.
+    /// Authorizations that the ACME server requires, one for each name, at most 1000. Their URLs may be
+    /// recorded before their other fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub authorizations: Option<Vec<Authorization>>,
-    /// The chain, PEM, leaf first, base64 in JSON.
+    /// PEM-encoded certificate chain, leaf first, base64-encoded in JSON. Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::bytes")]
     pub certificate: Option<ByteString>,
-    /// When the order failed for good, UTC, whole seconds.
+    /// Time at which the order failed permanently, in UTC with a resolution of one second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_time: Option<Time>,
-    /// Where the CSR goes.
+    /// URL to which the CSR is sent to finalize the order (RFC 8555 section 7.4). Immutable once set.
     #[serde(default, rename = "finalizeURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub finalize_url: Option<String>,
-    /// For people: why it is in its state.
+    /// Human-readable explanation of the state: what the order is waiting for, or why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The state at the server, or `errored`.
+    /// State of the order: "pending", "ready", "processing", "valid", or "invalid" at the ACME server (RFC
+    /// 8555 section 7.1.6); "expired" if it was not completed in time; or "errored" if the operator cannot
+    /// complete it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "State")]
     pub state: Option<State>,
-    /// The order's URL: with it, nothing has to be ordered twice.
+    /// URL of the order. It is recorded as soon as the order is placed, so that the operator resumes this
+    /// order after a restart instead of placing a new one. Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url: Option<String>,
 }
 
-/// State of an order or a challenge: those of RFC 8555 section 7.1.6, and one of our own.
+/// State of an order, an authorization, or a challenge: a state at the ACME server (RFC 8555 section 7.1.6),
+/// or `errored`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// The server waits for challenges.
+    /// The ACME server waits for challenges.
     Pending,
-    /// All authorizations are valid: it can be finalized.
+    /// All authorizations are valid, and the order can be finalized.
     Ready,
-    /// The server is at work.
+    /// The ACME server is processing the request.
     Processing,
-    /// The certificate is there.
+    /// The challenge succeeded, or the certificate has been issued.
     Valid,
-    /// The server has given it up.
+    /// The ACME server has rejected the order or the challenge.
     Invalid,
-    /// It was left too long.
+    /// It was not completed in time.
     Expired,
-    /// Ours: it can't go on, for a reason that the server does not know or that is no state of it.
+    /// The operator cannot complete it. Only the operator sets this state: the ACME server does not know the
+    /// reason or has no state for it.
     Errored,
 }
 
-/// An authorization, RFC 8555 section 7.1.4. What was learnt of it stays.
+/// An authorization of the account for one name (RFC 8555 section 7.1.4). Its fields are immutable once set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = ("!has(oldSelf.challenges) || size(oldSelf.challenges) == 0 || (has(self.challenges) && self.challenges == oldSelf.challenges)", "challenges of authorizations are immutable once set"))]
 #[x_kube(validation = ("!has(oldSelf.identifier) || oldSelf.identifier == '' || (has(self.identifier) && self.identifier == oldSelf.identifier)", "identifier of authorizations is immutable once set"))]
@@ -120,37 +129,38 @@ pub enum State {
 #[x_kube(validation = ("!has(oldSelf.wildcard) || (has(self.wildcard) && self.wildcard == oldSelf.wildcard)", "wildcard of authorizations is immutable once set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Authorization {
-    /// What may be used to show it.
+    /// Challenges that the ACME server offers, at most 32. One of them must be completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub challenges: Option<Vec<OfferedChallenge>>,
-    /// The DNS name, without "*.", or the IP address.
+    /// DNS name without the "*." of a wildcard, or IP address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub identifier: Option<String>,
-    /// Its state when the order was made: a `valid` one needs no challenge.
+    /// State of the authorization when the order was placed. If it is "valid", no challenge is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "State")]
     pub initial_state: Option<State>,
-    /// Its URL.
+    /// URL of the authorization.
     #[schemars(length(max = 2048))]
     pub url: String,
-    /// Whether it is for all names one label below.
+    /// Whether the authorization is for a wildcard: all names one label below identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wildcard: Option<bool>,
 }
 
-/// A challenge that the server offers, RFC 8555 section 8.
+/// A challenge that the ACME server offers (RFC 8555 section 8).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OfferedChallenge {
-    /// Its token.
+    /// Token of the challenge.
     #[schemars(length(max = 1024))]
     pub token: String,
-    /// Its type as the server says it, such as "http-01".
+    /// Type of the challenge as the ACME server names it, such as "http-01".
     #[serde(rename = "type")]
     #[schemars(length(max = 64))]
     pub type_: String,
-    /// Its URL.
+    /// URL of the challenge.
     #[schemars(length(max = 2048))]
     pub url: String,
 }

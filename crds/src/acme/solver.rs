@@ -1,4 +1,4 @@
-//! How challenges are solved: in an issuer, and as a copy in each Challenge.
+//! Solvers for challenges: configured in an issuer and copied into each Challenge.
 
 use std::collections::BTreeMap;
 
@@ -8,164 +8,177 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Preserved, duration::GoDuration};
 
-/// One way to solve challenges. Mirrors upstream's `acme/v1` `ACMEChallengeSolver`.
+/// A solver for challenges. Exactly one of http01 and dns01 must be set.
+// Mirrors cert-manager's `ACMEChallengeSolver` (`acme/v1`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = ("has(self.http01) || has(self.dns01)", "no solver type configured: set http01 or dns01"))]
 #[x_kube(validation = ("!has(self.http01) || !has(self.dns01)", "only one of http01 and dns01 may be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Solver {
-    /// Challenges by DNS records. Kept for others; this operator does not act on it.
+    /// Solves DNS-01 challenges (RFC 8555 section 8.4). Preserved without validation for other controllers;
+    /// this operator does not solve DNS-01 challenges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns01: Option<Preserved>,
-    /// Challenges by HTTP, RFC 8555 section 8.3.
+    /// Solves HTTP-01 challenges (RFC 8555 section 8.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http01: Option<Http01Solver>,
-    /// Which names the solver is for; all if not set.
+    /// Restricts the names and Certificates that the solver is used for. All of its fields that are set must
+    /// match. By default, the solver is used for every name that no more specific solver matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
-    /// Do not check from the cluster that the challenge can be answered: wait this long, as a Go duration, and tell the
-    /// server.
+    /// Time to wait after presenting the challenge, as a Go duration, before the ACME server is notified. It
+    /// replaces the self-check, which verifies from inside the cluster that the challenge can be answered.
+    /// "0s" notifies the server immediately. Must not be negative. By default, the self-check is performed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("duration(self) >= duration('0s')", "must not be negative"))]
     pub wait_instead_of_self_check: Option<GoDuration>,
 }
 
-/// Which names a solver is for. Every field that is set must match.
+/// Restricts the names and Certificates that a solver is used for. All fields that are set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
-    /// These names, exactly.
+    /// Exact DNS names, including the "*." of a wildcard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_names: Option<Vec<String>>,
-    /// These zones with all below; the longest wins.
+    /// DNS zones. Each one matches its own name and all names below it. If several solvers match, the one
+    /// with the longest zone is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_zones: Option<Vec<String>>,
-    /// Labels of the Certificate.
+    /// Labels that the Certificate must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_labels: Option<BTreeMap<String, String>>,
 }
 
-/// Challenges by HTTP, RFC 8555 section 8.3.
+/// How HTTP-01 challenges are routed to the solver. Exactly one of ingress and gatewayHTTPRoute must be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = ("has(self.ingress) != has(self.gatewayHTTPRoute)", "exactly one of ingress and gatewayHTTPRoute must be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Http01Solver {
-    /// By an HTTPRoute of the Gateway API.
+    /// Routes challenges with an HTTPRoute of the Gateway API. This operator does not support it yet: orders
+    /// that need it fail.
     #[serde(default, rename = "gatewayHTTPRoute", skip_serializing_if = "Option::is_none")]
     pub gateway_http_route: Option<GatewaySolver>,
-    /// By an Ingress.
+    /// Routes challenges with an Ingress. At most one of class, ingressClassName, and name may be set. If
+    /// none is set, an Ingress without a class is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSolver>,
 }
 
-/// How a challenge is reached by an Ingress.
+/// Settings of the Ingress that routes a challenge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = ("[has(self.class) && self.class != '', has(self.ingressClassName) && self.ingressClassName != '', has(self.name) && self.name != ''].filter(it, it).size() <= 1", "only one of 'ingressClassName', 'name' or 'class' should be specified"))]
 #[serde(rename_all = "camelCase")]
 pub struct IngressSolver {
-    /// The class of the challenge's Ingress, as annotation "kubernetes.io/ingress.class".
+    /// Class of the Ingress, which is set as the annotation "kubernetes.io/ingress.class". Prefer
+    /// ingressClassName if the ingress controller supports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub class: Option<String>,
-    /// The class of the challenge's Ingress, as "spec.ingressClassName".
+    /// Class of the Ingress, which is set as its spec.ingressClassName.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub ingress_class_name: Option<String>,
-    /// Labels and annotations of the challenge's Ingress.
+    /// Additional labels and annotations for the Ingress. Ignored if name is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_template: Option<IngressTemplate>,
-    /// An Ingress that is there already, to which the challenge's path is added.
+    /// Name of an existing Ingress, in the namespace of the Certificate, to which the challenge's path is
+    /// added until the challenge is completed. By default, a new Ingress is created for each challenge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub name: Option<String>,
-    /// Kept for others: this operator makes no Pod for a challenge.
+    /// Preserved without validation for other controllers. This operator does not create Pods for challenges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<Preserved>,
-    /// Type of the challenge's Service: ClusterIP or NodePort.
+    /// Type of the Service that the challenge is routed to: "ClusterIP" or "NodePort". Defaults to
+    /// "ClusterIP".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = ("self in ['', 'ClusterIP', 'NodePort']", "must be empty, \"ClusterIP\" or \"NodePort\""))]
     pub service_type: Option<String>,
 }
 
-/// Labels and annotations of a challenge's Ingress.
+/// Additional labels and annotations for the Ingress that routes a challenge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressTemplate {
-    /// What is added to those that every one has.
+    /// Labels and annotations to add to those that the operator sets. The operator's values take precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMetadata>,
 }
 
-/// Labels and annotations.
+/// Labels and annotations to add.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateMetadata {
-    /// Annotations.
+    /// Annotations to add.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// Labels.
+    /// Labels to add.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// How a challenge is reached by an HTTPRoute.
+/// Settings of the HTTPRoute that routes a challenge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySolver {
-    /// Labels of the challenge's HTTPRoute.
+    /// Labels to set on the HTTPRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// What the HTTPRoute attaches to; the Gateway that the Certificate is made for if not set.
+    /// Resources that the HTTPRoute attaches to, usually Gateways, at most 32. Defaults to the Gateway that
+    /// the Certificate was created for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub parent_refs: Option<Vec<ParentReference>>,
-    /// Kept for others: this operator makes no Pod for a challenge.
+    /// Preserved without validation for other controllers. This operator does not create Pods for challenges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<Preserved>,
-    /// Type of the challenge's Service: ClusterIP or NodePort.
+    /// Type of the Service that the challenge is routed to: "ClusterIP" or "NodePort". Defaults to
+    /// "ClusterIP".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = ("self in ['', 'ClusterIP', 'NodePort']", "must be empty, \"ClusterIP\" or \"NodePort\""))]
     pub service_type: Option<String>,
 }
 
-/// What a route attaches to. Mirrors `ParentReference` of the Gateway API, without its schema defaults.
+/// A resource that a route attaches to, usually a Gateway.
+// Mirrors `ParentReference` of the Gateway API, without its schema defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentReference {
-    /// "gateway.networking.k8s.io" if not set; empty for the core group.
+    /// API group of the resource. An empty string is the core group. Defaults to "gateway.networking.k8s.io".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub group: Option<String>,
-    /// "Gateway" if not set.
+    /// Kind of the resource. Defaults to "Gateway".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub kind: Option<String>,
-    /// Its name.
+    /// Name of the resource.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace; that of the route if not set.
+    /// Namespace of the resource. Defaults to the namespace of the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// The port of it; all if not set.
+    /// Port of the resource. Defaults to all ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
-    /// The section of it, such as a listener's name; all if not set.
+    /// Section of the resource, such as the name of a listener. Defaults to all sections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub section_name: Option<String>,
 }
 
-/// Type of a challenge, as Challenges name it.
+/// Type of a challenge, as named in the Kubernetes API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ChallengeType {
-    /// By DNS records.
+    /// A DNS record proves control of the name (RFC 8555 section 8.4).
     #[serde(rename = "DNS-01")]
     Dns01,
-    /// By HTTP.
+    /// An HTTP response proves control of the name (RFC 8555 section 8.3).
     #[default]
     #[serde(rename = "HTTP-01")]
     Http01,

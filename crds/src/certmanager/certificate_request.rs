@@ -1,4 +1,4 @@
-//! CertificateRequest: one CSR, and what became of it.
+//! CertificateRequest: one certificate signing request (CSR), its approval, and its result.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use crate::{
     meta::IssuerRef,
 };
 
-/// A request for one certificate. It can't change; who asked is stamped on it.
+/// A CertificateRequest asks an issuer to sign a certificate signing request (CSR). Its spec is immutable and
+/// identifies the user who created it. The operator creates one for each issuance of a Certificate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "cert-manager.io",
@@ -46,34 +47,38 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestSpec {
-    /// How long the certificate shall be valid, as a Go duration. The issuer may give less or more.
+    /// Requested lifetime of the certificate, as a Go duration such as "2160h". The issuer may choose a
+    /// different lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<GoDuration>,
-    /// Further attributes of who asked, as the API server knows them.
+    /// Extra attributes of the user who created the CertificateRequest. Set and verified in the same way as
+    /// username.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<BTreeMap<String, Vec<String>>>,
-    /// The groups of who asked, as the API server knows them.
+    /// Groups of the user who created the CertificateRequest. Set and verified in the same way as username.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub groups: Option<Vec<String>>,
-    /// Whether the certificate shall be a CA. Must agree with the CSR.
+    /// Whether to request a CA certificate. Must match the CSR. Defaults to false.
     #[serde(default, rename = "isCA", skip_serializing_if = "Option::is_none")]
     pub is_ca: Option<bool>,
-    /// Who shall sign.
+    /// The issuer that signs the certificate.
     #[x_kube(validation = ("self.name != ''", "issuerRef.name must be specified"))]
     pub issuer_ref: IssuerRef,
-    /// The CSR: PEM, one block, base64 in JSON.
+    /// The CSR as a single PEM block, base64-encoded in JSON.
     #[schemars(schema_with = "crate::schema::bytes")]
     pub request: ByteString,
-    /// The UID of who asked, as the API server knows it.
+    /// UID of the user who created the CertificateRequest. Set and verified in the same way as username.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// What the certificate may be used for; "digital signature" and "key encipherment" if not set. Must agree with the
-    /// CSR.
+    /// Key usages and extended key usages of the certificate, at most 100. Must match the CSR. Defaults to
+    /// "digital signature" and "key encipherment".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub usages: Option<Vec<KeyUsage>>,
-    /// The name of who asked, as the API server knows it.
+    /// Name of the user who created the CertificateRequest, as authenticated by the API server. If empty, it
+    /// is set when the object is created, on Kubernetes 1.36 and later. The name of a different user is
+    /// rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
 }
@@ -84,19 +89,22 @@ impl HasConditions for CertificateRequest {
     }
 }
 
-/// What became of a request. `Approved` and `Denied` are written by approvers, the rest by the request controller.
+/// Most recently observed status of the CertificateRequest. Approvers write the conditions "Approved" and
+/// "Denied"; the request controller writes everything else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestStatus {
-    /// The certificate of the CA, PEM, base64 in JSON. ACME issuers never set it.
+    /// PEM-encoded certificate of the CA, base64-encoded in JSON. ACME issuers never set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::bytes")]
     pub ca: Option<ByteString>,
-    /// The chain, PEM, leaf first, base64 in JSON.
+    /// PEM-encoded certificate chain, leaf first, base64-encoded in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::bytes")]
     pub certificate: Option<ByteString>,
-    /// `Ready`, `Approved`, `Denied` and `InvalidRequest`.
+    /// Conditions of the CertificateRequest. "Approved" and "Denied" record the decision of an approver and
+    /// cannot be changed. "Ready" is True once the certificate has been issued. "InvalidRequest" is True if
+    /// the CSR does not match the spec.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
@@ -104,7 +112,7 @@ pub struct CertificateRequestStatus {
     )]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// When the request failed for good, UTC, whole seconds.
+    /// Time at which the CertificateRequest failed permanently, in UTC with a resolution of one second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_time: Option<Time>,
 }

@@ -1,4 +1,4 @@
-//! Issuer and ClusterIssuer: who signs.
+//! Issuer and ClusterIssuer: the sources of certificates.
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -37,19 +37,23 @@ macro_rules! issuer_kind {
         #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].filter(it, it).size() <= 1", "may not specify more than one issuer type: choose one of acme, ca, selfSigned, vault and venafi"))]
         #[serde(rename_all = "camelCase")]
         pub struct $spec {
-            /// Certificates from an ACME server, RFC 8555.
+            /// Obtains certificates from an ACME server (RFC 8555).
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub acme: Option<AcmeIssuer>,
-            /// Certificates signed by a CA in a Secret. Kept for others; this operator does not act on it.
+            /// Signs certificates with the key of a CA in a Secret. Preserved without validation for other
+            /// controllers; this operator ignores it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub ca: Option<Preserved>,
-            /// Certificates signed by their own key. Kept for others; this operator does not act on it.
+            /// Signs each certificate with its own private key. Preserved without validation for other
+            /// controllers; this operator ignores it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub self_signed: Option<Preserved>,
-            /// Certificates from HashiCorp Vault. Kept for others; this operator does not act on it.
+            /// Obtains certificates from HashiCorp Vault. Preserved without validation for other controllers;
+            /// this operator ignores it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub vault: Option<Preserved>,
-            /// Certificates from CyberArk (Venafi). Kept for others; this operator does not act on it.
+            /// Obtains certificates from CyberArk (Venafi). Preserved without validation for other
+            /// controllers; this operator ignores it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub venafi: Option<Preserved>,
         }
@@ -63,23 +67,25 @@ macro_rules! issuer_kind {
 }
 
 issuer_kind!(
-    /// An issuer for the Certificates of its own namespace. Exactly one of the fields is set.
+    /// An Issuer issues certificates in its own namespace. Exactly one of acme, ca, selfSigned, vault, and
+    /// venafi must be set; this operator supports acme only.
     IssuerSpec, Issuer, "Issuer", "issuers", "issuer", "iss", namespaced
 );
 issuer_kind!(
-    /// An issuer for the Certificates of all namespaces. Exactly one of the fields is set. Secrets that it names are in
+    /// A ClusterIssuer issues certificates in all namespaces. Exactly one of acme, ca, selfSigned, vault, and
+    /// venafi must be set; this operator supports acme only. Secrets that a ClusterIssuer refers to are in
     /// the operator's cluster resource namespace.
     ClusterIssuerSpec, ClusterIssuer, "ClusterIssuer", "clusterissuers", "clusterissuer", "ciss"
 );
 
-/// What is known of an Issuer or ClusterIssuer. Written by the issuer controller alone.
+/// Most recently observed status of the issuer. Only the issuer controller writes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerStatus {
-    /// The ACME account.
+    /// ACME account of the issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acme: Option<AcmeIssuerStatus>,
-    /// `Ready`: whether certificates can be had from it.
+    /// Conditions of the issuer. "Ready" is True if the issuer can issue certificates.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",

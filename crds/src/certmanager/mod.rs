@@ -1,4 +1,4 @@
-//! `cert-manager.io/v1`: a file per kind; the two issuers share one.
+//! The API group `cert-manager.io/v1`, one module per kind; Issuer and ClusterIssuer share one.
 
 mod certificate;
 mod certificate_request;

@@ -1,4 +1,4 @@
-//! Key stores in the Secret of a Certificate.
+//! Keystores in the Secret of a Certificate.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,65 +6,73 @@ use serde::{Deserialize, Serialize};
 
 use crate::meta::SecretKeySelector;
 
-/// Key stores in the Secret.
+/// Keystores in the Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Keystores {
-    /// Java key stores, `keystore.jks` and `truststore.jks`.
+    /// Java keystore (JKS) with the private key and the certificate chain, stored as "keystore.jks". If
+    /// create is true, exactly one of password and passwordSecretRef must be set. A truststore is not
+    /// created, because ACME servers do not return a CA certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "needs exactly one of password and passwordSecretRef"))]
     pub jks: Option<JksKeystore>,
-    /// PKCS#12 key stores, `keystore.p12` and `truststore.p12`.
+    /// PKCS#12 keystore with the private key and the certificate chain, stored as "keystore.p12". If create
+    /// is true, exactly one of password and passwordSecretRef must be set. A truststore is not created,
+    /// because ACME servers do not return a CA certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "needs exactly one of password and passwordSecretRef"))]
     pub pkcs12: Option<Pkcs12Keystore>,
 }
 
-/// A Java key store.
+/// A Java keystore.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JksKeystore {
-    /// The alias of the key; "certificate" if not set.
+    /// Alias of the private key in the keystore. Defaults to "certificate".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// Whether to make it.
+    /// Whether to create the keystore. If false, the other fields have no effect.
     pub create: bool,
-    /// The password, as it is. Better name a Secret.
+    /// Password of the keystore in plain text, at most 1024 characters. Prefer passwordSecretRef, which keeps
+    /// the password out of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub password: Option<String>,
-    /// The Secret that holds the password.
+    /// Secret, in the same namespace, that stores the password of the keystore. Its key must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeySelector>,
 }
 
-/// A PKCS#12 key store.
+/// A PKCS#12 keystore.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pkcs12Keystore {
-    /// Whether to make it.
+    /// Whether to create the keystore. If false, the other fields have no effect.
     pub create: bool,
-    /// The password, as it is. Better name a Secret.
+    /// Password of the keystore in plain text, at most 1024 characters. Prefer passwordSecretRef, which keeps
+    /// the password out of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub password: Option<String>,
-    /// The Secret that holds the password.
+    /// Secret, in the same namespace, that stores the password of the keystore. Its key must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeySelector>,
-    /// How it is encrypted.
+    /// Encryption of the keystore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Pkcs12Profile>,
 }
 
-/// How the PKCS#12 key store is encrypted; LegacyRC2 if not set.
+/// Encryption of the PKCS#12 keystore: "LegacyRC2" (RC2 and SHA-1) is readable by every program but insecure;
+/// "LegacyDES" (3DES and SHA-1) is readable by OpenSSL 1 and old versions of Java; "Modern2023" uses AES-256
+/// and SHA-256; "Modern2026" also protects the keystore with PBMAC1 (RFC 9579). Defaults to "LegacyRC2".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Pkcs12Profile {
-    /// 3DES and SHA-1: what OpenSSL 1 and old Javas read.
+    /// 3DES and SHA-1, for OpenSSL 1 and old versions of Java.
     LegacyDES,
-    /// RC2 and SHA-1: what everything reads, and nothing should use.
+    /// RC2 and SHA-1: readable by every program, but insecure.
     LegacyRC2,
     /// AES-256 and SHA-256.
     Modern2023,
-    /// AES-256 and SHA-256, with PBMAC1.
+    /// AES-256 and SHA-256, with PBMAC1 (RFC 9579).
     Modern2026,
 }

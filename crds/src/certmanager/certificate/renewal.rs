@@ -1,4 +1,4 @@
-//! When a Certificate is renewed.
+//! Whether and when a Certificate is renewed automatically.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,41 +6,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::GoDuration;
 
-/// When renewal happens.
+/// Automatic renewal of a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Renewal {
-    /// Whether it happens.
+    /// Whether the certificate is renewed automatically.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<RenewalPolicy>,
-    /// Only within one of these windows, unless the certificate would end before.
+    /// Maintenance windows, at most 100. If set, a renewal that is due waits until one of the windows opens.
+    /// If none opens before the certificate expires, or if a window is invalid, the certificate is renewed
+    /// without waiting, and an event with the reason "WindowError" says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub windows: Option<Vec<RenewalWindow>>,
 }
 
-/// Whether renewal happens; RenewBefore if not set.
+/// Whether the certificate is renewed automatically: "RenewBefore" renews it before it expires; "Disabled"
+/// lets it expire. Changes to the spec cause a new certificate to be issued in both cases. Defaults to
+/// "RenewBefore".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RenewalPolicy {
-    /// Never by itself.
+    /// The certificate is not renewed.
     Disabled,
-    /// In time before the end.
+    /// The certificate is renewed before it expires.
     RenewBefore,
 }
 
-/// A time that comes again and again.
+/// A recurring maintenance window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewalWindow {
-    /// When it begins, as five cron fields.
+    /// Times at which the window opens, as a cron expression with five fields, such as "0 2 * * 0" for
+    /// Sundays at 02:00.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub cron: Option<String>,
-    /// In which IANA time zone; UTC if not set.
+    /// IANA time zone of the cron expression, such as "Europe/Berlin". Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub timezone: Option<String>,
-    /// How long it lasts, as a Go duration.
+    /// How long the window stays open, as a Go duration such as "2h". Must be greater than zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_duration: Option<GoDuration>,
 }

@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
-/// What is known of a Certificate. Written by the certificate controller alone.
+/// Most recently observed status of the Certificate. Only the certificate controller writes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
-    /// What the ACME server says of the certificate.
+    /// Information from the ACME server about the certificate in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acme: Option<CertificateAcmeStatus>,
-    /// `Ready` and `Issuing`.
+    /// Conditions of the Certificate. "Ready" is True if the Secret stores a certificate that matches the
+    /// spec and has not expired. "Issuing" is True while an issuance is in progress, False after it failed,
+    /// and absent after it succeeded.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
@@ -21,67 +23,72 @@ pub struct CertificateStatus {
     )]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// How many issuances in a row have failed; not set after one that did not.
+    /// Number of consecutive issuances that failed. The delay before the next attempt grows with it. Unset
+    /// after a successful issuance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_issuance_attempts: Option<i64>,
-    /// When the last issuance failed, UTC, whole seconds; not set after one that did not.
+    /// Time at which the last issuance failed, in UTC with a resolution of one second. Unset after a
+    /// successful issuance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Time>,
-    /// The Secret with the key of the issuance that is under way.
+    /// Name of the Secret that stores the private key of the issuance in progress. Unset if no issuance is in
+    /// progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_private_key_secret_name: Option<String>,
-    /// The end of the certificate in the Secret, UTC.
+    /// Time at which the certificate in the Secret expires, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
-    /// The beginning of the certificate in the Secret, UTC.
+    /// Time at which the certificate in the Secret becomes valid, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
-    /// When it will be renewed, UTC, whole seconds.
+    /// Time at which the certificate will be renewed, in UTC with a resolution of one second. Unset if
+    /// renewal is disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_time: Option<Time>,
-    /// How many issuances have succeeded.
+    /// Number of successful issuances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
 }
 
-/// What an ACME server says of a certificate.
+/// Information from the ACME server about a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateAcmeStatus {
-    /// Renewal information, RFC 9773.
+    /// Renewal information for the certificate (RFC 9773).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ari: Option<RenewalInformation>,
 }
 
-/// When an ACME server suggests to renew, RFC 9773 section 4.2.
+/// When the ACME server suggests that a certificate is renewed (RFC 9773 section 4.2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewalInformation {
-    /// A page that says why, if the server has one.
+    /// URL of a page that explains the suggested window, if the ACME server provides one.
     #[serde(default, rename = "explanationURL", skip_serializing_if = "Option::is_none")]
     pub explanation_url: Option<String>,
-    /// When the server was asked last, UTC.
+    /// Time of the last request for renewal information, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checked: Option<Time>,
-    /// Why the last question had no answer.
+    /// Error of the last request for renewal information. Unset if the request succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// When it will be asked again, UTC.
+    /// Time of the next request for renewal information, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check: Option<Time>,
-    /// The time in which to renew.
+    /// Time window in which the ACME server suggests that the certificate is renewed. The operator chooses a
+    /// random time in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggested_window: Option<SuggestedWindow>,
 }
 
-/// A time in which to renew: `start` belongs to it, `end` does not.
+/// A time window that includes its start but not its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SuggestedWindow {
-    /// UTC.
+    /// End of the window (exclusive), in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
-    /// UTC.
+    /// Start of the window (inclusive), in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Time>,
 }

@@ -1,83 +1,86 @@
-//! The subject of a certificate, its names of other kinds, and the names that a CA may sign for.
+//! The subject of a certificate, its otherName names, and the name constraints of a CA certificate.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// The subject but for its common name.
+/// The subject of a certificate, except for its common name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
-    /// C.
+    /// Countries (C) of the subject, as two-letter codes such as "US".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub countries: Option<Vec<String>>,
-    /// L.
+    /// Localities (L) of the subject, such as cities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub localities: Option<Vec<String>>,
-    /// OU.
+    /// Organizational units (OU) of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organizational_units: Option<Vec<String>>,
-    /// O.
+    /// Organizations (O) of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organizations: Option<Vec<String>>,
-    /// Postal codes.
+    /// Postal codes of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postal_codes: Option<Vec<String>>,
-    /// ST.
+    /// States or provinces (ST) of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provinces: Option<Vec<String>>,
-    /// The serial number of the subject, not of the certificate.
+    /// Serial number of the subject. This is not the serial number of the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial_number: Option<String>,
-    /// STREET.
+    /// Street addresses (STREET) of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub street_addresses: Option<Vec<String>>,
 }
 
-/// A name of a kind that X.509 leaves to others.
+/// A name of a type that an object identifier (OID) defines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OtherName {
-    /// What kind, as dotted numbers.
+    /// Type of the name, as an object identifier (OID) in dotted notation such as "1.3.6.1.4.1.311.20.2.3".
+    /// Must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub oid: Option<String>,
-    /// The name.
+    /// Value of the name. Must be set and not empty.
     #[serde(default, rename = "utf8Value", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub utf8_value: Option<String>,
 }
 
-/// Which names a CA may sign for.
+/// Names that a CA certificate may or may not issue certificates for. At least one of permitted and excluded
+/// must be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NameConstraints {
-    /// Whether who does not understand the extension must refuse the certificate.
+    /// Whether the extension is critical: software that does not support it must then reject the certificate.
+    /// Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical: Option<bool>,
-    /// Names it may not sign for; stronger than permitted ones.
+    /// Names that the CA must not issue certificates for. Takes precedence over permitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<NameConstraintItem>,
-    /// Names it may sign for.
+    /// Names that the CA may issue certificates for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permitted: Option<NameConstraintItem>,
 }
 
-/// Names by kind.
+/// Names to permit or to exclude, by type.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NameConstraintItem {
-    /// DNS names, each with all below it.
+    /// DNS domains. Each one covers its own name and all names below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_domains: Option<Vec<String>>,
-    /// E-mail addresses, or domains of them.
+    /// Email addresses, or domains that cover all their email addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_addresses: Option<Vec<String>>,
-    /// Ranges of IP addresses, such as "192.0.2.0/24".
+    /// IP address ranges in CIDR notation such as "192.0.2.0/24", at most 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(max = 64)))]
     #[x_kube(validation = ("self.all(it, isCIDR(it))", "each must be a range such as \"192.0.2.0/24\""))]
     pub ip_ranges: Option<Vec<String>>,
-    /// Hosts of URIs.
+    /// Host names in URIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri_domains: Option<Vec<String>>,
 }

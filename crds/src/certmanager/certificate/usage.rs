@@ -1,9 +1,10 @@
-//! What a certificate may be used for.
+//! Key usages of a certificate.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a certificate may be used for: key usages and extended key usages of RFC 5280 in one list.
+/// A key usage (RFC 5280 section 4.2.1.3) or extended key usage (section 4.2.1.12). "signing" is the same as
+/// "digital signature", and "s/mime" is the same as "email protection".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyUsage {
@@ -12,7 +13,7 @@ pub enum KeyUsage {
     /// digitalSignature.
     #[serde(rename = "digital signature")]
     DigitalSignature,
-    /// contentCommitment, once nonRepudiation.
+    /// contentCommitment, formerly nonRepudiation.
     #[serde(rename = "content commitment")]
     ContentCommitment,
     /// keyEncipherment.
@@ -67,10 +68,10 @@ pub enum KeyUsage {
     /// id-kp-OCSPSigning.
     #[serde(rename = "ocsp signing")]
     OcspSigning,
-    /// Microsoft server-gated crypto.
+    /// Microsoft Server Gated Crypto.
     #[serde(rename = "microsoft sgc")]
     MicrosoftSgc,
-    /// Netscape server-gated crypto.
+    /// Netscape Server Gated Crypto.
     #[serde(rename = "netscape sgc")]
     NetscapeSgc,
 }
