@@ -210,7 +210,7 @@ impl JsonSchema for GoDuration {
             "maxLength": 64,
             "x-kubernetes-validations": [{
                 "rule": r"self.matches('^[-+]?(0|([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h)(([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*)$')",
-                "message": "must be a duration of numbers with units, such as \"2160h\" or \"1h30m\"",
+                "message": "must be a duration: numbers with units, such as \"2160h\" or \"1h30m\"",
             }],
         })
     }

@@ -25,7 +25,7 @@ use crate::meta::IssuerRef;
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name",
-    validation = Rule::new("self.spec == oldSelf.spec").message("cannot change spec after creation: delete the Challenge, and another is made"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("cannot change spec after creation: delete the Challenge, and the operator creates a new one"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Domain", type_ = "string", json_path = ".spec.dnsName"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", priority = 1),

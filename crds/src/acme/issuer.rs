@@ -98,7 +98,7 @@ pub struct ExternalAccountBinding {
     /// Key identifier from the CA, at most 1024 characters.
     #[serde(rename = "keyID")]
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = ("self != ''", "the key ID that the CA gave must be specified"))]
+    #[x_kube(validation = ("self != ''", "the key ID from the CA must be specified"))]
     pub key_id: String,
     /// Secret that stores the MAC key from the CA, encoded as base64url without padding, as CAs usually
     /// display it. Do not encode it again. Its key must be set.

@@ -24,7 +24,7 @@ use crate::{duration::GoDuration, meta::IssuerRef};
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name",
-    validation = Rule::new("self.spec == oldSelf.spec").message("cannot change spec after creation: delete the Order, and another is made"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("cannot change spec after creation: delete the Order, and the operator creates a new one"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", priority = 1),

@@ -94,7 +94,7 @@ pub struct IngressSolver {
     /// "ClusterIP".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    #[x_kube(validation = ("self in ['', 'ClusterIP', 'NodePort']", "must be empty, \"ClusterIP\" or \"NodePort\""))]
+    #[x_kube(validation = ("self in ['', 'ClusterIP', 'NodePort']", "must be empty, \"ClusterIP\", or \"NodePort\""))]
     pub service_type: Option<String>,
 }
 
@@ -138,7 +138,7 @@ pub struct GatewaySolver {
     /// "ClusterIP".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    #[x_kube(validation = ("self in ['', 'ClusterIP', 'NodePort']", "must be empty, \"ClusterIP\" or \"NodePort\""))]
+    #[x_kube(validation = ("self in ['', 'ClusterIP', 'NodePort']", "must be empty, \"ClusterIP\", or \"NodePort\""))]
     pub service_type: Option<String>,
 }
 

@@ -31,7 +31,7 @@ use crate::{
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name",
-    validation = Rule::new("self.spec == oldSelf.spec").message("cannot change spec after creation: make another CertificateRequest"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("cannot change spec after creation: create a new CertificateRequest instead"),
     printcolumn(name = "Approved", type_ = "string", json_path = r#".status.conditions[?(@.type == "Approved")].status"#),
     printcolumn(name = "Denied", type_ = "string", json_path = r#".status.conditions[?(@.type == "Denied")].status"#),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type == "Ready")].status"#),

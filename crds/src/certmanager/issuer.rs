@@ -33,8 +33,8 @@ macro_rules! issuer_kind {
             ),
             printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
         )]
-        #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].exists(it, it)", "at least one issuer must be configured: acme, ca, selfSigned, vault or venafi"))]
-        #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].filter(it, it).size() <= 1", "may not specify more than one issuer type: choose one of acme, ca, selfSigned, vault and venafi"))]
+        #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].exists(it, it)", "at least one issuer must be configured: acme, ca, selfSigned, vault, or venafi"))]
+        #[x_kube(validation = ("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.vault), has(self.venafi)].filter(it, it).size() <= 1", "may not specify more than one issuer type: choose one of acme, ca, selfSigned, vault, and venafi"))]
         #[serde(rename_all = "camelCase")]
         pub struct $spec {
             /// Obtains certificates from an ACME server (RFC 8555).

@@ -14,13 +14,13 @@ pub struct Keystores {
     /// create is true, exactly one of password and passwordSecretRef must be set. A truststore is not
     /// created, because ACME servers do not return a CA certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "needs exactly one of password and passwordSecretRef"))]
+    #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "exactly one of password and passwordSecretRef must be set"))]
     pub jks: Option<JksKeystore>,
     /// PKCS#12 keystore with the private key and the certificate chain, stored as "keystore.p12". If create
     /// is true, exactly one of password and passwordSecretRef must be set. A truststore is not created,
     /// because ACME servers do not return a CA certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "needs exactly one of password and passwordSecretRef"))]
+    #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "exactly one of password and passwordSecretRef must be set"))]
     pub pkcs12: Option<Pkcs12Keystore>,
 }
 

@@ -56,19 +56,19 @@ use crate::{
     printcolumn(name = "Expiration", type_ = "string", json_path = ".status.notAfter", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = ("(has(self.commonName) && self.commonName != '') || (has(self.literalSubject) && self.literalSubject.matches('(?i)(^|[,+;])[ ]*cn[ ]*=')) || (has(self.dnsNames) && size(self.dnsNames) > 0) || (has(self.uris) && size(self.uris) > 0) || (has(self.ipAddresses) && size(self.ipAddresses) > 0) || (has(self.emailAddresses) && size(self.emailAddresses) > 0) || (has(self.otherNames) && size(self.otherNames) > 0)", "at least one of commonName (or a CN in literalSubject), dnsNames, uris, ipAddresses, emailAddresses or otherNames must be set"))]
-#[x_kube(validation = ("!has(self.literalSubject) || self.literalSubject == '' || (!has(self.subject) && (!has(self.commonName) || self.commonName == ''))", "literalSubject says the whole subject: subject and commonName must not be set with it"))]
-#[x_kube(validation = ("!has(self.renewBefore) || !has(self.renewBeforePercentage)", "renewBefore and renewBeforePercentage are mutually exclusive: set one of them"))]
-#[x_kube(validation = ("!has(self.renewBefore) || duration(self.renewBefore) < (has(self.duration) ? duration(self.duration) : duration('2160h'))", "renewBefore must be shorter than duration (2160h if not set)"))]
-#[x_kube(validation = ("!has(self.nameConstraints) || (has(self.isCA) && self.isCA)", "nameConstraints need isCA: true"))]
-#[x_kube(validation = ("!has(self.signatureAlgorithm) || (self.signatureAlgorithm.endsWith('WithRSA') ? 'RSA' : self.signatureAlgorithm == 'PureEd25519' ? 'Ed25519' : 'ECDSA') == (has(self.privateKey) && has(self.privateKey.algorithm) ? self.privateKey.algorithm : 'RSA')", "signatureAlgorithm must suit privateKey.algorithm (RSA if not set)"))]
+#[x_kube(validation = ("(has(self.commonName) && self.commonName != '') || (has(self.literalSubject) && self.literalSubject.matches('(?i)(^|[,+;])[ ]*cn[ ]*=')) || (has(self.dnsNames) && size(self.dnsNames) > 0) || (has(self.uris) && size(self.uris) > 0) || (has(self.ipAddresses) && size(self.ipAddresses) > 0) || (has(self.emailAddresses) && size(self.emailAddresses) > 0) || (has(self.otherNames) && size(self.otherNames) > 0)", "at least one of commonName (or a CN in literalSubject), dnsNames, uris, ipAddresses, emailAddresses, or otherNames must be set"))]
+#[x_kube(validation = ("!has(self.literalSubject) || self.literalSubject == '' || (!has(self.subject) && (!has(self.commonName) || self.commonName == ''))", "literalSubject is mutually exclusive with subject and commonName: remove literalSubject, or remove both of them"))]
+#[x_kube(validation = ("!has(self.renewBefore) || !has(self.renewBeforePercentage)", "renewBefore and renewBeforePercentage are mutually exclusive: set only one of them"))]
+#[x_kube(validation = ("!has(self.renewBefore) || duration(self.renewBefore) < (has(self.duration) ? duration(self.duration) : duration('2160h'))", "renewBefore must be shorter than duration (default 2160h)"))]
+#[x_kube(validation = ("!has(self.nameConstraints) || (has(self.isCA) && self.isCA)", "nameConstraints requires isCA: true"))]
+#[x_kube(validation = ("!has(self.signatureAlgorithm) || (self.signatureAlgorithm.endsWith('WithRSA') ? 'RSA' : self.signatureAlgorithm == 'PureEd25519' ? 'Ed25519' : 'ECDSA') == (has(self.privateKey) && has(self.privateKey.algorithm) ? self.privateKey.algorithm : 'RSA')", "signatureAlgorithm must match privateKey.algorithm (default RSA)"))]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateSpec {
     /// Additional encodings of the private key and the certificate chain to store in the Secret, next to
     /// "tls.key" and "tls.crt". Each type may be listed only once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2))]
-    #[x_kube(validation = ("self.all(it, self.exists_one(other, other.type == it.type))", "each type may be there once"))]
+    #[x_kube(validation = ("self.all(it, self.exists_one(other, other.type == it.type))", "each type may be listed only once"))]
     pub additional_output_formats: Option<Vec<AdditionalOutputFormat>>,
     /// Common name (CN) of the certificate's subject, at most 64 bytes. Clients no longer check it, and CAs
     /// increasingly ignore or reject it: use dnsNames instead. For ACME issuers, dnsNames or ipAddresses must
@@ -92,7 +92,7 @@ pub struct CertificateSpec {
     /// 1000. ACME servers issue for DNS names and IP addresses only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(max = 320)))]
-    #[x_kube(validation = ("self.all(it, it.matches('^[^<>@ ,;]+@[^<>@ ,;]+$'))", "each must be a bare e-mail address such as \"admin@example.com\""))]
+    #[x_kube(validation = ("self.all(it, it.matches('^[^<>@ ,;]+@[^<>@ ,;]+$'))", "each must be an email address without a display name, such as \"admin@example.com\""))]
     pub email_addresses: Option<Vec<String>>,
     /// Whether the certificate signing request (CSR) contains the usages. Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ pub struct CertificateSpec {
     /// IPv4 and IPv6 addresses that the certificate is valid for, at most 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(max = 64)))]
-    #[x_kube(validation = ("self.all(it, isIP(it))", "each must be an IP address such as \"192.0.2.1\" or \"2001:db8::1\""))]
+    #[x_kube(validation = ("self.all(it, isIP(it))", "each must be an IP address, such as \"192.0.2.1\" or \"2001:db8::1\""))]
     pub ip_addresses: Option<Vec<String>>,
     /// Whether to request a CA certificate, which can sign other certificates. Defaults to false.
     #[serde(default, rename = "isCA", skip_serializing_if = "Option::is_none")]
@@ -130,8 +130,8 @@ pub struct CertificateSpec {
     /// only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
-    #[x_kube(validation = ("self.all(it, has(it.oid) && it.oid.matches('^[0-2]([.](0|[1-9][0-9]*))+$'))", "each must have an oid such as \"1.3.6.1.4.1.311.20.2.3\""))]
-    #[x_kube(validation = ("self.all(it, has(it.utf8Value) && it.utf8Value != '')", "each must have a utf8Value"))]
+    #[x_kube(validation = ("self.all(it, has(it.oid) && it.oid.matches('^[0-2]([.](0|[1-9][0-9]*))+$'))", "each must have an oid, such as \"1.3.6.1.4.1.311.20.2.3\""))]
+    #[x_kube(validation = ("self.all(it, has(it.utf8Value) && it.utf8Value != '')", "each must have a non-empty utf8Value"))]
     pub other_names: Option<Vec<OtherName>>,
     /// Algorithm, size, encoding, and rotation of the private key. By default, every issuance creates a new
     /// 2048-bit RSA key, encoded as PKCS#1.
@@ -165,7 +165,7 @@ pub struct CertificateSpec {
     /// operator creates it if necessary. If the name changes, a certificate is issued into the new Secret,
     /// and the old Secret is kept.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "must be a Secret's name: lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "must be a valid Secret name: lowercase letters, digits, '-', and '.', starting and ending with a letter or digit"))]
     pub secret_name: String,
     /// Labels and annotations to set on the Secret. Labels and annotations from other sources are preserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Properties of the private key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = ("!has(self.size) || self.size == 0 || (has(self.algorithm) && self.algorithm != 'RSA') || (self.size >= 2048 && self.size <= 8192)", "size must be between 2048 and 8192 for algorithm RSA"))]
-#[x_kube(validation = ("!has(self.size) || !has(self.algorithm) || self.algorithm != 'ECDSA' || self.size in [0, 256, 384, 521]", "size must be 256, 384 or 521 for algorithm ECDSA"))]
+#[x_kube(validation = ("!has(self.size) || !has(self.algorithm) || self.algorithm != 'ECDSA' || self.size in [0, 256, 384, 521]", "size must be 256, 384, or 521 for algorithm ECDSA"))]
 #[serde(rename_all = "camelCase")]
 pub struct CertificatePrivateKey {
     /// Algorithm of the private key.

@@ -33,7 +33,7 @@ pub struct SecretTemplate {
     /// except for "cert-manager.io/allow-direct-injection".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 1000))]
-    #[x_kube(validation = ("self.all(key, !key.startsWith('cert-manager.io/') || key == 'cert-manager.io/allow-direct-injection')", "keys under cert-manager.io/ are not allowed, but for cert-manager.io/allow-direct-injection"))]
+    #[x_kube(validation = ("self.all(key, !key.startsWith('cert-manager.io/') || key == 'cert-manager.io/allow-direct-injection')", "keys that start with cert-manager.io/ are reserved, except for cert-manager.io/allow-direct-injection"))]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Labels to set on the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,7 +78,7 @@ pub struct NameConstraintItem {
     /// IP address ranges in CIDR notation such as "192.0.2.0/24", at most 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(max = 64)))]
-    #[x_kube(validation = ("self.all(it, isCIDR(it))", "each must be a range such as \"192.0.2.0/24\""))]
+    #[x_kube(validation = ("self.all(it, isCIDR(it))", "each must be an IP address range in CIDR notation, such as \"192.0.2.0/24\""))]
     pub ip_ranges: Option<Vec<String>>,
     /// Host names in URIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
