@@ -183,7 +183,7 @@ async fn an_approval_is_for_ever_and_excludes_a_denial() -> Result<()> {
     }
     let both = [("Approved", "True", "test"), ("Denied", "True", "test")];
     let said = refusal(set("for-ever", &both).await)?;
-    ensure!(said.contains("exclude each other"), "{said}");
+    ensure!(said.contains("mutually exclusive"), "{said}");
 
     set("for-ever", &[("Approved", "True", "test")]).await?;
     for of in [&[][..], &[("Approved", "True", "another reason")], &[("Denied", "True", "test")]] {

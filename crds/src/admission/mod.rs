@@ -1,18 +1,18 @@
-//! Rules that need to know who asks: admission policies and roles, as YAML that the chart carries.
+//! Rules that depend on the requesting user: admission policies and roles, as YAML for the chart.
 //!
-//! They run inside the API server. Nothing that is installed with them can be down, slow or without a certificate.
+//! They run inside the API server, so unlike a webhook they cannot be unavailable, slow, or without a certificate.
 
-/// Who may set `Approved` and `Denied` on a CertificateRequest, and that neither is ever taken back.
-/// `admissionregistration.k8s.io/v1`.
+/// Restricts who may set the conditions `Approved` and `Denied` of a CertificateRequest, and makes them immutable.
+/// Requires `admissionregistration.k8s.io/v1`.
 pub const APPROVAL: &str = include_str!("approval.yaml");
 
-/// Who asked for a CertificateRequest can't be forged, and what we noted on it can't be changed.
+/// Rejects CertificateRequests that claim another user, and changes of their annotations. Requires
 /// `admissionregistration.k8s.io/v1`.
 pub const IDENTITY: &str = include_str!("identity.yaml");
 
-/// Stamps who asked on a CertificateRequest. `admissionregistration.k8s.io/v1`, which servers have from 1.36 on; without
-/// it the fields stay empty.
+/// Records the requesting user in a new CertificateRequest. Requires `MutatingAdmissionPolicy` in
+/// `admissionregistration.k8s.io/v1`, which API servers have since Kubernetes 1.36; without it the fields stay empty.
 pub const STAMP: &str = include_str!("stamp.yaml");
 
-/// What users with the roles view, edit and admin may do with our resources: `rbac.authorization.k8s.io/v1`.
+/// Permissions of the built-in roles view, edit, and admin for our resources, in `rbac.authorization.k8s.io/v1`.
 pub const USER_ROLES: &str = include_str!("user-roles.yaml");
