@@ -1,4 +1,4 @@
-//! Conditions in the status of objects: their shape, and how one is set.
+//! Conditions in the status of objects: their type, and functions to read and change them.
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -6,31 +6,31 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The condition type that every kind but Order and Challenge has.
+/// Condition of all kinds except Order and Challenge: whether the object is usable.
 pub const READY: &str = "Ready";
-/// Of a Certificate: an issuance is under way, or failed last.
+/// Condition of a Certificate: whether an issuance is in progress (True), or the last one failed (False).
 pub const ISSUING: &str = "Issuing";
-/// Of a CertificateRequest: someone with the right to has approved it. Never taken back.
+/// Condition of a CertificateRequest: an authorized approver has approved it. Immutable once set.
 pub const APPROVED: &str = "Approved";
-/// Of a CertificateRequest: someone with the right to has denied it. Never taken back.
+/// Condition of a CertificateRequest: an authorized approver has denied it. Immutable once set.
 pub const DENIED: &str = "Denied";
-/// Of a CertificateRequest: its CSR does not match its spec.
+/// Condition of a CertificateRequest: its CSR does not match its spec.
 pub const INVALID_REQUEST: &str = "InvalidRequest";
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
-    /// It holds.
+    /// The condition holds.
     True,
-    /// It does not hold.
+    /// The condition does not hold.
     False,
-    /// Nobody knows yet.
+    /// It is not known yet whether the condition holds.
     #[default]
     Unknown,
 }
 
 /// One aspect of the observed state of an object.
-// Mirrors cert-manager's `CertificateCondition`, `CertificateRequestCondition` and `IssuerCondition`.
+// Mirrors cert-manager's `CertificateCondition`, `CertificateRequestCondition`, and `IssuerCondition`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
@@ -64,18 +64,20 @@ pub trait HasConditions {
     fn conditions(&self) -> &[Condition];
 }
 
-/// The condition of a type.
+/// Returns the condition of a type, if the list contains one.
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// Whether the condition of a type is there and holds.
+/// Returns whether the list contains a condition of a type with the status True.
 pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
-/// Puts a condition in place of the one of its type, or at the end. `lastTransitionTime` is the old one's where the
-/// status stays, `now` in whole seconds where it changes; that of `new` is ignored.
+/// Replaces the condition of the same type, or appends the condition if the list has none.
+///
+/// `lastTransitionTime` is kept if the status stays the same, and becomes `now` in whole seconds if it changes; that of
+/// `new` is ignored.
 ///
 /// ```
 /// use crds::condition::{self, Condition, ConditionStatus};
@@ -110,14 +112,17 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition, now: Timestamp) 
     }
 }
 
-/// Takes the condition of a type away.
+/// Removes the condition of a type from the list.
 pub fn remove(conditions: &mut Vec<Condition>, type_: &str) {
     conditions.retain(|condition| condition.type_ != type_);
 }
 
-/// A time as `metav1.Time` holds it: what is written with a fraction is read back without, and would be written for ever.
+/// Truncates a time to the precision of `metav1.Time`.
+///
+/// The API server drops fractions of a second, so a status with a fraction would never match the stored one, and would
+/// be written again in every reconcile.
 pub fn whole_seconds(time: Timestamp) -> Time {
-    // Down to the second before, also before 1970; no time is so early that there is none.
+    // Rounds toward the past, also before 1970; only the earliest possible time has no earlier second.
     Time(
         Timestamp::from_second(time.as_second() - i64::from(time.subsec_nanosecond() < 0))
             .unwrap_or_else(|_| time.round(Unit::Second).unwrap_or(time)),
@@ -144,11 +149,12 @@ mod tests {
     }
 
     fn at(second: i64, nanosecond: i32) -> Timestamp {
-        Timestamp::new(second, nanosecond).expect("the test's times are sound")
+        Timestamp::new(second, nanosecond).expect("a valid test time")
     }
 
+    /// The fraction of the time is dropped.
     #[test]
-    fn the_time_changes_with_the_status_only_and_loses_its_fraction() {
+    fn set_updates_the_time_with_the_status_only() {
         let mut conditions = vec![condition(ISSUING, ConditionStatus::True)];
         for (status, now, transition) in [
             (ConditionStatus::False, at(10, 999_999_999), 10),
@@ -159,23 +165,23 @@ mod tests {
             let ready = find(&conditions, READY).and_then(|ready| ready.last_transition_time.clone());
             assert_eq!(ready, Some(Time(at(transition, 0))));
         }
-        assert_eq!(conditions.len(), 2, "the other condition stays");
+        assert_eq!(conditions.len(), 2, "the other condition is kept");
     }
 
     #[test]
-    fn a_stored_condition_without_a_time_gets_one() {
+    fn set_adds_a_missing_time() {
         let mut conditions = vec![condition(READY, ConditionStatus::True)];
         set(&mut conditions, condition(READY, ConditionStatus::True), at(5, 0));
         assert_eq!(conditions[0].last_transition_time, Some(Time(at(5, 0))));
     }
 
     #[test]
-    fn times_before_1970_go_down_too() {
+    fn whole_seconds_rounds_down_before_1970() {
         assert_eq!(whole_seconds(at(-2, -500_000_000)).0, at(-3, 0));
     }
 
     #[test]
-    fn removing_leaves_the_others() {
+    fn remove_keeps_other_types() {
         let mut conditions =
             vec![condition(READY, ConditionStatus::True), condition(ISSUING, ConditionStatus::True)];
         remove(&mut conditions, ISSUING);
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_those_of_the_status() {
+    fn conditions_come_from_the_status() {
         let conditions =
             vec![condition(READY, ConditionStatus::True), condition(ISSUING, ConditionStatus::False)];
         let status = CertificateStatus { conditions: conditions.clone(), ..CertificateStatus::default() };

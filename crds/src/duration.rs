@@ -1,15 +1,16 @@
-//! Durations as Go reads and prints them: what `metav1.Duration` fields and annotations hold, such as `2160h` or `1.5h`.
+//! Durations in Go's syntax, such as `2160h` or `1.5h`: the format of `metav1.Duration` fields and of annotations.
 //!
 //! Mirrors [`time.ParseDuration`](https://pkg.go.dev/time#ParseDuration) and
-//! [`Duration.String`](https://pkg.go.dev/time#Duration.String): what Go takes is taken with the same value, to the
-//! nanosecond, and what we print is what Go would.
+//! [`Duration.String`](https://pkg.go.dev/time#Duration.String) exactly: the same texts are valid, have the same value
+//! to the nanosecond, and are printed in the same form. `kube::core::Duration` is not used because it calculates in
+//! floating point and prints `5400s` where Go prints `1h30m0s`, so objects would change when they are read and written.
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A signed number of nanoseconds, from -2⁶³ to 2⁶³−1: some 292 years either way.
+/// A signed number of nanoseconds from -2⁶³ to 2⁶³−1, about 292 years in either direction.
 ///
 /// ```
 /// use crds::duration::GoDuration;
@@ -22,24 +23,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(i64);
 
-/// Why a text is no duration.
+/// Error of parsing a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseDuration {
-    /// It does not fit 64 bits of nanoseconds.
-    #[error("duration {0:?} is longer than 292 years")]
+    /// The duration does not fit into 64 bits of nanoseconds.
+    #[error("failed to parse duration {0:?}: it is longer than 292 years")]
     Overflow(String),
-    /// It does not have the form.
-    #[error("{0:?} is no duration: write numbers with units, such as \"2160h\" or \"1h30m\"")]
+    /// The text is not a sequence of numbers with units.
+    #[error("failed to parse duration {0:?}: use numbers with units, such as \"2160h\" or \"1h30m\"")]
     Syntax(String),
-    /// A number has a unit that Go does not know, or none.
-    #[error("{0:?} has a number without a unit of h, m, s, ms, us, µs or ns")]
+    /// A number has no unit, or one that Go does not support.
+    #[error("failed to parse duration {0:?}: each number needs one of the units h, m, s, ms, us, µs, and ns")]
     Unit(String),
 }
 
 const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
-    // U+00B5 and U+03BC, both of which Go takes.
+    // U+00B5 and U+03BC: Go accepts both.
     ("µs", 1_000),
     ("μs", 1_000),
     ("ms", 1_000_000),
@@ -49,22 +50,22 @@ const UNITS: [(&str, u64); 8] = [
 ];
 
 impl GoDuration {
-    /// Whole hours.
+    /// Creates a duration from whole hours.
     pub const fn from_hours(hours: i32) -> Self {
         Self(hours as i64 * 3_600_000_000_000)
     }
 
-    /// Whole seconds.
+    /// Creates a duration from whole seconds.
     pub const fn from_secs(seconds: i32) -> Self {
         Self(seconds as i64 * 1_000_000_000)
     }
 
-    /// The number of nanoseconds.
+    /// Returns the number of nanoseconds.
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// As a duration of the standard library; `None` if it is negative.
+    /// Converts to a duration of the standard library; `None` if it is negative.
     pub fn to_std(self) -> Option<Duration> {
         u64::try_from(self.0).ok().map(Duration::from_nanos)
     }
@@ -81,7 +82,7 @@ impl FromStr for GoDuration {
             Some(b'+') => (false, &text[1..]),
             _ => (false, text),
         };
-        // The one number that needs no unit.
+        // The only number that needs no unit.
         if rest == "0" {
             return Ok(Self(0));
         }
@@ -102,8 +103,8 @@ impl FromStr for GoDuration {
             let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| overflow())? };
             nanos = whole
                 .checked_mul(unit)
-                .and_then(|of_whole| of_whole.checked_add(of_fraction(fraction, unit)))
-                .and_then(|of_part| nanos.checked_add(of_part))
+                .and_then(|part| part.checked_add(fraction_to_nanos(fraction, unit)))
+                .and_then(|part| nanos.checked_add(part))
                 .filter(|sum| *sum <= 1 << 63)
                 .ok_or_else(overflow)?;
             rest = after;
@@ -117,9 +118,9 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Nanoseconds of the digits behind the point, cut off as Go does: it reads as many digits as fit 63 bits, and
-/// multiplies in floating point.
-fn of_fraction(digits: &str, unit: u64) -> u64 {
+/// Converts the digits after the decimal point to nanoseconds, rounded down like Go's: as many digits as fit into 63 bits,
+/// multiplied in floating point.
+fn fraction_to_nanos(digits: &str, unit: u64) -> u64 {
     let (mut value, mut scale) = (0_u64, 1_f64);
     for digit in digits.bytes().map(|byte| u64::from(byte - b'0')) {
         let next = value.checked_mul(10).and_then(|value| value.checked_add(digit));
@@ -131,7 +132,7 @@ fn of_fraction(digits: &str, unit: u64) -> u64 {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "the same rounding as Go's; the product is below one unit, so it fits"
+        reason = "the rounding of Go; the product is less than one unit, so it fits"
     )]
     {
         (value as f64 * (unit as f64 / scale)) as u64
@@ -150,7 +151,7 @@ impl fmt::Display for GoDuration {
             1_000..1_000_000 => write!(f, "{}µs", Decimal { value: nanos, places: 3 }),
             1_000_000..1_000_000_000 => write!(f, "{}ms", Decimal { value: nanos, places: 6 }),
             _ => {
-                let (minutes, of_minute) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
+                let (minutes, rest) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
                 let (hours, minutes) = (minutes / 60, minutes % 60);
                 if hours > 0 {
                     write!(f, "{hours}h")?;
@@ -158,13 +159,13 @@ impl fmt::Display for GoDuration {
                 if hours > 0 || minutes > 0 {
                     write!(f, "{minutes}m")?;
                 }
-                write!(f, "{}s", Decimal { value: of_minute, places: 9 })
+                write!(f, "{}s", Decimal { value: rest, places: 9 })
             }
         }
     }
 }
 
-/// A number with a decimal point, without zeros at its end.
+/// A decimal fraction, printed without trailing zeros.
 struct Decimal {
     value: u64,
     places: u32,
@@ -206,7 +207,7 @@ impl JsonSchema for GoDuration {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            // Bounded for the API server's estimate of what checking it may cost.
+            // The API server estimates the cost of a rule from the maximum length.
             "maxLength": 64,
             "x-kubernetes-validations": [{
                 "rule": r"self.matches('^[-+]?(0|([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h)(([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*)$')",
@@ -222,8 +223,8 @@ mod tests {
 
     use super::*;
 
-    /// Texts and what Go 1.26 prints for them after parsing.
-    const AS_GO: &[(&str, &str)] = &[
+    /// Texts, and how Go 1.26 prints the parsed durations; `unit` if Go reports a missing unit.
+    const PARSED_AND_PRINTED_BY_GO: &[(&str, &str)] = &[
         ("0", "0s"),
         ("+0", "0s"),
         ("2160h", "2160h0m0s"),
@@ -249,8 +250,8 @@ mod tests {
     ];
 
     #[test]
-    fn what_go_takes_is_printed_as_go_prints_it() {
-        for (text, printed) in AS_GO {
+    fn durations_print_as_in_go() {
+        for (text, printed) in PARSED_AND_PRINTED_BY_GO {
             match text.parse::<GoDuration>() {
                 Ok(duration) => assert_eq!(duration.to_string(), *printed, "{text}"),
                 Err(error) => {
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused() {
+    fn texts_that_go_rejects_are_rejected() {
         for text in [
             "",
             "-",
@@ -283,13 +284,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back_as_itself(nanos: i64) {
+        fn printed_durations_parse_to_the_same_value(nanos: i64) {
             let duration = GoDuration(nanos);
             prop_assert_eq!(duration.to_string().parse::<GoDuration>(), Ok(duration));
         }
 
         #[test]
-        fn no_text_panics(text: String) {
+        fn parsing_never_panics(text: String) {
             _ = text.parse::<GoDuration>();
         }
     }

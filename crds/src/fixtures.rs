@@ -1,4 +1,4 @@
-//! Small valid objects for tests, to be changed where the test needs it.
+//! Small valid objects for tests, each with a closure that changes what the test needs. Requires the feature `fixtures`.
 //!
 //! ```
 //! use crds::fixtures;
@@ -22,7 +22,7 @@ use crate::{
     meta::{CLUSTER_ISSUER_KIND, IssuerRef, SecretKeySelector},
 };
 
-/// A Certificate for `<name>.example.test` from the Issuer "issuer", into the Secret `<name>`.
+/// Returns a Certificate for `<name>.example.test` from the Issuer "issuer", stored in the Secret `<name>`.
 pub fn certificate(name: &str, change: impl FnOnce(&mut Certificate)) -> Certificate {
     let spec = CertificateSpec {
         secret_name: name.to_owned(),
@@ -30,32 +30,32 @@ pub fn certificate(name: &str, change: impl FnOnce(&mut Certificate)) -> Certifi
         issuer_ref: issuer_ref(),
         ..CertificateSpec::default()
     };
-    changed(Certificate::new(name, spec), change)
+    with_change(Certificate::new(name, spec), change)
 }
 
-/// A CertificateRequest with a CSR that is none, to the Issuer "issuer".
+/// Returns a CertificateRequest to the Issuer "issuer". Its CSR cannot be parsed.
 pub fn certificate_request(name: &str, change: impl FnOnce(&mut CertificateRequest)) -> CertificateRequest {
     let spec = CertificateRequestSpec {
         request: ByteString(b"-----BEGIN CERTIFICATE REQUEST-----\n".to_vec()),
         issuer_ref: issuer_ref(),
         ..CertificateRequestSpec::default()
     };
-    changed(CertificateRequest::new(name, spec), change)
+    with_change(CertificateRequest::new(name, spec), change)
 }
 
-/// An Issuer at an ACME server, with an Ingress solver of class "nginx".
+/// Returns an ACME Issuer with an Ingress solver of the class "nginx".
 pub fn issuer(name: &str, change: impl FnOnce(&mut Issuer)) -> Issuer {
     let spec = IssuerSpec { acme: Some(acme()), ..IssuerSpec::default() };
-    changed(Issuer::new(name, spec), change)
+    with_change(Issuer::new(name, spec), change)
 }
 
-/// A ClusterIssuer at an ACME server, with an Ingress solver of class "nginx".
+/// Returns an ACME ClusterIssuer with an Ingress solver of the class "nginx".
 pub fn cluster_issuer(name: &str, change: impl FnOnce(&mut ClusterIssuer)) -> ClusterIssuer {
     let spec = ClusterIssuerSpec { acme: Some(acme()), ..ClusterIssuerSpec::default() };
-    changed(ClusterIssuer::new(name, spec), change)
+    with_change(ClusterIssuer::new(name, spec), change)
 }
 
-/// An Order for `<name>.example.test` at the Issuer "issuer".
+/// Returns an Order for `<name>.example.test` from the Issuer "issuer". Its CSR cannot be parsed.
 pub fn order(name: &str, change: impl FnOnce(&mut Order)) -> Order {
     let spec = OrderSpec {
         request: ByteString(b"-----BEGIN CERTIFICATE REQUEST-----\n".to_vec()),
@@ -63,10 +63,10 @@ pub fn order(name: &str, change: impl FnOnce(&mut Order)) -> Order {
         issuer_ref: issuer_ref(),
         ..OrderSpec::default()
     };
-    changed(Order::new(name, spec), change)
+    with_change(Order::new(name, spec), change)
 }
 
-/// An HTTP-01 Challenge for `<name>.example.test`, with an Ingress solver of class "nginx".
+/// Returns an HTTP-01 Challenge for `<name>.example.test` with an Ingress solver of the class "nginx".
 pub fn challenge(name: &str, change: impl FnOnce(&mut Challenge)) -> Challenge {
     let spec = ChallengeSpec {
         url: format!("https://acme.example.test/challenge/{name}"),
@@ -79,22 +79,22 @@ pub fn challenge(name: &str, change: impl FnOnce(&mut Challenge)) -> Challenge {
         issuer_ref: issuer_ref(),
         wildcard: None,
     };
-    changed(Challenge::new(name, spec), change)
+    with_change(Challenge::new(name, spec), change)
 }
 
-/// A solver by an Ingress of a class.
+/// Returns a solver with an Ingress of a class.
 pub fn ingress_solver(class: &str) -> Solver {
     let ingress = IngressSolver { class: Some(class.to_owned()), ..IngressSolver::default() };
     let http01 = Http01Solver { ingress: Some(ingress), ..Http01Solver::default() };
     Solver { http01: Some(http01), ..Solver::default() }
 }
 
-/// The Issuer "issuer".
+/// Returns a reference to the Issuer "issuer".
 pub fn issuer_ref() -> IssuerRef {
     IssuerRef { name: "issuer".to_owned(), ..IssuerRef::default() }
 }
 
-/// A ClusterIssuer.
+/// Returns a reference to a ClusterIssuer.
 pub fn cluster_issuer_ref(name: &str) -> IssuerRef {
     IssuerRef { name: name.to_owned(), kind: Some(CLUSTER_ISSUER_KIND.to_owned()), group: None }
 }
@@ -109,7 +109,7 @@ fn acme() -> AcmeIssuer {
     }
 }
 
-fn changed<T>(mut object: T, change: impl FnOnce(&mut T)) -> T {
+fn with_change<T>(mut object: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut object);
     object
 }

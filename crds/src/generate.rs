@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as YAML, as the chart carries them: the same text from the same types.
+//! Generates the CustomResourceDefinitions in the chart as YAML. The output is deterministic.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -12,16 +12,16 @@ use crate::{
 /// A generated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedFile {
-    /// Its name, such as `cert-manager.io_certificates.yaml`.
+    /// File name, such as `cert-manager.io_certificates.yaml`.
     pub name: String,
-    /// YAML of one object.
+    /// One object as YAML.
     pub content: String,
 }
 
-/// All six definitions, in the order of their names.
+/// Returns the definitions of all six kinds, sorted by file name.
 ///
 /// # Errors
-/// None of them comes from outside: the types can't be written as YAML.
+/// A definition cannot be serialized, which is a bug in the types of this crate.
 pub fn custom_resource_definitions() -> Result<Vec<GeneratedFile>, serde_saphyr::ser::Error> {
     [
         Challenge::crd(),
@@ -35,14 +35,14 @@ pub fn custom_resource_definitions() -> Result<Vec<GeneratedFile>, serde_saphyr:
     .map(|definition| {
         Ok(GeneratedFile {
             name: format!("{}_{}.yaml", definition.spec.group, definition.spec.names.plural),
-            content: serde_saphyr::to_string(&polish(definition))?,
+            content: serde_saphyr::to_string(&finish(definition))?,
         })
     })
     .collect()
 }
 
-/// Makes a derived definition what the API server wants and people read.
-fn polish(definition: CustomResourceDefinition) -> Value {
+/// Turns a derived definition into the one that the API server accepts and users read.
+fn finish(definition: CustomResourceDefinition) -> Value {
     let kind = definition.spec.names.kind.clone();
     let mut value = serde_json::to_value(definition).unwrap_or_default();
     value["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "acme-operator" });
@@ -52,18 +52,19 @@ fn polish(definition: CustomResourceDefinition) -> Value {
             // In Rust, the doc comment of the spec describes the kind, because the kind's struct is derived from it.
             schema["description"] = schema["properties"]["spec"]["description"].take();
             schema["properties"]["spec"]["description"] = format!("Desired state of the {kind}.").into();
-            polish_schema(schema);
+            finish_schema(schema);
         }
     }
     value
 }
 
-/// An absent field says nothing; a null is no value. `schemars` says the first by allowing the second.
-fn polish_schema(schema: &mut Value) {
+/// Removes what `schemars` adds to a schema and its nested schemas: null as a value of optional fields, titles, and
+/// defaults.
+fn finish_schema(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else { return };
     fields.remove("nullable");
     fields.remove("title");
-    // A default in the schema is stored with the object, and then differs from what was meant.
+    // The API server stores schema defaults in the object, where they look like values that the user set.
     fields.remove("default");
     if let Some(values) = fields.get_mut("enum").and_then(Value::as_array_mut) {
         values.retain(|value| !value.is_null());
@@ -75,19 +76,19 @@ fn polish_schema(schema: &mut Value) {
         *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     }
     if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.values_mut().for_each(polish_schema);
+        properties.values_mut().for_each(finish_schema);
     }
     for nested in ["items", "additionalProperties"] {
         if let Some(nested) = fields.get_mut(nested) {
-            polish_schema(nested);
+            finish_schema(nested);
         }
     }
 }
 
-/// Bounds of integers are integers, though the definition's type says numbers.
+/// Writes the bounds of an integer as integers: `k8s-openapi` has them as floating-point numbers.
 fn normalize_numbers(fields: &mut Map<String, Value>) {
     for bound in ["minimum", "maximum"] {
-        #[expect(clippy::cast_possible_truncation, reason = "bounds are small whole numbers")]
+        #[expect(clippy::cast_possible_truncation, reason = "bounds are small integers")]
         if let Some(number) = fields.get(bound).and_then(Value::as_f64) {
             fields.insert(bound.to_owned(), Value::from(number as i64));
         }

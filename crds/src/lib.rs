@@ -7,9 +7,9 @@
 //! Doc comments of the types and fields are what `kubectl explain` shows. For an optional enum that is the comment of the
 //! enum, and for all other fields that of the field.
 
-#![allow(clippy::duplicated_attributes, reason = "rules in CEL look like it to the lint")]
-#![allow(clippy::struct_field_names, reason = "the names are upstream's")]
-#![allow(unreachable_pub, reason = "KubeSchema copies each struct, with its `pub`, into a function")]
+#![allow(clippy::duplicated_attributes, reason = "the lint mistakes CEL rules for duplicates")]
+#![allow(clippy::struct_field_names, reason = "the names are those of cert-manager")]
+#![allow(unreachable_pub, reason = "KubeSchema copies each struct, including `pub`, into a function")]
 
 pub mod acme;
 pub mod admission;
@@ -27,8 +27,8 @@ mod schema;
 
 pub use self::preserved::Preserved;
 
-/// The group of Certificate, CertificateRequest, Issuer and ClusterIssuer.
+/// The API group of Certificate, CertificateRequest, Issuer, and ClusterIssuer.
 pub const GROUP: &str = "cert-manager.io";
 
-/// The group of Order and Challenge.
+/// The API group of Order and Challenge.
 pub const ACME_GROUP: &str = "acme.cert-manager.io";

@@ -92,20 +92,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_kind_or_group_means_the_default() {
+    fn empty_kind_and_group_mean_the_default() {
         let reference = |group: Option<&str>, kind: Option<&str>| IssuerRef {
             group: group.map(Into::into),
             kind: kind.map(Into::into),
             name: "x".into(),
         };
         let plain = reference(None, None);
-        for same in [
+        for equivalent in [
             reference(Some(""), Some("")),
             reference(Some(GROUP), None),
             reference(None, Some(DEFAULT_ISSUER_KIND)),
             reference(Some(GROUP), Some(DEFAULT_ISSUER_KIND)),
         ] {
-            assert_eq!(plain.identity(), same.identity());
+            assert_eq!(plain.identity(), equivalent.identity());
         }
         for other in [reference(None, Some(CLUSTER_ISSUER_KIND)), reference(Some("example.test"), None)] {
             assert_ne!(plain.identity(), other.identity());

@@ -1,4 +1,4 @@
-//! Branches of objects that we store for others and never look into.
+//! Branches of objects that other controllers use and this operator does not.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// An object that is kept as it is: the API server prunes nothing in it, and neither do we.
+/// A JSON object that is preserved without validation: neither the API server nor the operator prunes its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Preserved(pub Map<String, Value>);

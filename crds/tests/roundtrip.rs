@@ -1,4 +1,4 @@
-//! What is stored, also by others, is read and written again without loss.
+//! Stored objects, including those that cert-manager wrote, survive being read and written.
 
 use crds::{
     acme::{Challenge, Order},
@@ -17,28 +17,28 @@ const CORPUS: [&str; 3] = [
 fn corpus() -> Vec<Value> {
     CORPUS
         .iter()
-        .flat_map(|yaml| serde_saphyr::from_multiple::<Value>(yaml).expect("the corpus is YAML"))
+        .flat_map(|yaml| serde_saphyr::from_multiple::<Value>(yaml).expect("a corpus of valid YAML"))
         .collect()
 }
 
-fn through<K: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, serde_json::Error> {
+fn round_trip_as<K: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, serde_json::Error> {
     serde_json::to_value(serde_json::from_value::<K>(object.clone())?)
 }
 
-/// Reads an object as its type, and writes it again.
-fn through_its_type(object: &Value) -> Result<Value, serde_json::Error> {
+/// Deserializes an object as the type of its kind, and serializes it again.
+fn round_trip(object: &Value) -> Result<Value, serde_json::Error> {
     match object["kind"].as_str() {
-        Some("Certificate") => through::<Certificate>(object),
-        Some("CertificateRequest") => through::<CertificateRequest>(object),
-        Some("ClusterIssuer") => through::<ClusterIssuer>(object),
-        Some("Issuer") => through::<Issuer>(object),
-        Some("Challenge") => through::<Challenge>(object),
-        Some("Order") => through::<Order>(object),
-        other => panic!("{other:?} is not ours"),
+        Some("Certificate") => round_trip_as::<Certificate>(object),
+        Some("CertificateRequest") => round_trip_as::<CertificateRequest>(object),
+        Some("ClusterIssuer") => round_trip_as::<ClusterIssuer>(object),
+        Some("Issuer") => round_trip_as::<Issuer>(object),
+        Some("Challenge") => round_trip_as::<Challenge>(object),
+        Some("Order") => round_trip_as::<Order>(object),
+        other => panic!("unknown kind {other:?}"),
     }
 }
 
-/// Where `after` lacks what `before` says. Durations may be written in another way.
+/// Returns the paths at which `after` lacks a value of `before`. Durations may be written differently.
 fn losses(before: &Value, after: &Value, path: &str) -> Vec<String> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => before
@@ -50,29 +50,29 @@ fn losses(before: &Value, after: &Value, path: &str) -> Vec<String> {
         (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
             before.iter().zip(after).flat_map(|(value, other)| losses(value, other, path)).collect()
         }
-        (Value::String(before), Value::String(after)) if same_duration(before, after) => Vec::new(),
+        (Value::String(before), Value::String(after)) if is_same_duration(before, after) => Vec::new(),
         _ if before == after => Vec::new(),
         _ => vec![format!("{path}: {before} became {after}")],
     }
 }
 
-fn same_duration(one: &str, other: &str) -> bool {
+fn is_same_duration(one: &str, other: &str) -> bool {
     let parse = |text: &str| text.parse::<crds::duration::GoDuration>().ok();
     parse(one).is_some() && parse(one) == parse(other)
 }
 
 #[test]
-fn every_object_of_the_corpus_survives_its_type() {
+fn corpus_survives_a_round_trip() {
     let corpus = corpus();
-    assert!(corpus.len() >= 60);
+    assert!(corpus.len() >= 60, "the corpus has {} objects", corpus.len());
     for object in corpus {
-        let after = through_its_type(&object).unwrap_or_else(|error| panic!("{object}: {error}"));
+        let after = round_trip(&object).unwrap_or_else(|error| panic!("{object}: {error}"));
         assert_eq!(losses(&object, &after, "") as Vec<String>, Vec::<String>::new());
     }
 }
 
 #[test]
-fn conditions_that_are_null_are_none() {
+fn null_conditions_are_accepted() {
     for mut object in corpus() {
         object["status"] = serde_json::json!({});
         if ["Certificate", "CertificateRequest", "Issuer", "ClusterIssuer"]
@@ -80,35 +80,35 @@ fn conditions_that_are_null_are_none() {
         {
             object["status"]["conditions"] = Value::Null;
         }
-        through_its_type(&object).unwrap_or_else(|error| panic!("{object}: {error}"));
+        round_trip(&object).unwrap_or_else(|error| panic!("{object}: {error}"));
     }
 }
 
-/// Takes fields away at all depths, one for each bit that is set, as far as the bits reach.
-fn thin_out(value: &mut Value, bits: &mut impl Iterator<Item = bool>) {
+/// Removes fields at all depths, one for each bit that is set, until the bits run out.
+fn remove_fields(value: &mut Value, bits: &mut impl Iterator<Item = bool>) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, _| !bits.next().unwrap_or(false));
-            fields.values_mut().for_each(|field| thin_out(field, bits));
+            fields.values_mut().for_each(|field| remove_fields(field, bits));
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| thin_out(item, bits)),
+        Value::Array(items) => items.iter_mut().for_each(|item| remove_fields(item, bits)),
         _ => {}
     }
 }
 
 proptest! {
-    /// An object lacks what it lacks: whatever is left of it is kept, or what is missing is an error, never a panic.
+    /// If fields are removed, the remaining ones are kept, or the missing one is reported. Nothing panics.
     #[test]
-    fn any_part_of_an_object_survives_its_type(index in any::<prop::sample::Index>(), bits in prop::collection::vec(prop::bool::weighted(0.1), 0..200)) {
+    fn partial_objects_survive_a_round_trip(index in any::<prop::sample::Index>(), bits in prop::collection::vec(prop::bool::weighted(0.1), 0..200)) {
         let corpus = corpus();
         let mut object = corpus[index.index(corpus.len())].clone();
         let mut bits = bits.into_iter();
         for part in ["spec", "status"] {
             if let Some(part) = object.get_mut(part) {
-                thin_out(part, &mut bits);
+                remove_fields(part, &mut bits);
             }
         }
-        match through_its_type(&object) {
+        match round_trip(&object) {
             Ok(after) => prop_assert_eq!(losses(&object, &after, ""), Vec::<String>::new()),
             Err(error) => prop_assert!(error.to_string().contains("missing field"), "{}", error),
         }

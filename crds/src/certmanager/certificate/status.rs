@@ -19,7 +19,7 @@ pub struct CertificateStatus {
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "crate::schema::null_is_empty"
+        deserialize_with = "crate::schema::null_as_empty"
     )]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
