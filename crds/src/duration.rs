@@ -50,11 +50,6 @@ const UNITS: [(&str, u64); 8] = [
 ];
 
 impl GoDuration {
-    /// Creates a duration from whole hours.
-    pub const fn from_hours(hours: i32) -> Self {
-        Self(hours as i64 * 3_600_000_000_000)
-    }
-
     /// Creates a duration from whole seconds.
     pub const fn from_secs(seconds: i32) -> Self {
         Self(seconds as i64 * 1_000_000_000)
