@@ -14,7 +14,12 @@
 {{- include "acme-operator.fullname" . }}-http01-solver
 {{- end -}}
 
-{{/* Labels of every object. Argument: list of context and component. */}}
+{{/* Port on which the solver answers challenges: SOLVER_PORT in crds/src/http01.rs. */}}
+{{- define "acme-operator.solverPort" -}}
+8089
+{{- end -}}
+
+{{/* Returns the labels of an object. Argument: a list of the root context and the component. */}}
 {{- define "acme-operator.labels" -}}
 {{- $ := index . 0 -}}
 {{ include "acme-operator.selector" . }}
@@ -27,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{/* Labels that Pods are found by. Argument: list of context and component. */}}
+{{/* Returns the labels that select the Pods of a component. Argument: a list of the root context and the component. */}}
 {{- define "acme-operator.selector" -}}
 {{- $ := index . 0 -}}
 app.kubernetes.io/name: {{ $.Chart.Name }}
@@ -35,7 +40,7 @@ app.kubernetes.io/instance: {{ $.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* An image's reference. Argument: list of context and image values. */}}
+{{/* Returns the reference of an image. Argument: a list of the root context and the values of the image. */}}
 {{- define "acme-operator.image" -}}
 {{- $ := index . 0 -}}
 {{- with index . 1 -}}
@@ -47,7 +52,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end -}}
 
-{{/* What Pod Security "restricted" asks of a container. */}}
+{{/* Returns the security context of a container, as the Pod Security Standard "restricted" requires it. */}}
 {{- define "acme-operator.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 capabilities: { drop: [ALL] }
