@@ -38,7 +38,7 @@ pub fn router(tokens: Tokens) -> Router {
 /// What Kubernetes sees, on a port of its own: `/livez`, and `/readyz`, which is 200 once all Challenges are known.
 pub fn health_router(tokens: Tokens) -> Router {
     let ready = async |State(tokens): State<Tokens>| {
-        if tokens.is_complete() {
+        if tokens.is_synced() {
             (StatusCode::OK, "ok")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "the Challenges are not known yet")

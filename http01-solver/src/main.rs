@@ -51,12 +51,12 @@ async fn main() -> Result<()> {
         // The sender lives as long as main.
         _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let answers = tokio::spawn(http01_solver::serve(
+    let challenge_server = tokio::spawn(http01_solver::serve(
         challenges,
         http01_solver::router(tokens.clone()),
         until_stopped(stopped.clone()),
     ));
-    let states = tokio::spawn(http01_solver::serve(
+    let health_server = tokio::spawn(http01_solver::serve(
         health,
         http01_solver::health_router(tokens),
         until_stopped(stopped),
@@ -66,8 +66,8 @@ async fn main() -> Result<()> {
     tracing::info!(drain_in_seconds = arguments.drain_seconds, "asked to stop");
     sleep(Duration::from_secs(arguments.drain_seconds)).await;
     stop.send_replace(true);
-    answers.await?;
-    states.await?;
+    challenge_server.await?;
+    health_server.await?;
     tracing::info!("stopped");
     Ok(())
 }

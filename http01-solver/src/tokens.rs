@@ -20,7 +20,7 @@ pub struct Tokens {
 #[derive(Debug, Default)]
 struct Table {
     /// Whether all that exist are known: until then, what is not found may exist.
-    complete: bool,
+    synced: bool,
     /// By token. Two Challenges share a token where two orders share an authorization.
     answers: HashMap<String, Vec<Answer>>,
 }
@@ -50,20 +50,20 @@ impl Tokens {
         if !is_token(token) {
             return None;
         }
-        let host = bare_host(host);
+        let host = normalized_host(host);
         let table = self.read();
         let answer = table.answers.get(token)?.iter().find(|answer| answer.host == host)?;
         Some(answer.key_authorization.clone())
     }
 
     /// Whether all Challenges that exist are known.
-    pub fn is_complete(&self) -> bool {
-        self.read().complete
+    pub fn is_synced(&self) -> bool {
+        self.read().synced
     }
 
     /// Takes these Challenges for all that exist.
     pub fn replace_all(&self, challenges: impl IntoIterator<Item = Challenge>) {
-        let mut fresh = Table { complete: true, ..Table::default() };
+        let mut fresh = Table { synced: true, ..Table::default() };
         challenges.into_iter().for_each(|challenge| fresh.insert(&challenge));
         *self.write() = fresh;
     }
@@ -96,23 +96,23 @@ impl Table {
             return;
         }
         self.answers.entry(spec.token.clone()).or_default().push(Answer {
-            challenge: id(challenge),
-            host: bare_host(&spec.dns_name),
+            challenge: object_key(challenge),
+            host: normalized_host(&spec.dns_name),
             key_authorization: spec.key.clone(),
         });
     }
 
     fn remove(&mut self, challenge: &Challenge) {
-        let id = id(challenge);
+        let key = object_key(challenge);
         // Its spec can't change, but a new one may have taken its name while nobody watched.
         self.answers.retain(|_, answers| {
-            answers.retain(|answer| answer.challenge != id);
+            answers.retain(|answer| answer.challenge != key);
             !answers.is_empty()
         });
     }
 }
 
-fn id(challenge: &Challenge) -> String {
+fn object_key(challenge: &Challenge) -> String {
     format!("{}/{}", challenge.namespace().unwrap_or_default(), challenge.name_any())
 }
 
@@ -123,7 +123,7 @@ fn is_token(text: &str) -> bool {
 }
 
 /// A host as Challenges have it: without port, brackets or the dot at its end, in lower case.
-fn bare_host(host: &str) -> String {
+fn normalized_host(host: &str) -> String {
     let host = match host.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']').map(|(address, _)| address).unwrap_or_default(),
         // More than one colon is an address of version 6, which has no port without brackets.
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn of(tokens: &Tokens, host: &str) -> Option<String> {
+    fn answer(tokens: &Tokens, host: &str) -> Option<String> {
         tokens.answer(host, "a-token")
     }
 
@@ -148,12 +148,12 @@ mod tests {
         let tokens = Tokens::default();
         tokens.insert(&challenge("web", |_| {}));
         for host in ["web.example.test", "WEB.Example.test", "web.example.test:80", "web.example.test."] {
-            assert_eq!(of(&tokens, host).as_deref(), Some("a-token.a-thumbprint"), "{host}");
+            assert_eq!(answer(&tokens, host).as_deref(), Some("a-token.a-thumbprint"), "{host}");
         }
         for host in
             ["", "example.test", "www.web.example.test", "web.example.test.evil.test", "[web.example.test"]
         {
-            assert_eq!(of(&tokens, host), None, "{host}");
+            assert_eq!(answer(&tokens, host), None, "{host}");
         }
     }
 
@@ -163,7 +163,7 @@ mod tests {
         tokens.insert(&challenge("v4", |it| it.spec.dns_name = "192.0.2.1".into()));
         tokens.insert(&challenge("v6", |it| it.spec.dns_name = "2001:db8::1".into()));
         for host in ["192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:DB8::1]", "[2001:db8::1]:80"] {
-            assert!(of(&tokens, host).is_some(), "{host}");
+            assert!(answer(&tokens, host).is_some(), "{host}");
         }
     }
 
@@ -174,9 +174,11 @@ mod tests {
         tokens.insert(&one);
         tokens.insert(&other);
         tokens.remove(&one);
-        assert!(of(&tokens, "one.example.test").is_none() && of(&tokens, "other.example.test").is_some());
+        assert!(
+            answer(&tokens, "one.example.test").is_none() && answer(&tokens, "other.example.test").is_some()
+        );
         tokens.remove(&other);
-        assert!(of(&tokens, "other.example.test").is_none());
+        assert!(answer(&tokens, "other.example.test").is_none());
         assert!(tokens.read().answers.is_empty());
     }
 
@@ -185,7 +187,7 @@ mod tests {
         let tokens = Tokens::default();
         tokens.insert(&challenge("web", |_| {}));
         tokens.insert(&challenge("web", |it| it.spec.token = "another-token".into()));
-        assert_eq!(of(&tokens, "web.example.test"), None);
+        assert_eq!(answer(&tokens, "web.example.test"), None);
         assert!(tokens.answer("web.example.test", "another-token").is_some());
     }
 
@@ -193,7 +195,7 @@ mod tests {
     fn only_http_01_is_answered_and_only_what_can_be_a_token() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("dns", |it| it.spec.type_ = ChallengeType::Dns01));
-        assert_eq!(of(&tokens, "dns.example.test"), None);
+        assert_eq!(answer(&tokens, "dns.example.test"), None);
         for token in ["", "../a-token", "a token", "a/token", "a.token", "ä", &"a".repeat(TOKEN_LIMIT + 1)] {
             tokens.insert(&challenge("odd", |it| it.spec.token = token.to_owned()));
             assert_eq!(tokens.answer("odd.example.test", token), None, "{token}");
@@ -201,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_complete_once_all_are_known() {
+    fn it_is_synced_once_all_are_known() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("early", |_| {}));
-        assert!(!tokens.is_complete());
+        assert!(!tokens.is_synced());
         tokens.replace_all([challenge("web", |_| {})]);
-        assert!(tokens.is_complete() && of(&tokens, "early.example.test").is_none());
-        assert!(of(&tokens, "web.example.test").is_some());
+        assert!(tokens.is_synced() && answer(&tokens, "early.example.test").is_none());
+        assert!(answer(&tokens, "web.example.test").is_some());
     }
 }

@@ -18,10 +18,10 @@ use crate::Tokens;
 /// Watches all Challenges for ever. What can't be read is left out, and holds up nothing else.
 pub async fn watch(client: Client, tokens: Tokens) {
     let challenges: Api<DeserializeGuard<Challenge>> = Api::all(client);
-    follow(watcher::watcher(challenges, watcher::Config::default()).default_backoff(), tokens).await;
+    drive_watch(watcher::watcher(challenges, watcher::Config::default()).default_backoff(), tokens).await;
 }
 
-async fn follow(
+async fn drive_watch(
     events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<Challenge>>>>,
     tokens: Tokens,
 ) {
@@ -30,18 +30,18 @@ async fn follow(
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(challenge)) => listed.extend(readable(challenge)),
+            Ok(Event::InitApply(challenge)) => listed.extend(valid(challenge)),
             Ok(Event::InitDone) => {
                 tracing::info!(challenges = listed.len(), "listed");
                 tokens.replace_all(std::mem::take(&mut listed));
             }
             Ok(Event::Apply(challenge)) => {
-                if let Some(challenge) = readable(challenge) {
+                if let Some(challenge) = valid(challenge) {
                     tokens.insert(&challenge);
                 }
             }
             Ok(Event::Delete(challenge)) => {
-                if let Some(challenge) = readable(challenge) {
+                if let Some(challenge) = valid(challenge) {
                     tokens.remove(&challenge);
                 }
             }
@@ -51,6 +51,6 @@ async fn follow(
     }
 }
 
-fn readable(challenge: DeserializeGuard<Challenge>) -> Option<Challenge> {
+fn valid(challenge: DeserializeGuard<Challenge>) -> Option<Challenge> {
     challenge.0.inspect_err(|error| tracing::warn!(%error, "left out a Challenge that can't be read")).ok()
 }

@@ -23,24 +23,24 @@ use tokio::{
 };
 
 /// A server of tokens on a port of its own.
-struct Running {
+struct TestServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
-async fn start(tokens: Tokens) -> Result<Running> {
+async fn start(tokens: Tokens) -> Result<TestServer> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(serve(listener, router(tokens), async {
         _ = stopped.await;
     }));
-    Ok(Running { address, stop, server })
+    Ok(TestServer { address, stop, server })
 }
 
 /// Asks for a token under a host.
-async fn ask(address: SocketAddr, host: &str, token: &str) -> Result<(StatusCode, String)> {
+async fn get(address: SocketAddr, host: &str, token: &str) -> Result<(StatusCode, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let path = http01::path(token);
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
@@ -52,10 +52,10 @@ async fn ask(address: SocketAddr, host: &str, token: &str) -> Result<(StatusCode
     Ok((status, body.to_owned()))
 }
 
-async fn until(address: SocketAddr, host: &str, wanted: StatusCode) -> Result<Duration> {
+async fn await_status(address: SocketAddr, host: &str, expected: StatusCode) -> Result<Duration> {
     let began = Instant::now();
-    while ask(address, host, "a-token").await?.0 != wanted {
-        ensure!(began.elapsed() < harness::TIMEOUT, "{host} is not answered with {wanted}");
+    while get(address, host, "a-token").await?.0 != expected {
+        ensure!(began.elapsed() < harness::TIMEOUT, "{host} is not answered with {expected}");
         sleep(Duration::from_millis(5)).await;
     }
     Ok(began.elapsed())
@@ -72,19 +72,19 @@ async fn a_challenge_is_answered_from_when_it_exists_until_it_is_gone() -> Resul
         challenges.create(&PostParams::default(), &of("before")).await?;
         let tokens = Tokens::default();
         let watch = tokio::spawn(http01_solver::watch(namespace.client().clone(), tokens.clone()));
-        let running = start(tokens.clone()).await?;
-        until(running.address, &host("before"), StatusCode::OK).await?;
-        ensure!(tokens.is_complete());
+        let server = start(tokens.clone()).await?;
+        await_status(server.address, &host("before"), StatusCode::OK).await?;
+        ensure!(tokens.is_synced());
 
         challenges.create(&PostParams::default(), &of("after")).await?;
-        let time = until(running.address, &host("after"), StatusCode::OK).await?;
+        let time = await_status(server.address, &host("after"), StatusCode::OK).await?;
         println!("a new Challenge is answered {time:?} after it was created");
-        let answer = ask(running.address, &host("after"), "a-token").await?;
+        let answer = get(server.address, &host("after"), "a-token").await?;
         ensure!(answer == (StatusCode::OK, "a-token.a-thumbprint".to_owned()), "{answer:?}");
 
         challenges.delete("after", &DeleteParams::default()).await?;
-        until(running.address, &host("after"), StatusCode::NOT_FOUND).await?;
-        ensure!(ask(running.address, &host("before"), "a-token").await?.0 == StatusCode::OK);
+        await_status(server.address, &host("after"), StatusCode::NOT_FOUND).await?;
+        ensure!(get(server.address, &host("before"), "a-token").await?.0 == StatusCode::OK);
         watch.abort();
         Ok(())
     })
@@ -95,7 +95,7 @@ async fn a_challenge_is_answered_from_when_it_exists_until_it_is_gone() -> Resul
 async fn it_ends_what_it_has_begun_and_takes_nothing_new() -> Result<()> {
     let tokens = Tokens::default();
     tokens.replace_all([fixtures::challenge("web", |_| {})]);
-    let Running { address, stop, server } = start(tokens).await?;
+    let TestServer { address, stop, server } = start(tokens).await?;
     // A request whose head has begun.
     let mut slow = TcpStream::connect(address).await?;
     slow.write_all(b"GET /.well-known/acme-challenge/a-token HTTP/1.1\r\nHost: web.example.test\r\n").await?;
@@ -117,21 +117,21 @@ async fn it_ends_what_it_has_begun_and_takes_nothing_new() -> Result<()> {
 
 #[tokio::test]
 async fn who_does_not_finish_a_request_is_shut_out() -> Result<()> {
-    let running = start(Tokens::default()).await?;
-    let mut idle = TcpStream::connect(running.address).await?;
+    let server = start(Tokens::default()).await?;
+    let mut idle = TcpStream::connect(server.address).await?;
     idle.write_all(b"GET / HTTP/1.1\r\nHost: ").await?;
     let began = Instant::now();
     let mut answer = Vec::new();
     timeout(Duration::from_secs(20), idle.read_to_end(&mut answer)).await.context("it waits for ever")??;
     ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 
-    let mut large = TcpStream::connect(running.address).await?;
+    let mut large = TcpStream::connect(server.address).await?;
     large.write_all(format!("GET /{} HTTP/1.1\r\n", "a".repeat(100_000)).as_bytes()).await.ok();
     let mut answer = Vec::new();
     timeout(Duration::from_secs(5), large.read_to_end(&mut answer)).await.context("it reads for ever")?.ok();
     ensure!(!answer.starts_with(b"HTTP/1.1 200"));
     let alive =
-        Request::get(format!("http://{}/", running.address)).header(HOST, "x").body(bytes::Bytes::new())?;
+        Request::get(format!("http://{}/", server.address)).header(HOST, "x").body(bytes::Bytes::new())?;
     let answer = http::request(&Network::Host, alive, &Trust::Nothing).await?;
     ensure!(answer.status() == StatusCode::NOT_FOUND);
     Ok(())

@@ -16,7 +16,12 @@ fn tokens() -> Tokens {
 }
 
 /// Status and body of an answer.
-async fn ask(router: Router, method: Method, host: &str, path: &str) -> anyhow::Result<(StatusCode, String)> {
+async fn send(
+    router: Router,
+    method: Method,
+    host: &str,
+    path: &str,
+) -> anyhow::Result<(StatusCode, String)> {
     let request = Request::builder().method(method).uri(path).header(HOST, host).body(Body::empty())?;
     let answer = router.oneshot(request).await?;
     let status = answer.status();
@@ -27,9 +32,9 @@ async fn ask(router: Router, method: Method, host: &str, path: &str) -> anyhow::
 async fn the_token_of_a_challenge_is_answered_with_its_key_authorization_and_nothing_more()
 -> anyhow::Result<()> {
     let path = "/.well-known/acme-challenge/a-token";
-    let answer = ask(router(tokens()), Method::GET, "web.example.test", path).await?;
+    let answer = send(router(tokens()), Method::GET, "web.example.test", path).await?;
     assert_eq!(answer, (StatusCode::OK, "a-token.a-thumbprint".to_owned()));
-    let query = ask(router(tokens()), Method::GET, "web.example.test:80", &format!("{path}?x=y")).await?;
+    let query = send(router(tokens()), Method::GET, "web.example.test:80", &format!("{path}?x=y")).await?;
     assert_eq!(query.1, "a-token.a-thumbprint");
     Ok(())
 }
@@ -54,7 +59,7 @@ async fn everything_else_is_the_same_not_found() -> anyhow::Result<()> {
         (Method::DELETE, "web.example.test", "/.well-known/acme-challenge/a-token"),
         (Method::OPTIONS, "web.example.test", "/"),
     ] {
-        let answer = ask(router(tokens()), method.clone(), host, path).await?;
+        let answer = send(router(tokens()), method.clone(), host, path).await?;
         assert_eq!(answer, (StatusCode::NOT_FOUND, "not found\n".to_owned()), "{method} {host} {path}");
     }
     Ok(())
@@ -63,11 +68,11 @@ async fn everything_else_is_the_same_not_found() -> anyhow::Result<()> {
 #[tokio::test]
 async fn it_is_ready_once_all_challenges_are_known() -> anyhow::Result<()> {
     let unknown = Tokens::default();
-    assert_eq!(ask(health_router(unknown.clone()), Method::GET, "", "/livez").await?.0, StatusCode::OK);
+    assert_eq!(send(health_router(unknown.clone()), Method::GET, "", "/livez").await?.0, StatusCode::OK);
     assert_eq!(
-        ask(health_router(unknown), Method::GET, "", "/readyz").await?.0,
+        send(health_router(unknown), Method::GET, "", "/readyz").await?.0,
         StatusCode::SERVICE_UNAVAILABLE
     );
-    assert_eq!(ask(health_router(tokens()), Method::GET, "", "/readyz").await?.0, StatusCode::OK);
+    assert_eq!(send(health_router(tokens()), Method::GET, "", "/readyz").await?.0, StatusCode::OK);
     Ok(())
 }
