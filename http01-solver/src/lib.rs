@@ -1,12 +1,12 @@
-//! Answers the HTTP-01 challenges (RFC 8555 section 8.3) of all Certificates in the cluster: one always-on server in place
-//! of a Pod for each challenge.
+//! Answers the HTTP-01 challenges (RFC 8555 section 8.3) of all Certificates in the cluster: one permanent server instead
+//! of a Pod per challenge.
 //!
 //! ```text
 //! API server ──Challenges──▶ watch ──▶ Tokens ◀── router ◀── ingress controller ◀── the CA
 //! ```
 //!
-//! It answers for exactly the hosts and tokens that Challenges name. It holds no Secret, writes nothing, and tells who asks
-//! for anything else nothing but that it is not there. Next: `tokens.rs`.
+//! It answers requests for exactly the hosts and tokens of Challenges. Every other request gets the same 404 response, which
+//! contains nothing from the request. It has no access to Secrets and writes nothing. Next: `tokens.rs`.
 
 mod serve;
 mod tokens;
@@ -26,7 +26,8 @@ use crds::http01;
 
 pub use self::{serve::serve, tokens::Tokens, watch::watch};
 
-/// What the CA sees: `GET /.well-known/acme-challenge/<token>`. Everything else is one and the same 404.
+/// Returns the router for CAs: it answers `GET /.well-known/acme-challenge/<token>`, and everything else with the same 404
+/// response.
 pub fn router(tokens: Tokens) -> Router {
     Router::new()
         .route(&http01::path("{token}"), get(answer))
@@ -35,13 +36,14 @@ pub fn router(tokens: Tokens) -> Router {
         .with_state(tokens)
 }
 
-/// What Kubernetes sees, on a port of its own: `/livez`, and `/readyz`, which is 200 once all Challenges are known.
+/// Returns the router for Kubernetes probes, which are served on another port: `/livez` is always 200, `/readyz` once all
+/// existing Challenges have been listed.
 pub fn health_router(tokens: Tokens) -> Router {
     let ready = async |State(tokens): State<Tokens>| {
         if tokens.is_synced() {
             (StatusCode::OK, "ok")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "the Challenges are not known yet")
+            (StatusCode::SERVICE_UNAVAILABLE, "Challenges have not been listed yet")
         }
     };
     Router::new().route("/livez", get(async || "ok")).route("/readyz", get(ready)).with_state(tokens)

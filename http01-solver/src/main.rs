@@ -21,16 +21,17 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address that ingress controllers ask for tokens at.
+    /// Address at which challenges are answered.
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, SOLVER_PORT)))]
     listen_address: SocketAddr,
-    /// Address of `/livez` and `/readyz`.
+    /// Address of /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:9403")]
     healthz_listen_address: SocketAddr,
-    /// How many seconds to go on answering after being asked to stop: until every ingress controller has heard of it.
+    /// Seconds for which challenges are still answered after SIGTERM, so that ingress controllers can remove this address
+    /// from their configuration first.
     #[arg(long, default_value_t = 5)]
     drain_seconds: u64,
-    /// What to log, such as `info` or `http01_solver=debug`.
+    /// Log filter, such as "info" or "http01_solver=debug".
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log_filter: String,
 }
@@ -42,13 +43,13 @@ async fn main() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let challenges = listen(arguments.listen_address).await?;
     let health = listen(arguments.healthz_listen_address).await?;
-    let client = kube::Client::try_default().await.context("failed to find the API server")?;
+    let client = kube::Client::try_default().await.context("failed to configure the Kubernetes client")?;
 
     let tokens = Tokens::default();
     tokio::spawn(http01_solver::watch(client, tokens.clone()));
     let (stop, stopped) = watch::channel(false);
     let until_stopped = |mut stopped: watch::Receiver<bool>| async move {
-        // The sender lives as long as main.
+        // The sender lives as long as main, so this ends only when it sends true.
         _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let challenge_server = tokio::spawn(http01_solver::serve(
@@ -63,7 +64,7 @@ async fn main() -> Result<()> {
     ));
 
     terminate.recv().await;
-    tracing::info!(drain_in_seconds = arguments.drain_seconds, "asked to stop");
+    tracing::info!(drain_in_seconds = arguments.drain_seconds, "received SIGTERM, draining");
     sleep(Duration::from_secs(arguments.drain_seconds)).await;
     stop.send_replace(true);
     challenge_server.await?;

@@ -1,4 +1,4 @@
-//! Serves a router until it is told to stop, with limits that a stranger can't get around.
+//! Serves a router with timeouts and size limits against slow or hostile clients, and drains when it is asked to stop.
 
 use std::{pin::pin, time::Duration};
 
@@ -10,17 +10,20 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, time::timeout};
 
-/// How long a client may take for its request's head, and for a whole connection.
+/// Time in which a client must send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time after which a connection is closed.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How large a request's head may be, bytes.
+/// Maximum size of the head of a request, in bytes.
 const HEAD_LIMIT: usize = 16 << 10;
 
-/// How long connections that are open may take to end.
+/// Time for which open connections may continue while draining.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop` is done; then takes no more connections, and ends when those that are open have, or after a while.
+/// Serves the router until `stop` completes, and then drains: it accepts no new connections, and returns when all open
+/// connections have ended or a timeout has passed.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     let graceful = GracefulShutdown::new();
@@ -40,12 +43,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            // How a stranger's connection ends is the stranger's business.
+            // Errors and timeouts are the client's: nothing here can react to them.
             _ = timeout(CONNECTION_TIMEOUT, connection).await;
         });
     }
     drop(listener);
     if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::warn!("connections were still open at the end");
+        tracing::warn!("connections were still open when draining ended");
     }
 }

@@ -1,4 +1,4 @@
-//! Which token is answered with what, for which host. Knows Challenges, nothing of how they are watched.
+//! The key authorizations of all Challenges by token and host. Knows Challenges, but not how they are watched.
 
 use std::{
     collections::HashMap,
@@ -8,10 +8,10 @@ use std::{
 use crds::acme::{Challenge, ChallengeType};
 use kube::ResourceExt;
 
-/// Longest token that is looked up. RFC 8555 section 8.3 sets no limit; known servers use 22 to 43 characters.
+/// Maximum length of a token. RFC 8555 section 8.3 sets no limit; known servers use 22 to 43 characters.
 const TOKEN_LIMIT: usize = 128;
 
-/// The answers to all HTTP-01 challenges that exist, shared between the watch and the server.
+/// The table of all HTTP-01 challenges, shared between the watch and the server.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
     table: Arc<RwLock<Table>>,
@@ -19,23 +19,23 @@ pub struct Tokens {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Whether all that exist are known: until then, what is not found may exist.
+    /// Whether all existing Challenges have been listed. Until then, a missing token may belong to one of them.
     synced: bool,
-    /// By token. Two Challenges share a token where two orders share an authorization.
+    /// Answers by token. Two Challenges have the same token if two orders share an authorization.
     answers: HashMap<String, Vec<Answer>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
-    /// Which Challenge it is of: `namespace/name`.
+    /// The Challenge that the answer belongs to, as `namespace/name`.
     challenge: String,
-    /// Lower case, without port or brackets.
+    /// The DNS name or IP address, as [`normalized_host`] returns it.
     host: String,
     key_authorization: String,
 }
 
 impl Tokens {
-    /// The key authorization for a token, asked for under a host, which is what stands in the `Host` header.
+    /// Returns the key authorization for a token and a `Host` header, if a Challenge has both.
     ///
     /// ```
     /// use crds::fixtures;
@@ -56,26 +56,26 @@ impl Tokens {
         Some(answer.key_authorization.clone())
     }
 
-    /// Whether all Challenges that exist are known.
+    /// Returns whether all existing Challenges have been listed.
     pub fn is_synced(&self) -> bool {
         self.read().synced
     }
 
-    /// Takes these Challenges for all that exist.
+    /// Replaces the table with these Challenges, which are all that exist.
     pub fn replace_all(&self, challenges: impl IntoIterator<Item = Challenge>) {
-        let mut fresh = Table { synced: true, ..Table::default() };
-        challenges.into_iter().for_each(|challenge| fresh.insert(&challenge));
-        *self.write() = fresh;
+        let mut table = Table { synced: true, ..Table::default() };
+        challenges.into_iter().for_each(|challenge| table.insert(&challenge));
+        *self.write() = table;
     }
 
-    /// A Challenge exists, or has changed.
+    /// Adds a Challenge, or replaces the one of the same name.
     pub fn insert(&self, challenge: &Challenge) {
         let mut table = self.write();
         table.remove(challenge);
         table.insert(challenge);
     }
 
-    /// A Challenge is gone.
+    /// Removes a Challenge.
     pub fn remove(&self, challenge: &Challenge) {
         self.write().remove(challenge);
     }
@@ -104,7 +104,8 @@ impl Table {
 
     fn remove(&mut self, challenge: &Challenge) {
         let key = object_key(challenge);
-        // Its spec can't change, but a new one may have taken its name while nobody watched.
+        // Searches all tokens: a Challenge of the same name with another token may have been deleted while the watch was
+        // interrupted.
         self.answers.retain(|_, answers| {
             answers.retain(|answer| answer.challenge != key);
             !answers.is_empty()
@@ -116,17 +117,17 @@ fn object_key(challenge: &Challenge) -> String {
     format!("{}/{}", challenge.namespace().unwrap_or_default(), challenge.name_any())
 }
 
-/// Whether a text can be a token: base64url without padding, RFC 8555 section 8.3.
+/// Returns whether a text can be a token: base64url without padding (RFC 8555 section 8.3).
 fn is_token(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !text.is_empty() && text.len() <= TOKEN_LIMIT && text.bytes().all(allowed)
 }
 
-/// A host as Challenges have it: without port, brackets or the dot at its end, in lower case.
+/// Returns a host in lowercase, without port, brackets, and trailing dot.
 fn normalized_host(host: &str) -> String {
     let host = match host.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']').map(|(address, _)| address).unwrap_or_default(),
-        // More than one colon is an address of version 6, which has no port without brackets.
+        // More than one colon: an IPv6 address, which cannot have a port without brackets.
         None if host.matches(':').count() == 1 => host.split(':').next().unwrap_or_default(),
         None => host,
     };
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_answered_for_its_host_alone_however_that_is_written() {
+    fn hosts_match_in_any_spelling() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("web", |_| {}));
         for host in ["web.example.test", "WEB.Example.test", "web.example.test:80", "web.example.test."] {
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_host_with_or_without_brackets() {
+    fn ip_addresses_match_with_and_without_brackets() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("v4", |it| it.spec.dns_name = "192.0.2.1".into()));
         tokens.insert(&challenge("v6", |it| it.spec.dns_name = "2001:db8::1".into()));
@@ -168,22 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn two_challenges_with_one_token_are_answered_each_and_go_each() {
+    fn challenges_with_the_same_token_are_independent() {
         let tokens = Tokens::default();
         let (one, other) = (challenge("one", |_| {}), challenge("other", |_| {}));
         tokens.insert(&one);
         tokens.insert(&other);
         tokens.remove(&one);
-        assert!(
-            answer(&tokens, "one.example.test").is_none() && answer(&tokens, "other.example.test").is_some()
-        );
+        assert!(answer(&tokens, "one.example.test").is_none(), "removed");
+        assert!(answer(&tokens, "other.example.test").is_some(), "not removed");
         tokens.remove(&other);
         assert!(answer(&tokens, "other.example.test").is_none());
-        assert!(tokens.read().answers.is_empty());
+        assert!(tokens.read().answers.is_empty(), "no empty entry is left");
     }
 
     #[test]
-    fn what_takes_the_name_of_another_takes_its_place() {
+    fn insert_replaces_the_challenge_of_the_same_name() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("web", |_| {}));
         tokens.insert(&challenge("web", |it| it.spec.token = "another-token".into()));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_http_01_is_answered_and_only_what_can_be_a_token() {
+    fn other_types_and_invalid_tokens_are_ignored() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("dns", |it| it.spec.type_ = ChallengeType::Dns01));
         assert_eq!(answer(&tokens, "dns.example.test"), None);
@@ -203,12 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_synced_once_all_are_known() {
+    fn replace_all_marks_the_table_as_synced() {
         let tokens = Tokens::default();
         tokens.insert(&challenge("early", |_| {}));
         assert!(!tokens.is_synced());
         tokens.replace_all([challenge("web", |_| {})]);
-        assert!(tokens.is_synced() && answer(&tokens, "early.example.test").is_none());
+        assert!(tokens.is_synced());
+        assert!(answer(&tokens, "early.example.test").is_none(), "not in the list");
         assert!(answer(&tokens, "web.example.test").is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps the table of tokens as the API server has it.
+//! Keeps the table of tokens up to date with a watch on all Challenges.
 
 use std::pin::pin;
 
@@ -15,7 +15,7 @@ use kube::{
 
 use crate::Tokens;
 
-/// Watches all Challenges for ever. What can't be read is left out, and holds up nothing else.
+/// Watches all Challenges and never returns. Challenges that cannot be deserialized are skipped, and do not affect others.
 pub async fn watch(client: Client, tokens: Tokens) {
     let challenges: Api<DeserializeGuard<Challenge>> = Api::all(client);
     drive_watch(watcher::watcher(challenges, watcher::Config::default()).default_backoff(), tokens).await;
@@ -32,7 +32,7 @@ async fn drive_watch(
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(challenge)) => listed.extend(valid(challenge)),
             Ok(Event::InitDone) => {
-                tracing::info!(challenges = listed.len(), "listed");
+                tracing::info!(challenges = listed.len(), "listed Challenges");
                 tokens.replace_all(std::mem::take(&mut listed));
             }
             Ok(Event::Apply(challenge)) => {
@@ -45,12 +45,12 @@ async fn drive_watch(
                     tokens.remove(&challenge);
                 }
             }
-            // What is known stays good while nobody can be asked.
-            Err(error) => tracing::warn!(%error, "failed to watch, will retry"),
+            // The table stays as it was until the watch is restored.
+            Err(error) => tracing::warn!(%error, "failed to watch Challenges, will retry"),
         }
     }
 }
 
 fn valid(challenge: DeserializeGuard<Challenge>) -> Option<Challenge> {
-    challenge.0.inspect_err(|error| tracing::warn!(%error, "left out a Challenge that can't be read")).ok()
+    challenge.0.inspect_err(|error| tracing::warn!(%error, "skipped an invalid Challenge")).ok()
 }

@@ -1,4 +1,4 @@
-//! The solver follows a real API server, and drains as it should.
+//! The solver against a real API server, its draining, and its limits.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A server of tokens on a port of its own.
+/// A running solver on a port of its own.
 struct TestServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -39,34 +39,35 @@ async fn start(tokens: Tokens) -> Result<TestServer> {
     Ok(TestServer { address, stop, server })
 }
 
-/// Asks for a token under a host.
+/// Requests a token with a `Host` header, and returns the status and body of the response.
 async fn get(address: SocketAddr, host: &str, token: &str) -> Result<(StatusCode, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let path = http01::path(token);
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await??;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no end of the head")?;
-    let status = head.split_whitespace().nth(1).context("no status")?.parse()?;
+    let mut response = String::new();
+    timeout(Duration::from_secs(5), stream.read_to_string(&mut response)).await??;
+    let (head, body) = response.split_once("\r\n\r\n").context("the response has no head")?;
+    let status = head.split_whitespace().nth(1).context("the response has no status")?.parse()?;
     Ok((status, body.to_owned()))
 }
 
+/// Waits until the token "a-token" of a host is answered with a status, and returns how long that took.
 async fn await_status(address: SocketAddr, host: &str, expected: StatusCode) -> Result<Duration> {
-    let began = Instant::now();
+    let started = Instant::now();
     while get(address, host, "a-token").await?.0 != expected {
-        ensure!(began.elapsed() < harness::TIMEOUT, "{host} is not answered with {expected}");
+        ensure!(started.elapsed() < harness::TIMEOUT, "timed out waiting for status {expected} of {host}");
         sleep(Duration::from_millis(5)).await;
     }
-    Ok(began.elapsed())
+    Ok(started.elapsed())
 }
 
 #[tokio::test]
-async fn a_challenge_is_answered_from_when_it_exists_until_it_is_gone() -> Result<()> {
+async fn challenges_are_answered_while_they_exist() -> Result<()> {
     with_namespace("solver", async |namespace| {
         harness::install_definitions(namespace.cluster()).await?;
         let challenges = namespace.api::<Challenge>();
-        // One is there before, one comes while it is watched.
+        // One Challenge is created before the watch starts, and one after.
         let host = |name: &str| format!("{name}.{}.example.test", namespace.name());
         let of = |name: &str| fixtures::challenge(name, |it| it.spec.dns_name = host(name));
         challenges.create(&PostParams::default(), &of("before")).await?;
@@ -74,13 +75,13 @@ async fn a_challenge_is_answered_from_when_it_exists_until_it_is_gone() -> Resul
         let watch = tokio::spawn(http01_solver::watch(namespace.client().clone(), tokens.clone()));
         let server = start(tokens.clone()).await?;
         await_status(server.address, &host("before"), StatusCode::OK).await?;
-        ensure!(tokens.is_synced());
+        ensure!(tokens.is_synced(), "a listed Challenge is answered before the table is synced");
 
         challenges.create(&PostParams::default(), &of("after")).await?;
         let time = await_status(server.address, &host("after"), StatusCode::OK).await?;
-        println!("a new Challenge is answered {time:?} after it was created");
-        let answer = get(server.address, &host("after"), "a-token").await?;
-        ensure!(answer == (StatusCode::OK, "a-token.a-thumbprint".to_owned()), "{answer:?}");
+        println!("a new Challenge was answered after {time:?}");
+        let response = get(server.address, &host("after"), "a-token").await?;
+        ensure!(response == (StatusCode::OK, "a-token.a-thumbprint".to_owned()), "{response:?}");
 
         challenges.delete("after", &DeleteParams::default()).await?;
         await_status(server.address, &host("after"), StatusCode::NOT_FOUND).await?;
@@ -92,47 +93,54 @@ async fn a_challenge_is_answered_from_when_it_exists_until_it_is_gone() -> Resul
 }
 
 #[tokio::test]
-async fn it_ends_what_it_has_begun_and_takes_nothing_new() -> Result<()> {
+async fn draining_completes_open_requests_only() -> Result<()> {
     let tokens = Tokens::default();
     tokens.replace_all([fixtures::challenge("web", |_| {})]);
     let TestServer { address, stop, server } = start(tokens).await?;
-    // A request whose head has begun.
+    // A request that is incomplete when draining starts.
     let mut slow = TcpStream::connect(address).await?;
     slow.write_all(b"GET /.well-known/acme-challenge/a-token HTTP/1.1\r\nHost: web.example.test\r\n").await?;
     sleep(Duration::from_millis(100)).await;
-    stop.send(()).ok().context("the server is gone already")?;
-    let refused = async {
+    stop.send(()).ok().context("the server stopped early")?;
+    let connections_refused = async {
         while TcpStream::connect(address).await.is_ok() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(5), refused).await.context("it takes new connections")?;
+    timeout(Duration::from_secs(5), connections_refused)
+        .await
+        .context("new connections are still accepted")?;
     slow.write_all(b"Connection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    timeout(Duration::from_secs(5), slow.read_to_string(&mut answer)).await??;
-    ensure!(answer.ends_with("a-token.a-thumbprint"), "{answer:?}");
-    timeout(Duration::from_secs(5), server).await.context("it did not end")??;
+    let mut response = String::new();
+    timeout(Duration::from_secs(5), slow.read_to_string(&mut response)).await??;
+    ensure!(response.ends_with("a-token.a-thumbprint"), "{response:?}");
+    timeout(Duration::from_secs(5), server).await.context("the server did not stop")??;
     Ok(())
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_request_is_shut_out() -> Result<()> {
+async fn incomplete_and_oversized_requests_are_closed() -> Result<()> {
     let server = start(Tokens::default()).await?;
     let mut idle = TcpStream::connect(server.address).await?;
     idle.write_all(b"GET / HTTP/1.1\r\nHost: ").await?;
-    let began = Instant::now();
-    let mut answer = Vec::new();
-    timeout(Duration::from_secs(20), idle.read_to_end(&mut answer)).await.context("it waits for ever")??;
-    ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let started = Instant::now();
+    let mut response = Vec::new();
+    timeout(Duration::from_secs(20), idle.read_to_end(&mut response))
+        .await
+        .context("an idle connection stays open")??;
+    ensure!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 
     let mut large = TcpStream::connect(server.address).await?;
     large.write_all(format!("GET /{} HTTP/1.1\r\n", "a".repeat(100_000)).as_bytes()).await.ok();
-    let mut answer = Vec::new();
-    timeout(Duration::from_secs(5), large.read_to_end(&mut answer)).await.context("it reads for ever")?.ok();
-    ensure!(!answer.starts_with(b"HTTP/1.1 200"));
+    let mut response = Vec::new();
+    timeout(Duration::from_secs(5), large.read_to_end(&mut response))
+        .await
+        .context("an oversized request is not rejected")?
+        .ok();
+    ensure!(!response.starts_with(b"HTTP/1.1 200"), "an oversized request is answered");
     let alive =
         Request::get(format!("http://{}/", server.address)).header(HOST, "x").body(bytes::Bytes::new())?;
-    let answer = http::request(&Network::Host, alive, &Trust::Nothing).await?;
-    ensure!(answer.status() == StatusCode::NOT_FOUND);
+    let response = http::request(&Network::Host, alive, &Trust::Nothing).await?;
+    ensure!(response.status() == StatusCode::NOT_FOUND);
     Ok(())
 }

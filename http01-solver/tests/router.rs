@@ -1,4 +1,4 @@
-//! What the solver answers, without a port.
+//! The solver's responses, without a network.
 
 use axum::{
     Router,
@@ -15,7 +15,7 @@ fn tokens() -> Tokens {
     tokens
 }
 
-/// Status and body of an answer.
+/// Sends a request, and returns the status and body of the response.
 async fn send(
     router: Router,
     method: Method,
@@ -23,25 +23,25 @@ async fn send(
     path: &str,
 ) -> anyhow::Result<(StatusCode, String)> {
     let request = Request::builder().method(method).uri(path).header(HOST, host).body(Body::empty())?;
-    let answer = router.oneshot(request).await?;
-    let status = answer.status();
-    Ok((status, String::from_utf8(to_bytes(answer.into_body(), 1024).await?.to_vec())?))
+    let response = router.oneshot(request).await?;
+    let status = response.status();
+    Ok((status, String::from_utf8(to_bytes(response.into_body(), 1024).await?.to_vec())?))
 }
 
 #[tokio::test]
-async fn the_token_of_a_challenge_is_answered_with_its_key_authorization_and_nothing_more()
--> anyhow::Result<()> {
+async fn tokens_return_only_the_key_authorization() -> anyhow::Result<()> {
     let path = "/.well-known/acme-challenge/a-token";
-    let answer = send(router(tokens()), Method::GET, "web.example.test", path).await?;
-    assert_eq!(answer, (StatusCode::OK, "a-token.a-thumbprint".to_owned()));
-    let query = send(router(tokens()), Method::GET, "web.example.test:80", &format!("{path}?x=y")).await?;
-    assert_eq!(query.1, "a-token.a-thumbprint");
+    let response = send(router(tokens()), Method::GET, "web.example.test", path).await?;
+    assert_eq!(response, (StatusCode::OK, "a-token.a-thumbprint".to_owned()));
+    let with_query =
+        send(router(tokens()), Method::GET, "web.example.test:80", &format!("{path}?x=y")).await?;
+    assert_eq!(with_query.1, "a-token.a-thumbprint");
     Ok(())
 }
 
-/// Whatever is asked for that is not there, the answer is the same to the byte, and has nothing of the question.
+/// The response is identical for all other requests, and contains nothing from the request.
 #[tokio::test]
-async fn everything_else_is_the_same_not_found() -> anyhow::Result<()> {
+async fn other_requests_return_the_same_404() -> anyhow::Result<()> {
     for (method, host, path) in [
         (Method::GET, "web.example.test", "/.well-known/acme-challenge/unknown"),
         (Method::GET, "other.example.test", "/.well-known/acme-challenge/a-token"),
@@ -59,18 +59,18 @@ async fn everything_else_is_the_same_not_found() -> anyhow::Result<()> {
         (Method::DELETE, "web.example.test", "/.well-known/acme-challenge/a-token"),
         (Method::OPTIONS, "web.example.test", "/"),
     ] {
-        let answer = send(router(tokens()), method.clone(), host, path).await?;
-        assert_eq!(answer, (StatusCode::NOT_FOUND, "not found\n".to_owned()), "{method} {host} {path}");
+        let response = send(router(tokens()), method.clone(), host, path).await?;
+        assert_eq!(response, (StatusCode::NOT_FOUND, "not found\n".to_owned()), "{method} {host} {path}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn it_is_ready_once_all_challenges_are_known() -> anyhow::Result<()> {
-    let unknown = Tokens::default();
-    assert_eq!(send(health_router(unknown.clone()), Method::GET, "", "/livez").await?.0, StatusCode::OK);
+async fn readyz_succeeds_once_challenges_are_listed() -> anyhow::Result<()> {
+    let not_synced = Tokens::default();
+    assert_eq!(send(health_router(not_synced.clone()), Method::GET, "", "/livez").await?.0, StatusCode::OK);
     assert_eq!(
-        send(health_router(unknown), Method::GET, "", "/readyz").await?.0,
+        send(health_router(not_synced), Method::GET, "", "/readyz").await?.0,
         StatusCode::SERVICE_UNAVAILABLE
     );
     assert_eq!(send(health_router(tokens()), Method::GET, "", "/readyz").await?.0, StatusCode::OK);
