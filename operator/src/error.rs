@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     acme::{AcmeError, Class},
+    error_chain::ErrorChain,
     pki::{CsrError, KeyError, KeystoreError},
 };
 
@@ -87,16 +88,7 @@ impl ReconcileError {
 
     /// The whole chain of causes.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let next = error.to_string();
-            if !text.contains(&next) {
-                text = format!("{text}: {next}");
-            }
-            source = error.source();
-        }
-        text
+        ErrorChain(self).to_string()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod context;
 pub mod controllers;
 pub mod decision;
 pub mod error;
+pub mod error_chain;
 pub mod failpoint;
 pub mod indexes;
 pub mod k8s;

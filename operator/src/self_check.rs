@@ -1,7 +1,7 @@
 //! A look at a challenge as the CA will look at it, before the CA is told (RFC 8555 section 8.3): a failed validation costs
 //! one of a few tries. What others answer is compared, and never shown to anybody.
 
-use std::{error::Error as StdError, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::{
     decision::challenge::Seen,
+    error_chain::ErrorChain,
     net::{FilteringResolver, Trust, is_forbidden, tls_config},
     objects::route,
 };
@@ -95,7 +96,7 @@ impl SelfCheck {
             let response = match self.http.request(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    return Seen::Nobody(format!("failed to reach {}: {}", origin(&uri), chain(&error)));
+                    return Seen::Nobody(format!("failed to reach {}: {}", origin(&uri), ErrorChain(&error)));
                 }
             };
             let (parts, body) = response.into_parts();
@@ -161,14 +162,6 @@ fn resolve(base: &Uri, location: &str) -> Option<String> {
         return Some(location.to_owned());
     }
     location.starts_with('/').then(|| format!("{}{location}", origin(base)))
-}
-
-fn chain(error: &dyn StdError) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
 
 #[cfg(test)]

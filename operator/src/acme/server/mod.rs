@@ -5,7 +5,6 @@ mod headers;
 
 use std::{
     collections::{HashMap, VecDeque},
-    error::Error as StdError,
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -37,7 +36,10 @@ use super::{
     AcmeError, Directory, Phase,
     session::{Answer, REACH_PAUSE, REACH_TRIES},
 };
-use crate::net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config};
+use crate::{
+    error_chain::ErrorChain,
+    net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config},
+};
 
 /// How many nonces are kept: more than there are requests at once.
 const NONCES_KEPT: usize = 64;
@@ -299,9 +301,9 @@ impl Server {
         }
         let request = request
             .body(Full::from(body.unwrap_or_default()))
-            .map_err(|error| unreachable(chain(&error), Phase::Connecting))?;
+            .map_err(|error| unreachable(ErrorChain(&error).to_string(), Phase::Connecting))?;
         let response = self.http.request(request).await.map_err(|error| {
-            let what = chain(&error);
+            let what = ErrorChain(&error).to_string();
             if what.contains(REFUSED) {
                 AcmeError::Address { url: url.to_owned(), address: uri_host(url) }
             } else {
@@ -320,7 +322,7 @@ impl Server {
                     what: format!("its answer has more than {} bytes", self.settings.answer_limit),
                 });
             }
-            Err(error) => return Err(unreachable(chain(&*error), Phase::Lost)),
+            Err(error) => return Err(unreachable(ErrorChain(&*error).to_string(), Phase::Lost)),
         };
         Ok(Answer {
             url: url.to_owned(),
@@ -400,17 +402,6 @@ impl Answer {
             what: what.into(),
         }
     }
-}
-
-/// An error with all its causes.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn uri_host(url: &str) -> String {
