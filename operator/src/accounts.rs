@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use crds::{acme::AcmeIssuer, meta::CLUSTER_ISSUER_KIND};
@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use crate::{
     acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust},
     decision::limits::{NewOrders, Turn},
+    sync::lock,
 };
 
 /// Which issuer: a ClusterIssuer has no namespace.
@@ -82,7 +83,7 @@ impl Accounts {
                 .filter(|bundle| !bundle.is_empty()),
             skip_tls_verify: acme.skip_tls_verify.unwrap_or_default(),
         };
-        let mut servers = locked(&self.servers);
+        let mut servers = lock(&self.servers);
         if let Some(server) = servers.get(&reach) {
             return Ok(Arc::clone(server));
         }
@@ -104,17 +105,17 @@ impl Accounts {
 
     /// The account of an issuer as it stands, if it is in use.
     pub fn get(&self, key: &IssuerKey, version: &Version) -> Option<Account> {
-        locked(&self.in_use).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
+        lock(&self.in_use).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
     }
 
     /// Takes an account into use.
     pub fn put(&self, key: IssuerKey, version: Version, account: Account) {
-        locked(&self.in_use).insert(key, (version, account));
+        lock(&self.in_use).insert(key, (version, account));
     }
 
     /// Forgets an issuer's account.
     pub fn forget(&self, key: &IssuerKey) {
-        locked(&self.in_use).remove(key);
+        lock(&self.in_use).remove(key);
     }
 
     /// Whether an account may place a new order now, one that renews nothing. `limit` is how many the CA allows in three hours;
@@ -140,15 +141,11 @@ impl Accounts {
         limit: Option<u32>,
         then: impl FnOnce(&mut NewOrders) -> T,
     ) -> T {
-        let mut all = locked(&self.new_orders);
+        let mut all = lock(&self.new_orders);
         let orders = all.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
         orders.set_limit(limit);
         then(orders)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn roots(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, AcmeError> {

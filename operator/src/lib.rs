@@ -19,3 +19,4 @@ pub mod pki;
 pub mod rest;
 pub mod self_check;
 pub mod server;
+pub mod sync;

@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -18,7 +18,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{AcmeError, Answer, Directory, Session};
-use crate::pki::{Curve, KeyEncoding, KeyKind, PrivateKey};
+use crate::{
+    pki::{Curve, KeyEncoding, KeyKind, PrivateKey},
+    sync::lock,
+};
 
 /// The key that instant-acme signs with: what it signs goes nowhere.
 static UNUSED_KEY: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
@@ -54,7 +57,7 @@ impl Driven {
     /// What the server answered to the one request that was made, or why it did not. `told` is what instant-acme makes
     /// of it, which counts only where no request was made at all.
     pub(super) fn answer<T>(&self, session: &Session, told: Result<T, Error>) -> Result<Answer, AcmeError> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outcome = lock(&self.outcome).take();
         match (outcome, told) {
             (Some(outcome), _) => outcome?.checked(),
             (None, Err(error)) => Err(unexpected(session, &error)),
@@ -116,7 +119,7 @@ impl HttpClient for Transport {
             };
             let response =
                 answer.as_ref().map(response).map_err(|error| Error::Other(error.to_string().into()));
-            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+            *lock(&outcome) = Some(answer);
             response
         })
     }

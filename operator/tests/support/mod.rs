@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use operator::{
         NewOrder, OrderStatus, Server, ServerSettings, Trust,
     },
     pki::{Chain, CsrRequest, Curve, KeyKind, PrivateKey},
+    sync::lock,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::sleep;
@@ -53,7 +54,7 @@ impl World {
             requests_per_second_and_account: 10_000.0,
             observer: Some(Arc::new(move |seen| {
                 let what = if *seen.method == Method::HEAD { "newNonce" } else { seen.url };
-                requests.lock().unwrap_or_else(PoisonError::into_inner).push(what.to_owned());
+                lock(&requests).push(what.to_owned());
             })),
             ..ServerSettings::new(self.pebble.directory_url())
         })
@@ -82,7 +83,7 @@ impl World {
 
     /// What was asked for so far: URLs, and `newNonce`.
     pub(crate) fn requests(&self) -> MutexGuard<'_, Vec<String>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.requests)
     }
 
     /// Forgets what was asked for and answered so far.

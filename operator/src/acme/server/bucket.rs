@@ -1,13 +1,10 @@
 //! A limit on requests per second that waits.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::{sync::Mutex, time::Instant};
 
 use tokio::time::sleep;
 
-use crate::decision::limits;
+use crate::{decision::limits, sync::lock};
 
 /// Lets so many requests through in a second, and some at once after a rest.
 pub(super) struct TokenBucket {
@@ -26,7 +23,7 @@ impl TokenBucket {
     }
 
     pub(super) async fn take(&self) {
-        let wait = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.made.elapsed());
+        let wait = lock(&self.bucket).take(self.made.elapsed());
         if !wait.is_zero() {
             sleep(wait).await;
         }

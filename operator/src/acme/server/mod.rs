@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -39,6 +39,7 @@ use super::{
 use crate::{
     error_chain::ErrorChain,
     net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config},
+    sync::lock,
 };
 
 /// How many nonces are kept: more than there are requests at once.
@@ -214,7 +215,7 @@ impl Server {
 
     /// A nonce that nobody has used.
     pub(super) async fn nonce(&self) -> Result<String, AcmeError> {
-        let kept = self.nonces().pop_front();
+        let kept = lock(&self.nonces).pop_front();
         if let Some(nonce) = kept {
             return Ok(nonce);
         }
@@ -225,7 +226,7 @@ impl Server {
 
     /// Keeps a nonce for the next request.
     pub(super) fn keep(&self, nonce: String) {
-        let mut nonces = self.nonces();
+        let mut nonces = lock(&self.nonces);
         if nonces.len() < NONCES_KEPT {
             nonces.push_back(nonce);
         }
@@ -237,9 +238,7 @@ impl Server {
         if let Some(account_url) = account_url {
             let rate = self.settings.requests_per_second_and_account;
             let bucket = Arc::clone(
-                self.account_buckets
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
+                lock(&self.account_buckets)
                     .entry(account_url.to_owned())
                     .or_insert_with(|| Arc::new(TokenBucket::new(rate))),
             );
@@ -355,10 +354,6 @@ impl Server {
             return Err(AcmeError::Address { url: url.to_owned(), address: address.to_string() });
         }
         Ok(uri)
-    }
-
-    fn nonces(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
