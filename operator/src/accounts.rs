@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust},
+    clock::Clock,
     decision::limits::{NewOrders, Turn},
     sync::lock,
 };
@@ -54,19 +55,25 @@ struct Reach {
 }
 
 /// Accounts that are in use.
-#[derive(Default)]
 pub struct Accounts {
     servers: Mutex<HashMap<Reach, Arc<Server>>>,
     in_use: Mutex<HashMap<IssuerKey, (Version, Account)>>,
     /// By URL of the account, which several issuers may have.
     new_orders: Mutex<HashMap<String, NewOrders>>,
-    observer: Option<Observer>,
+    clock: Arc<dyn Clock>,
+    observer: Observer,
 }
 
 impl Accounts {
     /// None yet. `observer` sees every request.
-    pub fn new(observer: Observer) -> Self {
-        Self { observer: Some(observer), ..Self::default() }
+    pub fn new(clock: Arc<dyn Clock>, observer: Observer) -> Self {
+        Self {
+            servers: Mutex::default(),
+            in_use: Mutex::default(),
+            new_orders: Mutex::default(),
+            clock,
+            observer,
+        }
     }
 
     /// The server of an issuer.
@@ -94,7 +101,8 @@ impl Accounts {
         };
         let settings = ServerSettings {
             trust,
-            observer: self.observer.clone(),
+            clock: Arc::clone(&self.clock),
+            observer: Some(Arc::clone(&self.observer)),
             ..ServerSettings::new(reach.url.clone())
         };
         let server = Server::new(settings).map_err(|_| bad_bundle())?;
@@ -168,10 +176,15 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
+    use crate::clock::SystemClock;
+
+    fn accounts() -> Accounts {
+        Accounts::new(Arc::new(SystemClock), Arc::new(|_| {}))
+    }
 
     #[test]
     fn issuers_at_one_server_share_it_and_a_bundle_that_is_none_is_told() {
-        let accounts = Accounts::default();
+        let accounts = accounts();
         let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
         let first = accounts.server(&acme).expect("a server");
         let again = accounts.server(&acme).expect("a server");
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn new_orders_are_counted_by_account() {
-        let accounts = Accounts::default();
+        let accounts = accounts();
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let until = "2026-01-01T00:10:00Z".parse().expect("a time");
         let turn = |url| accounts.new_order_turn(url, Some(300), now, None);

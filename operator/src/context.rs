@@ -273,11 +273,11 @@ impl Context {
         Ok(Self {
             client,
             started: clock.now(),
-            clock,
             settings,
             stores: watches.stores.clone(),
             indexes: Indexes::default(),
-            accounts: Accounts::new(observer),
+            accounts: Accounts::new(Arc::clone(&clock), observer),
+            clock,
             self_check: SelfCheck::new()?,
             metrics,
             next_keys: Memory::default(),

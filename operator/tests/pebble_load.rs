@@ -2,12 +2,13 @@
 
 mod support;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Result, ensure};
 use e2e::pebble::Settings;
 use operator::pki::{Curve, KeyKind};
 use support::{World, order};
+use tokio::time::Instant;
 
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);
 

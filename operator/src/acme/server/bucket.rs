@@ -1,8 +1,8 @@
 //! A limit on requests per second that waits.
 
-use std::{sync::Mutex, time::Instant};
+use std::sync::Mutex;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{decision::limits, sync::lock};
 
@@ -39,7 +39,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_bucket_lets_a_burst_through_and_then_its_rate() {
         let bucket = TokenBucket::new(10.0);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         for _ in 0..20 {
             bucket.take().await;
         }

@@ -1,21 +1,27 @@
 //! What an answer's headers say: how long to wait, and where the other chains are.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::{
     HeaderMap,
     header::{DATE, HeaderValue, LINK, RETRY_AFTER},
 };
+use jiff::Timestamp;
 
 /// How long `Retry-After` asks to wait: seconds, or until a date by the server's own clock where it tells that.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let date = |value: &HeaderValue| http_date(value.to_str().ok()?);
     let now = headers.get(DATE).and_then(date).unwrap_or(now);
-    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
+    Some(Duration::try_from(http_date(value)?.duration_since(now)).unwrap_or_default())
+}
+
+/// A date in any of the three forms of RFC 9110 section 5.6.7.
+fn http_date(text: &str) -> Option<Timestamp> {
+    Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
 
 /// The targets of `Link` headers with `rel="alternate"`, RFC 8288.
@@ -50,7 +56,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let now = Timestamp::from_second(784_111_770).expect("a time");
         let date = ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
         for (given, seconds) in [
             (&[("retry-after", "120")][..], Some(120)),

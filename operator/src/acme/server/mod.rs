@@ -8,7 +8,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use hyper_util::{
 use instant_acme::Problem;
 use tokio::{
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{
@@ -37,6 +37,7 @@ use super::{
     session::{Answer, REACH_PAUSE, REACH_TRIES},
 };
 use crate::{
+    clock::{Clock, SystemClock},
     error_chain::ErrorChain,
     net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config},
     sync::lock,
@@ -91,6 +92,8 @@ pub struct ServerSettings {
     pub polls_per_second: f64,
     /// How many bytes of an answer are looked at.
     pub answer_limit: usize,
+    /// The time that a `Retry-After` date is compared with if the response has no `Date`.
+    pub clock: Arc<dyn Clock>,
     /// What sees every request.
     pub observer: Option<Observer>,
 }
@@ -115,6 +118,7 @@ impl ServerSettings {
             requests_per_second_and_account: 100.0,
             polls_per_second: 500.0,
             answer_limit: 1 << 20,
+            clock: Arc::new(SystemClock),
             observer: None,
         }
     }
@@ -329,7 +333,7 @@ impl Server {
             body,
             location: text(&parts.headers, LOCATION.as_str()),
             nonce: text(&parts.headers, "replay-nonce"),
-            retry_after: retry_after(&parts.headers, SystemTime::now()),
+            retry_after: retry_after(&parts.headers, self.settings.clock.now()),
             alternates: alternates(&parts.headers),
             content_type: text(&parts.headers, CONTENT_TYPE.as_str()),
         })

@@ -1,9 +1,8 @@
 //! Chains made by rcgen, and what is left of them when they are broken.
 
-use std::time::Instant;
-
 use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair};
+use tokio::time::Instant;
 
 use super::*;
 use crate::pki::{Curve, KeyEncoding, KeyKind};
