@@ -11,20 +11,25 @@
 mod account;
 mod directory;
 mod error;
+mod external_account;
 mod instant;
 mod jws;
 mod order;
+mod resources;
+mod response;
 mod server;
 mod session;
 
 pub use self::{
-    account::{Account, AccountStatus, ExternalAccountKey, MacKeyError},
+    account::{Account, AccountStatus},
     directory::{Directory, DirectoryMeta},
     error::{AcmeError, Class, Phase},
+    external_account::{ExternalAccountKey, MacKeyError},
     jws::AccountKey,
-    order::{AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo, RenewalWindow},
+    resources::{AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo, RenewalWindow},
+    response::Answer,
     server::{Observation, Observer, Server, ServerSettings},
-    session::{Answer, Session},
+    session::Session,
 };
 pub use crate::net::Trust;
 pub use instant_acme::{

@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{AccountKey, AcmeError, Server};
+use super::{AccountKey, AcmeError, Answer, Server};
 
 /// How often a request is signed anew because the server refuses its nonce. Servers that refuse one in twenty to test
 /// their clients are common; one that refuses half of them still gets an answer, and one that refuses all is given up.
@@ -17,25 +16,6 @@ const NONCE_TRIES: usize = 20;
 /// takes. More is for whoever asks again later.
 pub(super) const REACH_TRIES: u32 = 3;
 pub(super) const REACH_PAUSE: Duration = Duration::from_millis(100);
-
-/// What a server answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// What was asked.
-    pub url: String,
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The whole body.
-    pub body: Bytes,
-    /// Where what was made is.
-    pub location: Option<String>,
-    /// How long to wait, if the server said so.
-    pub retry_after: Option<Duration>,
-    /// Other answers to the same question, RFC 8555 section 7.4.2.
-    pub alternates: Vec<String>,
-    pub(super) nonce: Option<String>,
-    pub(super) content_type: Option<String>,
-}
 
 /// Who asks: a key, and the account that it belongs to where there is one already.
 #[derive(Clone, Debug)]

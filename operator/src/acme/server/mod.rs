@@ -2,6 +2,7 @@
 
 mod bucket;
 mod headers;
+mod settings;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,24 +23,23 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use instant_acme::Problem;
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 
+pub use self::settings::{Observation, Observer, ServerSettings};
 use self::{
     bucket::TokenBucket,
     headers::{alternates, retry_after, text},
 };
 use super::{
-    AcmeError, Directory, Phase,
-    session::{Answer, REACH_PAUSE, REACH_TRIES},
+    AcmeError, Answer, Directory, Phase,
+    session::{REACH_PAUSE, REACH_TRIES},
 };
 use crate::{
-    clock::{Clock, SystemClock},
     error_chain::ErrorChain,
-    net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config},
+    net::{FilteringResolver, REFUSED, is_forbidden, tls_config},
     sync::lock,
 };
 
@@ -54,75 +54,6 @@ const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
 
 /// What a request's body is, RFC 8555 section 6.2.
 const JOSE: &str = "application/jose+json";
-
-/// A request that was made, for metrics.
-#[derive(Clone, Debug)]
-pub struct Observation<'a> {
-    /// What was asked.
-    pub url: &'a str,
-    /// How.
-    pub method: &'a Method,
-    /// What came back; `None` if nothing did.
-    pub status: Option<StatusCode>,
-    /// How long it took.
-    pub latency: Duration,
-}
-
-/// What sees every request.
-pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
-
-/// How a server is talked to.
-#[derive(Clone)]
-pub struct ServerSettings {
-    /// URL of the directory.
-    pub directory_url: String,
-    /// Whose certificates are believed.
-    pub trust: Trust,
-    /// Whether the server may be on this machine, as in tests.
-    pub allow_loopback: bool,
-    /// How long one request may take, its connection and its answer included.
-    pub deadline: Duration,
-    /// How many requests there may be at once.
-    pub concurrency: usize,
-    /// How many requests a second there may be for long; twice as many at once.
-    pub requests_per_second: f64,
-    /// The same for one account.
-    pub requests_per_second_and_account: f64,
-    /// How many times a second it may be asked when to renew (RFC 9773); a tenth of that at once.
-    pub polls_per_second: f64,
-    /// How many bytes of an answer are looked at.
-    pub answer_limit: usize,
-    /// The time that a `Retry-After` date is compared with if the response has no `Date`.
-    pub clock: Arc<dyn Clock>,
-    /// What sees every request.
-    pub observer: Option<Observer>,
-}
-
-impl fmt::Debug for ServerSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerSettings").field("directory_url", &self.directory_url).finish_non_exhaustive()
-    }
-}
-
-impl ServerSettings {
-    /// What suits every known server: 30 s, eight requests at once, 100 a second, 1 MiB. Let's Encrypt takes 250 a second,
-    /// and another 1000 that ask when to renew.
-    pub fn new(directory_url: impl Into<String>) -> Self {
-        Self {
-            directory_url: directory_url.into(),
-            trust: Trust::default(),
-            allow_loopback: false,
-            deadline: Duration::from_secs(30),
-            concurrency: 8,
-            requests_per_second: 100.0,
-            requests_per_second_and_account: 100.0,
-            polls_per_second: 500.0,
-            answer_limit: 1 << 20,
-            clock: Arc::new(SystemClock),
-            observer: None,
-        }
-    }
-}
 
 /// An ACME server.
 pub struct Server {
@@ -358,48 +289,6 @@ impl Server {
             return Err(AcmeError::Address { url: url.to_owned(), address: address.to_string() });
         }
         Ok(uri)
-    }
-}
-
-impl Answer {
-    /// The answer if it is good; otherwise what the server says is wrong.
-    pub(super) fn checked(self) -> Result<Self, AcmeError> {
-        if self.status.is_success() {
-            return Ok(self);
-        }
-        let problem = serde_json::from_slice::<Problem>(&self.body).ok();
-        if let Some(problem) = problem.filter(|it| it.r#type.is_some() || it.detail.is_some()) {
-            return Err(AcmeError::Problem { problem, status: self.status, retry_after: self.retry_after });
-        }
-        let what = match (&self.location, &self.content_type) {
-            (Some(location), _) if self.status.is_redirection() => {
-                format!("it redirects to {location}: ask that")
-            }
-            (_, Some(kind)) => format!("it answers {} with {kind}, which is no ACME", self.status),
-            (_, None) => format!("it answers {} and says no more", self.status),
-        };
-        Err(AcmeError::Protocol { url: self.url, status: self.status, retry_after: self.retry_after, what })
-    }
-
-    /// Reads the body as JSON.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, AcmeError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| self.lacking(format!("its answer is not what RFC 8555 has: {error}")))
-    }
-
-    /// Where what was asked for is, such as `the order`.
-    pub(super) fn located(&self, what: &str) -> Result<String, AcmeError> {
-        self.location.clone().ok_or_else(|| self.lacking(format!("its answer does not say where {what} is")))
-    }
-
-    /// The error of an answer that is good but for what it lacks.
-    pub(super) fn lacking(&self, what: impl Into<String>) -> AcmeError {
-        AcmeError::Protocol {
-            url: self.url.clone(),
-            status: self.status,
-            retry_after: self.retry_after,
-            what: what.into(),
-        }
     }
 }
 
