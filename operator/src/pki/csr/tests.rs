@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::pki::Curve;
 
 /// What OpenSSL says of a CSR, having checked its signature.
 fn openssl(request: &CsrRequest, key: &PrivateKey) -> String {
