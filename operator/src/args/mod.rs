@@ -1,13 +1,16 @@
 //! Flags and the configuration file, under the names that cert-manager's users know. What cert-manager has and this operator
 //! has no use for is taken with a warning, so that values can be brought along.
 
+mod config_file;
+mod ignored;
+
 use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{ArgAction, Parser, ValueEnum};
 use crds::{annotations::source, duration::GoDuration, meta::IssuerRef};
-use serde_json::Value;
 
+use self::{config_file::of_file, ignored::known};
 use crate::{
     context::Settings,
     decision::{backoff::IssuanceBackoff, ingress},
@@ -113,66 +116,6 @@ pub struct Arguments {
     pub instance: String,
 }
 
-/// Flags of cert-manager's controller that have no use here, and whether they take a value of their own.
-const IGNORED: [(&str, bool); 39] = [
-    ("acme-http01-solver-image", true),
-    ("acme-http01-solver-resource-request-cpu", true),
-    ("acme-http01-solver-resource-request-memory", true),
-    ("acme-http01-solver-resource-limits-cpu", true),
-    ("acme-http01-solver-resource-limits-memory", true),
-    ("acme-http01-solver-run-as-non-root", false),
-    ("acme-http01-solver-nameservers", true),
-    ("acme-http01-solver-extra-labels", true),
-    ("acme-http01-solver-runtime-class-name", true),
-    ("dns01-recursive-nameservers", true),
-    ("dns01-recursive-nameservers-only", false),
-    ("dns01-check-retry-period", true),
-    ("issuer-ambient-credentials", false),
-    ("cluster-issuer-ambient-credentials", false),
-    ("enable-gateway-api", false),
-    ("enable-gateway-api-listenerset", false),
-    ("gateway-api-extra-protocols", true),
-    ("copied-annotation-prefixes", true),
-    ("feature-gates", true),
-    ("concurrent-workers", true),
-    ("max-concurrent-challenges", true),
-    ("kube-api-qps", true),
-    ("kube-api-burst", true),
-    ("metrics-tls-cert-file", true),
-    ("metrics-tls-private-key-file", true),
-    ("metrics-tls-min-version", true),
-    ("metrics-tls-cipher-suites", true),
-    ("metrics-dynamic-serving-ca-secret-namespace", true),
-    ("metrics-dynamic-serving-ca-secret-name", true),
-    ("metrics-dynamic-serving-dns-names", true),
-    ("metrics-dynamic-serving-leaf-duration", true),
-    ("enable-profiling", false),
-    ("profiler-address", true),
-    ("max-certificate-size", true),
-    ("max-private-key-size", true),
-    ("max-certificate-chain-length", true),
-    ("max-certificate-bundle-size", true),
-    ("kubeconfig", true),
-    ("master", true),
-];
-
-/// Members of the configuration file that are flags under another name; others become theirs by their spelling.
-const RENAMED: [(&str, &str); 13] = [
-    ("leaderElectionConfig.enabled", "leader-elect"),
-    ("leaderElectionConfig.namespace", "leader-election-namespace"),
-    ("leaderElectionConfig.leaseDuration", "leader-election-lease-duration"),
-    ("leaderElectionConfig.renewDeadline", "leader-election-renew-deadline"),
-    ("leaderElectionConfig.retryPeriod", "leader-election-retry-period"),
-    ("ingressShimConfig.defaultIssuerName", "default-issuer-name"),
-    ("ingressShimConfig.defaultIssuerKind", "default-issuer-kind"),
-    ("ingressShimConfig.defaultIssuerGroup", "default-issuer-group"),
-    ("ingressShimConfig.defaultAutoCertificateAnnotations", "auto-certificate-annotations"),
-    ("ingressShimConfig.extraCertificateAnnotations", "extra-certificate-annotations"),
-    ("logging.format", "logging-format"),
-    ("logging.verbosity", "v"),
-    ("kubernetesAPIQPS", "kube-api-qps"),
-];
-
 impl Arguments {
     /// Reads flags, and the file that they name. Returns also what to warn of.
     ///
@@ -240,82 +183,6 @@ impl Arguments {
             (filter, _) => filter.to_owned(),
         }
     }
-}
-
-/// Flags without those that are taken for nothing.
-fn known(flags: Vec<OsString>, warnings: &mut Vec<String>) -> Vec<OsString> {
-    let mut kept = Vec::new();
-    let mut flags = flags.into_iter().peekable();
-    while let Some(flag) = flags.next() {
-        let text = flag.to_string_lossy();
-        let name = text.trim_start_matches('-').split('=').next().unwrap_or_default().to_owned();
-        let ignored =
-            text.starts_with("--").then(|| IGNORED.iter().find(|(ignored, _)| *ignored == name)).flatten();
-        match ignored {
-            Some((_, takes_value)) => {
-                warnings.push(format!("--{name} is one of cert-manager's flags that has no use here"));
-                if *takes_value && !text.contains('=') {
-                    flags.next_if(|value| !value.to_string_lossy().starts_with("--"));
-                }
-            }
-            None => kept.push(flag),
-        }
-    }
-    kept
-}
-
-/// The members of a configuration file, as flags.
-fn of_file(text: &str) -> Result<Vec<OsString>> {
-    let file: Value = serde_saphyr::from_str(text)?;
-    let Value::Object(members) = file else { bail!("it is no YAML object") };
-    let mut flags = Vec::new();
-    for (name, value) in members {
-        match value {
-            _ if name == "apiVersion" || name == "kind" => {}
-            Value::Object(inner) if name != "featureGates" => {
-                for (inner_name, value) in inner {
-                    flags.push(flag(&format!("{name}.{inner_name}"), &value));
-                }
-            }
-            value => flags.push(flag(&name, &value)),
-        }
-    }
-    Ok(flags)
-}
-
-fn flag(name: &str, value: &Value) -> OsString {
-    let renamed = RENAMED.iter().find(|(member, _)| *member == name).map(|(_, flag)| (*flag).to_owned());
-    let flag = renamed.unwrap_or_else(|| kebab(name));
-    let value = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let items: Vec<_> = items
-                .iter()
-                .map(|item| item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned))
-                .collect();
-            items.join(",")
-        }
-        other => other.to_string(),
-    };
-    format!("--{flag}={value}").into()
-}
-
-/// `fooBarBaz` as `foo-bar-baz`.
-fn kebab(name: &str) -> String {
-    let mut text = String::new();
-    let mut before = '-';
-    for letter in name.chars() {
-        if letter == '.' {
-            text.push('-');
-        } else {
-            if letter.is_uppercase() && !before.is_uppercase() && before != '-' && before != '.' {
-                text.push('-');
-            }
-            text.extend(letter.to_lowercase());
-        }
-        before = letter;
-    }
-    text
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,0 +1,77 @@
+//! The configuration file.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// Members of the configuration file that are flags under another name; others become theirs by their spelling.
+const RENAMED: [(&str, &str); 13] = [
+    ("leaderElectionConfig.enabled", "leader-elect"),
+    ("leaderElectionConfig.namespace", "leader-election-namespace"),
+    ("leaderElectionConfig.leaseDuration", "leader-election-lease-duration"),
+    ("leaderElectionConfig.renewDeadline", "leader-election-renew-deadline"),
+    ("leaderElectionConfig.retryPeriod", "leader-election-retry-period"),
+    ("ingressShimConfig.defaultIssuerName", "default-issuer-name"),
+    ("ingressShimConfig.defaultIssuerKind", "default-issuer-kind"),
+    ("ingressShimConfig.defaultIssuerGroup", "default-issuer-group"),
+    ("ingressShimConfig.defaultAutoCertificateAnnotations", "auto-certificate-annotations"),
+    ("ingressShimConfig.extraCertificateAnnotations", "extra-certificate-annotations"),
+    ("logging.format", "logging-format"),
+    ("logging.verbosity", "v"),
+    ("kubernetesAPIQPS", "kube-api-qps"),
+];
+
+/// The members of a configuration file, as flags.
+pub(super) fn of_file(text: &str) -> Result<Vec<OsString>> {
+    let file: Value = serde_saphyr::from_str(text)?;
+    let Value::Object(members) = file else { bail!("it is no YAML object") };
+    let mut flags = Vec::new();
+    for (name, value) in members {
+        match value {
+            _ if name == "apiVersion" || name == "kind" => {}
+            Value::Object(inner) if name != "featureGates" => {
+                for (inner_name, value) in inner {
+                    flags.push(flag(&format!("{name}.{inner_name}"), &value));
+                }
+            }
+            value => flags.push(flag(&name, &value)),
+        }
+    }
+    Ok(flags)
+}
+
+fn flag(name: &str, value: &Value) -> OsString {
+    let renamed = RENAMED.iter().find(|(member, _)| *member == name).map(|(_, flag)| (*flag).to_owned());
+    let flag = renamed.unwrap_or_else(|| kebab(name));
+    let value = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<_> = items
+                .iter()
+                .map(|item| item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned))
+                .collect();
+            items.join(",")
+        }
+        other => other.to_string(),
+    };
+    format!("--{flag}={value}").into()
+}
+
+/// `fooBarBaz` as `foo-bar-baz`.
+fn kebab(name: &str) -> String {
+    let mut text = String::new();
+    let mut before = '-';
+    for letter in name.chars() {
+        if letter == '.' {
+            text.push('-');
+        } else {
+            if letter.is_uppercase() && !before.is_uppercase() && before != '-' && before != '.' {
+                text.push('-');
+            }
+            text.extend(letter.to_lowercase());
+        }
+        before = letter;
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! Figures about the process and what it looks after, under the names that cert-manager's dashboards and alerts know.
+
+mod objects;
+
+use std::sync::Arc;
+
+use hyper::Uri;
+use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
+
+use self::objects::{of_certificates, of_challenges, of_issuers};
+use crate::{acme::Observer, context::Stores, failpoint};
+
+/// Figures that are counted as things happen. What is known of objects is read from the stores when somebody asks.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    sync_calls: CounterVec,
+    sync_errors: CounterVec,
+    acme_requests: CounterVec,
+    acme_durations: HistogramVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new().expect("the names and labels above are well-formed and different")
+    }
+}
+
+impl Metrics {
+    fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<CounterVec> {
+            let counter = CounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let request = ["scheme", "host", "action", "method", "status"];
+        let sync_calls = counter(
+            "certmanager_controller_sync_call_count",
+            "The number of sync() calls made by a controller.",
+            &["controller"],
+        )?;
+        let sync_errors = counter(
+            "certmanager_controller_sync_error_count",
+            "The number of errors encountered during controller sync().",
+            &["controller"],
+        )?;
+        let acme_requests = counter(
+            "certmanager_http_acme_client_request_count",
+            "The number of requests made by the ACME client.",
+            &request,
+        )?;
+        let acme_durations = HistogramVec::new(
+            HistogramOpts::new(
+                "certmanager_http_acme_client_request_duration_seconds",
+                "The HTTP request latencies in seconds for the ACME client.",
+            ),
+            &request,
+        )?;
+        registry.register(Box::new(acme_durations.clone()))?;
+        Ok(Self { registry, sync_calls, sync_errors, acme_requests, acme_durations })
+    }
+
+    /// A reconcile came to its end.
+    pub fn synced(&self, controller: &str, failed: bool) {
+        self.sync_calls.with_label_values(&[controller]).inc();
+        if failed {
+            self.sync_errors.with_label_values(&[controller]).inc();
+        }
+    }
+
+    /// What counts the requests to ACME servers.
+    pub fn acme_observer(&self) -> Observer {
+        let (requests, durations) = (self.acme_requests.clone(), self.acme_durations.clone());
+        Arc::new(move |seen| {
+            failpoint::passed(seen.url);
+            let uri: Uri = seen.url.parse().unwrap_or_default();
+            let status = seen.status.map_or_else(|| "999".to_owned(), |status| status.as_u16().to_string());
+            let labels = [
+                uri.scheme_str().unwrap_or_default(),
+                uri.authority().map_or("", |authority| authority.as_str()),
+                action(uri.path()),
+                seen.method.as_str(),
+                &status,
+            ];
+            requests.with_label_values(&labels).inc();
+            durations.with_label_values(&labels).observe(seen.latency.as_secs_f64());
+        })
+    }
+
+    /// All figures, in Prometheus' text format.
+    pub fn render(&self, stores: &Stores) -> String {
+        let mut families = self.registry.gather();
+        families.extend(of_certificates(&stores.certificates));
+        families.extend(of_issuers(stores));
+        families.extend(of_challenges(&stores.challenges));
+        // The encoder takes a family without series for a mistake.
+        families.retain(|family| !family.get_metric().is_empty());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        let mut text = Vec::new();
+        // Writing to memory does not fail.
+        _ = TextEncoder::new().encode(&families, &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// What a path at an ACME server most likely is for: servers choose their own paths, so this is what is common to those that
+/// are known. Never the path itself, of which there are endless many.
+fn action(path: &str) -> &'static str {
+    const KNOWN: [(&str, &str); 12] = [
+        ("nonce", "get_nonce"),
+        ("finalize", "create_order_cert"),
+        ("my-order", "get_order"),
+        ("order/", "get_order"),
+        ("order", "authorize_order"),
+        ("authz", "get_authorization"),
+        ("chal", "accept_challenge"),
+        ("cert", "fetch_cert"),
+        ("acct", "register_account"),
+        ("sign-me-up", "register_account"),
+        ("renewal", "get_renewal_info"),
+        ("dir", "discover"),
+    ];
+    let path = path.to_ascii_lowercase();
+    KNOWN.iter().find(|(part, _)| path.contains(part)).map_or("other", |(_, action)| action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_known_servers_have_their_actions() {
+        for (path, expected) in [
+            ("/acme/new-nonce", "get_nonce"),
+            ("/acme/new-order", "authorize_order"),
+            ("/my-order/abc", "get_order"),
+            ("/finalize-order/abc", "create_order_cert"),
+            ("/authZ/abc", "get_authorization"),
+            ("/chalZ/abc", "accept_challenge"),
+            ("/certZ/abc", "fetch_cert"),
+            ("/acme/order/1/2", "get_order"),
+            ("/sign-me-up", "register_account"),
+            ("/directory", "discover"),
+            ("/dir", "discover"),
+            ("/x", "other"),
+        ] {
+            assert_eq!(action(path), expected, "{path}");
+        }
+    }
+}
