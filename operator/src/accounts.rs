@@ -95,7 +95,7 @@ impl Accounts {
             return Ok(Arc::clone(server));
         }
         let trust = match &reach.ca_bundle {
-            _ if reach.skip_tls_verify => Trust::Anybody,
+            _ if reach.skip_tls_verify => Trust::AnyCertificate,
             None => Trust::System,
             Some(bundle) => Trust::Roots(roots(bundle)?),
         };

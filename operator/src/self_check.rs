@@ -53,7 +53,7 @@ impl SelfCheck {
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(DEADLINE / 4));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(&Trust::Anybody)?)
+            .with_tls_config(tls_config(&Trust::AnyCertificate)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);

@@ -224,7 +224,7 @@ async fn a_certificate_that_nobody_vouches_for_is_not_believed_unless_that_is_as
         error.class() == Class::Transient && error.to_string().contains("invalid peer certificate"),
         "{error}"
     );
-    let settings = ServerSettings { trust: Trust::Anybody, ..server.settings() };
+    let settings = ServerSettings { trust: Trust::AnyCertificate, ..server.settings() };
     let error = Server::new(settings)?.directory().await.err().context("it was taken")?;
     ensure!(error.to_string().contains("404 Not Found"), "{error}");
     Ok(())

@@ -17,7 +17,7 @@ use tower::Service;
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// What a resolver says of a name that stands for nothing but such addresses.
-pub(crate) const REFUSED: &str = "it stands for no address that may be asked";
+pub(crate) const NO_ALLOWED_ADDRESS: &str = "it stands for no address that may be asked";
 
 /// Whether nothing may be asked at an address.
 pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
@@ -67,7 +67,7 @@ impl Service<Name> for FilteringResolver {
             let allowed: Vec<_> =
                 resolving.await?.filter(|address| !is_forbidden(address.ip(), allow_loopback)).collect();
             if allowed.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, REFUSED));
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NO_ALLOWED_ADDRESS));
             }
             Ok(allowed.into_iter())
         })

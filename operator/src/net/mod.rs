@@ -5,6 +5,6 @@ mod tls;
 
 pub use self::tls::Trust;
 pub(crate) use self::{
-    address::{FilteringResolver, REFUSED, is_forbidden},
+    address::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden},
     tls::tls_config,
 };

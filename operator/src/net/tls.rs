@@ -13,7 +13,7 @@ use rustls::{
 #[derive(Clone, Debug, Default)]
 pub enum Trust {
     /// Anybody's: for tests, where `skipTLSVerify` asks for it.
-    Anybody,
+    AnyCertificate,
     /// These, DER.
     Roots(Vec<CertificateDer<'static>>),
     /// The system's, or those of Mozilla where the system has none, as in an empty image.
@@ -27,8 +27,8 @@ pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let mut roots = RootCertStore::empty();
     match trust {
-        Trust::Anybody => {
-            let verifier = Arc::new(AcceptAnybody(provider));
+        Trust::AnyCertificate => {
+            let verifier = Arc::new(AcceptAnyCertificate(provider));
             return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
         }
         Trust::Roots(certificates) => {
@@ -49,9 +49,9 @@ pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
 
 /// Believes everybody: what `skipTLSVerify` asks for.
 #[derive(Debug)]
-struct AcceptAnybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AcceptAnybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

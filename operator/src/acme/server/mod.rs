@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     error_chain::ErrorChain,
-    net::{FilteringResolver, REFUSED, is_forbidden, tls_config},
+    net::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
     sync::lock,
 };
 
@@ -238,7 +238,7 @@ impl Server {
             .map_err(|error| unreachable(ErrorChain(&error).to_string(), Phase::Connecting))?;
         let response = self.http.request(request).await.map_err(|error| {
             let what = ErrorChain(&error).to_string();
-            if what.contains(REFUSED) {
+            if what.contains(NO_ALLOWED_ADDRESS) {
                 AcmeError::Address { url: url.to_owned(), address: uri_host(url) }
             } else {
                 let phase = if error.is_connect() { Phase::Connecting } else { Phase::Lost };
