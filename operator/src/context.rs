@@ -409,7 +409,7 @@ impl Context {
         let url = url.ok_or_else(|| not_yet("is not ready"))?;
         let key = self.account_key(acme, &issuer.namespace).await?;
         let Some(Ok(key)) = key else { return Err(not_yet("has no private key that can be read")) };
-        let account = Account::known(self.accounts.server(acme)?, Arc::new(AccountKey::new(key)), url);
+        let account = Account::from_url(self.accounts.server(acme)?, Arc::new(AccountKey::new(key)), url);
         self.accounts.put(issuer.key.clone(), issuer.version.clone(), account.clone());
         Ok(account)
     }

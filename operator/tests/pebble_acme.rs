@@ -312,7 +312,7 @@ async fn an_order_is_gone_on_with_after_a_crash_at_any_step() -> Result<()> {
         let first_url = durable.order_url.clone().context("the first step orders")?;
 
         // Nothing is left but what is durable: no connection, no nonce, no directory.
-        let account = Account::known(world.server()?, account_key()?, durable.account_url.clone());
+        let account = Account::from_url(world.server()?, account_key()?, durable.account_url.clone());
         for _ in 0..200 {
             if chain.is_some() {
                 break;

@@ -29,7 +29,7 @@ pub enum AccountStatus {
 
 /// What a server says of an account.
 #[derive(Deserialize)]
-struct Wire {
+struct AccountObject {
     status: AccountStatus,
     #[serde(default)]
     contact: Vec<String>,
@@ -55,7 +55,7 @@ impl Account {
             }
         }
         let payload = json!({ "termsOfServiceAgreed": true, "contact": contact });
-        Self::ask(server, key, payload, external).await
+        Self::request(server, key, payload, external).await
     }
 
     /// Finds the account of a key.
@@ -63,10 +63,10 @@ impl Account {
     /// # Errors
     /// `accountDoesNotExist` where the key has none.
     pub async fn find(server: Arc<Server>, key: Arc<AccountKey>) -> Result<Self, AcmeError> {
-        Self::ask(server, key, json!({ "onlyReturnExisting": true }), None).await
+        Self::request(server, key, json!({ "onlyReturnExisting": true }), None).await
     }
 
-    async fn ask(
+    async fn request(
         server: Arc<Server>,
         key: Arc<AccountKey>,
         mut payload: Value,
@@ -77,14 +77,14 @@ impl Account {
             payload["externalAccountBinding"] = jws::external_account_binding(&key, &url, key_id, mac)?;
         }
         let session = Session::new(server, key);
-        let answer = session.post(&url, &payload).await?;
-        let account_url = answer.located("the account")?;
-        let Wire { status, contact } = answer.json()?;
+        let response = session.post(&url, &payload).await?;
+        let account_url = response.required_location("the account")?;
+        let AccountObject { status, contact } = response.json()?;
         Ok(Self { session: session.with_account(account_url), status, contact })
     }
 
     /// An account whose URL is known, without asking for it.
-    pub fn known(server: Arc<Server>, key: Arc<AccountKey>, account_url: impl Into<String>) -> Self {
+    pub fn from_url(server: Arc<Server>, key: Arc<AccountKey>, account_url: impl Into<String>) -> Self {
         let session = Session::new(server, key).with_account(account_url);
         Self { session, status: AccountStatus::Valid, contact: Vec::new() }
     }
@@ -95,8 +95,8 @@ impl Account {
     /// The server refuses, with `invalidContact` or `unsupportedContact` where it does not like them.
     pub async fn update_contact(&mut self, contact: &[String]) -> Result<(), AcmeError> {
         let url = self.url().to_owned();
-        let answer = self.session.post(&url, &json!({ "contact": contact })).await?;
-        let Wire { status, contact } = answer.json()?;
+        let response = self.session.post(&url, &json!({ "contact": contact })).await?;
+        let AccountObject { status, contact } = response.json()?;
         (self.status, self.contact) = (status, contact);
         Ok(())
     }

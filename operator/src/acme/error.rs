@@ -38,7 +38,7 @@ pub enum AcmeError {
     #[error("failed to sign a request with the account's key")]
     Key(#[from] crate::pki::KeyError),
     /// There is an answer, and it is not what an ACME server says.
-    #[error("failed to understand {url}: {what}")]
+    #[error("failed to understand {url}: {detail}")]
     Protocol {
         /// What was asked.
         url: String,
@@ -47,7 +47,7 @@ pub enum AcmeError {
         /// How long to wait, if the server said so.
         retry_after: Option<Duration>,
         /// What is wrong with it.
-        what: String,
+        detail: String,
     },
     /// The server says what is wrong, RFC 7807.
     #[error("{}", describe(problem))]
@@ -60,12 +60,12 @@ pub enum AcmeError {
         retry_after: Option<Duration>,
     },
     /// There is no answer.
-    #[error("failed to reach {url}: {what}")]
+    #[error("failed to reach {url}: {detail}")]
     Unreachable {
         /// What was asked.
         url: String,
         /// Why, with all causes.
-        what: String,
+        detail: String,
         /// How far it came.
         phase: Phase,
     },
@@ -116,7 +116,7 @@ impl AcmeError {
 
     /// Whether the same order may be taken if it does not say what it replaces. `alreadyReplaced` is the answer that
     /// RFC 9773 section 5 asks for; servers that don't find what is replaced say much else, down to `serverInternal`.
-    pub(super) fn may_be_about_replaces(&self) -> bool {
+    pub(super) fn may_be_caused_by_replaces(&self) -> bool {
         let answered = self.problem_type().is_some_and(|kind| kind != "badNonce");
         answered && matches!(self.class(), Class::Refused | Class::Transient)
     }
@@ -215,7 +215,7 @@ mod tests {
             url: "https://acme.example.test/".into(),
             status: StatusCode::from_u16(status).expect("a status"),
             retry_after: retry_after.map(Duration::from_secs),
-            what: "it is HTML".into(),
+            detail: "it is HTML".into(),
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
             (page(301, None), Class::Fatal),
             (page(200, None), Class::Transient),
             (
-                AcmeError::Unreachable { url: String::new(), what: String::new(), phase: Phase::Lost },
+                AcmeError::Unreachable { url: String::new(), detail: String::new(), phase: Phase::Lost },
                 Class::Transient,
             ),
             (AcmeError::Address { url: String::new(), address: String::new() }, Class::Fatal),
@@ -281,7 +281,7 @@ mod tests {
             (problem("badNonce", 400, None), false),
             (page(502, None), false),
         ] {
-            assert_eq!(error.may_be_about_replaces(), may_help, "{error:?}");
+            assert_eq!(error.may_be_caused_by_replaces(), may_help, "{error:?}");
         }
     }
 

@@ -17,7 +17,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{AcmeError, Answer, Directory, Session};
+use super::{AcmeError, AcmeResponse, Directory, Session};
 use crate::{
     pki::{Curve, KeyEncoding, KeyKind, PrivateKey},
     sync::lock,
@@ -30,14 +30,14 @@ static UNUSED_KEY: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
 });
 
 /// instant-acme's account, which asks as `session` does, and what came of it.
-pub(super) struct Driven {
+pub(super) struct InstantAcmeAdapter {
     pub(super) account: Account,
-    outcome: Arc<Mutex<Option<Result<Answer, AcmeError>>>>,
+    outcome: Arc<Mutex<Option<Result<AcmeResponse, AcmeError>>>>,
 }
 
-impl Driven {
+impl InstantAcmeAdapter {
     /// Lends a session to instant-acme. `more` is added to what it posts.
-    pub(super) async fn by(session: &Session, more: Map<String, Value>) -> Result<Self, AcmeError> {
+    pub(super) async fn new(session: &Session, more: Map<String, Value>) -> Result<Self, AcmeError> {
         let directory = session.server().directory().await?;
         let outcome = Arc::default();
         let transport =
@@ -56,10 +56,14 @@ impl Driven {
 
     /// What the server answered to the one request that was made, or why it did not. `told` is what instant-acme makes
     /// of it, which counts only where no request was made at all.
-    pub(super) fn answer<T>(&self, session: &Session, told: Result<T, Error>) -> Result<Answer, AcmeError> {
+    pub(super) fn response<T>(
+        &self,
+        session: &Session,
+        result: Result<T, Error>,
+    ) -> Result<AcmeResponse, AcmeError> {
         let outcome = lock(&self.outcome).take();
-        match (outcome, told) {
-            (Some(outcome), _) => outcome?.checked(),
+        match (outcome, result) {
+            (Some(outcome), _) => outcome?.into_result(),
             (None, Err(error)) => Err(unexpected(session, &error)),
             (None, Ok(_)) => Err(AcmeError::Unsupported("what was asked for".to_owned())),
         }
@@ -73,7 +77,7 @@ fn unexpected(session: &Session, error: &Error) -> AcmeError {
             url: session.server().directory_url().to_owned(),
             status: StatusCode::OK,
             retry_after: None,
-            what: error.to_string(),
+            detail: error.to_string(),
         },
     }
 }
@@ -82,7 +86,7 @@ struct Transport {
     session: Session,
     directory: Arc<Directory>,
     more: Map<String, Value>,
-    outcome: Arc<Mutex<Option<Result<Answer, AcmeError>>>>,
+    outcome: Arc<Mutex<Option<Result<AcmeResponse, AcmeError>>>>,
 }
 
 /// What instant-acme posts: a flattened JWS, RFC 7515 section 7.2.2.
@@ -108,7 +112,7 @@ impl HttpClient for Transport {
         let (session, more, outcome) = (self.session.clone(), self.more.clone(), Arc::clone(&self.outcome));
         Box::pin(async move {
             let answer = if method == Method::GET {
-                session.server().poll(&url).await
+                session.server().get_unsigned(&url).await
             } else {
                 let body = request.into_body().collect().await.map_err(|error| Error::Other(error.into()))?;
                 let signed: Signed = serde_json::from_slice(&body.to_bytes())?;
@@ -156,7 +160,7 @@ fn directory_response(directory: &Directory) -> Result<BytesResponse, Error> {
     Ok(Response::new(Full::new(Bytes::from(serde_json::to_vec(&directory)?))).into())
 }
 
-fn response(answer: &Answer) -> BytesResponse {
+fn response(answer: &AcmeResponse) -> BytesResponse {
     let mut response = Response::new(Full::new(answer.body.clone()));
     *response.status_mut() = answer.status;
     if let Some(location) = answer.location.as_deref().and_then(|location| location.parse().ok()) {

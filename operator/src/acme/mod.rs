@@ -27,7 +27,7 @@ pub use self::{
     external_account::{ExternalAccountKey, MacKeyError},
     jws::AccountKey,
     resources::{AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo, RenewalWindow},
-    response::Answer,
+    response::AcmeResponse,
     server::{Observation, Observer, Server, ServerSettings},
     session::Session,
 };

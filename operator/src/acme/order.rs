@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::{
     Account, AcmeError, AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo,
-    instant::Driven,
+    instant::InstantAcmeAdapter,
 };
 use crate::pki::{Chain, ChainError};
 
@@ -22,16 +22,16 @@ impl Account {
     /// # Errors
     /// The server refuses the order, or does not offer the profile.
     pub async fn new_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
-        match self.place(order).await {
-            Err(error) if order.replaces.is_some() && error.may_be_about_replaces() => {
+        match self.place_order(order).await {
+            Err(error) if order.replaces.is_some() && error.may_be_caused_by_replaces() => {
                 tracing::info!(%error, replaces = order.replaces, "refused with what it replaces, ordering without");
-                self.place(&NewOrder { replaces: None, ..order.clone() }).await
+                self.place_order(&NewOrder { replaces: None, ..order.clone() }).await
             }
             placed => placed,
         }
     }
 
-    async fn place(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
+    async fn place_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
         let directory = self.session().server().directory().await?;
         if let Some(profile) =
             order.profile.as_ref().filter(|name| !directory.meta.profiles.contains_key(*name))
@@ -49,14 +49,14 @@ impl Account {
         }
         // A server without renewal information knows nothing of what is replaced.
         let replaces = order.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
-        if let Some(identifier) = replaces.and_then(identifier_of) {
+        if let Some(identifier) = replaces.and_then(parse_identifier) {
             request = request.replaces(identifier);
         }
-        let driven = Driven::by(self.session(), more).await?;
-        let told = driven.account.new_order(&request).await;
-        let answer = driven.answer(self.session(), told)?;
-        let url = answer.located("the order")?;
-        Ok((url, OrderState { retry_after: answer.retry_after, ..answer.json()? }))
+        let adapter = InstantAcmeAdapter::new(self.session(), more).await?;
+        let result = adapter.account.new_order(&request).await;
+        let response = adapter.response(self.session(), result)?;
+        let url = response.required_location("the order")?;
+        Ok((url, OrderState { retry_after: response.retry_after, ..response.json()? }))
     }
 
     /// Looks at an order.
@@ -64,8 +64,8 @@ impl Account {
     /// # Errors
     /// The server refuses; `malformed` or 404 for one that it has forgotten.
     pub async fn order(&self, url: &str) -> Result<OrderState, AcmeError> {
-        let answer = self.session().post_as_get(url).await?;
-        Ok(OrderState { retry_after: answer.retry_after, ..answer.json()? })
+        let response = self.session().post_as_get(url).await?;
+        Ok(OrderState { retry_after: response.retry_after, ..response.json()? })
     }
 
     /// Looks at an authorization.
@@ -73,8 +73,8 @@ impl Account {
     /// # Errors
     /// The server refuses.
     pub async fn authorization(&self, url: &str) -> Result<AuthorizationState, AcmeError> {
-        let answer = self.session().post_as_get(url).await?;
-        Ok(AuthorizationState { retry_after: answer.retry_after, ..answer.json()? })
+        let response = self.session().post_as_get(url).await?;
+        Ok(AuthorizationState { retry_after: response.retry_after, ..response.json()? })
     }
 
     /// Tells the server to look at a challenge, RFC 8555 section 7.5.1. One that it has looked at, or is looking at, is no
@@ -84,7 +84,7 @@ impl Account {
     /// The server refuses.
     pub async fn challenge_ready(&self, url: &str) -> Result<Challenge, AcmeError> {
         match self.session().post(url, &json!({})).await {
-            Ok(answer) => answer.json(),
+            Ok(response) => response.json(),
             Err(error) if error.problem_type() == Some("malformed") => {
                 let challenge: Challenge = self.session().post_as_get(url).await?.json()?;
                 if challenge.status == instant_acme::ChallengeStatus::Pending {
@@ -109,7 +109,7 @@ impl Account {
     ) -> Result<OrderState, AcmeError> {
         let payload = json!({ "csr": BASE64_URL_SAFE_NO_PAD.encode(csr) });
         match self.session().post(finalize_url, &payload).await {
-            Ok(answer) => Ok(OrderState { retry_after: answer.retry_after, ..answer.json()? }),
+            Ok(response) => Ok(OrderState { retry_after: response.retry_after, ..response.json()? }),
             Err(error)
                 if matches!(error.problem_type(), Some("orderNotReady" | "malformed" | "unauthorized")) =>
             {
@@ -130,10 +130,10 @@ impl Account {
     /// # Errors
     /// The server refuses.
     pub async fn certificate(&self, url: &str) -> Result<CertificateChains, AcmeError> {
-        let answer = self.session().post_as_get(url).await?;
-        let default =
-            String::from_utf8(answer.body.to_vec()).map_err(|_| answer.lacking("its answer is no text"))?;
-        Ok(CertificateChains { default, alternates: answer.alternates })
+        let response = self.session().post_as_get(url).await?;
+        let default = String::from_utf8(response.body.to_vec())
+            .map_err(|_| response.protocol_error("its answer is no text"))?;
+        Ok(CertificateChains { default, alternates: response.alternates })
     }
 
     /// Fetches the chain whose topmost certificate was issued by `preferred`: the default one where that does, or where no
@@ -167,12 +167,12 @@ impl Account {
     /// # Errors
     /// [`AcmeError::Unsupported`] where the server does not tell.
     pub async fn renewal_info(&self, identifier: &str) -> Result<RenewalInfo, AcmeError> {
-        let known = identifier_of(identifier)
+        let known = parse_identifier(identifier)
             .ok_or_else(|| AcmeError::Unsupported(format!("renewal information for {identifier:?}")))?;
-        let driven = Driven::by(self.session(), Map::new()).await?;
-        let told = driven.account.renewal_info(&known).await;
-        let answer = driven.answer(self.session(), told)?;
-        Ok(RenewalInfo { retry_after: answer.retry_after, ..answer.json()? })
+        let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
+        let result = adapter.account.renewal_info(&known).await;
+        let response = adapter.response(self.session(), result)?;
+        Ok(RenewalInfo { retry_after: response.retry_after, ..response.json()? })
     }
 
     /// Revokes a certificate (DER), RFC 8555 section 7.6.
@@ -180,16 +180,16 @@ impl Account {
     /// # Errors
     /// `alreadyRevoked` where it is.
     pub async fn revoke(&self, certificate: &[u8]) -> Result<(), AcmeError> {
-        let driven = Driven::by(self.session(), Map::new()).await?;
+        let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
         let certificate = CertificateDer::from(certificate);
-        let told =
-            driven.account.revoke(&RevocationRequest { certificate: &certificate, reason: None }).await;
-        driven.answer(self.session(), told).map(drop)
+        let result =
+            adapter.account.revoke(&RevocationRequest { certificate: &certificate, reason: None }).await;
+        adapter.response(self.session(), result).map(drop)
     }
 }
 
 /// instant-acme's form of an identifier.
-fn identifier_of(text: &str) -> Option<CertificateIdentifier<'static>> {
+fn parse_identifier(text: &str) -> Option<CertificateIdentifier<'static>> {
     let json = json!(text).to_string();
     serde_json::from_str::<CertificateIdentifier<'_>>(&json).ok().map(CertificateIdentifier::into_owned)
 }

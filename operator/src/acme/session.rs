@@ -6,7 +6,7 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{AccountKey, AcmeError, Answer, Server};
+use super::{AccountKey, AcmeError, AcmeResponse, Server};
 
 /// How often a request is signed anew because the server refuses its nonce. Servers that refuse one in twenty to test
 /// their clients are common; one that refuses half of them still gets an answer, and one that refuses all is given up.
@@ -55,59 +55,59 @@ impl Session {
     ///
     /// # Errors
     /// There is no answer, or the server refuses.
-    pub async fn post(&self, url: &str, payload: &Value) -> Result<Answer, AcmeError> {
-        self.send(url, payload.to_string().as_bytes()).await?.checked()
+    pub async fn post(&self, url: &str, payload: &Value) -> Result<AcmeResponse, AcmeError> {
+        self.send(url, payload.to_string().as_bytes()).await?.into_result()
     }
 
     /// Reads a resource, RFC 8555 section 6.3.
     ///
     /// # Errors
     /// There is no answer, or the server refuses.
-    pub async fn post_as_get(&self, url: &str) -> Result<Answer, AcmeError> {
-        self.send(url, b"").await?.checked()
+    pub async fn post_as_get(&self, url: &str) -> Result<AcmeResponse, AcmeError> {
+        self.send(url, b"").await?.into_result()
     }
 
     /// Asks, signed anew as long as only the nonce is refused, or nothing was heard of a request that can't have been
     /// heard or that may be repeated; any other answer is the answer. A second newOrder would be a second order.
-    pub(super) async fn send(&self, url: &str, payload: &[u8]) -> Result<Answer, AcmeError> {
+    pub(super) async fn send(&self, url: &str, payload: &[u8]) -> Result<AcmeResponse, AcmeError> {
         let reads_only = payload.is_empty();
         let mut nonce_tries = 0;
         let mut reach_tries = 0;
         let mut refused = None;
         loop {
-            let turn = self.server.turn(self.account_url.as_deref()).await;
+            let permit = self.server.permit(self.account_url.as_deref()).await;
             // What was refused comes with a good one.
             let nonce = match refused.take() {
                 Some(nonce) => nonce,
                 None => self.server.nonce().await?,
             };
             let body = self.key.sign(url, &nonce, self.account_url.as_deref(), payload)?;
-            let answer = match self.server.send(Method::POST, url, Some(body)).await {
-                Ok(answer) => answer,
+            let response = match self.server.send(Method::POST, url, Some(body)).await {
+                Ok(response) => response,
                 Err(error) => {
                     reach_tries += 1;
                     if reach_tries == REACH_TRIES || !error.may_repeat(reads_only) {
                         return Err(error);
                     }
-                    drop(turn);
+                    drop(permit);
                     sleep(REACH_PAUSE * reach_tries).await;
                     continue;
                 }
             };
             nonce_tries += 1;
-            if nonce_tries < NONCE_TRIES && is_bad_nonce(&answer) {
-                refused = answer.nonce;
+            if nonce_tries < NONCE_TRIES && is_bad_nonce(&response) {
+                refused = response.nonce;
                 continue;
             }
-            if let Some(nonce) = &answer.nonce {
-                self.server.keep(nonce.clone());
+            if let Some(nonce) = &response.nonce {
+                self.server.store_nonce(nonce.clone());
             }
-            return Ok(answer);
+            return Ok(response);
         }
     }
 }
 
-fn is_bad_nonce(answer: &Answer) -> bool {
-    answer.status == StatusCode::BAD_REQUEST
-        && answer.clone().checked().err().is_some_and(|error| error.problem_type() == Some("badNonce"))
+fn is_bad_nonce(response: &AcmeResponse) -> bool {
+    response.status == StatusCode::BAD_REQUEST
+        && response.clone().into_result().err().is_some_and(|error| error.problem_type() == Some("badNonce"))
 }

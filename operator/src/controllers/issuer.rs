@@ -109,7 +109,7 @@ where
                 let server = self.context.accounts.server(&self.acme)?;
                 let version = (self.object.uid(), generation);
                 if self.context.accounts.get(&self.key, &version).is_none() {
-                    let account = Account::known(server, Arc::new(AccountKey::new(key)), uri);
+                    let account = Account::from_url(server, Arc::new(AccountKey::new(key)), uri);
                     self.context.accounts.put(self.key.clone(), version, account);
                 }
                 Ok(None)

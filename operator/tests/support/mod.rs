@@ -51,7 +51,7 @@ impl World {
             trust: Trust::Roots(roots),
             allow_loopback: true,
             requests_per_second: 10_000.0,
-            requests_per_second_and_account: 10_000.0,
+            requests_per_second_per_account: 10_000.0,
             observer: Some(Arc::new(move |seen| {
                 let what = if *seen.method == Method::HEAD { "newNonce" } else { seen.url };
                 lock(&requests).push(what.to_owned());

@@ -1,7 +1,7 @@
 //! One ACME server: connections, deadlines, nonces and limits, shared by all accounts there.
 
-mod bucket;
 mod headers;
+mod rate_limiter;
 mod settings;
 
 use std::{
@@ -30,11 +30,11 @@ use tokio::{
 
 pub use self::settings::{Observation, Observer, ServerSettings};
 use self::{
-    bucket::TokenBucket,
     headers::{alternates, retry_after, text},
+    rate_limiter::RateLimiter,
 };
 use super::{
-    AcmeError, Answer, Directory, Phase,
+    AcmeError, AcmeResponse, Directory, Phase,
     session::{REACH_PAUSE, REACH_TRIES},
 };
 use crate::{
@@ -61,10 +61,10 @@ pub struct Server {
     http: Client<HttpsConnector<HttpConnector<FilteringResolver>>, Full<Bytes>>,
     directory: tokio::sync::Mutex<Option<(Instant, Arc<Directory>)>>,
     nonces: Mutex<VecDeque<String>>,
-    at_once: Semaphore,
-    bucket: TokenBucket,
-    polls: TokenBucket,
-    account_buckets: Mutex<HashMap<String, Arc<TokenBucket>>>,
+    concurrent_requests: Semaphore,
+    limiter: RateLimiter,
+    renewal_info_limiter: RateLimiter,
+    account_limiters: Mutex<HashMap<String, Arc<RateLimiter>>>,
 }
 
 impl fmt::Debug for Server {
@@ -91,10 +91,13 @@ impl Server {
             http: Client::builder(TokioExecutor::new()).build(connector),
             directory: tokio::sync::Mutex::default(),
             nonces: Mutex::default(),
-            at_once: Semaphore::new(settings.concurrency),
-            bucket: TokenBucket::new(settings.requests_per_second),
-            polls: TokenBucket::with_burst(settings.polls_per_second, settings.polls_per_second / 10.0),
-            account_buckets: Mutex::default(),
+            concurrent_requests: Semaphore::new(settings.concurrency),
+            limiter: RateLimiter::new(settings.requests_per_second),
+            renewal_info_limiter: RateLimiter::with_burst(
+                settings.renewal_info_per_second,
+                settings.renewal_info_per_second / 10.0,
+            ),
+            account_limiters: Mutex::default(),
             settings,
         })
     }
@@ -127,24 +130,24 @@ impl Server {
 
     async fn fetch_directory(&self) -> Result<Arc<Directory>, AcmeError> {
         let url = &self.settings.directory_url;
-        let answer = self.read(Method::GET, url).await?;
-        let answer = answer.checked().map_err(|error| match error {
-            AcmeError::Protocol { url, status, retry_after, what } if status.is_client_error() => {
+        let response = self.read(Method::GET, url).await?;
+        let response = response.into_result().map_err(|error| match error {
+            AcmeError::Protocol { url, status, retry_after, detail } if status.is_client_error() => {
                 AcmeError::Protocol {
                     url,
                     status,
                     retry_after,
-                    what: format!("{what}: check spec.acme.server"),
+                    detail: format!("{detail}: check spec.acme.server"),
                 }
             }
             other => other,
         })?;
-        serde_json::from_slice(&answer.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
+        serde_json::from_slice(&response.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
             url: url.clone(),
             // Not the answer's own status: a page that is there and is no directory stays so.
             status: StatusCode::NOT_FOUND,
             retry_after: None,
-            what: "it is no directory of an ACME server: check spec.acme.server".to_owned(),
+            detail: "it is no directory of an ACME server: check spec.acme.server".to_owned(),
         })
     }
 
@@ -155,12 +158,12 @@ impl Server {
             return Ok(nonce);
         }
         let url = self.directory().await?.new_nonce.clone();
-        let answer = self.read(Method::HEAD, &url).await?;
-        answer.nonce.clone().ok_or_else(|| answer.lacking("it gives no nonce"))
+        let response = self.read(Method::HEAD, &url).await?;
+        response.nonce.clone().ok_or_else(|| response.protocol_error("it gives no nonce"))
     }
 
     /// Keeps a nonce for the next request.
-    pub(super) fn keep(&self, nonce: String) {
+    pub(super) fn store_nonce(&self, nonce: String) {
         let mut nonces = lock(&self.nonces);
         if nonces.len() < NONCES_KEPT {
             nonces.push_back(nonce);
@@ -169,30 +172,30 @@ impl Server {
 
     /// Waits until one more request may be made, by this account; the permit lasts as long as the request, its nonce
     /// included.
-    pub(super) async fn turn(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    pub(super) async fn permit(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
         if let Some(account_url) = account_url {
-            let rate = self.settings.requests_per_second_and_account;
+            let rate = self.settings.requests_per_second_per_account;
             let bucket = Arc::clone(
-                lock(&self.account_buckets)
+                lock(&self.account_limiters)
                     .entry(account_url.to_owned())
-                    .or_insert_with(|| Arc::new(TokenBucket::new(rate))),
+                    .or_insert_with(|| Arc::new(RateLimiter::new(rate))),
             );
-            bucket.take().await;
+            bucket.acquire().await;
         }
         // It is never closed.
-        let permit = self.at_once.acquire().await.ok();
-        self.bucket.take().await;
+        let permit = self.concurrent_requests.acquire().await.ok();
+        self.limiter.acquire().await;
         permit
     }
 
     /// Asks when to renew, once that may be asked once more: no account and no nonce is needed for it (RFC 9773 section 4.1).
-    pub(super) async fn poll(&self, url: &str) -> Result<Answer, AcmeError> {
-        self.polls.take().await;
+    pub(super) async fn get_unsigned(&self, url: &str) -> Result<AcmeResponse, AcmeError> {
+        self.renewal_info_limiter.acquire().await;
         self.read(Method::GET, url).await
     }
 
     /// Sends a request that changes nothing, again where the server can't be reached.
-    pub(super) async fn read(&self, method: Method, url: &str) -> Result<Answer, AcmeError> {
+    pub(super) async fn read(&self, method: Method, url: &str) -> Result<AcmeResponse, AcmeError> {
         for pause in 1..REACH_TRIES {
             match self.send(method.clone(), url, None).await {
                 Err(error) if error.may_repeat(true) => sleep(REACH_PAUSE * pause).await,
@@ -208,27 +211,32 @@ impl Server {
         method: Method,
         url: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, AcmeError> {
+    ) -> Result<AcmeResponse, AcmeError> {
         let began = Instant::now();
         let outcome = match timeout(self.settings.deadline, self.exchange(&method, url, body)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(AcmeError::Unreachable {
                 url: url.to_owned(),
-                what: format!("no answer within {} s", self.settings.deadline.as_secs_f64()),
+                detail: format!("no answer within {} s", self.settings.deadline.as_secs_f64()),
                 phase: Phase::TimedOut,
             }),
         };
         if let Some(observer) = &self.settings.observer {
-            let status = outcome.as_ref().ok().map(|answer| answer.status);
+            let status = outcome.as_ref().ok().map(|response| response.status);
             observer(&Observation { url, method: &method, status, latency: began.elapsed() });
         }
         outcome
     }
 
-    async fn exchange(&self, method: &Method, url: &str, body: Option<Vec<u8>>) -> Result<Answer, AcmeError> {
+    async fn exchange(
+        &self,
+        method: &Method,
+        url: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<AcmeResponse, AcmeError> {
         let unreachable =
-            |what: String, phase: Phase| AcmeError::Unreachable { url: url.to_owned(), what, phase };
-        let uri = self.allowed(url)?;
+            |detail: String, phase: Phase| AcmeError::Unreachable { url: url.to_owned(), detail, phase };
+        let uri = self.check_url(url)?;
         let mut request = Request::builder().method(method).uri(uri).header(USER_AGENT, CLIENT);
         if body.is_some() {
             request = request.header(CONTENT_TYPE, JOSE);
@@ -237,28 +245,28 @@ impl Server {
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| unreachable(ErrorChain(&error).to_string(), Phase::Connecting))?;
         let response = self.http.request(request).await.map_err(|error| {
-            let what = ErrorChain(&error).to_string();
-            if what.contains(NO_ALLOWED_ADDRESS) {
+            let detail = ErrorChain(&error).to_string();
+            if detail.contains(NO_ALLOWED_ADDRESS) {
                 AcmeError::Address { url: url.to_owned(), address: uri_host(url) }
             } else {
                 let phase = if error.is_connect() { Phase::Connecting } else { Phase::Lost };
-                unreachable(what, phase)
+                unreachable(detail, phase)
             }
         })?;
         let (parts, body) = response.into_parts();
-        let body = match Limited::new(body, self.settings.answer_limit).collect().await {
+        let body = match Limited::new(body, self.settings.response_limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 return Err(AcmeError::Protocol {
                     url: url.to_owned(),
                     status: StatusCode::PAYLOAD_TOO_LARGE,
                     retry_after: None,
-                    what: format!("its answer has more than {} bytes", self.settings.answer_limit),
+                    detail: format!("its answer has more than {} bytes", self.settings.response_limit),
                 });
             }
             Err(error) => return Err(unreachable(ErrorChain(&*error).to_string(), Phase::Lost)),
         };
-        Ok(Answer {
+        Ok(AcmeResponse {
             url: url.to_owned(),
             status: parts.status,
             body,
@@ -271,12 +279,12 @@ impl Server {
     }
 
     /// A URL that may be asked. Names are looked at when they are resolved.
-    fn allowed(&self, url: &str) -> Result<Uri, AcmeError> {
-        let refused = |what: &str| AcmeError::Protocol {
+    fn check_url(&self, url: &str) -> Result<Uri, AcmeError> {
+        let refused = |detail: &str| AcmeError::Protocol {
             url: url.to_owned(),
             status: StatusCode::BAD_REQUEST,
             retry_after: None,
-            what: what.to_owned(),
+            detail: detail.to_owned(),
         };
         let uri: Uri = url.parse().map_err(|_| refused("it is no URL"))?;
         if uri.scheme_str() != Some("https") {

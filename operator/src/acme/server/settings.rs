@@ -41,11 +41,11 @@ pub struct ServerSettings {
     /// How many requests a second there may be for long; twice as many at once.
     pub requests_per_second: f64,
     /// The same for one account.
-    pub requests_per_second_and_account: f64,
+    pub requests_per_second_per_account: f64,
     /// How many times a second it may be asked when to renew (RFC 9773); a tenth of that at once.
-    pub polls_per_second: f64,
+    pub renewal_info_per_second: f64,
     /// How many bytes of an answer are looked at.
-    pub answer_limit: usize,
+    pub response_limit: usize,
     /// The time that a `Retry-After` date is compared with if the response has no `Date`.
     pub clock: Arc<dyn Clock>,
     /// What sees every request.
@@ -69,9 +69,9 @@ impl ServerSettings {
             deadline: Duration::from_secs(30),
             concurrency: 8,
             requests_per_second: 100.0,
-            requests_per_second_and_account: 100.0,
-            polls_per_second: 500.0,
-            answer_limit: 1 << 20,
+            requests_per_second_per_account: 100.0,
+            renewal_info_per_second: 500.0,
+            response_limit: 1 << 20,
             clock: Arc::new(SystemClock),
             observer: None,
         }

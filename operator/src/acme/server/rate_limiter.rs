@@ -7,23 +7,23 @@ use tokio::time::{Instant, sleep};
 use crate::{decision::limits, sync::lock};
 
 /// Lets so many requests through in a second, and some at once after a rest.
-pub(super) struct TokenBucket {
-    made: Instant,
+pub(super) struct RateLimiter {
+    created: Instant,
     bucket: Mutex<limits::TokenBucket>,
 }
 
-impl TokenBucket {
+impl RateLimiter {
     /// Lets twice as many through at once.
     pub(super) fn new(rate: f64) -> Self {
         Self::with_burst(rate, 2.0 * rate)
     }
 
     pub(super) fn with_burst(rate: f64, burst: f64) -> Self {
-        Self { made: Instant::now(), bucket: Mutex::new(limits::TokenBucket::new(rate, burst)) }
+        Self { created: Instant::now(), bucket: Mutex::new(limits::TokenBucket::new(rate, burst)) }
     }
 
-    pub(super) async fn take(&self) {
-        let wait = lock(&self.bucket).take(self.made.elapsed());
+    pub(super) async fn acquire(&self) {
+        let wait = lock(&self.bucket).take(self.created.elapsed());
         if !wait.is_zero() {
             sleep(wait).await;
         }
@@ -38,13 +38,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_lets_a_burst_through_and_then_its_rate() {
-        let bucket = TokenBucket::new(10.0);
+        let bucket = RateLimiter::new(10.0);
         let began = Instant::now();
         for _ in 0..20 {
-            bucket.take().await;
+            bucket.acquire().await;
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
-        bucket.take().await;
+        bucket.acquire().await;
         assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
     }
 }
