@@ -8,6 +8,7 @@ use std::{
 
 use crds::{acme::AcmeIssuer, meta::CLUSTER_ISSUER_KIND};
 use jiff::Timestamp;
+use kube::Resource;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
@@ -43,12 +44,23 @@ impl fmt::Display for IssuerKey {
     }
 }
 
-/// An issuer as it stood when its account was found: another UID or generation is another one.
-pub type Version = (Option<String>, Option<i64>);
+/// The spec of an issuer that an account was registered for: a change of the UID or the generation makes it another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuerVersion {
+    uid: Option<String>,
+    generation: Option<i64>,
+}
+
+impl IssuerVersion {
+    /// Returns the current version of an Issuer or ClusterIssuer.
+    pub fn of(issuer: &impl Resource) -> Self {
+        Self { uid: issuer.meta().uid.clone(), generation: issuer.meta().generation }
+    }
+}
 
 /// How a server is reached: two issuers with the same share connections, nonces and limits.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Reach {
+struct ServerKey {
     url: String,
     ca_bundle: Option<Vec<u8>>,
     skip_tls_verify: bool,
@@ -56,8 +68,8 @@ struct Reach {
 
 /// Accounts that are in use.
 pub struct Accounts {
-    servers: Mutex<HashMap<Reach, Arc<Server>>>,
-    in_use: Mutex<HashMap<IssuerKey, (Version, Account)>>,
+    servers: Mutex<HashMap<ServerKey, Arc<Server>>>,
+    in_use: Mutex<HashMap<IssuerKey, (IssuerVersion, Account)>>,
     /// By URL of the account, which several issuers may have.
     new_orders: Mutex<HashMap<String, NewOrders>>,
     clock: Arc<dyn Clock>,
@@ -81,7 +93,7 @@ impl Accounts {
     /// # Errors
     /// The CA bundle can't be used.
     pub fn server(&self, acme: &AcmeIssuer) -> Result<Arc<Server>, AcmeError> {
-        let reach = Reach {
+        let key = ServerKey {
             url: acme.server.clone(),
             ca_bundle: acme
                 .ca_bundle
@@ -91,11 +103,11 @@ impl Accounts {
             skip_tls_verify: acme.skip_tls_verify.unwrap_or_default(),
         };
         let mut servers = lock(&self.servers);
-        if let Some(server) = servers.get(&reach) {
+        if let Some(server) = servers.get(&key) {
             return Ok(Arc::clone(server));
         }
-        let trust = match &reach.ca_bundle {
-            _ if reach.skip_tls_verify => Trust::AnyCertificate,
+        let trust = match &key.ca_bundle {
+            _ if key.skip_tls_verify => Trust::AnyCertificate,
             None => Trust::System,
             Some(bundle) => Trust::Roots(roots(bundle)?),
         };
@@ -103,21 +115,21 @@ impl Accounts {
             trust,
             clock: Arc::clone(&self.clock),
             observer: Some(Arc::clone(&self.observer)),
-            ..ServerSettings::new(reach.url.clone())
+            ..ServerSettings::new(key.url.clone())
         };
         let server = Server::new(settings).map_err(|_| bad_bundle())?;
         let server = Arc::new(server);
-        servers.insert(reach, Arc::clone(&server));
+        servers.insert(key, Arc::clone(&server));
         Ok(server)
     }
 
     /// The account of an issuer as it stands, if it is in use.
-    pub fn get(&self, key: &IssuerKey, version: &Version) -> Option<Account> {
+    pub fn get(&self, key: &IssuerKey, version: &IssuerVersion) -> Option<Account> {
         lock(&self.in_use).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
     }
 
     /// Takes an account into use.
-    pub fn put(&self, key: IssuerKey, version: Version, account: Account) {
+    pub fn put(&self, key: IssuerKey, version: IssuerVersion, account: Account) {
         lock(&self.in_use).insert(key, (version, account));
     }
 

@@ -31,7 +31,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
-    accounts::{Accounts, IssuerKey, Version},
+    accounts::{Accounts, IssuerKey, IssuerVersion},
     acme::{Account, AccountKey},
     clock::Clock,
     controllers::{self, Watches},
@@ -106,7 +106,7 @@ pub struct AnyIssuer {
     /// Which.
     pub key: IssuerKey,
     /// As it stands.
-    pub version: Version,
+    pub version: IssuerVersion,
     /// Its spec, if it is one with an ACME server.
     pub acme: Option<AcmeIssuer>,
     /// What is known of it.
@@ -512,7 +512,7 @@ fn any_issuer<K: Resource>(
     let asked = object.annotations().get(NEW_ORDERS_PER_3_HOURS).map(String::as_str);
     AnyIssuer {
         key: key.clone(),
-        version: (object.uid(), object.meta().generation),
+        version: IssuerVersion::of(object),
         new_orders: acme.as_ref().and_then(|acme| new_orders_in_3_hours(&acme.server, asked)),
         acme,
         status: status.unwrap_or_default(),
