@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 10;
 
 /// How much of an answer is looked at, bytes: a key authorization has some ninety.
-const LIMIT: usize = 512;
+const BODY_LIMIT: usize = 512;
 
 /// What we call ourselves.
 const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"), " (self-check)");
@@ -63,19 +63,25 @@ impl SelfCheck {
     }
 
     /// Looks at a challenge the way that the CA will.
-    pub async fn look(&self, host: &str, token: &str, key_authorization: &str) -> Seen {
+    pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> Seen {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = format!("http://{host}{}", route::path(token));
-        within(self.follow(url, None, key_authorization)).await
+        with_deadline(self.follow_redirects(url, None, key_authorization)).await
     }
 
     /// Asks one of the solver's Pods itself.
-    pub async fn ask(&self, solver: SocketAddr, host: &str, token: &str, key_authorization: &str) -> Seen {
+    pub async fn probe_solver(
+        &self,
+        solver: SocketAddr,
+        host: &str,
+        token: &str,
+        key_authorization: &str,
+    ) -> Seen {
         let url = format!("http://{solver}{}", route::path(token));
-        within(self.follow(url, Some(host), key_authorization)).await
+        with_deadline(self.follow_redirects(url, Some(host), key_authorization)).await
     }
 
-    async fn follow(&self, url: String, host: Option<&str>, key_authorization: &str) -> Seen {
+    async fn follow_redirects(&self, url: String, host: Option<&str>, key_authorization: &str) -> Seen {
         let mut url = url;
         for _ in 0..=REDIRECTS {
             let uri: Uri = match url.parse() {
@@ -115,7 +121,7 @@ impl SelfCheck {
                     parts.status.as_u16()
                 ));
             }
-            let Ok(body) = Limited::new(body, LIMIT).collect().await else {
+            let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
                 return Seen::Wrong(format!("{} answers with something else", origin(&uri)));
             };
             if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
@@ -130,9 +136,9 @@ impl SelfCheck {
     }
 }
 
-async fn within(look: impl Future<Output = Seen>) -> Seen {
+async fn with_deadline(probe: impl Future<Output = Seen>) -> Seen {
     let late = || Seen::Nobody(format!("no answer within {} s", DEADLINE.as_secs()));
-    timeout(DEADLINE, look).await.unwrap_or_else(|_| late())
+    timeout(DEADLINE, probe).await.unwrap_or_else(|_| late())
 }
 
 /// Whether a CA would ask there.
