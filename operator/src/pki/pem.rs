@@ -37,8 +37,11 @@ pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
 }
 
 /// The first private key of a text: its DER, and which of the three forms it has.
-pub(super) fn private_key(text: &[u8], limit: usize) -> Result<(Zeroizing<Vec<u8>>, &'static str), PemError> {
-    for item in items(text, limit)? {
+pub(super) fn private_key(
+    text: &[u8],
+    max_bytes: usize,
+) -> Result<(Zeroizing<Vec<u8>>, &'static str), PemError> {
+    for item in items(text, max_bytes)? {
         match item? {
             Item::Pkcs1Key(key) => return Ok((Zeroizing::new(key.secret_pkcs1_der().to_vec()), PKCS1)),
             Item::Sec1Key(key) => return Ok((Zeroizing::new(key.secret_sec1_der().to_vec()), SEC1)),
@@ -50,12 +53,16 @@ pub(super) fn private_key(text: &[u8], limit: usize) -> Result<(Zeroizing<Vec<u8
 }
 
 /// All certificates of a text, DER, in its order: one at least, at most `most`. Text between blocks is passed over.
-pub(super) fn certificates(text: &[u8], limit: usize, most: usize) -> Result<Vec<Vec<u8>>, PemError> {
+pub(super) fn certificates(
+    text: &[u8],
+    max_bytes: usize,
+    max_count: usize,
+) -> Result<Vec<Vec<u8>>, PemError> {
     let mut certificates = Vec::new();
-    for item in items(text, limit)? {
+    for item in items(text, max_bytes)? {
         if let Item::X509Certificate(certificate) = item? {
-            if certificates.len() == most {
-                return Err(PemError::TooLarge(limit));
+            if certificates.len() == max_count {
+                return Err(PemError::TooLarge(max_bytes));
             }
             certificates.push(certificate.to_vec());
         }
@@ -64,8 +71,8 @@ pub(super) fn certificates(text: &[u8], limit: usize, most: usize) -> Result<Vec
 }
 
 /// The first CSR of a text, DER.
-pub(super) fn certificate_request(text: &[u8], limit: usize) -> Result<Vec<u8>, PemError> {
-    for item in items(text, limit)? {
+pub(super) fn certificate_request(text: &[u8], max_bytes: usize) -> Result<Vec<u8>, PemError> {
+    for item in items(text, max_bytes)? {
         if let Item::Csr(request) = item? {
             return Ok(request.to_vec());
         }
@@ -73,9 +80,12 @@ pub(super) fn certificate_request(text: &[u8], limit: usize) -> Result<Vec<u8>, 
     Err(PemError::Missing)
 }
 
-fn items(text: &[u8], limit: usize) -> Result<impl Iterator<Item = Result<Item, PemError>> + '_, PemError> {
-    if text.len() > limit {
-        return Err(PemError::TooLarge(limit));
+fn items(
+    text: &[u8],
+    max_bytes: usize,
+) -> Result<impl Iterator<Item = Result<Item, PemError>> + '_, PemError> {
+    if text.len() > max_bytes {
+        return Err(PemError::TooLarge(max_bytes));
     }
     let mut rest = text;
     Ok(std::iter::from_fn(move || rustls_pemfile::read_one(&mut rest).transpose())

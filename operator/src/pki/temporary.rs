@@ -32,10 +32,10 @@ pub fn temporary(
 ) -> Result<String, CsrError> {
     let addresses = ip_addresses.iter().map(ToString::to_string);
     let names: Vec<_> = dns_names.iter().cloned().chain(addresses).collect();
-    issued_by(TEMPORARY_ISSUER, key, names, now, LIFETIME)
+    sign_leaf(TEMPORARY_ISSUER, key, names, now, LIFETIME)
 }
 
-fn issued_by(
+fn sign_leaf(
     name: &str,
     key: &PrivateKey,
     names: Vec<String>,
@@ -58,8 +58,8 @@ fn issued_by(
 
 /// rcgen's view of a key that it does not sign with.
 fn public_key(key: &PrivateKey) -> Result<impl PublicKeyData, CsrError> {
-    let algorithm = super::SignatureAlgorithm::suiting(key.kind());
-    let algorithm = algorithm.with(key.kind()).ok_or(CsrError::Algorithm(key.kind()))?;
+    let algorithm = super::SignatureAlgorithm::default_for(key.kind());
+    let algorithm = algorithm.rcgen_algorithm(key.kind()).ok_or(CsrError::Algorithm(key.kind()))?;
     KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.pkcs8_der()), algorithm)
         .map_err(CsrError::Sign)
 }
@@ -80,7 +80,7 @@ pub(crate) mod testing {
         now: Timestamp,
         lifetime: SignedDuration,
     ) -> String {
-        issued_by("Test CA", key, dns_names.to_vec(), now, lifetime).expect("good names")
+        sign_leaf("Test CA", key, dns_names.to_vec(), now, lifetime).expect("good names")
     }
 }
 

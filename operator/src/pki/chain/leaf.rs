@@ -37,7 +37,7 @@ pub struct LeafCertificate {
 }
 
 impl LeafCertificate {
-    pub(super) fn of(certificate: &X509Certificate<'_>) -> Self {
+    pub(super) fn from_x509(certificate: &X509Certificate<'_>) -> Self {
         let mut leaf = Self {
             not_before: timestamp(certificate.validity().not_before),
             not_after: timestamp(certificate.validity().not_after),

@@ -58,8 +58,8 @@ impl Chain {
     /// # Errors
     /// It is no PEM, too large, or not one chain.
     pub fn from_pem(text: &[u8]) -> Result<Self, ChainError> {
-        let certificates =
-            pem::certificates(text, limits::CHAIN_PEM, limits::CHAIN_LENGTH).map_err(ChainError::Pem)?;
+        let certificates = pem::certificates(text, limits::MAX_CHAIN_PEM_BYTES, limits::MAX_CHAIN_LENGTH)
+            .map_err(ChainError::Pem)?;
         let mut parsed = Vec::with_capacity(certificates.len());
         for (index, der) in certificates.iter().enumerate() {
             match X509Certificate::from_der(der) {
@@ -67,12 +67,12 @@ impl Chain {
                 _ => return Err(ChainError::Malformed { position: index + 1 }),
             }
         }
-        let order = order(&parsed)?;
+        let order = leaf_first(&parsed)?;
         let leaf = order.first().copied().unwrap_or_default();
         let top = order.last().copied().unwrap_or_default();
         Ok(Self {
             certificates: order.iter().map(|index| certificates[*index].clone()).collect(),
-            leaf: LeafCertificate::of(&parsed[leaf]),
+            leaf: LeafCertificate::from_x509(&parsed[leaf]),
             topmost_issuer: common_name(parsed[top].issuer()),
         })
     }
@@ -129,7 +129,7 @@ impl Chain {
 }
 
 /// The order that makes a chain of certificates: each is followed by the one that signed it, and all have a place.
-fn order(certificates: &[X509Certificate<'_>]) -> Result<Vec<usize>, ChainError> {
+fn leaf_first(certificates: &[X509Certificate<'_>]) -> Result<Vec<usize>, ChainError> {
     let signed_by = |child: usize, parent: usize| {
         child != parent
             && certificates[child].issuer() == certificates[parent].subject()

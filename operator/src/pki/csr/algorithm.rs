@@ -40,7 +40,7 @@ impl From<WireAlgorithm> for SignatureAlgorithm {
 
 impl SignatureAlgorithm {
     /// What suits a key, as cert-manager chooses: the longer the key, the longer the hash.
-    pub fn suiting(kind: KeyKind) -> Self {
+    pub fn default_for(kind: KeyKind) -> Self {
         match kind {
             KeyKind::Ecdsa(Curve::P256) => Self::EcdsaSha256,
             KeyKind::Ecdsa(Curve::P384) => Self::EcdsaSha384,
@@ -53,7 +53,7 @@ impl SignatureAlgorithm {
     }
 
     /// rcgen's name for it with a key; `None` where the two don't go together.
-    pub(in crate::pki) fn with(self, kind: KeyKind) -> Option<&'static rcgen::SignatureAlgorithm> {
+    pub(in crate::pki) fn rcgen_algorithm(self, kind: KeyKind) -> Option<&'static rcgen::SignatureAlgorithm> {
         match (self, kind) {
             (Self::EcdsaSha256, KeyKind::Ecdsa(Curve::P256)) => Some(&rcgen::PKCS_ECDSA_P256_SHA256),
             (Self::EcdsaSha384, KeyKind::Ecdsa(Curve::P384)) => Some(&rcgen::PKCS_ECDSA_P384_SHA384),

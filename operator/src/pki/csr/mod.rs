@@ -106,8 +106,8 @@ impl CsrRequest {
     /// What was asked for can't be written or signed; the message says what.
     pub fn sign(&self, key: &PrivateKey) -> Result<Vec<u8>, CsrError> {
         let kind = key.kind();
-        let chosen = self.signature_algorithm.unwrap_or_else(|| SignatureAlgorithm::suiting(kind));
-        let algorithm = chosen.with(kind).ok_or(CsrError::Algorithm(kind))?;
+        let chosen = self.signature_algorithm.unwrap_or_else(|| SignatureAlgorithm::default_for(kind));
+        let algorithm = chosen.rcgen_algorithm(kind).ok_or(CsrError::Algorithm(kind))?;
         let public_key = key.public_key_der()?;
         let subject = self.subject.name()?;
         let mut attributes = SetOfVec::new();

@@ -64,7 +64,7 @@ impl Csr {
     /// # Errors
     /// What is wrong with it.
     pub fn from_pem(text: &[u8]) -> Result<Self, ReadCsrError> {
-        let der = pem::certificate_request(text, limits::REQUEST_PEM).map_err(ReadCsrError::Pem)?;
+        let der = pem::certificate_request(text, limits::MAX_CSR_PEM_BYTES).map_err(ReadCsrError::Pem)?;
         let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
             return Err(ReadCsrError::Malformed);
         };

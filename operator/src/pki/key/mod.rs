@@ -148,7 +148,7 @@ impl PrivateKey {
     /// # Errors
     /// What is wrong with it; nothing of its content.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
-        let (der, label) = pem::private_key(text, limits::KEY_PEM).map_err(KeyError::Pem)?;
+        let (der, label) = pem::private_key(text, limits::MAX_KEY_PEM_BYTES).map_err(KeyError::Pem)?;
         match label {
             pem::PKCS1 => Self::from_rsa(signature::RsaKeyPair::from_der(&der)?),
             pem::SEC1 => Self::from_sec1(&der),

@@ -46,13 +46,18 @@ impl Writer {
     }
 
     /// A private key (PKCS#8) with its chain, the leaf first.
-    pub(super) fn key(mut self, alias: &str, key: &[u8], chain: &[Vec<u8>]) -> Result<Self, KeystoreError> {
-        self.begin(TAG_KEY, alias)?;
-        let protected = self.protect(key)?;
-        self.bytes(&protected)?;
-        self.number(chain.len())?;
+    pub(super) fn add_key(
+        mut self,
+        alias: &str,
+        key: &[u8],
+        chain: &[Vec<u8>],
+    ) -> Result<Self, KeystoreError> {
+        self.begin_entry(TAG_KEY, alias)?;
+        let encrypted = self.encrypt(key)?;
+        self.write_bytes(&encrypted)?;
+        self.write_length(chain.len())?;
         for certificate in chain {
-            self.certificate(certificate)?;
+            self.write_certificate(certificate)?;
         }
         Ok(self)
     }
@@ -65,22 +70,22 @@ impl Writer {
         store
     }
 
-    fn begin(&mut self, tag: u32, alias: &str) -> Result<(), KeystoreError> {
+    fn begin_entry(&mut self, tag: u32, alias: &str) -> Result<(), KeystoreError> {
         self.count += 1;
         self.entries.extend(tag.to_be_bytes());
         // Java compares aliases in lower case.
-        self.text(&alias.to_lowercase())?;
+        self.write_text(&alias.to_lowercase())?;
         self.entries.extend(self.milliseconds.to_be_bytes());
         Ok(())
     }
 
-    fn certificate(&mut self, certificate: &[u8]) -> Result<(), KeystoreError> {
-        self.text(CERTIFICATE_TYPE)?;
-        self.bytes(certificate)
+    fn write_certificate(&mut self, certificate: &[u8]) -> Result<(), KeystoreError> {
+        self.write_text(CERTIFICATE_TYPE)?;
+        self.write_bytes(certificate)
     }
 
     /// Sun's cipher: the key is mixed with a chain of digests over password and salt, and its own digest follows.
-    fn protect(&self, key: &[u8]) -> Result<Vec<u8>, KeystoreError> {
+    fn encrypt(&self, key: &[u8]) -> Result<Vec<u8>, KeystoreError> {
         let mut salt = [0; SALT_LENGTH];
         rand::fill(&mut salt).map_err(|_| KeystoreError::Encode("there is no randomness".to_owned()))?;
         let mut data = salt.to_vec();
@@ -98,20 +103,20 @@ impl Writer {
     }
 
     /// Length and bytes, as `DataOutputStream.writeInt` and `write`.
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), KeystoreError> {
-        self.number(bytes.len())?;
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), KeystoreError> {
+        self.write_length(bytes.len())?;
         self.entries.extend(bytes);
         Ok(())
     }
 
-    fn number(&mut self, number: usize) -> Result<(), KeystoreError> {
+    fn write_length(&mut self, number: usize) -> Result<(), KeystoreError> {
         let number = u32::try_from(number).map_err(|_| too_long())?;
         self.entries.extend(number.to_be_bytes());
         Ok(())
     }
 
     /// As `DataOutputStream.writeUTF`. Java's own UTF-8 differs beyond the first plane, which no alias needs.
-    fn text(&mut self, text: &str) -> Result<(), KeystoreError> {
+    fn write_text(&mut self, text: &str) -> Result<(), KeystoreError> {
         if let Some(character) =
             text.chars().find(|character| *character == '\0' || u32::from(*character) > 0xffff)
         {

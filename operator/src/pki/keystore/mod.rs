@@ -47,5 +47,5 @@ pub fn jks(
     now: Timestamp,
 ) -> Result<Vec<u8>, KeystoreError> {
     let der = key.to_der(KeyEncoding::Pkcs8)?;
-    Ok(jks::Writer::new(password, now).key(alias, &der, chain.certificates())?.finish())
+    Ok(jks::Writer::new(password, now).add_key(alias, &der, chain.certificates())?.finish())
 }

@@ -24,14 +24,14 @@ const UNUSED_SALT: &[u8] = b"NOT USED";
 
 /// `PFX`, RFC 7292 section 4.
 #[derive(Sequence)]
-struct OldStore<'a> {
+struct Pfx<'a> {
     version: u8,
     auth_safe: ContentInfo<'a>,
     mac_data: AnyRef<'a>,
 }
 
 #[derive(Sequence)]
-struct NewStore<'a> {
+struct PfxWithPbmac1<'a> {
     version: u8,
     auth_safe: ContentInfo<'a>,
     mac_data: MacData<'a>,
@@ -97,7 +97,7 @@ impl HmacSha256 {
 
 /// Gives a key store the newer MAC. `None` if there is no randomness, or it is no key store with a MAC.
 pub(super) fn replace_mac(store: &[u8], password: &str, iterations: NonZeroU32) -> Option<Vec<u8>> {
-    let OldStore { version, auth_safe, mac_data: _ } = OldStore::from_der(store).ok()?;
+    let Pfx { version, auth_safe, mac_data: _ } = Pfx::from_der(store).ok()?;
     let mut salt = [0; SALT_LENGTH];
     rand::fill(&mut salt).ok()?;
     let mut key = Zeroizing::new([0; KEY_LENGTH as usize]);
@@ -121,5 +121,5 @@ pub(super) fn replace_mac(store: &[u8], password: &str, iterations: NonZeroU32) 
         mac: DigestInfo { algorithm, digest: OctetStringRef::new(mac.as_ref()).ok()? },
         mac_salt: OctetStringRef::new(UNUSED_SALT).ok()?,
     };
-    NewStore { version, auth_safe, mac_data }.to_der().ok()
+    PfxWithPbmac1 { version, auth_safe, mac_data }.to_der().ok()
 }
