@@ -105,7 +105,7 @@ mod tests {
     #[tokio::test]
     async fn figures_have_the_names_that_dashboards_know() -> anyhow::Result<()> {
         let metrics = Metrics::default();
-        metrics.synced("orders", true);
+        metrics.record_reconcile("orders", true);
         let router = metrics_router(metrics, Watches::default().stores);
         let answer = router.oneshot(Request::get("/metrics").body(Body::empty())?).await?;
         let text = String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?;

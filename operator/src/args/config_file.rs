@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 /// Members of the configuration file that are flags under another name; others become theirs by their spelling.
-const RENAMED: [(&str, &str); 13] = [
+const RENAMED_MEMBERS: [(&str, &str); 13] = [
     ("leaderElectionConfig.enabled", "leader-elect"),
     ("leaderElectionConfig.namespace", "leader-election-namespace"),
     ("leaderElectionConfig.leaseDuration", "leader-election-lease-duration"),
@@ -23,7 +23,7 @@ const RENAMED: [(&str, &str); 13] = [
 ];
 
 /// The members of a configuration file, as flags.
-pub(super) fn of_file(text: &str) -> Result<Vec<OsString>> {
+pub(super) fn flags_of_file(text: &str) -> Result<Vec<OsString>> {
     let file: Value = serde_saphyr::from_str(text)?;
     let Value::Object(members) = file else { bail!("it is no YAML object") };
     let mut flags = Vec::new();
@@ -32,18 +32,19 @@ pub(super) fn of_file(text: &str) -> Result<Vec<OsString>> {
             _ if name == "apiVersion" || name == "kind" => {}
             Value::Object(inner) if name != "featureGates" => {
                 for (inner_name, value) in inner {
-                    flags.push(flag(&format!("{name}.{inner_name}"), &value));
+                    flags.push(member_flag(&format!("{name}.{inner_name}"), &value));
                 }
             }
-            value => flags.push(flag(&name, &value)),
+            value => flags.push(member_flag(&name, &value)),
         }
     }
     Ok(flags)
 }
 
-fn flag(name: &str, value: &Value) -> OsString {
-    let renamed = RENAMED.iter().find(|(member, _)| *member == name).map(|(_, flag)| (*flag).to_owned());
-    let flag = renamed.unwrap_or_else(|| kebab(name));
+fn member_flag(name: &str, value: &Value) -> OsString {
+    let renamed =
+        RENAMED_MEMBERS.iter().find(|(member, _)| *member == name).map(|(_, flag)| (*flag).to_owned());
+    let flag = renamed.unwrap_or_else(|| kebab_case(name));
     let value = match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
@@ -59,7 +60,7 @@ fn flag(name: &str, value: &Value) -> OsString {
 }
 
 /// `fooBarBaz` as `foo-bar-baz`.
-fn kebab(name: &str) -> String {
+fn kebab_case(name: &str) -> String {
     let mut text = String::new();
     let mut before = '-';
     for letter in name.chars() {

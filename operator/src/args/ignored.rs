@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// Flags of cert-manager's controller that have no use here, and whether they take a value of their own.
-const IGNORED: [(&str, bool); 39] = [
+const IGNORED_FLAGS: [(&str, bool); 39] = [
     ("acme-http01-solver-image", true),
     ("acme-http01-solver-resource-request-cpu", true),
     ("acme-http01-solver-resource-request-memory", true),
@@ -46,14 +46,16 @@ const IGNORED: [(&str, bool); 39] = [
 ];
 
 /// Flags without those that are taken for nothing.
-pub(super) fn known(flags: Vec<OsString>, warnings: &mut Vec<String>) -> Vec<OsString> {
+pub(super) fn drop_ignored(flags: Vec<OsString>, warnings: &mut Vec<String>) -> Vec<OsString> {
     let mut kept = Vec::new();
     let mut flags = flags.into_iter().peekable();
     while let Some(flag) = flags.next() {
         let text = flag.to_string_lossy();
         let name = text.trim_start_matches('-').split('=').next().unwrap_or_default().to_owned();
-        let ignored =
-            text.starts_with("--").then(|| IGNORED.iter().find(|(ignored, _)| *ignored == name)).flatten();
+        let ignored = text
+            .starts_with("--")
+            .then(|| IGNORED_FLAGS.iter().find(|(ignored, _)| *ignored == name))
+            .flatten();
         match ignored {
             Some((_, takes_value)) => {
                 warnings.push(format!("--{name} is one of cert-manager's flags that has no use here"));

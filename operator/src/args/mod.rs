@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::{ArgAction, Parser, ValueEnum};
 use crds::{annotations::source, duration::GoDuration, meta::IssuerRef};
 
-use self::{config_file::of_file, ignored::known};
+use self::{config_file::flags_of_file, ignored::drop_ignored};
 use crate::{
     context::Settings,
     decision::{backoff::IssuanceBackoff, ingress},
@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// Name of the Lease: cert-manager's, so that both never act at once.
-const LEASE: &str = "cert-manager-controller";
+const LEASE_NAME: &str = "cert-manager-controller";
 
 /// Controller of cert-manager that approves requests; `--controllers=*,-<this>` switches that off.
-const APPROVER: &str = "-certificaterequests-approver";
+const APPROVER_DISABLED: &str = "-certificaterequests-approver";
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,13 +52,13 @@ pub struct Arguments {
     #[arg(long, default_value = "kube-system")]
     pub leader_election_namespace: String,
     /// How long a holder counts that is not seen to renew.
-    #[arg(long, default_value = "15s", value_parser = duration)]
+    #[arg(long, default_value = "15s", value_parser = parse_duration)]
     pub leader_election_lease_duration: Duration,
     /// How long a holder tries to renew before it gives up.
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub leader_election_renew_deadline: Duration,
     /// How long between two tries.
-    #[arg(long, default_value = "2s", value_parser = duration)]
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub leader_election_retry_period: Duration,
     /// The issuer of Ingresses that are annotated without naming one, such as by kubernetes.io/tls-acme: "true".
     #[arg(long, default_value = "")]
@@ -79,10 +79,10 @@ pub struct Arguments {
     #[arg(long, default_value = "false", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub enable_certificate_owner_ref: bool,
     /// How long an issuance waits after its first failure; twice as long after each further one.
-    #[arg(long, default_value = "1h", value_parser = duration)]
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
     pub certificate_request_minimum_backoff_duration: Duration,
     /// How long an issuance waits at most after a failure.
-    #[arg(long, default_value = "32h", value_parser = duration)]
+    #[arg(long, default_value = "32h", value_parser = parse_duration)]
     pub certificate_request_maximum_backoff_duration: Duration,
     /// Which controllers run, as cert-manager names them; only whether requests are approved is looked at.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
@@ -94,10 +94,10 @@ pub struct Arguments {
     #[arg(long, default_value = "http01-solver")]
     pub solver_service: String,
     /// Address of /metrics.
-    #[arg(long, default_value = "0.0.0.0:9402", value_parser = address)]
+    #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
     /// Address of /livez and /readyz.
-    #[arg(long, default_value = "0.0.0.0:9403", value_parser = address)]
+    #[arg(long, default_value = "0.0.0.0:9403", value_parser = parse_address)]
     pub healthz_listen_address: SocketAddr,
     /// How logs are written.
     #[arg(long, default_value = "json")]
@@ -123,15 +123,17 @@ impl Arguments {
     /// The file can't be read.
     pub fn read(flags: impl IntoIterator<Item = OsString>) -> Result<(Self, Vec<String>)> {
         let mut warnings = Vec::new();
-        let flags = known(flags.into_iter().collect(), &mut warnings);
+        let flags = drop_ignored(flags.into_iter().collect(), &mut warnings);
         let first = Self::parse_from(&flags);
         let Some(path) = &first.config else { return Ok((first, warnings)) };
         let text = fs::read_to_string(path)
             .with_context(|| format!("failed to read --config {}", path.display()))?;
         let mut all: Vec<OsString> = flags.iter().take(1).cloned().collect();
-        all.extend(of_file(&text).with_context(|| format!("failed to read --config {}", path.display()))?);
+        all.extend(
+            flags_of_file(&text).with_context(|| format!("failed to read --config {}", path.display()))?,
+        );
         all.extend(flags.into_iter().skip(1));
-        let all = known(all, &mut warnings);
+        let all = drop_ignored(all, &mut warnings);
         Ok((Self::parse_from(all), warnings))
     }
 
@@ -155,7 +157,7 @@ impl Arguments {
                 auto_annotations: self.auto_certificate_annotations.clone(),
                 extra_annotations: self.extra_certificate_annotations.clone(),
             },
-            approves: !self.controllers.iter().any(|name| name == APPROVER),
+            approves: !self.controllers.iter().any(|name| name == APPROVER_DISABLED),
             owns_secrets: self.enable_certificate_owner_ref,
             instance: self.instance.clone(),
         }
@@ -165,7 +167,7 @@ impl Arguments {
     pub fn lease(&self, unique: &str) -> LeaseSettings {
         LeaseSettings {
             namespace: self.leader_election_namespace.clone(),
-            name: LEASE.to_owned(),
+            name: LEASE_NAME.to_owned(),
             identity: format!("{}-{unique}-external-cert-manager-controller", self.instance),
             lease_duration: self.leader_election_lease_duration,
             renew_deadline: self.leader_election_renew_deadline,
@@ -185,14 +187,14 @@ impl Arguments {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed: GoDuration =
         text.parse().map_err(|error: crds::duration::ParseDuration| error.to_string())?;
     parsed.to_std().ok_or_else(|| format!("{text:?} is negative"))
 }
 
 /// An address as Go has it: `:9402` is every address.
-fn address(text: &str) -> Result<SocketAddr, String> {
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.parse().map_err(|_| format!("{text:?} is no address such as \"0.0.0.0:9402\""))
 }

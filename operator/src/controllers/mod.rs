@@ -102,7 +102,7 @@ async fn run<K, F>(
                 Err(error) => Err(ReconcileError::Panic(error.to_string())),
             };
             let conflict = outcome.as_ref().is_err_and(ReconcileError::is_conflict);
-            context.metrics.synced(name, outcome.is_err() && !conflict);
+            context.metrics.record_reconcile(name, outcome.is_err() && !conflict);
             Ok::<_, std::convert::Infallible>(span.in_scope(|| attempts.next(&reference, outcome)))
         };
         Box::pin(outcome)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hyper::Uri;
 use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
-use self::objects::{of_certificates, of_challenges, of_issuers};
+use self::objects::{certificate_gauges, challenge_gauges, issuer_gauges};
 use crate::{acme::Observer, context::Stores, failpoint};
 
 /// Figures that are counted as things happen. What is known of objects is read from the stores when somebody asks.
@@ -62,7 +62,7 @@ impl Metrics {
     }
 
     /// A reconcile came to its end.
-    pub fn synced(&self, controller: &str, failed: bool) {
+    pub fn record_reconcile(&self, controller: &str, failed: bool) {
         self.sync_calls.with_label_values(&[controller]).inc();
         if failed {
             self.sync_errors.with_label_values(&[controller]).inc();
@@ -72,28 +72,29 @@ impl Metrics {
     /// What counts the requests to ACME servers.
     pub fn acme_observer(&self) -> Observer {
         let (requests, durations) = (self.acme_requests.clone(), self.acme_durations.clone());
-        Arc::new(move |seen| {
-            failpoint::passed(seen.url);
-            let uri: Uri = seen.url.parse().unwrap_or_default();
-            let status = seen.status.map_or_else(|| "999".to_owned(), |status| status.as_u16().to_string());
+        Arc::new(move |observation| {
+            failpoint::passed(observation.url);
+            let uri: Uri = observation.url.parse().unwrap_or_default();
+            let status =
+                observation.status.map_or_else(|| "999".to_owned(), |status| status.as_u16().to_string());
             let labels = [
                 uri.scheme_str().unwrap_or_default(),
                 uri.authority().map_or("", |authority| authority.as_str()),
                 action(uri.path()),
-                seen.method.as_str(),
+                observation.method.as_str(),
                 &status,
             ];
             requests.with_label_values(&labels).inc();
-            durations.with_label_values(&labels).observe(seen.latency.as_secs_f64());
+            durations.with_label_values(&labels).observe(observation.latency.as_secs_f64());
         })
     }
 
     /// All figures, in Prometheus' text format.
     pub fn render(&self, stores: &Stores) -> String {
         let mut families = self.registry.gather();
-        families.extend(of_certificates(&stores.certificates));
-        families.extend(of_issuers(stores));
-        families.extend(of_challenges(&stores.challenges));
+        families.extend(certificate_gauges(&stores.certificates));
+        families.extend(issuer_gauges(stores));
+        families.extend(challenge_gauges(&stores.challenges));
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));

@@ -17,7 +17,7 @@ fn gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
     GaugeVec::new(Opts::new(name, help), labels).expect("the names and labels here are well-formed")
 }
 
-pub(super) fn of_certificates(certificates: &Store<Certificate>) -> Vec<prometheus::proto::MetricFamily> {
+pub(super) fn certificate_gauges(certificates: &Store<Certificate>) -> Vec<prometheus::proto::MetricFamily> {
     let with_condition: Vec<_> = CERTIFICATE.iter().copied().chain(["condition"]).collect();
     let ready = gauges(
         "certmanager_certificate_ready_status",
@@ -50,7 +50,7 @@ pub(super) fn of_certificates(certificates: &Store<Certificate>) -> Vec<promethe
     [ready, not_after, not_before, expiration, renewal].iter().flat_map(Collector::collect).collect()
 }
 
-pub(super) fn of_issuers(stores: &Stores) -> Vec<prometheus::proto::MetricFamily> {
+pub(super) fn issuer_gauges(stores: &Stores) -> Vec<prometheus::proto::MetricFamily> {
     let issuers = gauges(
         "certmanager_issuer_ready_status",
         "The ready status of the issuer.",
@@ -73,7 +73,7 @@ pub(super) fn of_issuers(stores: &Stores) -> Vec<prometheus::proto::MetricFamily
     [issuers, cluster].iter().flat_map(Collector::collect).collect()
 }
 
-pub(super) fn of_challenges(challenges: &Store<Challenge>) -> Vec<prometheus::proto::MetricFamily> {
+pub(super) fn challenge_gauges(challenges: &Store<Challenge>) -> Vec<prometheus::proto::MetricFamily> {
     const STATES: [(&str, Option<State>); 8] = [
         ("", None),
         ("pending", Some(State::Pending)),
