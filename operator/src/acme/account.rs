@@ -1,4 +1,5 @@
-//! Accounts, RFC 8555 section 7.3.
+//! ACME accounts, RFC 8555 section 7.3: finding, creating, and updating one. Must not know issuers. Next: `session.rs`
+//! for signed requests, `order.rs` for what an account can do.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{AccountKey, AcmeError, ExternalAccountKey, Server, Session, jws};
 
-/// An account at a server. Cheap to clone.
+/// An account at an ACME server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Account {
     session: Session,
@@ -15,19 +16,19 @@ pub struct Account {
     contact: Vec<String>,
 }
 
-/// State of an account, RFC 8555 section 7.1.6.
+/// The status of an account, RFC 8555 section 7.1.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountStatus {
-    /// It can be used.
+    /// The account can be used.
     Valid,
-    /// Its owner gave it up.
+    /// The owner deactivated the account.
     Deactivated,
-    /// The server took it away.
+    /// The server revoked the account.
     Revoked,
 }
 
-/// What a server says of an account.
+/// An account object as the server sends it, RFC 8555 section 7.1.2.
 #[derive(Deserialize)]
 struct AccountObject {
     status: AccountStatus,
@@ -36,11 +37,11 @@ struct AccountObject {
 }
 
 impl Account {
-    /// Finds the account of a key, or makes one with these contacts, such as `mailto:admin@example.com`. What exists is
-    /// returned as it is, whatever its contacts. The terms are agreed to.
+    /// Finds the account of a key, or creates one with these contacts, such as `mailto:admin@example.com`. An existing
+    /// account is returned unchanged, even if its contacts differ. Agrees to the terms of service.
     ///
     /// # Errors
-    /// The server refuses; with `externalAccountRequired` and no `external`, ask the user for one.
+    /// The server rejects the request. With `externalAccountRequired` and no `external`, ask the user for a binding.
     pub async fn find_or_create(
         server: Arc<Server>,
         key: Arc<AccountKey>,
@@ -48,7 +49,7 @@ impl Account {
         external: Option<&ExternalAccountKey>,
     ) -> Result<Self, AcmeError> {
         if external.is_some() {
-            // A key that is bound already can't be bound once more, so look first.
+            // A key can be bound only once, so an existing account must be found first.
             match Self::find(Arc::clone(&server), Arc::clone(&key)).await {
                 Err(error) if error.problem_type() == Some("accountDoesNotExist") => {}
                 found => return found,
@@ -61,7 +62,7 @@ impl Account {
     /// Finds the account of a key.
     ///
     /// # Errors
-    /// `accountDoesNotExist` where the key has none.
+    /// `accountDoesNotExist` if the key has no account.
     pub async fn find(server: Arc<Server>, key: Arc<AccountKey>) -> Result<Self, AcmeError> {
         Self::request(server, key, json!({ "onlyReturnExisting": true }), None).await
     }
@@ -78,21 +79,22 @@ impl Account {
         }
         let session = Session::new(server, key);
         let response = session.post(&url, &payload).await?;
-        let account_url = response.required_location("the account")?;
+        let account_url = response.required_location("account")?;
         let AccountObject { status, contact } = response.json()?;
         Ok(Self { session: session.with_account(account_url), status, contact })
     }
 
-    /// An account whose URL is known, without asking for it.
+    /// Returns the account with a known URL, without a request. Its status is assumed to be valid and its contacts are
+    /// unknown.
     pub fn from_url(server: Arc<Server>, key: Arc<AccountKey>, account_url: impl Into<String>) -> Self {
         let session = Session::new(server, key).with_account(account_url);
         Self { session, status: AccountStatus::Valid, contact: Vec::new() }
     }
 
-    /// Tells the server other contacts; none takes them away.
+    /// Replaces the contacts of the account. An empty list removes them.
     ///
     /// # Errors
-    /// The server refuses, with `invalidContact` or `unsupportedContact` where it does not like them.
+    /// The server rejects the contacts, with `invalidContact` or `unsupportedContact`.
     pub async fn update_contact(&mut self, contact: &[String]) -> Result<(), AcmeError> {
         let url = self.url().to_owned();
         let response = self.session.post(&url, &json!({ "contact": contact })).await?;
@@ -101,27 +103,27 @@ impl Account {
         Ok(())
     }
 
-    /// Its URL.
+    /// The URL of the account, which identifies it in requests.
     pub fn url(&self) -> &str {
         self.session.account_url().unwrap_or_default()
     }
 
-    /// Its state, when the server was asked last.
+    /// The status in the server's last response.
     pub fn status(&self) -> AccountStatus {
         self.status
     }
 
-    /// Its contacts, when the server was asked last.
+    /// The contacts in the server's last response.
     pub fn contact(&self) -> &[String] {
         &self.contact
     }
 
-    /// Its key.
+    /// The key that signs the requests of the account.
     pub fn key(&self) -> &Arc<AccountKey> {
         self.session.key()
     }
 
-    /// For requests of one's own.
+    /// The session, for requests that this type has no method for.
     pub fn session(&self) -> &Session {
         &self.session
     }

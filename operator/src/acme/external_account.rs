@@ -1,46 +1,47 @@
-//! External account binding, RFC 8555 section 7.3.4.
+//! Keys for external account binding (RFC 8555 section 7.3.4), in every form in which users paste them. Must not send
+//! requests. Next: `account.rs`.
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 
-/// An account that one has with the CA already.
+/// The key of an account that the user already has with the CA.
 #[derive(Clone, Debug)]
 pub struct ExternalAccountKey {
     pub(super) key_id: String,
     pub(super) mac: hmac::Key,
 }
 
-/// Why a MAC key is none.
+/// Why a MAC key can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MacKeyError {
-    /// It was encoded once more.
+    /// The text decodes to base64 text.
     #[error(
-        "failed to read the MAC key: it seems to be base64 of the base64url text that the CA gave; put that text itself into the Secret (in stringData, or once encoded in data)"
+        "failed to read the MAC key: it is base64-encoded twice. Store the base64url text from the CA unchanged, either in stringData or encoded once in data"
     )]
     Doubled,
-    /// There is none.
+    /// The value is empty or blank.
     #[error("failed to read the MAC key: it is empty")]
     Empty,
-    /// It is no base64.
+    /// The value is not base64url text.
     #[error(
-        "failed to read the MAC key: it is not the base64url text that the CA gave; copy it as it is, without quotes, blanks or a line's end in it"
+        "failed to read the MAC key: it is not base64url text. Copy the text from the CA unchanged, without quotes, spaces, or line breaks"
     )]
     NotBase64,
 }
 
 impl ExternalAccountKey {
-    /// Takes what the CA gave: a key id, and a MAC key as base64url without padding. Padding, the other alphabet and blanks
-    /// at the ends are forgiven, as they change nothing.
+    /// Takes the key ID and the MAC key from the CA. The MAC key is base64url text without padding; padding, the
+    /// standard base64 alphabet, and surrounding whitespace are accepted too, because they are unambiguous.
     ///
     /// # Errors
-    /// What is wrong with the MAC key, and never the key.
+    /// What is wrong with the MAC key. The message never contains the key.
     pub fn new(key_id: impl Into<String>, mac_key: &[u8]) -> Result<Self, MacKeyError> {
         let text = std::str::from_utf8(mac_key).map_err(|_| MacKeyError::NotBase64)?.trim();
         let key = from_base64(text).ok_or(MacKeyError::NotBase64)?;
         if key.is_empty() {
             return Err(MacKeyError::Empty);
         }
-        // Keys are random: one that reads as a long base64 text was encoded twice.
+        // MAC keys are random bytes: one that is itself a long base64 text was encoded twice.
         let inner = std::str::from_utf8(&key).ok().map(str::trim).filter(|inner| inner.len() >= 32);
         if inner.and_then(from_base64).is_some() {
             return Err(MacKeyError::Doubled);
@@ -71,7 +72,7 @@ mod tests {
     const KEY: [u8; 32] = *b"\xfb\xff\x00\x01abcdefghijklmnopqrstuvwxyz\xfe\xfd";
 
     #[test]
-    fn a_mac_key_is_taken_as_the_ca_gave_it_and_with_harmless_changes() {
+    fn mac_key_accepts_harmless_variations() {
         let plain = BASE64_URL_SAFE_NO_PAD.encode(KEY);
         for text in [plain.clone(), format!("{plain}\n"), format!("  {plain}"), BASE64_STANDARD.encode(KEY)] {
             ExternalAccountKey::new("kid", text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_classic_mistakes_are_told_apart() {
+    fn mac_key_names_common_mistakes() {
         let plain = BASE64_URL_SAFE_NO_PAD.encode(KEY);
         for (text, error) in [
             (BASE64_STANDARD.encode(&plain), MacKeyError::Doubled),
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mac_key_is_never_printed() {
+    fn mac_key_is_never_printed() {
         let key =
             ExternalAccountKey::new("kid", BASE64_URL_SAFE_NO_PAD.encode(KEY).as_bytes()).expect("a key");
         let printed = format!("{key:?}");

@@ -1,8 +1,11 @@
-//! Orders, RFC 8555 section 7.4: each function is one step, found again by a URL.
+//! What an account can do: orders (RFC 8555 section 7.4), renewal information (RFC 9773), revocation. Each call is one
+//! protocol step on a resource that its URL identifies, so a new process can resume from stored URLs. Next:
+//! `resources.rs`.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use instant_acme::{
-    CertificateIdentifier, Challenge, NewOrder as InstantOrder, OrderStatus, RevocationRequest,
+    CertificateIdentifier, Challenge, ChallengeStatus, NewOrder as InstantOrder, OrderStatus,
+    RevocationRequest,
 };
 use rustls::pki_types::CertificateDer;
 use serde_json::{Map, json};
@@ -14,17 +17,18 @@ use super::{
 use crate::pki::{Chain, ChainError};
 
 impl Account {
-    /// Places an order; returns its URL, which must be kept before anything else is done, with its state. It may be
-    /// `pending`, `ready` at once, or an old one that is gone on with.
+    /// Places an order. Returns its URL, which the caller must store before anything else, and its state: `pending`,
+    /// `ready` right away if authorizations are reused, or that of an existing order that the server returns again.
     ///
-    /// What is replaced is a remark to the server: if it stands in the way of the order, that is placed without it.
+    /// `replaces` is only a hint to the server: if the server rejects the order because of it, the order is placed
+    /// without it.
     ///
     /// # Errors
-    /// The server refuses the order, or does not offer the profile.
+    /// The server rejects the order or does not offer the profile.
     pub async fn new_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
         match self.place_order(order).await {
             Err(error) if order.replaces.is_some() && error.may_be_caused_by_replaces() => {
-                tracing::info!(%error, replaces = order.replaces, "refused with what it replaces, ordering without");
+                tracing::info!(%error, replaces = order.replaces, "retrying a rejected order without replaces");
                 self.place_order(&NewOrder { replaces: None, ..order.clone() }).await
             }
             placed => placed,
@@ -33,74 +37,69 @@ impl Account {
 
     async fn place_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
         let directory = self.session().server().directory().await?;
-        if let Some(profile) =
-            order.profile.as_ref().filter(|name| !directory.meta.profiles.contains_key(*name))
-        {
-            let offered: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
+        let profiles = &directory.meta.profiles;
+        if let Some(profile) = order.profile.as_ref().filter(|name| !profiles.contains_key(*name)) {
+            let offered: Vec<_> = profiles.keys().map(String::as_str).collect();
             return Err(AcmeError::Unsupported(format!("the profile {profile:?}, only {offered:?}")));
         }
-        let mut more = Map::new();
+        let mut extra_members = Map::new();
         if let Some(not_after) = order.not_after {
-            more.insert("notAfter".to_owned(), json!(not_after));
+            extra_members.insert("notAfter".to_owned(), json!(not_after));
         }
         let mut request = InstantOrder::new(&order.identifiers);
         if let Some(profile) = &order.profile {
             request = request.profile(profile);
         }
-        // A server without renewal information knows nothing of what is replaced.
+        // A server without renewal information does not know `replaces`.
         let replaces = order.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
         if let Some(identifier) = replaces.and_then(parse_identifier) {
             request = request.replaces(identifier);
         }
-        let adapter = InstantAcmeAdapter::new(self.session(), more).await?;
+        let adapter = InstantAcmeAdapter::new(self.session(), extra_members).await?;
         let result = adapter.account.new_order(&request).await;
         let response = adapter.response(self.session(), result)?;
-        let url = response.required_location("the order")?;
+        let url = response.required_location("order")?;
         Ok((url, OrderState { retry_after: response.retry_after, ..response.json()? }))
     }
 
-    /// Looks at an order.
+    /// Fetches an order.
     ///
     /// # Errors
-    /// The server refuses; `malformed` or 404 for one that it has forgotten.
+    /// The server rejects the request, with `malformed` or status 404 if it no longer has the order.
     pub async fn order(&self, url: &str) -> Result<OrderState, AcmeError> {
         let response = self.session().post_as_get(url).await?;
         Ok(OrderState { retry_after: response.retry_after, ..response.json()? })
     }
 
-    /// Looks at an authorization.
+    /// Fetches an authorization.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn authorization(&self, url: &str) -> Result<AuthorizationState, AcmeError> {
         let response = self.session().post_as_get(url).await?;
         Ok(AuthorizationState { retry_after: response.retry_after, ..response.json()? })
     }
 
-    /// Tells the server to look at a challenge, RFC 8555 section 7.5.1. One that it has looked at, or is looking at, is no
-    /// error: look at its authorization.
+    /// Asks the server to validate a challenge, RFC 8555 section 7.5.1. It is not an error if the server has already
+    /// validated it or is doing so: fetch the authorization for the result.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn challenge_ready(&self, url: &str) -> Result<Challenge, AcmeError> {
         match self.session().post(url, &json!({})).await {
             Ok(response) => response.json(),
             Err(error) if error.problem_type() == Some("malformed") => {
                 let challenge: Challenge = self.session().post_as_get(url).await?.json()?;
-                if challenge.status == instant_acme::ChallengeStatus::Pending {
-                    Err(error)
-                } else {
-                    Ok(challenge)
-                }
+                if challenge.status == ChallengeStatus::Pending { Err(error) } else { Ok(challenge) }
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Sends the CSR (DER) of a `ready` order. Where the server says that it has one already, the order is looked at.
+    /// Sends the CSR (DER) of a `ready` order. If the server already has one, the order is fetched instead.
     ///
     /// # Errors
-    /// The server refuses; `badCSR` where the CSR is not what was ordered.
+    /// The server rejects the CSR, with `badCSR` if it does not match the order.
     pub async fn finalize(
         &self,
         order_url: &str,
@@ -114,7 +113,7 @@ impl Account {
                 if matches!(error.problem_type(), Some("orderNotReady" | "malformed" | "unauthorized")) =>
             {
                 let order = self.order(order_url).await?;
-                // Sent twice, after an answer that never came.
+                // The CSR was sent before, and the response was lost.
                 if matches!(order.status, OrderStatus::Processing | OrderStatus::Valid) {
                     Ok(order)
                 } else {
@@ -125,22 +124,22 @@ impl Account {
         }
     }
 
-    /// Fetches a certificate's default chain, and where the others are.
+    /// Fetches the default chain of a certificate and the URLs of its alternate chains.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn certificate(&self, url: &str) -> Result<CertificateChains, AcmeError> {
         let response = self.session().post_as_get(url).await?;
         let default = String::from_utf8(response.body.to_vec())
-            .map_err(|_| response.protocol_error("its answer is no text"))?;
+            .map_err(|_| response.protocol_error("the certificate chain is not text"))?;
         Ok(CertificateChains { default, alternates: response.alternates })
     }
 
-    /// Fetches the chain whose topmost certificate was issued by `preferred`: the default one where that does, or where no
-    /// other does either.
+    /// Fetches the chain whose topmost certificate was issued by `preferred`, a common name. Falls back to the default
+    /// chain if `preferred` is empty or no chain matches.
     ///
     /// # Errors
-    /// The server refuses, or the default chain can't be read.
+    /// The outer error: the server rejects a request. The inner error: the default chain can't be read.
     pub async fn preferred_chain(
         &self,
         url: &str,
@@ -155,22 +154,22 @@ impl Account {
             let other = self.certificate(alternate).await?;
             match Chain::from_pem(other.default.as_bytes()) {
                 Ok(chain) if chain.topmost_issuer() == preferred => return Ok(Ok(chain)),
-                // One that can't be read is not the one that is wanted.
+                // An unreadable alternate is skipped: another one may match.
                 _ => {}
             }
         }
         Ok(default)
     }
 
-    /// Asks when to renew a certificate, by its identifier of RFC 9773 section 4.1.
+    /// Fetches when to renew a certificate, by its identifier of RFC 9773 section 4.1.
     ///
     /// # Errors
-    /// [`AcmeError::Unsupported`] where the server does not tell.
+    /// [`AcmeError::Unsupported`] if the server offers no renewal information.
     pub async fn renewal_info(&self, identifier: &str) -> Result<RenewalInfo, AcmeError> {
-        let known = parse_identifier(identifier)
+        let parsed = parse_identifier(identifier)
             .ok_or_else(|| AcmeError::Unsupported(format!("renewal information for {identifier:?}")))?;
         let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
-        let result = adapter.account.renewal_info(&known).await;
+        let result = adapter.account.renewal_info(&parsed).await;
         let response = adapter.response(self.session(), result)?;
         Ok(RenewalInfo { retry_after: response.retry_after, ..response.json()? })
     }
@@ -178,7 +177,7 @@ impl Account {
     /// Revokes a certificate (DER), RFC 8555 section 7.6.
     ///
     /// # Errors
-    /// `alreadyRevoked` where it is.
+    /// `alreadyRevoked` if it has been revoked before.
     pub async fn revoke(&self, certificate: &[u8]) -> Result<(), AcmeError> {
         let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
         let certificate = CertificateDer::from(certificate);
@@ -188,7 +187,7 @@ impl Account {
     }
 }
 
-/// instant-acme's form of an identifier.
+/// Parses a certificate identifier of RFC 9773 section 4.1 into the type of instant-acme.
 fn parse_identifier(text: &str) -> Option<CertificateIdentifier<'static>> {
     let json = json!(text).to_string();
     serde_json::from_str::<CertificateIdentifier<'_>>(&json).ok().map(CertificateIdentifier::into_owned)

@@ -1,4 +1,5 @@
-//! Orders, authorizations, renewal information and chains, as they are sent and received.
+//! Orders, authorizations, renewal information, and certificate chains, as requests and responses carry them. Next:
+//! `order.rs` for the calls.
 
 use std::time::Duration;
 
@@ -6,95 +7,95 @@ use instant_acme::{AuthorizationStatus, Challenge, Identifier, OrderStatus, Prob
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// What is ordered.
+/// A request for a certificate, RFC 8555 section 7.4.
 #[derive(Clone, Debug, Default)]
 pub struct NewOrder {
-    /// The names: one at least.
+    /// The identifiers of the certificate, at least one.
     pub identifiers: Vec<Identifier>,
-    /// The profile, one of those in the directory.
+    /// The profile, one of [`DirectoryMeta::profiles`](super::DirectoryMeta::profiles).
     pub profile: Option<String>,
-    /// When the certificate shall end. Most servers refuse to be told.
+    /// The requested end of validity. Most servers reject orders that set it.
     pub not_after: Option<Timestamp>,
-    /// The certificate that is replaced, by its identifier of RFC 9773 section 4.1.
+    /// The identifier of the certificate that this one replaces, RFC 9773 section 4.1.
     pub replaces: Option<String>,
 }
 
-/// An order as the server has it, RFC 8555 section 7.1.3.
+/// An order as the server reports it, RFC 8555 section 7.1.3.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderState {
-    /// How far it is.
+    /// The step of the protocol that the order has reached.
     pub status: OrderStatus,
-    /// Until when it can be gone on with.
+    /// When the server considers the order invalid.
     pub expires: Option<Timestamp>,
-    /// The names.
+    /// The identifiers of the order.
     #[serde(default)]
     pub identifiers: Vec<Identifier>,
-    /// URLs of what the server wants to be shown, one for each name.
+    /// URLs of the authorizations that the server requires, one for each identifier.
     #[serde(default)]
     pub authorizations: Vec<String>,
-    /// Why it failed; not every server says it here.
+    /// Why the order failed. Not every server reports it here.
     pub error: Option<Problem>,
-    /// Where the CSR goes.
+    /// URL that takes the CSR.
     pub finalize: String,
-    /// Where the certificate is, once it is `valid`.
+    /// URL of the certificate, once the order is `valid`.
     pub certificate: Option<String>,
-    /// The certificate that is replaced, where the server took it so, RFC 9773 section 5.
+    /// The certificate that is replaced, if the server accepted that, RFC 9773 section 5.
     pub replaces: Option<String>,
-    /// How long to wait before it is looked at again, if the server said so.
+    /// How long the server asks to wait before the order is fetched again.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
-/// An authorization as the server has it, RFC 8555 section 7.1.4.
+/// An authorization as the server reports it, RFC 8555 section 7.1.4.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationState {
-    /// The name, without `*.`.
+    /// The identifier, without the `*.` of a wildcard.
     pub identifier: Identifier,
-    /// How far it is. Servers reuse what is `valid`.
+    /// The status. Servers may reuse an authorization that is already `valid`.
     pub status: AuthorizationStatus,
-    /// Until when it can be used.
+    /// When the authorization expires.
     pub expires: Option<Timestamp>,
-    /// How it can be shown.
+    /// The challenges that can prove control of the identifier.
     #[serde(default)]
     pub challenges: Vec<Challenge>,
-    /// Whether it is for all names one label below.
+    /// Whether the authorization is for a wildcard, that is, all names one label below.
     #[serde(default)]
     pub wildcard: bool,
-    /// How long to wait before it is looked at again, if the server said so.
+    /// How long the server asks to wait before the authorization is fetched again.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
-/// When to renew, RFC 9773 section 4.2.
+/// When to renew a certificate, RFC 9773 section 4.2.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewalInfo {
-    /// From when until when.
+    /// The window in which the server asks clients to renew.
     pub suggested_window: RenewalWindow,
-    /// A page that says why.
+    /// URL of a page that explains the window.
     #[serde(rename = "explanationURL")]
     pub explanation_url: Option<String>,
-    /// How long to wait before asking again; the RFC's six hours where the server does not say.
+    /// How long the server asks to wait before the next fetch. If it doesn't say, 6 h apply (RFC 9773).
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
-/// A time in which to renew.
+/// The time span in which to renew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct RenewalWindow {
-    /// From here on, UTC.
+    /// The start of the window, UTC.
     pub start: Timestamp,
-    /// Up to here, UTC.
+    /// The end of the window, UTC.
     pub end: Timestamp,
 }
 
-/// The chains of one certificate, as PEM: the default one first.
+/// The chains that a server offers for one certificate, RFC 8555 section 7.4.2.
 #[derive(Clone, Debug)]
 pub struct CertificateChains {
-    /// The one that comes without asking.
+    /// The default chain, PEM.
     pub default: String,
-    /// URLs of the others.
+    /// URLs of the alternate chains.
     pub alternates: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! One ACME server: connections, deadlines, nonces and limits, shared by all accounts there.
+//! One ACME server: connections, deadlines, nonces, and rate limits, shared by all accounts at that server. Must not
+//! know account keys. Next: `settings.rs` for the limits, `session.rs` for signed requests.
 
 mod headers;
 mod rate_limiter;
@@ -30,12 +31,12 @@ use tokio::{
 
 pub use self::settings::{Observation, Observer, ServerSettings};
 use self::{
-    headers::{alternates, retry_after, text},
+    headers::{alternates, header_text, retry_after},
     rate_limiter::RateLimiter,
 };
 use super::{
     AcmeError, AcmeResponse, Directory, Phase,
-    session::{REACH_PAUSE, REACH_TRIES},
+    session::{CONNECT_PAUSE, MAX_CONNECT_TRIES},
 };
 use crate::{
     error_chain::ErrorChain,
@@ -43,19 +44,19 @@ use crate::{
     sync::lock,
 };
 
-/// How many nonces are kept: more than there are requests at once.
-const NONCES_KEPT: usize = 64;
+/// How many unused nonces are kept: more than the number of concurrent requests.
+const MAX_NONCES: usize = 64;
 
-/// How long a directory is believed.
+/// How long a fetched directory is used before it is fetched again.
 const DIRECTORY_LIFETIME: Duration = Duration::from_hours(24);
 
-/// What we call ourselves to servers, RFC 8555 section 6.1.
+/// The User-Agent header, which RFC 8555 section 6.1 requires.
 const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
 
-/// What a request's body is, RFC 8555 section 6.2.
+/// The content type of signed requests, RFC 8555 section 6.2.
 const JOSE: &str = "application/jose+json";
 
-/// An ACME server.
+/// A client of one ACME server.
 pub struct Server {
     settings: ServerSettings,
     http: Client<HttpsConnector<HttpConnector<FilteringResolver>>, Full<Bytes>>,
@@ -74,10 +75,10 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Prepares to talk to a server; asks nothing yet.
+    /// Returns a client that has not sent a request yet.
     ///
     /// # Errors
-    /// A root that is trusted is no certificate.
+    /// A trusted root is not a valid certificate.
     pub fn new(settings: ServerSettings) -> Result<Self, rustls::Error> {
         let mut connector = HttpConnector::new_with_resolver(FilteringResolver::new(settings.allow_loopback));
         connector.enforce_http(false);
@@ -102,25 +103,25 @@ impl Server {
         })
     }
 
-    /// URL of the directory.
+    /// The URL of the directory.
     pub fn directory_url(&self) -> &str {
         &self.settings.directory_url
     }
 
-    /// The directory, fetched at the first use and once a day; an old one serves while a new one can't be had.
+    /// Returns the directory. It is fetched on first use and then once a day; if that fails, the last one is used.
     ///
     /// # Errors
-    /// There is none at the URL, or it can't be had now.
+    /// The URL does not return a directory, or the server is unreachable.
     pub async fn directory(&self) -> Result<Arc<Directory>, AcmeError> {
-        let mut kept = self.directory.lock().await;
-        if let Some((fetched, directory)) = &*kept
+        let mut cached = self.directory.lock().await;
+        if let Some((fetched, directory)) = &*cached
             && fetched.elapsed() < DIRECTORY_LIFETIME
         {
             return Ok(Arc::clone(directory));
         }
-        match (self.fetch_directory().await, &*kept) {
+        match (self.fetch_directory().await, &*cached) {
             (Ok(directory), _) => {
-                *kept = Some((Instant::now(), Arc::clone(&directory)));
+                *cached = Some((Instant::now(), Arc::clone(&directory)));
                 Ok(directory)
             }
             (Err(_), Some((_, old))) => Ok(Arc::clone(old)),
@@ -132,80 +133,83 @@ impl Server {
         let url = &self.settings.directory_url;
         let response = self.read(Method::GET, url).await?;
         let response = response.into_result().map_err(|error| match error {
-            AcmeError::Protocol { url, status, retry_after, detail } if status.is_client_error() => {
+            AcmeError::Protocol { url, status, retry_after, detail }
+                if status.is_client_error() || status.is_redirection() =>
+            {
                 AcmeError::Protocol {
                     url,
                     status,
                     retry_after,
-                    detail: format!("{detail}: check spec.acme.server"),
+                    detail: format!("{detail}. Check spec.acme.server"),
                 }
             }
             other => other,
         })?;
         serde_json::from_slice(&response.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
             url: url.clone(),
-            // Not the answer's own status: a page that is there and is no directory stays so.
+            // Not the status of the response: a page that is not a directory is a permanent error, even with status
+            // 200.
             status: StatusCode::NOT_FOUND,
             retry_after: None,
-            detail: "it is no directory of an ACME server: check spec.acme.server".to_owned(),
+            detail: "the response is not an ACME directory. Check spec.acme.server".to_owned(),
         })
     }
 
-    /// A nonce that nobody has used.
+    /// Returns an unused nonce, from an earlier response or from the server.
     pub(super) async fn nonce(&self) -> Result<String, AcmeError> {
-        let kept = lock(&self.nonces).pop_front();
-        if let Some(nonce) = kept {
+        let stored = lock(&self.nonces).pop_front();
+        if let Some(nonce) = stored {
             return Ok(nonce);
         }
         let url = self.directory().await?.new_nonce.clone();
         let response = self.read(Method::HEAD, &url).await?;
-        response.nonce.clone().ok_or_else(|| response.protocol_error("it gives no nonce"))
+        response.nonce.clone().ok_or_else(|| response.protocol_error("the Replay-Nonce header is missing"))
     }
 
-    /// Keeps a nonce for the next request.
+    /// Stores a nonce for a later request.
     pub(super) fn store_nonce(&self, nonce: String) {
         let mut nonces = lock(&self.nonces);
-        if nonces.len() < NONCES_KEPT {
+        if nonces.len() < MAX_NONCES {
             nonces.push_back(nonce);
         }
     }
 
-    /// Waits until one more request may be made, by this account; the permit lasts as long as the request, its nonce
-    /// included.
+    /// Waits until the rate limits allow one more request, in total and for the account. The permit must be held until
+    /// the request is done, which includes fetching its nonce.
     pub(super) async fn permit(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
         if let Some(account_url) = account_url {
             let rate = self.settings.requests_per_second_per_account;
-            let bucket = Arc::clone(
+            let limiter = Arc::clone(
                 lock(&self.account_limiters)
                     .entry(account_url.to_owned())
                     .or_insert_with(|| Arc::new(RateLimiter::new(rate))),
             );
-            bucket.acquire().await;
+            limiter.acquire().await;
         }
-        // It is never closed.
+        // `None` if the semaphore is closed, which never happens.
         let permit = self.concurrent_requests.acquire().await.ok();
         self.limiter.acquire().await;
         permit
     }
 
-    /// Asks when to renew, once that may be asked once more: no account and no nonce is needed for it (RFC 9773 section 4.1).
+    /// Sends an unsigned GET, which only renewal information uses (RFC 9773 section 4.1), within its own rate limit.
     pub(super) async fn get_unsigned(&self, url: &str) -> Result<AcmeResponse, AcmeError> {
         self.renewal_info_limiter.acquire().await;
         self.read(Method::GET, url).await
     }
 
-    /// Sends a request that changes nothing, again where the server can't be reached.
+    /// Sends a request that only reads, and resends it if there was no response.
     pub(super) async fn read(&self, method: Method, url: &str) -> Result<AcmeResponse, AcmeError> {
-        for pause in 1..REACH_TRIES {
+        for pause in 1..MAX_CONNECT_TRIES {
             match self.send(method.clone(), url, None).await {
-                Err(error) if error.may_repeat(true) => sleep(REACH_PAUSE * pause).await,
-                answered => return answered,
+                Err(error) if error.may_resend(true) => sleep(CONNECT_PAUSE * pause).await,
+                outcome => return outcome,
             }
         }
         self.send(method, url, None).await
     }
 
-    /// Sends a request, and reads the whole answer, within the deadline.
+    /// Sends a request and reads the whole response, within the deadline.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -217,7 +221,7 @@ impl Server {
             Ok(outcome) => outcome,
             Err(_) => Err(AcmeError::Unreachable {
                 url: url.to_owned(),
-                detail: format!("no answer within {} s", self.settings.deadline.as_secs_f64()),
+                detail: format!("no response within {} s", self.settings.deadline.as_secs_f64()),
                 phase: Phase::TimedOut,
             }),
         };
@@ -261,7 +265,7 @@ impl Server {
                     url: url.to_owned(),
                     status: StatusCode::PAYLOAD_TOO_LARGE,
                     retry_after: None,
-                    detail: format!("its answer has more than {} bytes", self.settings.response_limit),
+                    detail: format!("the response is larger than {} bytes", self.settings.response_limit),
                 });
             }
             Err(error) => return Err(unreachable(ErrorChain(&*error).to_string(), Phase::Lost)),
@@ -270,25 +274,26 @@ impl Server {
             url: url.to_owned(),
             status: parts.status,
             body,
-            location: text(&parts.headers, LOCATION.as_str()),
-            nonce: text(&parts.headers, "replay-nonce"),
+            location: header_text(&parts.headers, LOCATION.as_str()),
+            nonce: header_text(&parts.headers, "replay-nonce"),
             retry_after: retry_after(&parts.headers, self.settings.clock.now()),
             alternates: alternates(&parts.headers),
-            content_type: text(&parts.headers, CONTENT_TYPE.as_str()),
+            content_type: header_text(&parts.headers, CONTENT_TYPE.as_str()),
         })
     }
 
-    /// A URL that may be asked. Names are looked at when they are resolved.
+    /// Parses a URL and rejects it if it is not HTTPS or names a forbidden address. Host names are checked when they
+    /// are resolved.
     fn check_url(&self, url: &str) -> Result<Uri, AcmeError> {
-        let refused = |detail: &str| AcmeError::Protocol {
+        let rejected = |detail: &str| AcmeError::Protocol {
             url: url.to_owned(),
             status: StatusCode::BAD_REQUEST,
             retry_after: None,
             detail: detail.to_owned(),
         };
-        let uri: Uri = url.parse().map_err(|_| refused("it is no URL"))?;
+        let uri: Uri = url.parse().map_err(|_| rejected("it is not a URL"))?;
         if uri.scheme_str() != Some("https") {
-            return Err(refused("it is no https URL, which ACME servers have (RFC 8555 section 6.1)"));
+            return Err(rejected("it is not an HTTPS URL (RFC 8555 section 6.1)"));
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         if let Ok(address) = host.parse::<IpAddr>()

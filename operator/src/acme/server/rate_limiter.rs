@@ -1,4 +1,4 @@
-//! A limit on requests per second that waits.
+//! A rate limit that callers wait for. Next: `decision/limits.rs` for the token bucket behind it.
 
 use std::sync::Mutex;
 
@@ -6,14 +6,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::{decision::limits, sync::lock};
 
-/// Lets so many requests through in a second, and some at once after a rest.
+/// Delays callers so that they stay within a rate. After idle time it allows a burst.
 pub(super) struct RateLimiter {
     created: Instant,
     bucket: Mutex<limits::TokenBucket>,
 }
 
 impl RateLimiter {
-    /// Lets twice as many through at once.
+    /// Allows `rate` calls per second, and bursts of twice as many.
     pub(super) fn new(rate: f64) -> Self {
         Self::with_burst(rate, 2.0 * rate)
     }
@@ -22,6 +22,7 @@ impl RateLimiter {
         Self { created: Instant::now(), bucket: Mutex::new(limits::TokenBucket::new(rate, burst)) }
     }
 
+    /// Waits until the rate allows one more call.
     pub(super) async fn acquire(&self) {
         let wait = lock(&self.bucket).take(self.created.elapsed());
         if !wait.is_zero() {
@@ -37,14 +38,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_lets_a_burst_through_and_then_its_rate() {
-        let bucket = RateLimiter::new(10.0);
+    async fn rate_limiter_allows_a_burst_then_its_rate() {
+        let limiter = RateLimiter::new(10.0);
         let began = Instant::now();
         for _ in 0..20 {
-            bucket.acquire().await;
+            limiter.acquire().await;
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
-        bucket.acquire().await;
+        limiter.acquire().await;
         assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
     }
 }

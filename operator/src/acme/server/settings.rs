@@ -1,4 +1,4 @@
-//! How a server is talked to.
+//! How the operator talks to an ACME server: trust, deadlines, and limits.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,46 +9,46 @@ use crate::{
     net::Trust,
 };
 
-/// A request that was made, for metrics.
+/// A finished HTTP request, for metrics.
 #[derive(Clone, Debug)]
 pub struct Observation<'a> {
-    /// What was asked.
+    /// The requested URL.
     pub url: &'a str,
-    /// How.
+    /// The HTTP method.
     pub method: &'a Method,
-    /// What came back; `None` if nothing did.
+    /// The HTTP status, or `None` if there was no response.
     pub status: Option<StatusCode>,
-    /// How long it took.
+    /// The time from sending the request to the end of the response.
     pub latency: Duration,
 }
 
-/// What sees every request.
+/// A callback that receives every request.
 pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
 
-/// How a server is talked to.
+/// Settings of one ACME server.
 #[derive(Clone)]
 pub struct ServerSettings {
-    /// URL of the directory.
+    /// The URL of the directory.
     pub directory_url: String,
-    /// Whose certificates are believed.
+    /// Which server certificates are trusted.
     pub trust: Trust,
-    /// Whether the server may be on this machine, as in tests.
+    /// Whether the server may be on a loopback address, as in tests.
     pub allow_loopback: bool,
-    /// How long one request may take, its connection and its answer included.
+    /// The maximum duration of one request, from connecting to the end of the response.
     pub deadline: Duration,
-    /// How many requests there may be at once.
+    /// The maximum number of concurrent requests.
     pub concurrency: usize,
-    /// How many requests a second there may be for long; twice as many at once.
+    /// The sustained requests per second. Bursts may be twice as large.
     pub requests_per_second: f64,
-    /// The same for one account.
+    /// The same limit for each account.
     pub requests_per_second_per_account: f64,
-    /// How many times a second it may be asked when to renew (RFC 9773); a tenth of that at once.
+    /// The sustained requests per second for renewal information (RFC 9773). Bursts may be a tenth of that.
     pub renewal_info_per_second: f64,
-    /// How many bytes of an answer are looked at.
+    /// The maximum size of a response body, bytes.
     pub response_limit: usize,
-    /// The time that a `Retry-After` date is compared with if the response has no `Date`.
+    /// The time that a `Retry-After` date is compared with if the response has no `Date` header.
     pub clock: Arc<dyn Clock>,
-    /// What sees every request.
+    /// Receives every request.
     pub observer: Option<Observer>,
 }
 
@@ -59,8 +59,8 @@ impl fmt::Debug for ServerSettings {
 }
 
 impl ServerSettings {
-    /// What suits every known server: 30 s, eight requests at once, 100 a second, 1 MiB. Let's Encrypt takes 250 a second,
-    /// and another 1000 that ask when to renew.
+    /// Returns settings that suit every known server: 30 s, 8 concurrent requests, 100 requests per second, 1 MiB. For
+    /// comparison, Let's Encrypt allows 250 requests per second, and another 1000 for renewal information.
     pub fn new(directory_url: impl Into<String>) -> Self {
         Self {
             directory_url: directory_url.into(),
