@@ -1,4 +1,4 @@
-//! What is known of a leaf certificate.
+//! The parsed leaf of a chain.
 
 use std::net::IpAddr;
 
@@ -11,26 +11,26 @@ use x509_parser::{
 
 use crate::pki::csr;
 
-/// What is known of a leaf certificate.
+/// The fields of a leaf certificate that the operator uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafCertificate {
-    /// From when it is valid, UTC, whole seconds.
+    /// The start of the validity, UTC, whole seconds.
     pub not_before: Timestamp,
-    /// Until when it is valid, this second included, UTC, whole seconds.
+    /// The last second of the validity, UTC.
     pub not_after: Timestamp,
-    /// The content of the serial number's DER, with a zero in front where the first bit is set.
+    /// The content bytes of the serial number in DER, with a leading zero if the first bit is set.
     pub serial_number: Vec<u8>,
-    /// The key identifier of the issuer's key, RFC 5280 section 4.2.1.1.
+    /// The identifier of the issuer's key, RFC 5280 section 4.2.1.1.
     pub authority_key_identifier: Option<Vec<u8>>,
-    /// The subject's first common name, or empty.
+    /// The first common name of the subject; may be empty.
     pub common_name: String,
-    /// DNS names, in the certificate's order.
+    /// DNS names, in the order of the certificate.
     pub dns_names: Vec<String>,
-    /// E-mail addresses, in the certificate's order.
+    /// Email addresses, in the order of the certificate.
     pub email_addresses: Vec<String>,
-    /// IP addresses, in the certificate's order.
+    /// IP addresses, in the order of the certificate.
     pub ip_addresses: Vec<IpAddr>,
-    /// URIs, in the certificate's order.
+    /// URIs, in the order of the certificate.
     pub uris: Vec<String>,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key_der: Vec<u8>,
@@ -75,18 +75,19 @@ impl LeafCertificate {
         }
     }
 
-    /// The identifier of the certificate for renewal information, RFC 9773 section 4.1; `None` where it names no key of
-    /// its issuer.
+    /// Returns the identifier of the certificate for renewal information, RFC 9773 section 4.1. `None` if the
+    /// certificate has no authority key identifier.
     pub fn ari_id(&self) -> Option<String> {
         let issuer = BASE64_URL_SAFE_NO_PAD.encode(self.authority_key_identifier.as_ref()?);
         Some(format!("{issuer}.{}", BASE64_URL_SAFE_NO_PAD.encode(&self.serial_number)))
     }
 }
 
-/// A time of X.509, which knows a day more than ours: 9999-12-31 means "never" (RFC 5280 section 4.1.2.5).
+/// Converts a time of X.509, whose range is larger: 9999-12-31 means "no expiry" (RFC 5280 section 4.1.2.5) and becomes
+/// the maximum.
 fn timestamp(time: x509_parser::time::ASN1Time) -> Timestamp {
-    let last = if time.timestamp() < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_second(time.timestamp()).unwrap_or(last)
+    let limit = if time.timestamp() < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_second(time.timestamp()).unwrap_or(limit)
 }
 
 pub(super) fn common_name(name: &x509_parser::x509::X509Name<'_>) -> String {

@@ -1,4 +1,5 @@
-//! Certificate chains as a CA hands them out: read, put in order, and checked before anything trusts them.
+//! Certificate chains from a CA: parsed, sorted, and checked before anything uses them. Must not know trust anchors.
+//! Next: `leaf.rs`.
 
 mod leaf;
 
@@ -11,52 +12,54 @@ pub use self::leaf::LeafCertificate;
 use self::leaf::common_name;
 use super::{KeyError, PrivateKey, limits, pem};
 
-/// A chain of certificates, the leaf first, each signed by the next. The root need not be there.
+/// A chain of certificates, leaf first, each signed by the next one. The root may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// DER, the leaf first: one at least.
+    /// DER, leaf first; at least one.
     certificates: Vec<Vec<u8>>,
     leaf: LeafCertificate,
     topmost_issuer: String,
 }
 
-/// Why a chain is not taken.
+/// Why a chain is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// It has ended already.
-    #[error("failed to accept the certificate: it ended at {0}")]
+    /// The leaf has expired.
+    #[error("failed to accept the certificate: it expired at {0}")]
     Expired(Timestamp),
-    /// The key could not be compared.
+    /// The private key can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// It is for another key.
-    #[error("failed to accept the certificate: it is not for the private key that signed the request")]
+    /// The leaf belongs to another key.
+    #[error(
+        "failed to accept the certificate: it does not belong to the private key that signed the request"
+    )]
     KeyMismatch,
-    /// One of the certificates is no certificate.
-    #[error("failed to read certificate {position} of the chain: it is no well-formed X.509")]
+    /// A certificate can't be parsed.
+    #[error("failed to read certificate {position} of the chain: it is not well-formed X.509")]
     Malformed {
-        /// From 1, in the order of the text.
+        /// The position in the text, starting at 1.
         position: usize,
     },
-    /// A name that was asked for is not in it.
-    #[error("failed to accept the certificate: it is not for {0:?}, which was asked for")]
+    /// A requested name is missing in the leaf.
+    #[error("failed to accept the certificate: it is not valid for {0:?}, which was requested")]
     MissingName(String),
-    /// It is no PEM.
+    /// The text is not PEM.
     #[error("failed to read the certificate chain")]
     Pem(#[source] pem::PemError),
-    /// Some of the certificates belong to no chain with the leaf.
+    /// Some certificates are not in the chain of the leaf.
     #[error(
-        "failed to read the certificate chain: {0} of its certificates did not sign one another down to the leaf"
+        "failed to read the certificate chain: {0} of its certificates are not part of the chain of the leaf"
     )]
     Unrelated(usize),
 }
 
 impl Chain {
-    /// Reads a chain from PEM, in any order; text between the blocks is passed over. The leaf is the first
-    /// certificate, unless that signed another one.
+    /// Parses a chain from PEM, in any order. Text between the blocks is ignored. The leaf is the first certificate
+    /// that signed none of the others.
     ///
     /// # Errors
-    /// It is no PEM, too large, or not one chain.
+    /// The text is not PEM, too large, or not a single chain.
     pub fn from_pem(text: &[u8]) -> Result<Self, ChainError> {
         let certificates = pem::certificates(text, limits::MAX_CHAIN_PEM_BYTES, limits::MAX_CHAIN_LENGTH)
             .map_err(ChainError::Pem)?;
@@ -77,31 +80,31 @@ impl Chain {
         })
     }
 
-    /// The chain as PEM, the leaf first.
+    /// Returns the chain as PEM, leaf first.
     pub fn to_pem(&self) -> String {
         self.certificates.iter().map(|der| pem::encode(pem::CERTIFICATE, der).as_str().to_owned()).collect()
     }
 
-    /// The certificates as DER, the leaf first.
+    /// The certificates as DER, leaf first.
     pub fn certificates(&self) -> &[Vec<u8>] {
         &self.certificates
     }
 
-    /// The leaf.
+    /// The leaf, parsed.
     pub fn leaf(&self) -> &LeafCertificate {
         &self.leaf
     }
 
-    /// The common name of who issued the topmost certificate: what `preferredChain` is compared with.
+    /// The common name of the issuer of the topmost certificate, which `preferredChain` selects.
     pub fn topmost_issuer(&self) -> &str {
         &self.topmost_issuer
     }
 
-    /// Checks that the chain is what was asked for: for this key, with these DNS names and IP addresses at least, and
-    /// not over yet. That it begins a moment from now is no fault: clocks differ.
+    /// Checks that the leaf is what was requested: it belongs to the key, is valid for at least these DNS names and IP
+    /// addresses, and has not expired. It may become valid a little later than `now`, because clocks differ.
     ///
     /// # Errors
-    /// Which of it does not hold.
+    /// The first check that fails.
     pub fn check(
         &self,
         key: &PrivateKey,
@@ -128,7 +131,8 @@ impl Chain {
     }
 }
 
-/// The order that makes a chain of certificates: each is followed by the one that signed it, and all have a place.
+/// Sorts certificates into a chain: returns their indexes, leaf first, each followed by its signer. All must belong to
+/// the chain.
 fn leaf_first(certificates: &[X509Certificate<'_>]) -> Result<Vec<usize>, ChainError> {
     let signed_by = |child: usize, parent: usize| {
         child != parent
@@ -136,7 +140,7 @@ fn leaf_first(certificates: &[X509Certificate<'_>]) -> Result<Vec<usize>, ChainE
             && certificates[child].verify_signature(Some(certificates[parent].public_key())).is_ok()
     };
     let all = 0..certificates.len();
-    // The leaf is what signed none of the others.
+    // The leaf signed none of the others.
     let leaf = all.clone().find(|candidate| !all.clone().any(|other| signed_by(other, *candidate)));
     let mut order = vec![leaf.unwrap_or_default()];
     while let Some(parent) = order

@@ -5,7 +5,7 @@ use pkcs8::ObjectIdentifier;
 
 use crate::pki::{Curve, KeyKind};
 
-/// How a CSR is signed.
+/// The algorithm that signs a CSR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureAlgorithm {
     /// ECDSA over SHA-256.
@@ -39,7 +39,7 @@ impl From<WireAlgorithm> for SignatureAlgorithm {
 }
 
 impl SignatureAlgorithm {
-    /// What suits a key, as cert-manager chooses: the longer the key, the longer the hash.
+    /// Returns the default for a key, as in cert-manager: the longer the key, the longer the hash.
     pub fn default_for(kind: KeyKind) -> Self {
         match kind {
             KeyKind::Ecdsa(Curve::P256) => Self::EcdsaSha256,
@@ -52,7 +52,7 @@ impl SignatureAlgorithm {
         }
     }
 
-    /// rcgen's name for it with a key; `None` where the two don't go together.
+    /// Returns the algorithm of rcgen for this kind of key. `None` if the key can't sign with it.
     pub(in crate::pki) fn rcgen_algorithm(self, kind: KeyKind) -> Option<&'static rcgen::SignatureAlgorithm> {
         match (self, kind) {
             (Self::EcdsaSha256, KeyKind::Ecdsa(Curve::P256)) => Some(&rcgen::PKCS_ECDSA_P256_SHA256),
@@ -66,7 +66,8 @@ impl SignatureAlgorithm {
         }
     }
 
-    /// Its identifier, and whether it has the parameters NULL (RFC 4055 section 5) or none (RFC 5758, RFC 8410).
+    /// Returns the object identifier, and whether its parameters are NULL (RFC 4055 section 5) or absent (RFC 5758, RFC
+    /// 8410).
     pub(super) fn identifier(self) -> (ObjectIdentifier, bool) {
         let (oid, null) = match self {
             Self::EcdsaSha256 => ("1.2.840.10045.4.3.2", false),

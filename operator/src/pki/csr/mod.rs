@@ -1,6 +1,8 @@
-//! Certificate signing requests, RFC 2986, with all that a Certificate can ask for.
+//! Certificate signing requests (RFC 2986) with everything that a Certificate can request.
 //!
-//! rcgen signs; the body is our own, because rcgen's subject has one value for each attribute, and ours may have many.
+//! rcgen only signs. The body is built here, because a subject of rcgen has a single value per attribute, and a
+//! Certificate may have several. Must not know Kubernetes objects, except for the enums of `crds`. Next: `subject.rs`,
+//! `read.rs`.
 
 mod algorithm;
 mod read;
@@ -38,57 +40,57 @@ pub use self::{
 };
 use super::{KeyKind, PrivateKey, pem};
 
-/// What is asked for.
+/// The content of a CSR.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CsrRequest {
-    /// Who.
+    /// The subject, which may be empty.
     pub subject: Subject,
-    /// DNS names, as the CA shall see them.
+    /// DNS names, in the ASCII form that the CA gets.
     pub dns_names: Vec<String>,
-    /// E-mail addresses.
+    /// Email addresses.
     pub email_addresses: Vec<String>,
     /// IP addresses.
     pub ip_addresses: Vec<IpAddr>,
     /// URIs.
     pub uris: Vec<String>,
-    /// Names of other kinds.
+    /// Names of types that RFC 5280 does not define.
     pub other_names: Vec<OtherName>,
-    /// What for; none leaves the extensions out.
+    /// Key usages and extended key usages. If empty, the CSR has no such extensions.
     pub usages: Vec<KeyUsage>,
-    /// Whether to ask for a CA.
+    /// Whether a CA certificate is requested.
     pub is_ca: bool,
-    /// How to sign; what suits the key if `None`.
+    /// The signature algorithm; the default for the key if `None`.
     pub signature_algorithm: Option<SignatureAlgorithm>,
 }
 
-/// A name of a kind that X.509 leaves to others, with a UTF-8 value.
+/// An `otherName` with a UTF-8 value, RFC 5280 section 4.2.1.6.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherName {
-    /// Which kind, as dotted numbers.
+    /// The object identifier of the type, as dotted numbers.
     pub oid: String,
-    /// The name.
+    /// The value of the name.
     pub value: String,
 }
 
-/// Why there is no CSR.
+/// Why a CSR can't be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CsrError {
-    /// Key and algorithm don't go together.
-    #[error("failed to make a CSR: a key of kind {0} can't be signed with as asked for")]
+    /// The key can't sign with the requested algorithm.
+    #[error("failed to create the CSR: the requested signature algorithm does not fit the {0} key")]
     Algorithm(KeyKind),
-    /// A name can't stand in a certificate.
-    #[error("failed to make a CSR: {0:?} can't stand in a certificate")]
+    /// A name can't be encoded.
+    #[error("failed to create the CSR: {0:?} is not allowed in a certificate")]
     Name(String),
-    /// The literal subject is not what RFC 4514 says.
-    #[error("failed to make a CSR: the literal subject {0:?} is not of the form that RFC 4514 has")]
+    /// The literal subject is not valid.
+    #[error("failed to create the CSR: the literal subject {0:?} is not an RFC 4514 name")]
     LiteralSubject(String),
-    /// The names are too many or too long for DER.
-    #[error("failed to make a CSR: it is too large")]
+    /// There are too many names for DER, or one is too long.
+    #[error("failed to create the CSR: it is too large")]
     Encode(#[source] der::Error),
-    /// The crypto library refuses.
-    #[error("failed to sign a CSR")]
+    /// The crypto library failed.
+    #[error("failed to sign the CSR")]
     Sign(#[source] rcgen::Error),
-    /// The key can't be used.
+    /// The private key can't be used.
     #[error(transparent)]
     Key(#[from] super::KeyError),
 }
@@ -100,14 +102,15 @@ impl From<der::Error> for CsrError {
 }
 
 impl CsrRequest {
-    /// Makes the CSR, DER.
+    /// Creates and signs the CSR, DER.
     ///
     /// # Errors
-    /// What was asked for can't be written or signed; the message says what.
+    /// The content can't be encoded or signed; the message names the cause.
     pub fn sign(&self, key: &PrivateKey) -> Result<Vec<u8>, CsrError> {
         let kind = key.kind();
-        let chosen = self.signature_algorithm.unwrap_or_else(|| SignatureAlgorithm::default_for(kind));
-        let algorithm = chosen.rcgen_algorithm(kind).ok_or(CsrError::Algorithm(kind))?;
+        let signature_algorithm =
+            self.signature_algorithm.unwrap_or_else(|| SignatureAlgorithm::default_for(kind));
+        let rcgen_algorithm = signature_algorithm.rcgen_algorithm(kind).ok_or(CsrError::Algorithm(kind))?;
         let public_key = key.public_key_der()?;
         let subject = self.subject.name()?;
         let mut attributes = SetOfVec::new();
@@ -123,11 +126,11 @@ impl CsrRequest {
         };
         let signer = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(
             &PrivatePkcs8KeyDer::from(key.pkcs8_der()),
-            algorithm,
+            rcgen_algorithm,
         )
         .map_err(CsrError::Sign)?;
         let signature = signer.sign(&info.to_der()?).map_err(CsrError::Sign)?;
-        let (oid, null) = chosen.identifier();
+        let (oid, null) = signature_algorithm.identifier();
         let parameters = if null { Some(Null.into()) } else { None };
         let request = CertReq {
             info,
@@ -137,20 +140,20 @@ impl CsrRequest {
         Ok(request.to_der()?)
     }
 
-    /// Makes the CSR, PEM.
+    /// Creates and signs the CSR, PEM.
     ///
     /// # Errors
-    /// As [`CsrRequest::sign`].
+    /// See [`CsrRequest::sign`].
     pub fn sign_pem(&self, key: &PrivateKey) -> Result<String, CsrError> {
         Ok(pem::encode(pem::CERTIFICATE_REQUEST, &self.sign(key)?).as_str().to_owned())
     }
 
-    fn extensions(&self, no_subject: bool) -> Result<Vec<Extension>, CsrError> {
+    fn extensions(&self, subject_is_empty: bool) -> Result<Vec<Extension>, CsrError> {
         let mut extensions = Vec::new();
         let names = self.names()?;
         if !names.is_empty() {
-            // Critical where there is no subject, RFC 5280 section 4.2.1.6.
-            extensions.push(extension("2.5.29.17", no_subject, &SubjectAltName(names))?);
+            // Critical if the subject is empty, RFC 5280 section 4.2.1.6.
+            extensions.push(extension("2.5.29.17", subject_is_empty, &SubjectAltName(names))?);
         }
         let flags = key_usages(&self.usages);
         if !flags.is_empty() {

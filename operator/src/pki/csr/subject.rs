@@ -9,14 +9,14 @@ use x509_cert::{
 
 use super::CsrError;
 
-/// Who a certificate is for.
+/// The subject of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A whole name as RFC 4514 writes it, the last part first.
+    /// A whole name in the form of RFC 4514, which is in reverse order: most specific part first.
     Literal(String),
-    /// A name from its parts, in the order in which Go writes them: one relative name for each kind of part.
+    /// A name made of parts, in the order of Go's `pkix.Name`: one relative distinguished name per type of part.
     Parts {
-        /// CN, or empty.
+        /// CN; may be empty.
         common_name: String,
         /// C.
         countries: Vec<String>,
@@ -32,7 +32,7 @@ pub enum Subject {
         street_addresses: Vec<String>,
         /// Postal codes.
         postal_codes: Vec<String>,
-        /// The subject's serial number, or empty.
+        /// The serial number of the subject; may be empty.
         serial_number: String,
     },
 }
@@ -44,7 +44,7 @@ impl Default for Subject {
 }
 
 impl Subject {
-    /// A common name alone, or none if it is empty.
+    /// Returns a subject with only a common name, or an empty subject if `common_name` is empty.
     pub fn common_name(common_name: &str) -> Self {
         Self::Parts {
             common_name: common_name.to_owned(),
@@ -61,10 +61,10 @@ impl Subject {
 }
 
 impl Subject {
-    /// The attributes as pairs of an object identifier (dotted numbers) and a text, sorted.
+    /// Returns the attributes as sorted pairs of object identifier (dotted numbers) and text.
     ///
     /// # Errors
-    /// The subject can't be written.
+    /// The subject can't be encoded.
     pub fn attributes(&self) -> Result<Vec<(String, String)>, CsrError> {
         let name = self.name()?;
         let mut attributes: Vec<_> = name
@@ -95,7 +95,7 @@ impl Subject {
             } => {
                 let one = |value: &String| Vec::from_iter((!value.is_empty()).then(|| value.clone()));
                 let mut sequence = RdnSequence::default();
-                // The order of Go's pkix.Name.
+                // The order of pkix.Name in Go.
                 for (oid, values) in [
                     ("2.5.4.6", countries.clone()),
                     ("2.5.4.10", organizations.clone()),
@@ -116,7 +116,7 @@ impl Subject {
                             oid: ObjectIdentifier::new_unwrap(oid),
                             value: text(&value)?,
                         };
-                        // The same value twice is once in a set.
+                        // A set can't hold the same value twice.
                         if !relative.iter().any(|other| *other == attribute) {
                             relative.insert(attribute)?;
                         }
@@ -129,7 +129,7 @@ impl Subject {
     }
 }
 
-/// A text as Go writes it: `PrintableString` where its characters allow that, else `UTF8String`.
+/// Encodes a text like Go does: as `PrintableString` if its characters allow that, otherwise as `UTF8String`.
 fn text(value: &str) -> Result<Any, CsrError> {
     let printable = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte));
     let tag = if printable { Tag::PrintableString } else { Tag::Utf8String };

@@ -5,7 +5,7 @@ use der::flagset::FlagSet;
 use pkcs8::ObjectIdentifier;
 use x509_cert::ext::pkix::KeyUsages;
 
-/// The key usages of RFC 5280 section 4.2.1.3 among usages.
+/// Returns the key usages of RFC 5280 section 4.2.1.3, ignoring all other usages.
 pub(super) fn key_usages(usages: &[KeyUsage]) -> FlagSet<KeyUsages> {
     let mut flags = FlagSet::default();
     for usage in usages {
@@ -25,7 +25,7 @@ pub(super) fn key_usages(usages: &[KeyUsage]) -> FlagSet<KeyUsages> {
     flags
 }
 
-/// The extended key usage of RFC 5280 section 4.2.1.12 that a usage is.
+/// Returns the extended key usage of RFC 5280 section 4.2.1.12, or `None` for a plain key usage.
 pub(super) fn extended_key_usage(usage: KeyUsage) -> Option<ObjectIdentifier> {
     let oid = match usage {
         KeyUsage::Any => "2.5.29.37.0",

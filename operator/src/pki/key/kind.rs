@@ -1,4 +1,4 @@
-//! Kinds of keys.
+//! Algorithms and sizes of private keys.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use aws_lc_rs::signature::{
 };
 use pkcs8::ObjectIdentifier;
 
-/// What kind of key.
+/// The algorithm of a private key, with its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// ECDSA on a curve of NIST.
+    /// ECDSA on a NIST curve.
     Ecdsa(Curve),
     /// Ed25519, RFC 8032.
     Ed25519,
-    /// RSA with a modulus of this many bits.
+    /// RSA, RFC 8017.
     Rsa {
-        /// A multiple of 8.
+        /// The size of the modulus, a multiple of 8.
         bits: usize,
     },
 }
 
-/// A curve of NIST, SEC 2.
+/// A NIST curve, SEC 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Curve {
     /// secp256r1.
@@ -36,7 +36,7 @@ pub enum Curve {
 impl Curve {
     pub(super) const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
 
-    /// Its name in a JWK, RFC 7518 section 6.2.1.1.
+    /// The name in a JWK, RFC 7518 section 6.2.1.1.
     pub fn name(self) -> &'static str {
         match self {
             Self::P256 => "P-256",
@@ -45,7 +45,7 @@ impl Curve {
         }
     }
 
-    /// Its object identifier, RFC 5480 section 2.1.1.1.
+    /// The object identifier, RFC 5480 section 2.1.1.1.
     pub(super) fn oid(self) -> ObjectIdentifier {
         ObjectIdentifier::new_unwrap(match self {
             Self::P256 => "1.2.840.10045.3.1.7",
@@ -54,7 +54,7 @@ impl Curve {
         })
     }
 
-    /// Signing as JWS has it: the two numbers, each at full length.
+    /// The algorithm for JWS signatures: two numbers, each at full length.
     pub(super) fn signing(self) -> &'static EcdsaSigningAlgorithm {
         match self {
             Self::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
