@@ -1,4 +1,5 @@
-//! How anything outside the cluster's API is talked to: which addresses may be asked, and whose certificates are believed.
+//! Connections to servers outside of the Kubernetes API: which addresses are allowed, and which certificates are
+//! trusted. Must not know protocols above TLS. Next: `address.rs`, `tls.rs`.
 
 mod address;
 mod tls;
