@@ -1,11 +1,11 @@
-//! The configuration file.
+//! The configuration file of the cert-manager controller, converted to flags. Next: `mod.rs` for the flags.
 
 use std::ffi::OsString;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-/// Members of the configuration file that are flags under another name; others become theirs by their spelling.
+/// Members whose flag has another name. For all others, the name is converted to kebab case.
 const RENAMED_MEMBERS: [(&str, &str); 13] = [
     ("leaderElectionConfig.enabled", "leader-elect"),
     ("leaderElectionConfig.namespace", "leader-election-namespace"),
@@ -22,10 +22,10 @@ const RENAMED_MEMBERS: [(&str, &str); 13] = [
     ("kubernetesAPIQPS", "kube-api-qps"),
 ];
 
-/// The members of a configuration file, as flags.
+/// Converts the members of a configuration file to flags.
 pub(super) fn flags_of_file(text: &str) -> Result<Vec<OsString>> {
     let file: Value = serde_saphyr::from_str(text)?;
-    let Value::Object(members) = file else { bail!("it is no YAML object") };
+    let Value::Object(members) = file else { bail!("it is not a YAML object") };
     let mut flags = Vec::new();
     for (name, value) in members {
         match value {
@@ -59,20 +59,20 @@ fn member_flag(name: &str, value: &Value) -> OsString {
     format!("--{flag}={value}").into()
 }
 
-/// `fooBarBaz` as `foo-bar-baz`.
+/// Converts `fooBarBaz` to `foo-bar-baz`.
 fn kebab_case(name: &str) -> String {
     let mut text = String::new();
-    let mut before = '-';
+    let mut previous = '-';
     for letter in name.chars() {
         if letter == '.' {
             text.push('-');
         } else {
-            if letter.is_uppercase() && !before.is_uppercase() && before != '-' && before != '.' {
+            if letter.is_uppercase() && !previous.is_uppercase() && previous != '-' && previous != '.' {
                 text.push('-');
             }
             text.extend(letter.to_lowercase());
         }
-        before = letter;
+        previous = letter;
     }
     text
 }

@@ -1,8 +1,8 @@
-//! Flags of cert-manager that have no use here.
+//! Flags of the cert-manager controller that have no effect here. Next: `mod.rs` for those that do.
 
 use std::ffi::OsString;
 
-/// Flags of cert-manager's controller that have no use here, and whether they take a value of their own.
+/// The ignored flags, and whether each takes a value that may be the next argument.
 const IGNORED_FLAGS: [(&str, bool); 39] = [
     ("acme-http01-solver-image", true),
     ("acme-http01-solver-resource-request-cpu", true),
@@ -45,20 +45,18 @@ const IGNORED_FLAGS: [(&str, bool); 39] = [
     ("master", true),
 ];
 
-/// Flags without those that are taken for nothing.
-pub(super) fn drop_ignored(flags: Vec<OsString>, warnings: &mut Vec<String>) -> Vec<OsString> {
+/// Removes ignored flags with their values, and adds their names to `ignored`.
+pub(super) fn drop_ignored(flags: Vec<OsString>, ignored: &mut Vec<String>) -> Vec<OsString> {
     let mut kept = Vec::new();
     let mut flags = flags.into_iter().peekable();
     while let Some(flag) = flags.next() {
         let text = flag.to_string_lossy();
         let name = text.trim_start_matches('-').split('=').next().unwrap_or_default().to_owned();
-        let ignored = text
-            .starts_with("--")
-            .then(|| IGNORED_FLAGS.iter().find(|(ignored, _)| *ignored == name))
-            .flatten();
-        match ignored {
+        let found =
+            text.starts_with("--").then(|| IGNORED_FLAGS.iter().find(|(flag, _)| *flag == name)).flatten();
+        match found {
             Some((_, takes_value)) => {
-                warnings.push(format!("--{name} is one of cert-manager's flags that has no use here"));
+                ignored.push(name);
                 if *takes_value && !text.contains('=') {
                     flags.next_if(|value| !value.to_string_lossy().starts_with("--"));
                 }

@@ -1,5 +1,6 @@
-//! Flags and the configuration file, under the names that cert-manager's users know. What cert-manager has and this operator
-//! has no use for is taken with a warning, so that values can be brought along.
+//! Flags and the configuration file, with the names that cert-manager uses. Flags of cert-manager that have no effect
+//! here are accepted with a warning, so that existing values keep working. Must not use clients. Next:
+//! `config_file.rs`, `ignored.rs`.
 
 mod config_file;
 mod ignored;
@@ -17,115 +18,120 @@ use crate::{
     k8s::LeaseSettings,
 };
 
-/// Name of the Lease: cert-manager's, so that both never act at once.
+/// The name of the Lease: the same as in cert-manager, so that the two never act concurrently.
 const LEASE_NAME: &str = "cert-manager-controller";
 
-/// Controller of cert-manager that approves requests; `--controllers=*,-<this>` switches that off.
+/// The entry of `--controllers` that turns off automatic approval, as in
+/// `--controllers=*,-certificaterequests-approver`.
 const APPROVER_DISABLED: &str = "-certificaterequests-approver";
 
-/// How logs are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable lines.
     Text,
 }
 
-/// Gets certificates from ACME servers (Let's Encrypt and others) into TLS Secrets, and keeps them valid.
+/// Obtains certificates from ACME servers such as Let's Encrypt, stores them in TLS Secrets, and renews them.
 ///
-/// Reconciles Ingresses annotated with cert-manager.io/cluster-issuer or cert-manager.io/issuer, Certificates, and what
-/// is made for them. All flags of cert-manager's controller are taken; those without use here give a warning.
+/// Reconciles Certificates, and Ingresses annotated with cert-manager.io/cluster-issuer or cert-manager.io/issuer.
+/// Accepts all flags of the cert-manager controller; flags that have no effect here are ignored with a warning.
 #[derive(Clone, Debug, Parser)]
 #[command(version, args_override_self = true, verbatim_doc_comment)]
 pub struct Arguments {
-    /// A YAML file of kind ControllerConfiguration (controller.config.cert-manager.io/v1alpha1); flags come first.
+    /// A YAML file of kind ControllerConfiguration (controller.config.cert-manager.io/v1alpha1). Flags override its
+    /// values.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Where the Secrets are that ClusterIssuers name.
+    /// Namespace of the Secrets that ClusterIssuers refer to.
     #[arg(long, env = "POD_NAMESPACE", default_value = "kube-system")]
     pub cluster_resource_namespace: String,
-    /// Whether to act only as the holder of the Lease.
+    /// Whether to act only while holding the leader election Lease.
     #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
-    /// Where the Lease is.
+    /// Namespace of the leader election Lease.
     #[arg(long, default_value = "kube-system")]
     pub leader_election_namespace: String,
-    /// How long a holder counts that is not seen to renew.
+    /// How long a standby waits after the last renewal that it observed before it takes over leadership.
     #[arg(long, default_value = "15s", value_parser = parse_duration)]
     pub leader_election_lease_duration: Duration,
-    /// How long a holder tries to renew before it gives up.
+    /// How long the leader tries to renew the Lease before it gives up leadership.
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub leader_election_renew_deadline: Duration,
-    /// How long between two tries.
+    /// How long to wait between attempts to acquire or renew the Lease.
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub leader_election_retry_period: Duration,
-    /// The issuer of Ingresses that are annotated without naming one, such as by kubernetes.io/tls-acme: "true".
+    /// Name of the issuer for Ingresses whose annotations don't name one, such as kubernetes.io/tls-acme: "true".
     #[arg(long, default_value = "")]
     pub default_issuer_name: String,
-    /// Its kind.
+    /// Kind of the default issuer.
     #[arg(long, default_value = "Issuer")]
     pub default_issuer_kind: String,
-    /// Its group.
+    /// API group of the default issuer.
     #[arg(long, default_value = crds::GROUP)]
     pub default_issuer_group: String,
-    /// Annotations that ask for the default issuer where they are "true".
+    /// Annotations that select the default issuer if their value is "true".
     #[arg(long, value_delimiter = ',', default_value = source::TLS_ACME)]
     pub auto_certificate_annotations: Vec<String>,
-    /// Annotations that go from an Ingress to its Certificates.
+    /// Annotations that are copied from an Ingress to its Certificates.
     #[arg(long, value_delimiter = ',')]
     pub extra_certificate_annotations: Vec<String>,
-    /// Whether a Secret is deleted with its Certificate.
+    /// Whether a Certificate owns its Secret, which is then deleted with it.
     #[arg(long, default_value = "false", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub enable_certificate_owner_ref: bool,
-    /// How long an issuance waits after its first failure; twice as long after each further one.
+    /// How long to wait after the first failed issuance. The delay doubles with each further failure.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     pub certificate_request_minimum_backoff_duration: Duration,
-    /// How long an issuance waits at most after a failure.
+    /// The longest delay after a failed issuance.
     #[arg(long, default_value = "32h", value_parser = parse_duration)]
     pub certificate_request_maximum_backoff_duration: Duration,
-    /// Which controllers run, as cert-manager names them; only whether requests are approved is looked at.
+    /// Controllers to run, by their cert-manager names. Only "-certificaterequests-approver" has an effect: it turns
+    /// off automatic approval.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
-    /// Where the http01-solver runs.
+    /// Namespace of the http01-solver.
     #[arg(long, env = "POD_NAMESPACE", default_value = "kube-system")]
     pub solver_namespace: String,
-    /// Name of the http01-solver's Service.
+    /// Name of the Service of the http01-solver.
     #[arg(long, default_value = "http01-solver")]
     pub solver_service: String,
-    /// Address of /metrics.
+    /// Listen address of /metrics.
     #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
-    /// Address of /livez and /readyz.
+    /// Listen address of /livez, /healthz, and /readyz.
     #[arg(long, default_value = "0.0.0.0:9403", value_parser = parse_address)]
     pub healthz_listen_address: SocketAddr,
-    /// How logs are written.
+    /// The format of log lines.
     #[arg(long, default_value = "json")]
     pub logging_format: LogFormat,
-    /// How much is logged: 0 to 3 as usual, 4 decisions, 5 and more everything.
+    /// Log verbosity: 0 to 3 for info, 4 adds decisions, 5 and above log everything.
     #[arg(long = "v", short = 'v', default_value_t = 2)]
     pub verbosity: u8,
-    /// What to log in place of --v, such as "operator=debug,kube=warn".
+    /// A log filter that replaces --v, such as "operator=debug,kube=warn".
     #[arg(long, env = "RUST_LOG", default_value = "")]
     pub log_filter: String,
-    /// In place of running: asks each `host:port/path=status`, and fails if one answers otherwise. For `helm test`.
+    /// Instead of running, polls each `host:port/path=status` and fails if one does not return that status. For `helm
+    /// test`.
     #[arg(long)]
     pub check_ready: Vec<String>,
-    /// Who this process is among others.
+    /// Name of this process in the leader election Lease and in events.
     #[arg(long, env = "POD_NAME", default_value = "acme-operator")]
     pub instance: String,
 }
 
 impl Arguments {
-    /// Reads flags, and the file that they name. Returns also what to warn of.
+    /// Parses the flags and the configuration file that they name. Also returns the names of ignored flags, without
+    /// dashes.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file can't be read or parsed.
     pub fn read(flags: impl IntoIterator<Item = OsString>) -> Result<(Self, Vec<String>)> {
-        let mut warnings = Vec::new();
-        let flags = drop_ignored(flags.into_iter().collect(), &mut warnings);
+        let mut ignored = Vec::new();
+        let flags = drop_ignored(flags.into_iter().collect(), &mut ignored);
         let first = Self::parse_from(&flags);
-        let Some(path) = &first.config else { return Ok((first, warnings)) };
+        let Some(path) = &first.config else { return Ok((first, ignored)) };
         let text = fs::read_to_string(path)
             .with_context(|| format!("failed to read --config {}", path.display()))?;
         let mut all: Vec<OsString> = flags.iter().take(1).cloned().collect();
@@ -133,11 +139,11 @@ impl Arguments {
             flags_of_file(&text).with_context(|| format!("failed to read --config {}", path.display()))?,
         );
         all.extend(flags.into_iter().skip(1));
-        let all = drop_ignored(all, &mut warnings);
-        Ok((Self::parse_from(all), warnings))
+        let all = drop_ignored(all, &mut ignored);
+        Ok((Self::parse_from(all), ignored))
     }
 
-    /// What controllers need to know.
+    /// Returns the settings of the controllers.
     pub fn settings(&self) -> Settings {
         let default_issuer = (!self.default_issuer_name.is_empty()).then(|| IssuerRef {
             group: Some(self.default_issuer_group.clone()),
@@ -163,7 +169,8 @@ impl Arguments {
         }
     }
 
-    /// How leadership is held. `unique` tells this process from others of the same name.
+    /// Returns the settings of leader election. `unique` distinguishes this process from others with the same
+    /// `--instance`.
     pub fn lease(&self, unique: &str) -> LeaseSettings {
         LeaseSettings {
             namespace: self.leader_election_namespace.clone(),
@@ -175,10 +182,10 @@ impl Arguments {
         }
     }
 
-    /// What to log.
+    /// Returns the filter for log lines, in the syntax of tracing-subscriber.
     pub fn log_filter(&self) -> String {
         match (self.log_filter.as_str(), self.verbosity) {
-            // What kube says of its own is said by ours: its span, and requests that it makes again by itself.
+            // kube logs reconciles and its own retries too; our log lines cover both.
             ("", 0..=3) => "info,kube_runtime::controller=warn,kube_client::client::builder=off".to_owned(),
             ("", 4) => "info,operator=debug,kube_runtime::controller=warn".to_owned(),
             ("", _) => "debug,operator=trace".to_owned(),
@@ -193,10 +200,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     parsed.to_std().ok_or_else(|| format!("{text:?} is negative"))
 }
 
-/// An address as Go has it: `:9402` is every address.
+/// Parses an address like Go does: `:9402` means all addresses.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    full.parse().map_err(|_| format!("{text:?} is no address such as \"0.0.0.0:9402\""))
+    full.parse().map_err(|_| format!("{text:?} is not an address such as \"0.0.0.0:9402\""))
 }
 
 #[cfg(test)]
@@ -205,12 +212,12 @@ mod tests {
 
     fn read(flags: &[&str]) -> (Arguments, Vec<String>) {
         Arguments::read(std::iter::once("operator").chain(flags.iter().copied()).map(OsString::from))
-            .expect("good flags")
+            .expect("valid flags")
     }
 
     #[test]
-    fn what_a_chart_of_cert_manager_passes_is_taken() {
-        let (arguments, warnings) = read(&[
+    fn flags_of_the_cert_manager_chart_are_accepted() {
+        let (arguments, ignored) = read(&[
             "--v=2",
             "--cluster-resource-namespace=cert-manager",
             "--leader-election-namespace=kube-system",
@@ -225,11 +232,11 @@ mod tests {
         assert_eq!(arguments.cluster_resource_namespace, "cert-manager");
         assert!(arguments.enable_certificate_owner_ref && !arguments.leader_elect);
         assert!(!arguments.settings().approves);
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert_eq!(ignored, ["acme-http01-solver-image", "max-concurrent-challenges"]);
     }
 
     #[test]
-    fn a_file_says_the_same_and_flags_come_first() -> Result<()> {
+    fn flags_override_the_config_file() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("config.yaml");
         fs::write(
@@ -240,17 +247,17 @@ mod tests {
              leaderElectionConfig: { leaseDuration: 30s }\nlogging: { format: text }\n",
         )?;
         let config = format!("--config={}", path.display());
-        let (arguments, warnings) = read(&[&config, "--leader-election-lease-duration=20s"]);
+        let (arguments, ignored) = read(&[&config, "--leader-election-lease-duration=20s"]);
         assert_eq!(arguments.cluster_resource_namespace, "here");
         assert_eq!(arguments.default_issuer_name, "prod");
         assert_eq!(arguments.leader_election_lease_duration, Duration::from_secs(20));
         assert_eq!(arguments.logging_format, LogFormat::Text);
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert_eq!(ignored, ["feature-gates", "max-concurrent-challenges"]);
         Ok(())
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_is_valid() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
     }
