@@ -1,4 +1,5 @@
-//! Figures about the process and what it looks after, under the names that cert-manager's dashboards and alerts know.
+//! Prometheus metrics with the names and help texts of cert-manager, so that its dashboards and alerts keep working.
+//! Must not use labels from open sets. Next: `objects.rs` for gauges of objects.
 
 mod objects;
 
@@ -10,7 +11,7 @@ use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registr
 use self::objects::{certificate_gauges, challenge_gauges, issuer_gauges};
 use crate::{acme::Observer, context::Stores, failpoint};
 
-/// Figures that are counted as things happen. What is known of objects is read from the stores when somebody asks.
+/// Counters of events. Gauges of objects are computed from the stores on each scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -22,7 +23,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new().expect("the names and labels above are well-formed and different")
+        Self::new().expect("names and labels are well-formed and unique")
     }
 }
 
@@ -61,7 +62,7 @@ impl Metrics {
         Ok(Self { registry, sync_calls, sync_errors, acme_requests, acme_durations })
     }
 
-    /// A reconcile came to its end.
+    /// Counts a finished reconcile.
     pub fn record_reconcile(&self, controller: &str, failed: bool) {
         self.sync_calls.with_label_values(&[controller]).inc();
         if failed {
@@ -69,7 +70,7 @@ impl Metrics {
         }
     }
 
-    /// What counts the requests to ACME servers.
+    /// Returns a callback that counts requests to ACME servers.
     pub fn acme_observer(&self) -> Observer {
         let (requests, durations) = (self.acme_requests.clone(), self.acme_durations.clone());
         Arc::new(move |observation| {
@@ -89,24 +90,24 @@ impl Metrics {
         })
     }
 
-    /// All figures, in Prometheus' text format.
+    /// Renders all metrics in the Prometheus text format.
     pub fn render(&self, stores: &Stores) -> String {
         let mut families = self.registry.gather();
         families.extend(certificate_gauges(&stores.certificates));
         families.extend(issuer_gauges(stores));
         families.extend(challenge_gauges(&stores.challenges));
-        // The encoder takes a family without series for a mistake.
+        // The encoder fails on a family without series.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));
         let mut text = Vec::new();
-        // Writing to memory does not fail.
+        // Writing to memory can't fail.
         _ = TextEncoder::new().encode(&families, &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
 }
 
-/// What a path at an ACME server most likely is for: servers choose their own paths, so this is what is common to those that
-/// are known. Never the path itself, of which there are endless many.
+/// Guesses the action label from the path of a request. Servers choose their own paths, so this table covers the known
+/// servers. The path itself would be a label of unbounded cardinality.
 fn action(path: &str) -> &'static str {
     const KNOWN: [(&str, &str); 12] = [
         ("nonce", "get_nonce"),
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_known_servers_have_their_actions() {
+    fn action_recognizes_known_servers() {
         for (path, expected) in [
             ("/acme/new-nonce", "get_nonce"),
             ("/acme/new-order", "authorize_order"),

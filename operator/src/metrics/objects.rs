@@ -1,4 +1,4 @@
-//! Gauges of objects.
+//! Gauges of Certificates, issuers, and Challenges, computed from the stores on each scrape. Next: `mod.rs`.
 
 use crds::{
     acme::{Challenge, ChallengeType, State},
@@ -10,11 +10,11 @@ use prometheus::{GaugeVec, Opts, core::Collector};
 
 use crate::context::Stores;
 
-/// The labels of a Certificate.
+/// The labels of all gauges of Certificates.
 const CERTIFICATE: [&str; 5] = ["name", "namespace", "issuer_name", "issuer_kind", "issuer_group"];
 
 fn gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    GaugeVec::new(Opts::new(name, help), labels).expect("the names and labels here are well-formed")
+    GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are well-formed")
 }
 
 pub(super) fn certificate_gauges(certificates: &Store<Certificate>) -> Vec<prometheus::proto::MetricFamily> {
@@ -37,7 +37,6 @@ pub(super) fn certificate_gauges(certificates: &Store<Certificate>) -> Vec<prome
         let labels = [&*name, &*namespace, issuer.name, issuer.kind, issuer.group];
         let status = certificate.status.clone().unwrap_or_default();
         let seconds = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-            // Seconds since 1970 fit 53 bits for the next 285 million years.
             #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 53 bits")]
             time.as_ref().map_or(0.0, |time| time.0.as_second() as f64)
         };
@@ -98,7 +97,7 @@ pub(super) fn challenge_gauges(challenges: &Store<Challenge>) -> Vec<prometheus:
         };
         let processing = status.processing.unwrap_or_default().to_string();
         for (label, state) in STATES {
-            // The reason has endless many values, and stands on the Challenge.
+            // The reason stays empty: it has unbounded cardinality, and the Challenge shows it.
             let labels = [label, &challenge.spec.dns_name, "", &processing, &name, &namespace, type_];
             gauge.with_label_values(&labels).set(f64::from(u8::from(status.state == state)));
         }
@@ -106,7 +105,7 @@ pub(super) fn challenge_gauges(challenges: &Store<Challenge>) -> Vec<prometheus:
     gauge.collect()
 }
 
-/// One series for each state that `Ready` may have: 1 for the one that it has.
+/// Sets one series per possible status of `Ready`: 1 for the current status, 0 for the others.
 fn set_conditions(gauges: &GaugeVec, labels: &[&str], conditions: &[condition::Condition]) {
     let status =
         condition::find(conditions, condition::READY).map_or(ConditionStatus::Unknown, |ready| ready.status);
