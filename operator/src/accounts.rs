@@ -1,31 +1,35 @@
-//! ACME accounts that are in use, each with its key in memory, shared by all controllers.
+//! The ACME accounts and servers in use, kept in memory and shared by all controllers. Everything here can be lost:
+//! accounts are found again by their keys. Next: `acme/mod.rs`, `decision/limits.rs`.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use crds::{acme::AcmeIssuer, meta::CLUSTER_ISSUER_KIND};
 use jiff::Timestamp;
+use kube::Resource;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust},
+    clock::Clock,
     decision::limits::{NewOrders, Turn},
+    sync::lock,
 };
 
-/// Which issuer: a ClusterIssuer has no namespace.
+/// The identity of an Issuer or ClusterIssuer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IssuerKey {
-    /// Of an Issuer.
+    /// The namespace of an Issuer; `None` for a ClusterIssuer.
     pub namespace: Option<String>,
-    /// Its name.
+    /// The name of the issuer.
     pub name: String,
 }
 
 impl IssuerKey {
-    /// The issuer that is meant by a kind and a name in a namespace.
+    /// Returns the issuer that an `issuerRef` with this kind and name means in a namespace.
     pub fn new(kind: &str, name: &str, namespace: &str) -> Self {
         let namespace = (kind != CLUSTER_ISSUER_KIND).then(|| namespace.to_owned());
         Self { namespace, name: name.to_owned() }
@@ -41,39 +45,56 @@ impl fmt::Display for IssuerKey {
     }
 }
 
-/// An issuer as it stood when its account was found: another UID or generation is another one.
-pub type Version = (Option<String>, Option<i64>);
+/// The revision of an issuer's spec that an account belongs to. A new UID or generation needs a new lookup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuerVersion {
+    uid: Option<String>,
+    generation: Option<i64>,
+}
 
-/// How a server is reached: two issuers with the same share connections, nonces and limits.
+impl IssuerVersion {
+    /// Returns the version of an Issuer or ClusterIssuer.
+    pub fn of(issuer: &impl Resource) -> Self {
+        Self { uid: issuer.meta().uid.clone(), generation: issuer.meta().generation }
+    }
+}
+
+/// How a server is reached. Issuers with the same key share connections, nonces, and rate limits.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Reach {
+struct ServerKey {
     url: String,
     ca_bundle: Option<Vec<u8>>,
     skip_tls_verify: bool,
 }
 
-/// Accounts that are in use.
-#[derive(Default)]
+/// The accounts and servers in use.
 pub struct Accounts {
-    servers: Mutex<HashMap<Reach, Arc<Server>>>,
-    in_use: Mutex<HashMap<IssuerKey, (Version, Account)>>,
-    /// By URL of the account, which several issuers may have.
+    servers: Mutex<HashMap<ServerKey, Arc<Server>>>,
+    in_use: Mutex<HashMap<IssuerKey, (IssuerVersion, Account)>>,
+    /// By account URL, because several issuers may share an account.
     new_orders: Mutex<HashMap<String, NewOrders>>,
-    observer: Option<Observer>,
+    clock: Arc<dyn Clock>,
+    observer: Observer,
 }
 
 impl Accounts {
-    /// None yet. `observer` sees every request.
-    pub fn new(observer: Observer) -> Self {
-        Self { observer: Some(observer), ..Self::default() }
+    /// Returns an empty set. `observer` receives every request to an ACME server.
+    pub fn new(clock: Arc<dyn Clock>, observer: Observer) -> Self {
+        Self {
+            servers: Mutex::default(),
+            in_use: Mutex::default(),
+            new_orders: Mutex::default(),
+            clock,
+            observer,
+        }
     }
 
-    /// The server of an issuer.
+    /// Returns the server of an issuer, and connects to none yet.
     ///
     /// # Errors
-    /// The CA bundle can't be used.
+    /// [`AcmeError::CaBundle`] if the CA bundle can't be used.
     pub fn server(&self, acme: &AcmeIssuer) -> Result<Arc<Server>, AcmeError> {
-        let reach = Reach {
+        let key = ServerKey {
             url: acme.server.clone(),
             ca_bundle: acme
                 .ca_bundle
@@ -82,43 +103,44 @@ impl Accounts {
                 .filter(|bundle| !bundle.is_empty()),
             skip_tls_verify: acme.skip_tls_verify.unwrap_or_default(),
         };
-        let mut servers = locked(&self.servers);
-        if let Some(server) = servers.get(&reach) {
+        let mut servers = lock(&self.servers);
+        if let Some(server) = servers.get(&key) {
             return Ok(Arc::clone(server));
         }
-        let trust = match &reach.ca_bundle {
-            _ if reach.skip_tls_verify => Trust::Anybody,
+        let trust = match &key.ca_bundle {
+            _ if key.skip_tls_verify => Trust::AnyCertificate,
             None => Trust::System,
             Some(bundle) => Trust::Roots(roots(bundle)?),
         };
         let settings = ServerSettings {
             trust,
-            observer: self.observer.clone(),
-            ..ServerSettings::new(reach.url.clone())
+            clock: Arc::clone(&self.clock),
+            observer: Some(Arc::clone(&self.observer)),
+            ..ServerSettings::new(key.url.clone())
         };
-        let server = Server::new(settings).map_err(|_| bad_bundle())?;
+        let server = Server::new(settings).map_err(|_| AcmeError::CaBundle)?;
         let server = Arc::new(server);
-        servers.insert(reach, Arc::clone(&server));
+        servers.insert(key, Arc::clone(&server));
         Ok(server)
     }
 
-    /// The account of an issuer as it stands, if it is in use.
-    pub fn get(&self, key: &IssuerKey, version: &Version) -> Option<Account> {
-        locked(&self.in_use).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
+    /// Returns the account of an issuer, if it is in use for this version of the spec.
+    pub fn get(&self, key: &IssuerKey, version: &IssuerVersion) -> Option<Account> {
+        lock(&self.in_use).get(key).filter(|(of, _)| of == version).map(|(_, account)| account.clone())
     }
 
-    /// Takes an account into use.
-    pub fn put(&self, key: IssuerKey, version: Version, account: Account) {
-        locked(&self.in_use).insert(key, (version, account));
+    /// Stores the account of an issuer.
+    pub fn put(&self, key: IssuerKey, version: IssuerVersion, account: Account) {
+        lock(&self.in_use).insert(key, (version, account));
     }
 
-    /// Forgets an issuer's account.
+    /// Removes the account of an issuer.
     pub fn forget(&self, key: &IssuerKey) {
-        locked(&self.in_use).remove(key);
+        lock(&self.in_use).remove(key);
     }
 
-    /// Whether an account may place a new order now, one that renews nothing. `limit` is how many the CA allows in three hours;
-    /// `held` is the turn that the order was given before.
+    /// Returns when an account may place a new order that renews nothing. `limit` is the number of new orders that the
+    /// CA allows in 3 h; `held` is the slot that the order got before.
     pub fn new_order_turn(
         &self,
         account_url: &str,
@@ -129,7 +151,7 @@ impl Accounts {
         self.with_new_orders(account_url, limit, |orders| orders.turn(now, held))
     }
 
-    /// The CA takes no new order of an account until then.
+    /// Blocks new orders of an account until a time, because the CA rejects them until then.
     pub fn close_new_orders(&self, account_url: &str, limit: Option<u32>, until: Timestamp) {
         self.with_new_orders(account_url, limit, |orders| orders.close(until));
     }
@@ -138,31 +160,21 @@ impl Accounts {
         &self,
         account_url: &str,
         limit: Option<u32>,
-        then: impl FnOnce(&mut NewOrders) -> T,
+        apply: impl FnOnce(&mut NewOrders) -> T,
     ) -> T {
-        let mut all = locked(&self.new_orders);
-        let orders = all.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
+        let mut accounts = lock(&self.new_orders);
+        let orders = accounts.entry(account_url.to_owned()).or_insert_with(|| NewOrders::new(limit));
         orders.set_limit(limit);
-        then(orders)
+        apply(orders)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn roots(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, AcmeError> {
     let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bundle).collect();
     match roots {
         Ok(roots) if !roots.is_empty() => Ok(roots),
-        _ => Err(bad_bundle()),
+        _ => Err(AcmeError::CaBundle),
     }
-}
-
-fn bad_bundle() -> AcmeError {
-    AcmeError::Unsupported(
-        "a connection with spec.acme.caBundle: it holds no certificates in PEM that can be used".to_owned(),
-    )
 }
 
 #[cfg(test)]
@@ -171,26 +183,37 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
+    use crate::clock::SystemClock;
+
+    fn accounts() -> Accounts {
+        Accounts::new(Arc::new(SystemClock), Arc::new(|_| {}))
+    }
+
+    fn acme_issuer() -> AcmeIssuer {
+        fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer")
+    }
 
     #[test]
-    fn issuers_at_one_server_share_it_and_a_bundle_that_is_none_is_told() {
-        let accounts = Accounts::default();
-        let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    fn issuers_share_a_server_with_the_same_trust() {
+        let accounts = accounts();
+        let acme = acme_issuer();
         let first = accounts.server(&acme).expect("a server");
         let again = accounts.server(&acme).expect("a server");
         assert!(Arc::ptr_eq(&first, &again));
-        let mut trusting = acme.clone();
-        trusting.skip_tls_verify = Some(true);
-        assert!(!Arc::ptr_eq(&first, &accounts.server(&trusting).expect("a server")));
-        let mut broken = acme;
-        broken.ca_bundle = Some(ByteString(b"no PEM".to_vec()));
-        let error = accounts.server(&broken).expect_err("a bundle that is none");
+        let insecure = AcmeIssuer { skip_tls_verify: Some(true), ..acme };
+        assert!(!Arc::ptr_eq(&first, &accounts.server(&insecure).expect("a server")));
+    }
+
+    #[test]
+    fn invalid_ca_bundle_is_reported() {
+        let acme = AcmeIssuer { ca_bundle: Some(ByteString(b"no PEM".to_vec())), ..acme_issuer() };
+        let error = accounts().server(&acme).expect_err("an invalid bundle");
         assert!(error.to_string().contains("caBundle"), "{error}");
     }
 
     #[test]
-    fn new_orders_are_counted_by_account() {
-        let accounts = Accounts::default();
+    fn new_orders_are_counted_per_account() {
+        let accounts = accounts();
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let until = "2026-01-01T00:10:00Z".parse().expect("a time");
         let turn = |url| accounts.new_order_turn(url, Some(300), now, None);

@@ -1,21 +1,22 @@
-//! The time. The only reader of the system's clock.
+//! Wall-clock time, and the only code that reads it: everything else is passed a [`Clock`] or a [`Timestamp`], so that
+//! tests can set the time. Durations are measured with [`tokio::time::Instant`], which tests can pause.
 
 use std::fmt::Debug;
 
 use jiff::Timestamp;
 
-/// What tells the time, UTC.
+/// A source of the current time.
 pub trait Clock: Debug + Send + Sync {
-    /// Now.
+    /// Returns the current time, UTC.
     fn now(&self) -> Timestamp;
 }
 
-/// The system's clock.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+    #[expect(clippy::disallowed_methods, reason = "every other reader gets the time from here")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -4,8 +4,10 @@ use std::{
     borrow::Borrow,
     collections::HashMap,
     hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
+
+use crate::sync::lock;
 
 /// A map that is shared by all controllers and lost with the process.
 #[derive(Debug)]
@@ -50,6 +52,6 @@ impl<K: Hash + Eq, V: Clone> EphemeralMap<K, V> {
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<K, V>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

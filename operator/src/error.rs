@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     acme::AcmeError,
     decision::Reaction,
+    error_chain::ErrorChain,
     pki::{CsrError, KeyError, KeystoreError},
 };
 
@@ -115,16 +116,7 @@ impl ReconcileError {
 
     /// The whole chain of causes.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let next = error.to_string();
-            if !text.contains(&next) {
-                text = format!("{text}: {next}");
-            }
-            source = error.source();
-        }
-        text
+        ErrorChain(self).to_string()
     }
 }
 

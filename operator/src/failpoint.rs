@@ -1,10 +1,11 @@
-//! Where tests end the process: after each thing that the world remembers. Compiled out but for the feature `failpoints`.
+//! Crash points for tests: one after each external side effect. Compiled out unless the feature `failpoints` is on.
 
-/// Environment variable with how many of these things are let pass.
+/// The environment variable with the number of the failpoint that aborts the process.
 #[cfg(feature = "failpoints")]
 pub const KILL_AFTER: &str = "ACME_OPERATOR_KILL_AFTER";
 
-/// Something was written or asked that the world remembers. In tests the process may end here, as by SIGKILL.
+/// Marks a finished side effect: a write, or a request to an ACME server. In tests the process may abort here, like on
+/// SIGKILL.
 #[cfg(feature = "failpoints")]
 pub fn passed(what: &str) {
     use std::sync::{
@@ -17,11 +18,11 @@ pub fn passed(what: &str) {
     let passed = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
     if LIMIT.is_some_and(|limit| passed >= limit) {
         eprintln!("failpoint {passed}: after {what}");
-        // No destructor runs and nothing is flushed: what SIGKILL leaves.
+        // No destructors run and nothing is flushed, like on SIGKILL.
         std::process::abort();
     }
 }
 
-/// Nothing.
+/// Does nothing without the feature `failpoints`.
 #[cfg(not(feature = "failpoints"))]
 pub const fn passed(_: &str) {}

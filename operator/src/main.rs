@@ -21,22 +21,22 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let (arguments, warnings) = Arguments::read(env::args_os())?;
+    let (arguments, ignored_flags) = Arguments::read(env::args_os())?;
     let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(arguments.log_filter()));
     match arguments.logging_format {
         LogFormat::Json => logs.json().flatten_event(true).init(),
         LogFormat::Text => logs.init(),
     }
-    for warning in warnings {
-        tracing::warn!("{warning}");
+    for flag in ignored_flags {
+        tracing::warn!(flag, "ignored a flag of cert-manager that has no effect here");
     }
     if !arguments.check_ready.is_empty() {
-        for wanted in &arguments.check_ready {
-            server::check_ready(wanted).await?;
+        for check in &arguments.check_ready {
+            server::check_ready(check).await?;
         }
         return Ok(());
     }
-    let client = kube::Client::try_default().await.context("failed to find the API server")?;
+    let client = kube::Client::try_default().await.context("failed to configure the Kubernetes client")?;
     let metrics = Metrics::default();
     let readiness = Readiness::default();
     serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
@@ -52,34 +52,34 @@ async fn main() -> Result<()> {
     let work = async {
         if !arguments.leader_elect {
             controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)).await;
-            return "the controllers ended";
+            return "the controllers stopped";
         }
         readiness.set(true);
         lease.acquire().await;
         tracing::info!("became the leader");
         readiness.set(false);
         tokio::select! {
-            () = controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)) => "the controllers ended",
-            () = lease.hold() => "leadership was lost",
+            () = controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)) => "the controllers stopped",
+            () = lease.hold() => "lost leadership",
         }
     };
-    let ended = tokio::select! {
-        ended = work => Some(ended),
+    let stop_reason = tokio::select! {
+        reason = work => Some(reason),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
-    // Nothing is at work any more: the next one need not wait.
+    // No controller runs anymore, so a standby may take over immediately.
     if arguments.leader_elect {
         lease.release().await;
     }
-    if let Some(why) = ended {
-        bail!("{why}");
+    if let Some(reason) = stop_reason {
+        bail!("{reason}");
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Serves in the background, as long as the process lives.
+/// Serves in the background until the process exits.
 async fn serve(address: SocketAddr, router: Router) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;

@@ -1,7 +1,8 @@
-//! A look at a challenge as the CA will look at it, before the CA is told (RFC 8555 section 8.3): a failed validation costs
-//! one of a few tries. What others answer is compared, and never shown to anybody.
+//! The HTTP-01 self-check: requests the token like the CA will (RFC 8555 section 8.3), before the challenge is
+//! submitted, because CAs limit failed validations. Response bodies are compared and never shown or logged. Must not
+//! decide what a result means. Next: `decision/challenge.rs`.
 
-use std::{error::Error as StdError, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -18,32 +19,33 @@ use tokio::time::timeout;
 
 use crate::{
     decision::challenge::Seen,
+    error_chain::ErrorChain,
     net::{FilteringResolver, Trust, is_forbidden, tls_config},
     objects::route,
 };
 
-/// How long one look may take, its redirects included.
+/// The maximum duration of one probe, including redirects.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How many redirects are followed, as Boulder does.
-const REDIRECTS: usize = 10;
+/// The maximum number of redirects, as in Boulder.
+const MAX_REDIRECTS: usize = 10;
 
-/// How much of an answer is looked at, bytes: a key authorization has some ninety.
-const LIMIT: usize = 512;
+/// The maximum size of a response body, bytes. A key authorization has about 90.
+const MAX_BODY_BYTES: usize = 512;
 
-/// What we call ourselves.
+/// The User-Agent header.
 const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"), " (self-check)");
 
 type Http = Client<HttpsConnector<HttpConnector<FilteringResolver>>, Empty<Bytes>>;
 
-/// Looks at challenges.
+/// A client that probes challenges. Cheap to clone.
 #[derive(Clone)]
 pub struct SelfCheck {
     http: Http,
 }
 
 impl SelfCheck {
-    /// Asks nothing yet. The CA believes any certificate behind a redirect, so this does too.
+    /// Creates a client. It accepts any certificate behind a redirect, because CAs do.
     ///
     /// # Errors
     /// TLS can't be set up.
@@ -52,36 +54,43 @@ impl SelfCheck {
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(DEADLINE / 4));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(&Trust::Anybody)?)
+            .with_tls_config(tls_config(&Trust::AnyCertificate)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        // A connection that is kept may lead to where the name no longer does.
+        // A reused connection might lead to a server that the name no longer resolves to.
         let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { http })
     }
 
-    /// Looks at a challenge the way that the CA will.
-    pub async fn look(&self, host: &str, token: &str, key_authorization: &str) -> Seen {
+    /// Requests the token by its DNS name, like the CA will.
+    pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> Seen {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = format!("http://{host}{}", route::path(token));
-        within(self.follow(url, None, key_authorization)).await
+        with_deadline(self.follow_redirects(url, None, key_authorization)).await
     }
 
-    /// Asks one of the solver's Pods itself.
-    pub async fn ask(&self, solver: SocketAddr, host: &str, token: &str, key_authorization: &str) -> Seen {
+    /// Requests the token from a solver Pod directly.
+    pub async fn probe_solver(
+        &self,
+        solver: SocketAddr,
+        host: &str,
+        token: &str,
+        key_authorization: &str,
+    ) -> Seen {
         let url = format!("http://{solver}{}", route::path(token));
-        within(self.follow(url, Some(host), key_authorization)).await
+        with_deadline(self.follow_redirects(url, Some(host), key_authorization)).await
     }
 
-    async fn follow(&self, url: String, host: Option<&str>, key_authorization: &str) -> Seen {
+    async fn follow_redirects(&self, url: String, host: Option<&str>, key_authorization: &str) -> Seen {
         let mut url = url;
-        for _ in 0..=REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let uri: Uri = match url.parse() {
                 Ok(uri) if is_allowed(&uri) || host.is_some() => uri,
                 _ => {
                     return Seen::Wrong(
-                        "a redirect leads where no CA follows: only ports 80 and 443 count".to_owned(),
+                        "a redirect leads to a URL that CAs do not follow. Redirect to port 80 or 443 of a public address"
+                            .to_owned(),
                     );
                 }
             };
@@ -90,51 +99,51 @@ impl SelfCheck {
                 request = request.header(HOST, host);
             }
             let Ok(request) = request.body(Empty::new()) else {
-                return Seen::Wrong("the name can't stand in a request".to_owned());
+                return Seen::Wrong("the DNS name is not valid in an HTTP request".to_owned());
             };
             let response = match self.http.request(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    return Seen::Nobody(format!("failed to reach {}: {}", origin(&uri), chain(&error)));
+                    return Seen::Nobody(format!("failed to reach {}: {}", origin(&uri), ErrorChain(&error)));
                 }
             };
             let (parts, body) = response.into_parts();
             if parts.status.is_redirection() {
                 let location = parts.headers.get(LOCATION).and_then(|location| location.to_str().ok());
                 let Some(next) = location.and_then(|location| resolve(&uri, location)) else {
-                    return Seen::Wrong(format!("{} redirects to nowhere", origin(&uri)));
+                    return Seen::Wrong(format!(
+                        "{} redirects without a valid Location header",
+                        origin(&uri)
+                    ));
                 };
                 url = next;
                 continue;
             }
             if parts.status != StatusCode::OK {
                 return Seen::Wrong(format!(
-                    "{} answers with status {}: the ingress controller does not lead to the solver yet",
+                    "{} responds with status {}: the ingress controller does not route to the solver yet",
                     origin(&uri),
                     parts.status.as_u16()
                 ));
             }
-            let Ok(body) = Limited::new(body, LIMIT).collect().await else {
-                return Seen::Wrong(format!("{} answers with something else", origin(&uri)));
+            let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
+                return Seen::Wrong(unexpected_body(&uri));
             };
             if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
                 return Seen::Right;
             }
-            return Seen::Wrong(format!(
-                "{} answers with something else: the name leads elsewhere",
-                origin(&uri)
-            ));
+            return Seen::Wrong(unexpected_body(&uri));
         }
-        Seen::Wrong(format!("more than {REDIRECTS} redirects"))
+        Seen::Wrong(format!("more than {MAX_REDIRECTS} redirects"))
     }
 }
 
-async fn within(look: impl Future<Output = Seen>) -> Seen {
-    let late = || Seen::Nobody(format!("no answer within {} s", DEADLINE.as_secs()));
-    timeout(DEADLINE, look).await.unwrap_or_else(|_| late())
+async fn with_deadline(probe: impl Future<Output = Seen>) -> Seen {
+    let timed_out = || Seen::Nobody(format!("no response within {} s", DEADLINE.as_secs()));
+    timeout(DEADLINE, probe).await.unwrap_or_else(|_| timed_out())
 }
 
-/// Whether a CA would ask there.
+/// Whether a CA would request a URL.
 fn is_allowed(uri: &Uri) -> bool {
     let port = match uri.scheme_str() {
         Some("http") => uri.port_u16().unwrap_or(80),
@@ -142,11 +151,11 @@ fn is_allowed(uri: &Uri) -> bool {
         _ => return false,
     };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    // Names are looked at when they are resolved.
+    // Host names are checked when they are resolved.
     matches!(port, 80 | 443) && !host.parse().is_ok_and(|address| is_forbidden(address, false))
 }
 
-/// Who was asked: without the token.
+/// The scheme and authority of a URL, for messages, which must not contain the token.
 fn origin(uri: &Uri) -> String {
     format!(
         "{}://{}",
@@ -155,7 +164,11 @@ fn origin(uri: &Uri) -> String {
     )
 }
 
-/// Where a redirect leads.
+fn unexpected_body(uri: &Uri) -> String {
+    format!("{} responds with an unexpected body: another server handles the request", origin(uri))
+}
+
+/// Resolves the `Location` header of a redirect: an absolute URL or an absolute path.
 fn resolve(base: &Uri, location: &str) -> Option<String> {
     if location.contains("://") {
         return Some(location.to_owned());
@@ -163,20 +176,12 @@ fn resolve(base: &Uri, location: &str) -> Option<String> {
     location.starts_with('/').then(|| format!("{}{location}", origin(base)))
 }
 
-fn chain(error: &dyn StdError) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_where_a_ca_would_ask_is_asked() {
+    fn only_urls_that_a_ca_requests_are_allowed() {
         for (url, allowed) in [
             ("http://a.test/x", true),
             ("https://a.test/x", true),
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_may_name_a_path_alone() {
+    fn redirect_may_be_an_absolute_path() {
         let base = "http://a.test/x".parse().expect("a URL");
         assert_eq!(resolve(&base, "/y").as_deref(), Some("http://a.test/y"));
         assert_eq!(resolve(&base, "https://b.test/y").as_deref(), Some("https://b.test/y"));

@@ -1,4 +1,5 @@
-//! HTTP endpoints about the process itself: `/livez` and `/readyz` on one port, `/metrics` on another.
+//! HTTP endpoints of the process: `/livez`, `/healthz`, and `/readyz` on one port, `/metrics` on another. Must not use
+//! the API server. Next: `metrics/mod.rs`.
 
 use std::{
     sync::{
@@ -22,24 +23,25 @@ use tokio::time::sleep;
 
 use crate::{cache::Cache, metrics::Metrics};
 
-/// Whether the process can do its part: as a leader, once everything is known; as the next one, at once.
+/// Whether the process is ready: a leader once its caches are synced, a standby immediately.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says so.
+    /// Sets what `/readyz` reports.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 }
 
-/// `/livez` and `/healthz` answer 200 as long as the process can answer at all, `/readyz` once it can do its part.
+/// Returns the router of `/livez` and `/healthz`, which always respond with 200, and `/readyz`, which responds with 503
+/// until the process is ready.
 pub fn health_router(readiness: Readiness) -> Router {
     let ready = async |State(Readiness(ready)): State<Readiness>| {
         if ready.load(Ordering::Relaxed) {
             (StatusCode::OK, "ok")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "the cluster's objects are not known yet")
+            (StatusCode::SERVICE_UNAVAILABLE, "the caches are not synced yet")
         }
     };
     Router::new()
@@ -49,7 +51,7 @@ pub fn health_router(readiness: Readiness) -> Router {
         .with_state(readiness)
 }
 
-/// `/metrics`, in Prometheus' text format.
+/// Returns the router of `/metrics`, in the Prometheus text format.
 pub fn metrics_router(metrics: Metrics, cache: Arc<Cache>) -> Router {
     let render = async |State((metrics, cache)): State<(Metrics, Arc<Cache>)>| {
         ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render(&cache))
@@ -57,25 +59,27 @@ pub fn metrics_router(metrics: Metrics, cache: Arc<Cache>) -> Router {
     Router::new().route("/metrics", get(render)).with_state((metrics, cache))
 }
 
-/// Asks `host:port/path=status` until it answers with that status, for as long as a rollout may take.
+/// Polls `host:port/path=status` once per second until it returns that status, for up to 30 s, the time of a rollout.
 ///
 /// # Errors
-/// It answers otherwise, or not at all.
-pub async fn check_ready(wanted: &str) -> anyhow::Result<()> {
-    const TRIES: usize = 30;
-    let (address, status) = wanted.rsplit_once('=').context("write host:port/path=status")?;
+/// The argument is malformed, or the URL did not return the status in time.
+pub async fn check_ready(check: &str) -> anyhow::Result<()> {
+    const MAX_TRIES: usize = 30;
+    let (address, status) = check
+        .rsplit_once('=')
+        .with_context(|| format!("failed to parse {check:?}: expected host:port/path=status"))?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let url: Uri = format!("http://{address}").parse()?;
     let mut last = String::new();
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         last = match client.get(url.clone()).await {
-            Ok(answer) if answer.status().as_str() == status => return Ok(()),
-            Ok(answer) => answer.status().to_string(),
+            Ok(response) if response.status().as_str() == status => return Ok(()),
+            Ok(response) => response.status().to_string(),
             Err(error) => error.to_string(),
         };
         sleep(Duration::from_secs(1)).await;
     }
-    bail!("{url} does not answer with {status}: {last}")
+    bail!("failed to get status {status} from {url}: the last result was {last}")
 }
 
 #[cfg(test)]
@@ -87,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_lives_at_once_and_is_ready_when_it_says_so() -> anyhow::Result<()> {
+    async fn readyz_follows_readiness() -> anyhow::Result<()> {
         let readiness = Readiness::default();
         let status = async |path: &str| -> anyhow::Result<StatusCode> {
             let request = Request::get(path).body(Body::empty())?;
@@ -102,12 +106,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn figures_have_the_names_that_dashboards_know() -> anyhow::Result<()> {
+    async fn metrics_have_the_names_of_cert_manager() -> anyhow::Result<()> {
         let metrics = Metrics::default();
-        metrics.synced("orders", true);
+        metrics.record_reconcile("orders", true);
         let router = metrics_router(metrics, Arc::default());
-        let answer = router.oneshot(Request::get("/metrics").body(Body::empty())?).await?;
-        let text = String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?;
+        let response = router.oneshot(Request::get("/metrics").body(Body::empty())?).await?;
+        let text = String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?;
         assert!(text.contains(r#"certmanager_controller_sync_error_count{controller="orders"} 1"#), "{text}");
         Ok(())
     }

@@ -1,11 +1,7 @@
 //! The whole way from an annotated Ingress to its Secret, with a real API server, Pebble and Traefik: our programs are plain
 //! processes with the rights that the chart gives them, so that they can be ended at every step.
 
-use std::{
-    path::Path,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use crds::{
@@ -32,7 +28,10 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use tokio::{sync::RwLock, time::sleep};
+use tokio::{
+    sync::RwLock,
+    time::{Instant, sleep},
+};
 
 /// A cluster with our programs in it. Who has the lock for writing may stop them.
 struct World {

@@ -1,5 +1,5 @@
-//! What we write is read by the programs that our users have: Go's own libraries, those that cert-manager makes key stores
-//! by, OpenSSL, and Java's keytool. The chain comes from a real Pebble.
+//! The programs of our users can read what we write: the Go standard library, the Go libraries that cert-manager writes
+//! keystores with, OpenSSL, and keytool from Java. The chain comes from a real Pebble.
 
 mod support;
 
@@ -21,7 +21,7 @@ use operator::pki::{
 };
 use support::{Issued, World, order};
 
-const PASSWORD: &str = "pässword with blanks";
+const PASSWORD: &str = "pässword with spaces";
 const KINDS: [(KeyKind, &str); 7] = [
     (KeyKind::Rsa { bits: 2048 }, "RSA 2048"),
     (KeyKind::Rsa { bits: 3072 }, "RSA 3072"),
@@ -40,11 +40,11 @@ fn run(program: &Path, arguments: &[&str], input: &[u8]) -> Result<String> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("failed to start {}", program.display()))?;
-    child.stdin.take().context("it has an input")?.write_all(input)?;
+    child.stdin.take().context("no stdin")?.write_all(input)?;
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        let [said, error] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-        bail!("{} {arguments:?}: {said}{error}", program.display());
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        bail!("{} {arguments:?}: {stdout}{stderr}", program.display());
     }
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
@@ -54,20 +54,20 @@ fn reader() -> Result<PathBuf> {
 }
 
 #[test]
-fn go_reads_every_key_in_every_encoding() -> Result<()> {
-    // The longest takes seconds to make, so it is not among the others.
+fn go_reads_every_key_encoding() -> Result<()> {
+    // RSA 8192 takes seconds to generate, so the other tests leave it out.
     for (kind, name) in KINDS.into_iter().chain([(KeyKind::Rsa { bits: 8192 }, "RSA 8192")]) {
         let key = PrivateKey::generate(kind)?;
         for encoding in [KeyEncoding::Traditional, KeyEncoding::Pkcs8] {
-            let said = run(&reader()?, &["key"], key.to_pem(encoding)?.as_bytes())?;
-            ensure!(said == name, "{name} {encoding:?}: {said}");
+            let output = run(&reader()?, &["key"], key.to_pem(encoding)?.as_bytes())?;
+            ensure!(output == name, "{name} {encoding:?}: {output}");
         }
     }
     Ok(())
 }
 
 #[test]
-fn go_reads_every_csr_and_sees_what_was_asked_for() -> Result<()> {
+fn go_reads_every_csr() -> Result<()> {
     for (kind, name) in KINDS {
         let request = CsrRequest {
             subject: Subject::Literal("CN=a.example.test,OU=x+OU=y,O=Example".to_owned()),
@@ -82,7 +82,7 @@ fn go_reads_every_csr_and_sees_what_was_asked_for() -> Result<()> {
             usages: vec![KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment, KeyUsage::ServerAuth],
             ..CsrRequest::default()
         };
-        let said = run(&reader()?, &["csr"], request.sign_pem(&PrivateKey::generate(kind)?)?.as_bytes())?;
+        let output = run(&reader()?, &["csr"], request.sign_pem(&PrivateKey::generate(kind)?)?.as_bytes())?;
         for part in [
             "CN=a.example.test",
             "OU=x+OU=y",
@@ -91,14 +91,14 @@ fn go_reads_every_csr_and_sees_what_was_asked_for() -> Result<()> {
             "uri=[spiffe://example.test/a]",
             "email=[alice@example.test]",
         ] {
-            ensure!(said.contains(part), "{name}: {part} is missing in {said}");
+            ensure!(output.contains(part), "{name}: {part} is missing in {output}");
         }
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn key_stores_are_read_with_key_and_chain() -> Result<()> {
+async fn go_and_openssl_read_keystores() -> Result<()> {
     let world = World::new(&Settings::calm()).await?;
     let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
     let Issued { chain, key } = world.issue(&account, &order(&["store.example.test"])).await?;
@@ -110,44 +110,44 @@ async fn key_stores_are_read_with_key_and_chain() -> Result<()> {
         Pkcs12Profile::LegacyRc2,
     ] {
         let store = pki::pkcs12(profile, PASSWORD, &key, &chain)?;
-        let said = run(&reader()?, &["pkcs12", PASSWORD], &store)?;
-        ensure!(said == expected, "{profile:?}: {said}");
+        let output = run(&reader()?, &["pkcs12", PASSWORD], &store)?;
+        ensure!(output == expected, "{profile:?}: {output}");
         ensure!(
             run(&reader()?, &["pkcs12", "wrong"], &store).is_err(),
-            "{profile:?} opens with another password"
+            "{profile:?} opens with a wrong password"
         );
         let password = format!("pass:{PASSWORD}");
         let mut arguments = vec!["pkcs12", "-nodes", "-passin", &password];
         match profile {
             Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 => arguments.push("-legacy"),
             Pkcs12Profile::Modern2023 => {}
-            // OpenSSL reads its MAC from 3.4 on, and its content since ever.
+            // OpenSSL verifies PBMAC1 from version 3.4 on. Every version reads the content.
             Pkcs12Profile::Modern2026 => arguments.push("-nomacver"),
         }
-        let said = run(Path::new("openssl"), &arguments, &store)?;
+        let output = run(Path::new("openssl"), &arguments, &store)?;
         ensure!(
-            said.matches("BEGIN CERTIFICATE").count() == 2 && said.contains("BEGIN PRIVATE KEY"),
-            "{said}"
+            output.matches("BEGIN CERTIFICATE").count() == 2 && output.contains("BEGIN PRIVATE KEY"),
+            "{output}"
         );
     }
     let now = "2026-01-01T00:00:00Z".parse()?;
-    // Go's library takes bytes for characters, so the two agree on ASCII only; Java is what we follow beyond.
+    // The Go library treats bytes as characters, so it agrees with Java on ASCII only. We follow Java.
     let password = "changeit 123";
     let store = pki::jks(password, "Certificate", &key, &chain, now)?;
-    let said = run(&reader()?, &["jks", password], &store)?;
-    ensure!(said == format!("certificate: {expected}"), "{said}");
+    let output = run(&reader()?, &["jks", password], &store)?;
+    ensure!(output == format!("certificate: {expected}"), "{output}");
     ensure!(run(&reader()?, &["jks", "wrong"], &store).is_err());
     Ok(())
 }
 
-/// Java reads the store with its password, and takes the key out of it.
+/// keytool lists the keystore with its password only, and imports the key.
 #[tokio::test]
-async fn java_reads_key_stores_and_takes_the_key_out() -> Result<()> {
+async fn java_reads_keystores_and_imports_the_key() -> Result<()> {
     let world = World::new(&Settings::calm()).await?;
     let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
     let Issued { chain, key } = world.issue(&account, &order(&["java.example.test"])).await?;
     let now = "2026-01-01T00:00:00Z".parse()?;
-    // Java takes PKCS#12 passwords in ASCII only.
+    // Java accepts only ASCII passwords for PKCS#12.
     let ascii = "changeit 123";
     let stores = [
         ("JKS", PASSWORD, pki::jks(PASSWORD, "Certificate", &key, &chain, now)?),
@@ -167,18 +167,18 @@ async fn java_reads_key_stores_and_takes_the_key_out() -> Result<()> {
         }
         let wrong =
             keytool(&["-list", "-keystore", &ours, "-storetype", r#type, "-storepass", "wrong password"]);
-        ensure!(wrong.is_err(), "{type} {number} opens with another password");
+        ensure!(wrong.is_err(), "{type} {number} opens with a wrong password");
         let from =
             ["-importkeystore", "-srckeystore", &ours, "-srcstoretype", r#type, "-srcstorepass", password];
         let to = ["-destkeystore", &theirs, "-deststoretype", "PKCS12", "-deststorepass", "changeit"];
         keytool(&[&from[..], &to].concat())?;
-        let said = run(&reader()?, &["pkcs12", "changeit"], &std::fs::read(&*theirs)?)?;
-        ensure!(said == "ECDSA P-256 dns=[java.example.test] and 1 more", "{type} {number}: {said}");
+        let output = run(&reader()?, &["pkcs12", "changeit"], &std::fs::read(&*theirs)?)?;
+        ensure!(output == "ECDSA P-256 dns=[java.example.test] and 1 more", "{type} {number}: {output}");
     }
     Ok(())
 }
 
-/// Runs Java's keytool. It takes its arguments for what the locale says.
+/// Runs keytool, which decodes its arguments by the locale.
 fn keytool(arguments: &[&str]) -> Result<String> {
     let environment = ["LC_ALL=C.UTF-8", "keytool", "-J-Xshare:auto", "-J-Xmx64m"];
     run(Path::new("env"), &[&environment[..], arguments].concat(), &[])

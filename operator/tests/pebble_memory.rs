@@ -1,4 +1,4 @@
-//! Many orders after one another: memory does not grow. Alone in its process, whose memory is measured.
+//! Memory does not grow with the number of orders. This test has a process of its own, because it measures its memory.
 
 mod support;
 
@@ -10,12 +10,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use operator::pki::{Curve, KeyKind};
 use support::{World, order};
 
-/// What 900 issuances may add, KiB.
+/// The growth that 900 issuances may cause, KiB.
 const LEAK_LIMIT: u64 = 3 * 1024;
 
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);
 
-/// Resident memory of this process, KiB.
+/// Returns the resident memory of this process, KiB.
 fn resident() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
@@ -23,20 +23,20 @@ fn resident() -> Result<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_does_not_grow_with_a_thousand_issuances() -> Result<()> {
-    const AT_ONCE: usize = 20;
+async fn memory_does_not_grow_with_issuances() -> Result<()> {
+    const MAX_CONCURRENT: usize = 20;
     let world = Arc::new(World::new(&Settings::calm()).await?);
     let account = world.account(P256).await?;
     let issue_many = async |from: usize, to: usize| -> Result<()> {
         stream::iter(from..to)
             .map(|number| {
                 let (world, account) = (Arc::clone(&world), account.clone());
-                async move { world.walk_sparingly(&account, &order(&[&format!("m{number}.example.test")])).await }
+                async move { world.issue_sparingly(&account, &order(&[&format!("m{number}.example.test")])).await }
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT)
             .try_for_each(async |_| Ok(()))
             .await?;
-        // The test's own books would grow.
+        // The recorded requests would grow too.
         world.forget();
         Ok(())
     };
@@ -45,7 +45,7 @@ async fn memory_does_not_grow_with_a_thousand_issuances() -> Result<()> {
     issue_many(100, 1000).await?;
     let late = resident()?;
     println!("resident after 100 issuances {early} KiB, after 1,000 {late} KiB");
-    // The allocator's pools still fill a little; a leak would be some KiB for each of the 900.
-    ensure!(late <= early + LEAK_LIMIT, "{early} KiB became {late} KiB");
+    // The pools of the allocator still grow a little. A leak would be some KiB for each of the 900 issuances.
+    ensure!(late <= early + LEAK_LIMIT, "memory grew from {early} KiB to {late} KiB");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Servers that are no ACME servers, or broken ones: each is told apart, within its deadline.
+//! Servers that are broken or not ACME servers: the client reports each as a distinct error, within its deadline.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +32,7 @@ use support::World;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -39,28 +40,28 @@ type Body = BoxBody<Bytes, Infallible>;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// A server that answers everything in one odd way.
+/// How a server misbehaves on every request.
 #[derive(Clone, Copy, Debug)]
 enum Oddity {
-    /// A page at 200.
+    /// An HTML page with status 200.
     Html,
-    /// JSON at 200 that is no directory.
+    /// JSON with status 200 that is not a directory.
     OtherJson,
-    /// A load balancer's page.
+    /// The error page of a load balancer, with a `Retry-After` header or without.
     Unavailable(Option<&'static str>),
-    /// Nothing there.
+    /// Status 404.
     NotFound,
-    /// Somewhere else.
+    /// A redirect.
     Redirect,
-    /// JSON that ends early.
+    /// Truncated JSON.
     Truncated,
-    /// A body that does not end.
+    /// A body without end.
     Endless,
-    /// An answer that does not come.
+    /// No response.
     Hanging,
-    /// A body of which only the beginning comes.
+    /// A body that arrives too slowly.
     Dripping,
-    /// A connection that is closed.
+    /// A closed connection.
     Closing,
 }
 
@@ -95,7 +96,7 @@ impl OddServer {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        let service = service_fn(move |request| answer(oddity, request));
+                        let service = service_fn(move |request| respond(oddity, request));
                         _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                     }
                 });
@@ -119,7 +120,7 @@ impl OddServer {
             .directory()
             .await
             .err()
-            .context("an odd server was taken for an ACME server")
+            .context("an odd server was accepted as an ACME server")
     }
 }
 
@@ -127,9 +128,9 @@ fn full(text: &str) -> Body {
     Full::new(Bytes::from(text.to_owned())).boxed()
 }
 
-async fn answer(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Response<Body>> {
+async fn respond(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Response<Body>> {
     let html = || Response::builder().header("content-type", "text/html");
-    let forever = |text: Bytes, pause: Duration| {
+    let endless = |text: Bytes, pause: Duration| {
         let frames = futures::stream::unfold(text, move |text| async move {
             tokio::time::sleep(pause).await;
             Some((Ok::<_, Infallible>(Frame::data(text.clone())), text))
@@ -154,14 +155,14 @@ async fn answer(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Respons
             .body(full("")),
         Oddity::Truncated => Response::builder().body(full(r#"{"newNonce":"https://127.0.0.1/n","newAcc"#)),
         Oddity::Endless => {
-            Response::builder().body(forever(Bytes::from(vec![b'0'; 1 << 16]), Duration::ZERO))
+            Response::builder().body(endless(Bytes::from(vec![b'0'; 1 << 16]), Duration::ZERO))
         }
         Oddity::Hanging => {
             tokio::time::sleep(Duration::from_mins(10)).await;
             Response::builder().body(full(""))
         }
         Oddity::Dripping => {
-            Response::builder().body(forever(Bytes::from_static(b" "), Duration::from_millis(50)))
+            Response::builder().body(endless(Bytes::from_static(b" "), Duration::from_millis(50)))
         }
         Oddity::Closing => return Err(std::io::ErrorKind::ConnectionAborted.into()),
     };
@@ -169,23 +170,31 @@ async fn answer(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Respons
 }
 
 #[tokio::test]
-async fn each_odd_server_is_told_apart_within_the_deadline() -> Result<()> {
+async fn odd_servers_have_distinct_errors() -> Result<()> {
     let limited = |seconds| Class::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
-    for (oddity, class, says) in [
-        (Oddity::Html, Class::Fatal, "it is no directory of an ACME server: check spec.acme.server"),
-        (Oddity::OtherJson, Class::Fatal, "it is no directory of an ACME server"),
+    for (oddity, class, message) in [
+        (Oddity::Html, Class::Fatal, "the response is not an ACME directory. Check spec.acme.server"),
+        (Oddity::OtherJson, Class::Fatal, "the response is not an ACME directory"),
         (
             Oddity::Unavailable(None),
             Class::Transient,
-            "503 Service Unavailable with text/html, which is no ACME",
+            "status 503 Service Unavailable with text/html instead of an ACME problem",
         ),
         (Oddity::Unavailable(Some("7")), limited(7), "503 Service Unavailable"),
-        (Oddity::NotFound, Class::Fatal, "404 Not Found with text/html, which is no ACME"),
-        (Oddity::Redirect, Class::Fatal, "it redirects to https://acme.example.test/directory: ask that"),
-        (Oddity::Truncated, Class::Fatal, "it is no directory"),
-        (Oddity::Endless, Class::Fatal, "its answer has more than 1048576 bytes"),
-        (Oddity::Hanging, Class::Transient, "no answer within 1 s"),
-        (Oddity::Dripping, Class::Transient, "no answer within 1 s"),
+        (
+            Oddity::NotFound,
+            Class::Fatal,
+            "status 404 Not Found with text/html instead of an ACME problem. Check spec.acme.server",
+        ),
+        (
+            Oddity::Redirect,
+            Class::Fatal,
+            "it redirects to https://acme.example.test/directory, and redirects are not followed. Check spec.acme.server",
+        ),
+        (Oddity::Truncated, Class::Fatal, "the response is not an ACME directory"),
+        (Oddity::Endless, Class::Fatal, "the response is larger than 1048576 bytes"),
+        (Oddity::Hanging, Class::Transient, "no response within 1 s"),
+        (Oddity::Dripping, Class::Transient, "no response within 1 s"),
         (Oddity::Closing, Class::Transient, "failed to reach"),
     ] {
         let server = OddServer::start(oddity).await?;
@@ -193,69 +202,69 @@ async fn each_odd_server_is_told_apart_within_the_deadline() -> Result<()> {
         let error = server.error().await.with_context(|| format!("{oddity:?}"))?;
         let time = began.elapsed();
         ensure!(error.class() == class, "{oddity:?}: {error:?} is {:?}", error.class());
-        let said = error.to_string();
-        ensure!(said.contains(says), "{oddity:?}: {said}");
+        let text = error.to_string();
+        ensure!(text.contains(message), "{oddity:?}: {text}");
         ensure!(time < DEADLINE + Duration::from_millis(500), "{oddity:?} took {time:?}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn nobody_there_is_transient_and_says_so() -> Result<()> {
+async fn unreachable_server_is_transient() -> Result<()> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port();
     let settings = ServerSettings {
         allow_loopback: true,
         deadline: DEADLINE,
         ..ServerSettings::new(format!("https://127.0.0.1:{port}/dir"))
     };
-    let error = Server::new(settings)?.directory().await.err().context("nobody answered")?;
+    let error = Server::new(settings)?.directory().await.err().context("the port is closed")?;
     ensure!(error.class() == Class::Transient, "{error:?}");
     ensure!(error.to_string().contains("Connection refused"), "{error}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_not_believed_unless_that_is_asked_for() -> Result<()> {
+async fn untrusted_certificate_needs_skip_tls_verify() -> Result<()> {
     let server = OddServer::start(Oddity::NotFound).await?;
     let settings = ServerSettings { trust: Trust::System, ..server.settings() };
-    let error = Server::new(settings)?.directory().await.err().context("it was believed")?;
+    let error = Server::new(settings)?.directory().await.err().context("the certificate was trusted")?;
     ensure!(
         error.class() == Class::Transient && error.to_string().contains("invalid peer certificate"),
         "{error}"
     );
-    let settings = ServerSettings { trust: Trust::Anybody, ..server.settings() };
-    let error = Server::new(settings)?.directory().await.err().context("it was taken")?;
+    let settings = ServerSettings { trust: Trust::AnyCertificate, ..server.settings() };
+    let error = Server::new(settings)?.directory().await.err().context("the response was accepted")?;
     ensure!(error.to_string().contains("404 Not Found"), "{error}");
     Ok(())
 }
 
 #[tokio::test]
-async fn addresses_that_no_acme_server_has_are_not_asked() -> Result<()> {
-    for (url, says) in [
+async fn forbidden_addresses_are_never_requested() -> Result<()> {
+    for (url, message) in [
         ("https://169.254.169.254/latest/meta-data", "169.254.169.254"),
         ("https://[fe80::1]/dir", "fe80::1"),
         ("https://127.0.0.1:1/dir", "127.0.0.1"),
         ("https://[::ffff:127.0.0.1]:1/dir", "127.0.0.1"),
         ("https://localhost:1/dir", "localhost"),
-        ("http://192.0.2.1/dir", "no https URL"),
-        ("ftp://192.0.2.1/dir", "no https URL"),
-        ("not a url", "it is no URL"),
+        ("http://192.0.2.1/dir", "not an HTTPS URL"),
+        ("ftp://192.0.2.1/dir", "not an HTTPS URL"),
+        ("not a url", "it is not a URL"),
     ] {
         let error = Server::new(ServerSettings::new(url))?.directory().await.err().context(url)?;
-        ensure!(error.class() == Class::Fatal && error.to_string().contains(says), "{url}: {error:?}");
+        ensure!(error.class() == Class::Fatal && error.to_string().contains(message), "{url}: {error:?}");
     }
     Ok(())
 }
 
-/// A relay to a Pebble that closes its first connections, as a load balancer does that has just been started.
-async fn unsteady(target: SocketAddr, closed: usize) -> Result<(SocketAddr, JoinHandle<()>)> {
+/// A relay to Pebble that closes its first connections, like a load balancer that is still starting.
+async fn unsteady_relay(target: SocketAddr, closed: usize) -> Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind((target.ip(), 0)).await?;
     let address = listener.local_addr()?;
     let relay = tokio::spawn(async move {
-        let mut seen = 0;
+        let mut accepted = 0;
         while let Ok((mut stream, _)) = listener.accept().await {
-            seen += 1;
-            if seen > closed {
+            accepted += 1;
+            if accepted > closed {
                 tokio::spawn(async move {
                     let mut server = TcpStream::connect(target).await?;
                     tokio::io::copy_bidirectional(&mut stream, &mut server).await
@@ -267,13 +276,13 @@ async fn unsteady(target: SocketAddr, closed: usize) -> Result<(SocketAddr, Join
 }
 
 #[tokio::test]
-async fn a_connection_that_fails_is_made_again_and_again_a_bounded_number_of_times() -> Result<()> {
+async fn failed_connections_are_retried_twice() -> Result<()> {
     let world = World::new(&Settings::calm()).await?;
     let port =
         world.pebble.directory_url().rsplit(':').next().and_then(|rest| rest.split('/').next()?.parse().ok());
     let target = SocketAddr::new(world.pebble.address(), port.context("no port")?);
     for (closed, reached) in [(2, true), (3, false)] {
-        let (address, relay) = unsteady(target, closed).await?;
+        let (address, relay) = unsteady_relay(target, closed).await?;
         let settings =
             ServerSettings { directory_url: format!("https://{address}/dir"), ..world.settings()? };
         let outcome = Server::new(settings)?.directory().await;
@@ -284,9 +293,9 @@ async fn a_connection_that_fails_is_made_again_and_again_a_bounded_number_of_tim
     Ok(())
 }
 
-/// A server that hangs holds nobody up but those who asked it.
+/// Requests to a hanging server delay no requests to another one.
 #[tokio::test]
-async fn a_hanging_server_holds_up_nobody_else() -> Result<()> {
+async fn hanging_server_blocks_only_its_own_clients() -> Result<()> {
     let world = World::new(&Settings::calm()).await?;
     let hanging = OddServer::start(Oddity::Hanging).await?;
     let stuck =
@@ -302,7 +311,7 @@ async fn a_hanging_server_holds_up_nobody_else() -> Result<()> {
     let account = Account::find_or_create(world.server()?, key, &[], None).await?;
     world.issue(&account, &support::order(&["free.example.test"])).await?;
     ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    ensure!(waiting.iter().all(|task| !task.is_finished()), "a hanging server answered");
+    ensure!(waiting.iter().all(|task| !task.is_finished()), "a hanging server responded");
     waiting.iter().for_each(JoinHandle::abort);
     Ok(())
 }

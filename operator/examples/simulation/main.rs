@@ -19,10 +19,11 @@ mod scenario;
 mod tests;
 mod wheel;
 
-use std::{fs, process::ExitCode, time::Instant};
+use std::{fs, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use tokio::time::Instant;
 
 use self::{report::Report, run::Simulation, scenario::Arguments};
 

@@ -92,7 +92,7 @@ impl From<&Arguments> for Scenario {
             latency: Duration::from_millis(arguments.latency.into()),
             concurrency: settings.concurrency,
             requests_per_second: arguments.requests_per_second.unwrap_or(settings.requests_per_second),
-            polls_per_second: settings.polls_per_second,
+            polls_per_second: settings.renewal_info_per_second,
             new_orders: new_orders_in_3_hours(DIRECTORY, None).filter(|_| !arguments.without_turns),
             seed: arguments.seed,
         }

@@ -1,4 +1,4 @@
-//! Anyone may put anything into a CertificateRequest: what is read as a CSR has what was read, again.
+//! No content of a CertificateRequest makes the parser of CSRs panic, and parsing is repeatable.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

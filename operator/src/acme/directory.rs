@@ -1,43 +1,43 @@
-//! What an ACME server offers and where, RFC 8555 section 7.1.1.
+//! The directory of an ACME server, RFC 8555 section 7.1.1.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The directory of a server.
+/// The URLs and features that an ACME server offers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Directory {
-    /// Where nonces come from.
+    /// URL that returns nonces.
     pub new_nonce: String,
-    /// Where accounts are made and found.
+    /// URL that creates and finds accounts.
     pub new_account: String,
-    /// Where orders are placed.
+    /// URL that creates orders.
     pub new_order: String,
-    /// Where certificates are revoked.
+    /// URL that revokes certificates.
     pub revoke_cert: Option<String>,
-    /// Where renewal information is, RFC 9773; not all servers have it.
+    /// Base URL of renewal information, RFC 9773. Not every server offers it.
     pub renewal_info: Option<String>,
-    /// What else there is to know.
+    /// Optional properties of the server.
     #[serde(default)]
     pub meta: DirectoryMeta,
 }
 
-/// What else there is to know of a server.
+/// Optional properties of an ACME server.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectoryMeta {
-    /// URL of the terms that an account agrees to.
+    /// URL of the terms of service that an account agrees to.
     pub terms_of_service: Option<String>,
-    /// URL of a page about the server.
+    /// URL of a website about the server.
     pub website: Option<String>,
-    /// What CAA records call the CA, RFC 8659.
+    /// Names of the CA in CAA records, RFC 8659.
     #[serde(default)]
     pub caa_identities: Vec<String>,
-    /// Whether a new account must be bound to one that exists elsewhere.
+    /// Whether a new account needs an external account binding, RFC 8555 section 7.3.4.
     #[serde(default)]
     pub external_account_required: bool,
-    /// Profiles by name, each with a text about it.
+    /// The profiles that an order may request: name to description. Empty if the server has no profiles.
     #[serde(default)]
     pub profiles: BTreeMap<String, String>,
 }

@@ -1,91 +1,97 @@
-//! What can go wrong with an ACME server, and what to do about it: one table, [`AcmeError::class`].
+//! Errors of requests to ACME servers, and their classes: one table, [`AcmeError::class`]. Must not choose delays,
+//! which `decision/backoff.rs` does. Next: `response.rs`.
 
 use std::{fmt::Write, time::Duration};
 
 use hyper::StatusCode;
 use instant_acme::{Identifier, Problem};
 
-/// What to do about an error.
+/// How to react to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It can't work like this, whoever tries: the address, the key or the server must change first.
+    /// No request can succeed until the URL, the key, or the server changes.
     Fatal,
-    /// The server asks to wait, this long if it says so. The same request is right afterwards.
+    /// The server asks to wait. The same request can succeed afterwards.
     RateLimited {
-        /// From the `Retry-After` header, RFC 9110 section 10.2.3.
+        /// How long to wait, from the `Retry-After` header (RFC 9110 section 10.2.3). `None` if the server doesn't say.
         retry_after: Option<Duration>,
     },
-    /// The server has looked at what was asked, and will not do it.
+    /// The server processed the request and rejected it.
     Refused,
-    /// It may work in a moment: retry with backoff.
+    /// The request may succeed soon: retry with backoff.
     Transient,
 }
 
-/// Why a request to an ACME server has no good answer.
+/// Why a request to an ACME server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
-    /// The address is one that must not be asked.
+    /// The URL leads to an address that the operator never connects to.
     #[error(
-        "failed to talk to {url}: {address} is a link-local, loopback or metadata address, which no ACME server has"
+        "failed to connect to {url}: {address} is or resolves to a loopback, link-local, or metadata address, which is not allowed"
     )]
     Address {
-        /// What was asked.
+        /// The requested URL.
         url: String,
-        /// What it stands for.
+        /// The forbidden address, or the host name that resolves to it.
         address: String,
     },
+    /// `spec.acme.caBundle` can't be used.
+    #[error(
+        "failed to read spec.acme.caBundle: it contains no usable PEM certificate. Fix it, or remove it to trust the system's CAs"
+    )]
+    CaBundle,
     /// The key can't sign.
-    #[error("failed to sign a request with the account's key")]
+    #[error("failed to sign a request with the account key")]
     Key(#[from] crate::pki::KeyError),
-    /// There is an answer, and it is not what an ACME server says.
-    #[error("failed to understand {url}: {what}")]
+    /// The response is neither a success nor an ACME problem, or the URL can't be requested.
+    #[error("failed to get a valid ACME response from {url}: {detail}")]
     Protocol {
-        /// What was asked.
+        /// The requested URL.
         url: String,
         /// The HTTP status.
         status: StatusCode,
-        /// How long to wait, if the server said so.
+        /// How long the server asks to wait.
         retry_after: Option<Duration>,
-        /// What is wrong with it.
-        what: String,
+        /// What is wrong with the response.
+        detail: String,
     },
-    /// The server says what is wrong, RFC 7807.
+    /// The server reported a problem document, RFC 7807.
     #[error("{}", describe(problem))]
     Problem {
-        /// What it says.
+        /// The document, unchanged.
         problem: Problem,
         /// The HTTP status.
         status: StatusCode,
-        /// How long to wait, if the server said so.
+        /// How long the server asks to wait.
         retry_after: Option<Duration>,
     },
-    /// There is no answer.
-    #[error("failed to reach {url}: {what}")]
+    /// There was no response.
+    #[error("failed to reach {url}: {detail}")]
     Unreachable {
-        /// What was asked.
+        /// The requested URL.
         url: String,
-        /// Why, with all causes.
-        what: String,
-        /// How far it came.
+        /// The cause, with its own causes.
+        detail: String,
+        /// How far the request got.
         phase: Phase,
     },
-    /// The directory does not offer what was asked for.
+    /// The server does not offer a feature.
     #[error("failed to use the ACME server: it does not offer {0}")]
     Unsupported(String),
 }
 
-/// How far a request came that had no answer.
+/// How far a request without a response got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// There was no connection: nobody has heard it.
+    /// No connection was made: the server can't have received the request.
     Connecting,
-    /// The connection was lost: it may have been heard.
+    /// The connection was lost: the server may have received the request.
     Lost,
-    /// The time was over: it may have been heard.
+    /// The deadline passed: the server may have received the request.
     TimedOut,
 }
 
-/// Prefix of the error types that ACME servers send, RFC 8555 section 6.7.
+/// The prefix of ACME error types, RFC 8555 section 6.7.
 const PREFIX: &str = "urn:ietf:params:acme:error:";
 
 impl AcmeError {
@@ -97,7 +103,7 @@ impl AcmeError {
         }
     }
 
-    /// The problem as the server sent it.
+    /// The problem document that the server sent.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Problem { problem, .. } => Some(problem),
@@ -105,8 +111,9 @@ impl AcmeError {
         }
     }
 
-    /// Whether the same request may be made again at once. What only reads may be, unless the time is over already.
-    pub(super) fn may_repeat(&self, reads_only: bool) -> bool {
+    /// Whether the request may be resent immediately: only if the server can't have received it, or if it only reads
+    /// and the deadline has not passed.
+    pub(super) fn may_resend(&self, reads_only: bool) -> bool {
         match self {
             Self::Unreachable { phase: Phase::Connecting, .. } => true,
             Self::Unreachable { phase: Phase::Lost, .. } => reads_only,
@@ -114,17 +121,17 @@ impl AcmeError {
         }
     }
 
-    /// Whether the same order may be taken if it does not say what it replaces. `alreadyReplaced` is the answer that
-    /// RFC 9773 section 5 asks for; servers that don't find what is replaced say much else, down to `serverInternal`.
-    pub(super) fn may_be_about_replaces(&self) -> bool {
-        let answered = self.problem_type().is_some_and(|kind| kind != "badNonce");
-        answered && matches!(self.class(), Class::Refused | Class::Transient)
+    /// Whether the order may be accepted without `replaces`. RFC 9773 section 5 defines `alreadyReplaced`, but servers
+    /// that don't find the replaced certificate respond with many other types, even `serverInternal`.
+    pub(super) fn may_be_caused_by_replaces(&self) -> bool {
+        let processed = self.problem_type().is_some_and(|kind| kind != "badNonce");
+        processed && matches!(self.class(), Class::Refused | Class::Transient)
     }
 
-    /// What to do about it.
+    /// Classifies the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Address { .. } | Self::Key(_) | Self::Unsupported(_) => Class::Fatal,
+            Self::Address { .. } | Self::CaBundle | Self::Key(_) | Self::Unsupported(_) => Class::Fatal,
             Self::Unreachable { .. } => Class::Transient,
             Self::Protocol { status, retry_after, .. } => match (*status, *retry_after) {
                 (StatusCode::TOO_MANY_REQUESTS, retry_after) => Class::RateLimited { retry_after },
@@ -132,8 +139,7 @@ impl AcmeError {
                     Class::RateLimited { retry_after: *retry_after }
                 }
                 (status, None) if status.is_server_error() => Class::Transient,
-                // Cut off on the way, or a page that is no ACME: the first may pass, and the second is told apart where
-                // the directory is read.
+                // Truncated, which may pass, or not ACME at all, which fetch_directory() detects.
                 (status, _) if status.is_success() => Class::Transient,
                 _ => Class::Fatal,
             },
@@ -142,7 +148,7 @@ impl AcmeError {
                     Class::RateLimited { retry_after: *retry_after }
                 }
                 (Some("badNonce"), _) => Class::Transient,
-                // Refusals that some servers send as 500.
+                // Rejections, even though some servers send them with status 500.
                 (
                     Some(
                         "accountDoesNotExist"
@@ -177,18 +183,18 @@ impl AcmeError {
     }
 }
 
-/// A problem in the server's own words: the whole, then each part with the name that it is about.
+/// Formats a problem in the server's own words: its detail, then the detail of each subproblem with its identifier.
 fn describe(problem: &Problem) -> String {
     let kind = problem.r#type.as_deref().unwrap_or("about:blank");
-    let detail = problem.detail.as_deref().unwrap_or("the server gives no reason");
+    let detail = problem.detail.as_deref().unwrap_or("the server gave no reason");
     let mut text = format!("{detail} ({})", kind.strip_prefix(PREFIX).unwrap_or(kind));
     for part in &problem.subproblems {
         let name = match &part.identifier {
             Some(Identifier::Dns(name)) => name.clone(),
             Some(Identifier::Ip(address)) => address.to_string(),
-            _ => "another name".to_owned(),
+            _ => "unknown identifier".to_owned(),
         };
-        _ = write!(text, "; {name}: {}", part.detail.as_deref().unwrap_or("no reason"));
+        _ = write!(text, "; {name}: {}", part.detail.as_deref().unwrap_or("no reason given"));
         if let Some(kind) = &part.r#type {
             _ = write!(text, " ({})", kind.strip_prefix(PREFIX).unwrap_or(kind));
         }
@@ -202,7 +208,7 @@ mod tests {
 
     fn problem(kind: &str, status: u16, retry_after: Option<u64>) -> AcmeError {
         let document =
-            serde_json::json!({ "type": format!("{PREFIX}{kind}"), "detail": "words", "status": status });
+            serde_json::json!({ "type": format!("{PREFIX}{kind}"), "detail": "text", "status": status });
         AcmeError::Problem {
             problem: serde_json::from_value(document).expect("a problem document"),
             status: StatusCode::from_u16(status).expect("a status"),
@@ -215,7 +221,7 @@ mod tests {
             url: "https://acme.example.test/".into(),
             status: StatusCode::from_u16(status).expect("a status"),
             retry_after: retry_after.map(Duration::from_secs),
-            what: "it is HTML".into(),
+            detail: "it is HTML".into(),
         }
     }
 
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_has_its_class() {
+    fn class_covers_every_error() {
         for (error, class) in [
             (problem("badNonce", 400, None), Class::Transient),
             (problem("rateLimited", 429, Some(3600)), limited(Some(3600))),
@@ -259,7 +265,7 @@ mod tests {
             (page(301, None), Class::Fatal),
             (page(200, None), Class::Transient),
             (
-                AcmeError::Unreachable { url: String::new(), what: String::new(), phase: Phase::Lost },
+                AcmeError::Unreachable { url: String::new(), detail: String::new(), phase: Phase::Lost },
                 Class::Transient,
             ),
             (AcmeError::Address { url: String::new(), address: String::new() }, Class::Fatal),
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_is_left_out_where_that_may_help() {
+    fn replaces_is_dropped_if_that_may_help() {
         for (error, may_help) in [
             (problem("alreadyReplaced", 409, None), true),
             (problem("malformed", 400, None), true),
@@ -281,15 +287,15 @@ mod tests {
             (problem("badNonce", 400, None), false),
             (page(502, None), false),
         ] {
-            assert_eq!(error.may_be_about_replaces(), may_help, "{error:?}");
+            assert_eq!(error.may_be_caused_by_replaces(), may_help, "{error:?}");
         }
     }
 
     #[test]
-    fn the_message_is_the_servers_own_with_every_name() {
+    fn problem_text_includes_every_subproblem() {
         let document = serde_json::json!({
             "type": "urn:ietf:params:acme:error:rejectedIdentifier",
-            "detail": "some names can't be had",
+            "detail": "some identifiers are rejected",
             "subproblems": [
                 { "type": "urn:ietf:params:acme:error:caa", "detail": "CAA forbids it",
                   "identifier": { "type": "dns", "value": "a.example.test" } },
@@ -299,7 +305,7 @@ mod tests {
         let problem = serde_json::from_value(document).expect("a problem document");
         assert_eq!(
             describe(&problem),
-            "some names can't be had (rejectedIdentifier); a.example.test: CAA forbids it (caa); 192.0.2.1: no"
+            "some identifiers are rejected (rejectedIdentifier); a.example.test: CAA forbids it (caa); 192.0.2.1: no"
         );
     }
 }

@@ -1,45 +1,56 @@
-//! instant-acme over our own requests: what it drives is signed with the account's real key.
+//! An adapter that runs instant-acme over our own [`Session`], so that its requests are signed with the real account
+//! key.
 //!
-//! It knows keys of one kind, has no deadlines, and keeps status and headers to itself. So it is given a key that
-//! nobody else has and answers out of memory where it asks for nonces and the directory; what it signs is signed anew.
+//! instant-acme signs with P-256 only, has no deadlines, and hides the status and the headers of responses (see ADR 3).
+//! It therefore gets a throw-away key, and its requests for nonces and the directory are answered from memory. The
+//! payload of each signed request is taken out of its JWS and signed again by the session. Next: `session.rs`.
 
 use std::{
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, Response, StatusCode, header::LOCATION};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    header::{HeaderValue, LOCATION, RETRY_AFTER},
+};
 use instant_acme::{Account, BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{AcmeError, Answer, Directory, Session};
-use crate::pki::{Curve, KeyEncoding, KeyKind, PrivateKey};
+use super::{AcmeError, AcmeResponse, Directory, Session};
+use crate::{
+    pki::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey},
+    sync::lock,
+};
 
-/// The key that instant-acme signs with: what it signs goes nowhere.
-static UNUSED_KEY: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
+/// The header that carries nonces, RFC 8555 section 6.5.1.
+const REPLAY_NONCE: &str = "replay-nonce";
+
+/// The key that instant-acme signs with. Its signatures are never sent.
+static THROW_AWAY_KEY: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
     let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).ok()?;
     Some(key.to_der(KeyEncoding::Pkcs8).ok()?.to_vec())
 });
 
-/// instant-acme's account, which asks as `session` does, and what came of it.
-pub(super) struct Driven {
+/// An account of instant-acme that sends through a [`Session`], and the outcome of its last request.
+pub(super) struct InstantAcmeAdapter {
     pub(super) account: Account,
-    outcome: Arc<Mutex<Option<Result<Answer, AcmeError>>>>,
+    outcome: Arc<Mutex<Option<Result<AcmeResponse, AcmeError>>>>,
 }
 
-impl Driven {
-    /// Lends a session to instant-acme. `more` is added to what it posts.
-    pub(super) async fn by(session: &Session, more: Map<String, Value>) -> Result<Self, AcmeError> {
+impl InstantAcmeAdapter {
+    /// Wraps a session. `extra_members` are added to each payload.
+    pub(super) async fn new(session: &Session, extra_members: Map<String, Value>) -> Result<Self, AcmeError> {
         let directory = session.server().directory().await?;
         let outcome = Arc::default();
         let transport =
-            Transport { session: session.clone(), directory, more, outcome: Arc::clone(&outcome) };
-        let key = UNUSED_KEY.as_deref().ok_or(crate::pki::KeyError::Unspecified)?;
+            Transport { session: session.clone(), directory, extra_members, outcome: Arc::clone(&outcome) };
+        let key = THROW_AWAY_KEY.as_deref().ok_or(KeyError::Unspecified)?;
         let account = Account::builder_with_http(Box::new(transport))
             .from_parts(
                 session.account_url().unwrap_or_default().to_owned(),
@@ -47,44 +58,50 @@ impl Driven {
                 session.server().directory_url().to_owned(),
             )
             .await
-            .map_err(|error| unexpected(session, &error))?;
+            .map_err(|error| local_error(session, &error))?;
         Ok(Self { account, outcome })
     }
 
-    /// What the server answered to the one request that was made, or why it did not. `told` is what instant-acme makes
-    /// of it, which counts only where no request was made at all.
-    pub(super) fn answer<T>(&self, session: &Session, told: Result<T, Error>) -> Result<Answer, AcmeError> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (outcome, told) {
-            (Some(outcome), _) => outcome?.checked(),
-            (None, Err(error)) => Err(unexpected(session, &error)),
-            (None, Ok(_)) => Err(AcmeError::Unsupported("what was asked for".to_owned())),
+    /// Returns the server's response to the request, or the error it failed with. `result` is the view of instant-acme,
+    /// which has less detail and is used only if it failed before sending a request.
+    pub(super) fn response<T>(
+        &self,
+        session: &Session,
+        result: Result<T, Error>,
+    ) -> Result<AcmeResponse, AcmeError> {
+        let outcome = lock(&self.outcome).take();
+        match (outcome, result) {
+            (Some(outcome), _) => outcome?.into_result(),
+            (None, Err(error)) => Err(local_error(session, &error)),
+            (None, Ok(_)) => Err(AcmeError::Unsupported("this request".to_owned())),
         }
     }
 }
 
-fn unexpected(session: &Session, error: &Error) -> AcmeError {
+/// Converts an error that instant-acme reports without having sent a request.
+fn local_error(session: &Session, error: &Error) -> AcmeError {
     match error {
-        Error::Unsupported(what) => AcmeError::Unsupported((*what).to_owned()),
+        Error::Unsupported(feature) => AcmeError::Unsupported((*feature).to_owned()),
         _ => AcmeError::Protocol {
             url: session.server().directory_url().to_owned(),
             status: StatusCode::OK,
             retry_after: None,
-            what: error.to_string(),
+            detail: error.to_string(),
         },
     }
 }
 
+/// The HTTP client of instant-acme.
 struct Transport {
     session: Session,
     directory: Arc<Directory>,
-    more: Map<String, Value>,
-    outcome: Arc<Mutex<Option<Result<Answer, AcmeError>>>>,
+    extra_members: Map<String, Value>,
+    outcome: Arc<Mutex<Option<Result<AcmeResponse, AcmeError>>>>,
 }
 
-/// What instant-acme posts: a flattened JWS, RFC 7515 section 7.2.2.
+/// The body of a signed request, of which only the payload is used: a flattened JWS, RFC 7515 section 7.2.2.
 #[derive(Deserialize)]
-struct Signed {
+struct FlattenedJws {
     payload: String,
 }
 
@@ -102,41 +119,42 @@ impl HttpClient for Transport {
             let directory = directory_response(&self.directory);
             return Box::pin(async { directory });
         }
-        let (session, more, outcome) = (self.session.clone(), self.more.clone(), Arc::clone(&self.outcome));
+        let (session, extra_members) = (self.session.clone(), self.extra_members.clone());
+        let outcome = Arc::clone(&self.outcome);
         Box::pin(async move {
-            let answer = if method == Method::GET {
-                session.server().poll(&url).await
+            let result = if method == Method::GET {
+                session.server().get_unsigned(&url).await
             } else {
                 let body = request.into_body().collect().await.map_err(|error| Error::Other(error.into()))?;
-                let signed: Signed = serde_json::from_slice(&body.to_bytes())?;
+                let signed: FlattenedJws = serde_json::from_slice(&body.to_bytes())?;
                 let payload = BASE64_URL_SAFE_NO_PAD
                     .decode(signed.payload)
                     .map_err(|error| Error::Other(error.into()))?;
-                session.send(&url, &merged(payload, more)).await
+                session.send(&url, &with_members(payload, extra_members)).await
             };
             let response =
-                answer.as_ref().map(response).map_err(|error| Error::Other(error.to_string().into()));
-            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+                result.as_ref().map(bytes_response).map_err(|error| Error::Other(error.to_string().into()));
+            *lock(&outcome) = Some(result);
             response
         })
     }
 }
 
-/// A payload with more members, where it has any.
-fn merged(payload: Vec<u8>, more: Map<String, Value>) -> Vec<u8> {
+/// Adds members to a JSON object. Other payloads stay unchanged.
+fn with_members(payload: Vec<u8>, extra_members: Map<String, Value>) -> Vec<u8> {
     match serde_json::from_slice::<Value>(&payload) {
-        Ok(Value::Object(mut members)) if !more.is_empty() => {
-            members.extend(more);
+        Ok(Value::Object(mut members)) if !extra_members.is_empty() => {
+            members.extend(extra_members);
             Value::Object(members).to_string().into_bytes()
         }
         _ => payload,
     }
 }
 
-/// A nonce that is never sent: the request is signed with another one.
+/// A response with a placeholder nonce: the session signs with real ones.
 fn nonce_response() -> BytesResponse {
     let mut response = Response::new(Full::new(Bytes::new()));
-    response.headers_mut().insert("replay-nonce", hyper::header::HeaderValue::from_static("unused"));
+    response.headers_mut().insert(REPLAY_NONCE, HeaderValue::from_static("unused"));
     response.into()
 }
 
@@ -153,14 +171,14 @@ fn directory_response(directory: &Directory) -> Result<BytesResponse, Error> {
     Ok(Response::new(Full::new(Bytes::from(serde_json::to_vec(&directory)?))).into())
 }
 
-fn response(answer: &Answer) -> BytesResponse {
-    let mut response = Response::new(Full::new(answer.body.clone()));
-    *response.status_mut() = answer.status;
-    if let Some(location) = answer.location.as_deref().and_then(|location| location.parse().ok()) {
-        response.headers_mut().insert(LOCATION, location);
+fn bytes_response(response: &AcmeResponse) -> BytesResponse {
+    let mut bytes = Response::new(Full::new(response.body.clone()));
+    *bytes.status_mut() = response.status;
+    if let Some(location) = response.location.as_deref().and_then(|location| location.parse().ok()) {
+        bytes.headers_mut().insert(LOCATION, location);
     }
-    response.headers_mut().insert("replay-nonce", hyper::header::HeaderValue::from_static("unused"));
-    // instant-acme wants one where the RFC does not need it; what the server said stands in the answer.
-    response.headers_mut().insert("retry-after", hyper::header::HeaderValue::from_static("0"));
-    response.into()
+    bytes.headers_mut().insert(REPLAY_NONCE, HeaderValue::from_static("unused"));
+    // instant-acme requires this header where the RFC makes it optional. Callers use the value in AcmeResponse instead.
+    bytes.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("0"));
+    bytes.into()
 }

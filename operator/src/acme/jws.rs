@@ -1,4 +1,5 @@
-//! Signed requests: flattened JWS with an account's key, RFC 7515 and RFC 8555 section 6.2.
+//! Signatures of requests: flattened JWS (RFC 7515) with an account key, RFC 8555 section 6.2. Must not know HTTP.
+//! Next: `session.rs`.
 
 use std::fmt;
 
@@ -22,45 +23,46 @@ impl fmt::Debug for AccountKey {
 }
 
 impl AccountKey {
-    /// Takes a key of any kind that ACME servers take: RSA, ECDSA or Ed25519.
+    /// Wraps a private key of any kind: RSA, ECDSA, or Ed25519. Not every server accepts every kind.
     pub fn new(key: PrivateKey) -> Self {
         let jwk = jwk(&key);
-        // RFC 7638: the required members alone, sorted, without blanks; which is how our JSON is written.
+        // RFC 7638 hashes only the required members, sorted and without whitespace, which is what jwk() and serde_json
+        // produce.
         let digest = digest::digest(&digest::SHA256, jwk.to_string().as_bytes());
         let thumbprint = BASE64_URL_SAFE_NO_PAD.encode(digest);
         Self { key, jwk, thumbprint }
     }
 
-    /// The thumbprint, RFC 7638, base64url.
+    /// The JWK thumbprint (SHA-256, RFC 7638), base64url.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// What a challenge is answered with: token and thumbprint, RFC 8555 section 8.1.
+    /// Returns the key authorization for a challenge token, RFC 8555 section 8.1.
     pub fn key_authorization(&self, token: &str) -> String {
         format!("{token}.{}", self.thumbprint)
     }
 
-    /// What cert-manager keeps as `status.acme.lastPrivateKeyHash`: base64 of the SHA-256 over the private key in its
-    /// own form, PKCS#1 for RSA.
+    /// Returns the hash that cert-manager stores as `status.acme.lastPrivateKeyHash`: base64 of the SHA-256 over the
+    /// private key in its traditional encoding (PKCS#1 for RSA).
     ///
     /// # Errors
-    /// Never for a key that could be read.
+    /// Only if the crypto library fails.
     pub fn private_key_hash(&self) -> Result<String, KeyError> {
         Self::hash_of(&self.key)
     }
 
-    /// The same, of a key.
+    /// Returns the same hash for any private key.
     ///
     /// # Errors
-    /// Never for a key that could be read.
+    /// Only if the crypto library fails.
     pub fn hash_of(key: &PrivateKey) -> Result<String, KeyError> {
         let der = key.to_der(KeyEncoding::Traditional)?;
         Ok(BASE64_STANDARD.encode(digest::digest(&digest::SHA256, &der)))
     }
 
-    /// A signed request. `key_id` is the account's URL; without one, the key itself is sent. An empty payload is
-    /// POST-as-GET.
+    /// Returns a signed request body. `key_id` is the account URL; without one, the public key is sent. An empty
+    /// payload makes a POST-as-GET.
     pub(super) fn sign(
         &self,
         url: &str,
@@ -87,7 +89,7 @@ impl AccountKey {
     }
 }
 
-/// Binds a new account to one that exists elsewhere: a JWS inside the JWS, RFC 8555 section 7.3.4.
+/// Returns the JWS that binds a new account to an existing account at the CA, RFC 8555 section 7.3.4.
 pub(super) fn external_account_binding(
     key: &AccountKey,
     url: &str,
@@ -128,8 +130,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_members_that_are_hashed_are_sorted_and_without_blanks() {
-        let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key can be made");
+    fn jwk_members_are_sorted_without_whitespace() {
+        let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
         let text = AccountKey::new(key).jwk.to_string();
         let positions: Vec<_> =
             ["\"crv\":", "\"kty\":", "\"x\":", "\"y\":"].map(|name| text.find(name)).into();
@@ -139,16 +141,17 @@ mod tests {
 
     /// RFC 8037 appendix A.3.
     #[test]
-    fn the_thumbprint_of_ed25519_is_that_of_the_rfc() {
+    fn thumbprint_matches_the_example_of_the_rfc() {
         let jwk =
             json!({ "crv": "Ed25519", "kty": "OKP", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
         let digest = digest::digest(&digest::SHA256, jwk.to_string().as_bytes());
         assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(digest), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 
-    /// Every kind of key signs what a verifier of its algorithm accepts, with the two numbers of ECDSA at full length.
+    /// Every kind of key signs with its JWS algorithm. ECDSA signatures are the two numbers at full length, RFC 7518
+    /// section 3.4.
     #[test]
-    fn signatures_verify_with_the_public_key_that_is_sent() {
+    fn signatures_verify_with_the_public_key() {
         use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
         let cases: [(KeyKind, &str, &dyn VerificationAlgorithm); 5] = [
             (KeyKind::Rsa { bits: 2048 }, "RS256", &signature::RSA_PKCS1_2048_8192_SHA256),
@@ -158,12 +161,12 @@ mod tests {
             (KeyKind::Ed25519, "EdDSA", &signature::ED25519),
         ];
         for (kind, name, algorithm) in cases {
-            let key = AccountKey::new(PrivateKey::generate(kind).expect("a key can be made"));
-            let signed = key.sign("https://acme.example.test/x", "nonce", None, b"{}").expect("it signs");
-            let signed: Value = serde_json::from_slice(&signed).expect("it is JSON");
+            let key = AccountKey::new(PrivateKey::generate(kind).expect("a key"));
+            let signed = key.sign("https://acme.example.test/x", "nonce", None, b"{}").expect("a signature");
+            let signed: Value = serde_json::from_slice(&signed).expect("JSON");
             let part = |name: &str| signed[name].as_str().unwrap_or_default().to_owned();
-            let decode = |text: String| BASE64_URL_SAFE_NO_PAD.decode(text).expect("it is base64url");
-            let header: Value = serde_json::from_slice(&decode(part("protected"))).expect("it is JSON");
+            let decode = |text: String| BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64url");
+            let header: Value = serde_json::from_slice(&decode(part("protected"))).expect("JSON");
             assert_eq!((header["alg"].as_str(), &header["jwk"]), (Some(name), &key.jwk));
             let input = format!("{}.{}", part("protected"), part("payload"));
             UnparsedPublicKey::new(algorithm, key.key.public_key_bytes())
@@ -173,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_never_printed() {
-        let key = PrivateKey::generate(KeyKind::Ed25519).expect("a key can be made");
+    fn account_key_is_never_printed() {
+        let key = PrivateKey::generate(KeyKind::Ed25519).expect("a key");
         let printed = format!("{:?}", AccountKey::new(key));
         assert!(printed.starts_with("AccountKey(Ed25519, thumbprint "), "{printed}");
     }

@@ -1,201 +1,105 @@
-//! Orders, RFC 8555 section 7.4: each function is one step, found again by a URL.
-
-use std::time::Duration;
+//! What an account can do: orders (RFC 8555 section 7.4), renewal information (RFC 9773), revocation. Each call is one
+//! protocol step on a resource that its URL identifies, so a new process can resume from stored URLs. Next:
+//! `resources.rs`.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use instant_acme::{
-    AuthorizationStatus, CertificateIdentifier, Challenge, Identifier, NewOrder as InstantOrder, OrderStatus,
-    Problem, RevocationRequest,
+    CertificateIdentifier, Challenge, ChallengeStatus, NewOrder as InstantOrder, OrderStatus,
+    RevocationRequest,
 };
-use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
-use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{Account, AcmeError, instant::Driven};
+use super::{
+    Account, AcmeError, AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo,
+    instant::InstantAcmeAdapter,
+};
 use crate::pki::{Chain, ChainError};
 
-/// What is ordered.
-#[derive(Clone, Debug, Default)]
-pub struct NewOrder {
-    /// The names: one at least.
-    pub identifiers: Vec<Identifier>,
-    /// The profile, one of those in the directory.
-    pub profile: Option<String>,
-    /// When the certificate shall end. Most servers refuse to be told.
-    pub not_after: Option<Timestamp>,
-    /// The certificate that is replaced, by its identifier of RFC 9773 section 4.1.
-    pub replaces: Option<String>,
-}
-
-/// An order as the server has it, RFC 8555 section 7.1.3.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderState {
-    /// How far it is.
-    pub status: OrderStatus,
-    /// Until when it can be gone on with.
-    pub expires: Option<Timestamp>,
-    /// The names.
-    #[serde(default)]
-    pub identifiers: Vec<Identifier>,
-    /// URLs of what the server wants to be shown, one for each name.
-    #[serde(default)]
-    pub authorizations: Vec<String>,
-    /// Why it failed; not every server says it here.
-    pub error: Option<Problem>,
-    /// Where the CSR goes.
-    pub finalize: String,
-    /// Where the certificate is, once it is `valid`.
-    pub certificate: Option<String>,
-    /// The certificate that is replaced, where the server took it so, RFC 9773 section 5.
-    pub replaces: Option<String>,
-    /// How long to wait before it is looked at again, if the server said so.
-    #[serde(skip)]
-    pub retry_after: Option<Duration>,
-}
-
-/// An authorization as the server has it, RFC 8555 section 7.1.4.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuthorizationState {
-    /// The name, without `*.`.
-    pub identifier: Identifier,
-    /// How far it is. Servers reuse what is `valid`.
-    pub status: AuthorizationStatus,
-    /// Until when it can be used.
-    pub expires: Option<Timestamp>,
-    /// How it can be shown.
-    #[serde(default)]
-    pub challenges: Vec<Challenge>,
-    /// Whether it is for all names one label below.
-    #[serde(default)]
-    pub wildcard: bool,
-    /// How long to wait before it is looked at again, if the server said so.
-    #[serde(skip)]
-    pub retry_after: Option<Duration>,
-}
-
-/// When to renew, RFC 9773 section 4.2.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RenewalInfo {
-    /// From when until when.
-    pub suggested_window: RenewalWindow,
-    /// A page that says why.
-    #[serde(rename = "explanationURL")]
-    pub explanation_url: Option<String>,
-    /// How long to wait before asking again; the RFC's six hours where the server does not say.
-    #[serde(skip)]
-    pub retry_after: Option<Duration>,
-}
-
-/// A time in which to renew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct RenewalWindow {
-    /// From here on, UTC.
-    pub start: Timestamp,
-    /// Up to here, UTC.
-    pub end: Timestamp,
-}
-
-/// The chains of one certificate, as PEM: the default one first.
-#[derive(Clone, Debug)]
-pub struct CertificateChains {
-    /// The one that comes without asking.
-    pub default: String,
-    /// URLs of the others.
-    pub alternates: Vec<String>,
-}
-
 impl Account {
-    /// Places an order; returns its URL, which must be kept before anything else is done, with its state. It may be
-    /// `pending`, `ready` at once, or an old one that is gone on with.
+    /// Places an order. Returns its URL, which the caller must store before anything else, and its state: `pending`,
+    /// `ready` right away if authorizations are reused, or that of an existing order that the server returns again.
     ///
-    /// What is replaced is a remark to the server: if it stands in the way of the order, that is placed without it.
+    /// `replaces` is only a hint to the server: if the server rejects the order because of it, the order is placed
+    /// without it.
     ///
     /// # Errors
-    /// The server refuses the order, or does not offer the profile.
+    /// The server rejects the order or does not offer the profile.
     pub async fn new_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
-        match self.place(order).await {
-            Err(error) if order.replaces.is_some() && error.may_be_about_replaces() => {
-                tracing::info!(%error, replaces = order.replaces, "refused with what it replaces, ordering without");
-                self.place(&NewOrder { replaces: None, ..order.clone() }).await
+        match self.place_order(order).await {
+            Err(error) if order.replaces.is_some() && error.may_be_caused_by_replaces() => {
+                tracing::info!(%error, replaces = order.replaces, "retrying a rejected order without replaces");
+                self.place_order(&NewOrder { replaces: None, ..order.clone() }).await
             }
             placed => placed,
         }
     }
 
-    async fn place(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
+    async fn place_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
         let directory = self.session().server().directory().await?;
-        if let Some(profile) =
-            order.profile.as_ref().filter(|name| !directory.meta.profiles.contains_key(*name))
-        {
-            let offered: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
+        let profiles = &directory.meta.profiles;
+        if let Some(profile) = order.profile.as_ref().filter(|name| !profiles.contains_key(*name)) {
+            let offered: Vec<_> = profiles.keys().map(String::as_str).collect();
             return Err(AcmeError::Unsupported(format!("the profile {profile:?}, only {offered:?}")));
         }
-        let mut more = Map::new();
+        let mut extra_members = Map::new();
         if let Some(not_after) = order.not_after {
-            more.insert("notAfter".to_owned(), json!(not_after));
+            extra_members.insert("notAfter".to_owned(), json!(not_after));
         }
         let mut request = InstantOrder::new(&order.identifiers);
         if let Some(profile) = &order.profile {
             request = request.profile(profile);
         }
-        // A server without renewal information knows nothing of what is replaced.
+        // A server without renewal information does not know `replaces`.
         let replaces = order.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
-        if let Some(identifier) = replaces.and_then(identifier_of) {
+        if let Some(identifier) = replaces.and_then(parse_identifier) {
             request = request.replaces(identifier);
         }
-        let driven = Driven::by(self.session(), more).await?;
-        let told = driven.account.new_order(&request).await;
-        let answer = driven.answer(self.session(), told)?;
-        let url = answer.located("the order")?;
-        Ok((url, OrderState { retry_after: answer.retry_after, ..answer.json()? }))
+        let adapter = InstantAcmeAdapter::new(self.session(), extra_members).await?;
+        let result = adapter.account.new_order(&request).await;
+        let response = adapter.response(self.session(), result)?;
+        let url = response.required_location("order")?;
+        Ok((url, OrderState { retry_after: response.retry_after, ..response.json()? }))
     }
 
-    /// Looks at an order.
+    /// Fetches an order.
     ///
     /// # Errors
-    /// The server refuses; `malformed` or 404 for one that it has forgotten.
+    /// The server rejects the request, with `malformed` or status 404 if it no longer has the order.
     pub async fn order(&self, url: &str) -> Result<OrderState, AcmeError> {
-        let answer = self.session().post_as_get(url).await?;
-        Ok(OrderState { retry_after: answer.retry_after, ..answer.json()? })
+        let response = self.session().post_as_get(url).await?;
+        Ok(OrderState { retry_after: response.retry_after, ..response.json()? })
     }
 
-    /// Looks at an authorization.
+    /// Fetches an authorization.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn authorization(&self, url: &str) -> Result<AuthorizationState, AcmeError> {
-        let answer = self.session().post_as_get(url).await?;
-        Ok(AuthorizationState { retry_after: answer.retry_after, ..answer.json()? })
+        let response = self.session().post_as_get(url).await?;
+        Ok(AuthorizationState { retry_after: response.retry_after, ..response.json()? })
     }
 
-    /// Tells the server to look at a challenge, RFC 8555 section 7.5.1. One that it has looked at, or is looking at, is no
-    /// error: look at its authorization.
+    /// Asks the server to validate a challenge, RFC 8555 section 7.5.1. It is not an error if the server has already
+    /// validated it or is doing so: fetch the authorization for the result.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn challenge_ready(&self, url: &str) -> Result<Challenge, AcmeError> {
         match self.session().post(url, &json!({})).await {
-            Ok(answer) => answer.json(),
+            Ok(response) => response.json(),
             Err(error) if error.problem_type() == Some("malformed") => {
                 let challenge: Challenge = self.session().post_as_get(url).await?.json()?;
-                if challenge.status == instant_acme::ChallengeStatus::Pending {
-                    Err(error)
-                } else {
-                    Ok(challenge)
-                }
+                if challenge.status == ChallengeStatus::Pending { Err(error) } else { Ok(challenge) }
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Sends the CSR (DER) of a `ready` order. Where the server says that it has one already, the order is looked at.
+    /// Sends the CSR (DER) of a `ready` order. If the server already has one, the order is fetched instead.
     ///
     /// # Errors
-    /// The server refuses; `badCSR` where the CSR is not what was ordered.
+    /// The server rejects the CSR, with `badCSR` if it does not match the order.
     pub async fn finalize(
         &self,
         order_url: &str,
@@ -204,12 +108,12 @@ impl Account {
     ) -> Result<OrderState, AcmeError> {
         let payload = json!({ "csr": BASE64_URL_SAFE_NO_PAD.encode(csr) });
         match self.session().post(finalize_url, &payload).await {
-            Ok(answer) => Ok(OrderState { retry_after: answer.retry_after, ..answer.json()? }),
+            Ok(response) => Ok(OrderState { retry_after: response.retry_after, ..response.json()? }),
             Err(error)
                 if matches!(error.problem_type(), Some("orderNotReady" | "malformed" | "unauthorized")) =>
             {
                 let order = self.order(order_url).await?;
-                // Sent twice, after an answer that never came.
+                // The CSR was sent before, and the response was lost.
                 if matches!(order.status, OrderStatus::Processing | OrderStatus::Valid) {
                     Ok(order)
                 } else {
@@ -220,22 +124,22 @@ impl Account {
         }
     }
 
-    /// Fetches a certificate's default chain, and where the others are.
+    /// Fetches the default chain of a certificate and the URLs of its alternate chains.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn certificate(&self, url: &str) -> Result<CertificateChains, AcmeError> {
-        let answer = self.session().post_as_get(url).await?;
-        let default =
-            String::from_utf8(answer.body.to_vec()).map_err(|_| answer.lacking("its answer is no text"))?;
-        Ok(CertificateChains { default, alternates: answer.alternates })
+        let response = self.session().post_as_get(url).await?;
+        let default = String::from_utf8(response.body.to_vec())
+            .map_err(|_| response.protocol_error("the certificate chain is not text"))?;
+        Ok(CertificateChains { default, alternates: response.alternates })
     }
 
-    /// Fetches the chain whose topmost certificate was issued by `preferred`: the default one where that does, or where no
-    /// other does either.
+    /// Fetches the chain whose topmost certificate was issued by `preferred`, a common name. Falls back to the default
+    /// chain if `preferred` is empty or no chain matches.
     ///
     /// # Errors
-    /// The server refuses, or the default chain can't be read.
+    /// The outer error: the server rejects a request. The inner error: the default chain can't be read.
     pub async fn preferred_chain(
         &self,
         url: &str,
@@ -250,41 +154,41 @@ impl Account {
             let other = self.certificate(alternate).await?;
             match Chain::from_pem(other.default.as_bytes()) {
                 Ok(chain) if chain.topmost_issuer() == preferred => return Ok(Ok(chain)),
-                // One that can't be read is not the one that is wanted.
+                // An unreadable alternate is skipped: another one may match.
                 _ => {}
             }
         }
         Ok(default)
     }
 
-    /// Asks when to renew a certificate, by its identifier of RFC 9773 section 4.1.
+    /// Fetches when to renew a certificate, by its identifier of RFC 9773 section 4.1.
     ///
     /// # Errors
-    /// [`AcmeError::Unsupported`] where the server does not tell.
+    /// [`AcmeError::Unsupported`] if the server offers no renewal information.
     pub async fn renewal_info(&self, identifier: &str) -> Result<RenewalInfo, AcmeError> {
-        let known = identifier_of(identifier)
+        let parsed = parse_identifier(identifier)
             .ok_or_else(|| AcmeError::Unsupported(format!("renewal information for {identifier:?}")))?;
-        let driven = Driven::by(self.session(), Map::new()).await?;
-        let told = driven.account.renewal_info(&known).await;
-        let answer = driven.answer(self.session(), told)?;
-        Ok(RenewalInfo { retry_after: answer.retry_after, ..answer.json()? })
+        let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
+        let result = adapter.account.renewal_info(&parsed).await;
+        let response = adapter.response(self.session(), result)?;
+        Ok(RenewalInfo { retry_after: response.retry_after, ..response.json()? })
     }
 
     /// Revokes a certificate (DER), RFC 8555 section 7.6.
     ///
     /// # Errors
-    /// `alreadyRevoked` where it is.
+    /// `alreadyRevoked` if it has been revoked before.
     pub async fn revoke(&self, certificate: &[u8]) -> Result<(), AcmeError> {
-        let driven = Driven::by(self.session(), Map::new()).await?;
+        let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
         let certificate = CertificateDer::from(certificate);
-        let told =
-            driven.account.revoke(&RevocationRequest { certificate: &certificate, reason: None }).await;
-        driven.answer(self.session(), told).map(drop)
+        let result =
+            adapter.account.revoke(&RevocationRequest { certificate: &certificate, reason: None }).await;
+        adapter.response(self.session(), result).map(drop)
     }
 }
 
-/// instant-acme's form of an identifier.
-fn identifier_of(text: &str) -> Option<CertificateIdentifier<'static>> {
+/// Parses a certificate identifier of RFC 9773 section 4.1 into the type of instant-acme.
+fn parse_identifier(text: &str) -> Option<CertificateIdentifier<'static>> {
     let json = json!(text).to_string();
     serde_json::from_str::<CertificateIdentifier<'_>>(&json).ok().map(CertificateIdentifier::into_owned)
 }

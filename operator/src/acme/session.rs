@@ -1,43 +1,25 @@
-//! Requests that are signed with an account's key: nonces, retries and answers.
+//! Requests that are signed with an account key: nonces, and when a request may be resent. Must not know what a request
+//! means. Next: `server/mod.rs` for connections, `jws.rs` for signatures.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{AccountKey, AcmeError, Server};
+use super::{AccountKey, AcmeError, AcmeResponse, Server};
 
-/// How often a request is signed anew because the server refuses its nonce. Servers that refuse one in twenty to test
-/// their clients are common; one that refuses half of them still gets an answer, and one that refuses all is given up.
-const NONCE_TRIES: usize = 20;
+/// How often a request is signed with a fresh nonce because the server rejects the last one. Test servers commonly
+/// reject one nonce in twenty. With this limit a server that rejects half of them still works, and one that rejects all
+/// of them fails.
+const MAX_NONCE_TRIES: usize = 20;
 
-/// How often a request is made where the server can't be reached, and the pause between: what a restart of a load balancer
-/// takes. More is for whoever asks again later.
-pub(super) const REACH_TRIES: u32 = 3;
-pub(super) const REACH_PAUSE: Duration = Duration::from_millis(100);
+/// How often a request is sent if the server is unreachable, and the pause between tries, which grows linearly. This
+/// covers the restart of a load balancer; longer outages are the caller's to retry.
+pub(super) const MAX_CONNECT_TRIES: u32 = 3;
+pub(super) const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a server answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// What was asked.
-    pub url: String,
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The whole body.
-    pub body: Bytes,
-    /// Where what was made is.
-    pub location: Option<String>,
-    /// How long to wait, if the server said so.
-    pub retry_after: Option<Duration>,
-    /// Other answers to the same question, RFC 8555 section 7.4.2.
-    pub alternates: Vec<String>,
-    pub(super) nonce: Option<String>,
-    pub(super) content_type: Option<String>,
-}
-
-/// Who asks: a key, and the account that it belongs to where there is one already.
+/// A signer of requests: a key and, once known, the URL of its account. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Session {
     server: Arc<Server>,
@@ -46,88 +28,91 @@ pub struct Session {
 }
 
 impl Session {
-    /// Someone who has a key, and no account yet or one that is not known.
+    /// Returns a session without an account: its requests carry the public key, as newAccount requires.
     pub fn new(server: Arc<Server>, key: Arc<AccountKey>) -> Self {
         Self { server, key, account_url: None }
     }
 
-    /// The same with an account, by its URL.
+    /// Returns the same session with an account, whose URL its requests carry.
     pub fn with_account(&self, account_url: impl Into<String>) -> Self {
         Self { account_url: Some(account_url.into()), ..self.clone() }
     }
 
-    /// The server.
+    /// The server that requests go to.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
-    /// The key.
+    /// The key that signs requests.
     pub fn key(&self) -> &Arc<AccountKey> {
         &self.key
     }
 
-    /// The account's URL.
+    /// The URL of the account, if known.
     pub fn account_url(&self) -> Option<&str> {
         self.account_url.as_deref()
     }
 
-    /// Asks with a payload, RFC 8555 section 6.2.
+    /// Sends a payload, RFC 8555 section 6.2.
     ///
     /// # Errors
-    /// There is no answer, or the server refuses.
-    pub async fn post(&self, url: &str, payload: &Value) -> Result<Answer, AcmeError> {
-        self.send(url, payload.to_string().as_bytes()).await?.checked()
+    /// The server is unreachable or rejects the request.
+    pub async fn post(&self, url: &str, payload: &Value) -> Result<AcmeResponse, AcmeError> {
+        self.send(url, payload.to_string().as_bytes()).await?.into_result()
     }
 
-    /// Reads a resource, RFC 8555 section 6.3.
+    /// Fetches a resource, RFC 8555 section 6.3.
     ///
     /// # Errors
-    /// There is no answer, or the server refuses.
-    pub async fn post_as_get(&self, url: &str) -> Result<Answer, AcmeError> {
-        self.send(url, b"").await?.checked()
+    /// The server is unreachable or rejects the request.
+    pub async fn post_as_get(&self, url: &str) -> Result<AcmeResponse, AcmeError> {
+        self.send(url, b"").await?.into_result()
     }
 
-    /// Asks, signed anew as long as only the nonce is refused, or nothing was heard of a request that can't have been
-    /// heard or that may be repeated; any other answer is the answer. A second newOrder would be a second order.
-    pub(super) async fn send(&self, url: &str, payload: &[u8]) -> Result<Answer, AcmeError> {
+    /// Signs and sends a payload, and returns whatever the server responds.
+    ///
+    /// A request is resent with a fresh nonce if the server rejected only the nonce, or if there was no response and
+    /// either the server can't have received it or it only reads. Nothing else is resent: a second newOrder would be a
+    /// second order.
+    pub(super) async fn send(&self, url: &str, payload: &[u8]) -> Result<AcmeResponse, AcmeError> {
         let reads_only = payload.is_empty();
         let mut nonce_tries = 0;
-        let mut reach_tries = 0;
-        let mut refused = None;
+        let mut connect_tries = 0;
+        let mut fresh_nonce = None;
         loop {
-            let turn = self.server.turn(self.account_url.as_deref()).await;
-            // What was refused comes with a good one.
-            let nonce = match refused.take() {
+            let permit = self.server.permit(self.account_url.as_deref()).await;
+            let nonce = match fresh_nonce.take() {
                 Some(nonce) => nonce,
                 None => self.server.nonce().await?,
             };
             let body = self.key.sign(url, &nonce, self.account_url.as_deref(), payload)?;
-            let answer = match self.server.send(Method::POST, url, Some(body)).await {
-                Ok(answer) => answer,
+            let response = match self.server.send(Method::POST, url, Some(body)).await {
+                Ok(response) => response,
                 Err(error) => {
-                    reach_tries += 1;
-                    if reach_tries == REACH_TRIES || !error.may_repeat(reads_only) {
+                    connect_tries += 1;
+                    if connect_tries == MAX_CONNECT_TRIES || !error.may_resend(reads_only) {
                         return Err(error);
                     }
-                    drop(turn);
-                    sleep(REACH_PAUSE * reach_tries).await;
+                    drop(permit);
+                    sleep(CONNECT_PAUSE * connect_tries).await;
                     continue;
                 }
             };
             nonce_tries += 1;
-            if nonce_tries < NONCE_TRIES && is_bad_nonce(&answer) {
-                refused = answer.nonce;
+            if nonce_tries < MAX_NONCE_TRIES && is_bad_nonce(&response) {
+                // The rejection carries a usable nonce, RFC 8555 section 6.5.
+                fresh_nonce = response.nonce;
                 continue;
             }
-            if let Some(nonce) = &answer.nonce {
-                self.server.keep(nonce.clone());
+            if let Some(nonce) = &response.nonce {
+                self.server.store_nonce(nonce.clone());
             }
-            return Ok(answer);
+            return Ok(response);
         }
     }
 }
 
-fn is_bad_nonce(answer: &Answer) -> bool {
-    answer.status == StatusCode::BAD_REQUEST
-        && answer.clone().checked().err().is_some_and(|error| error.problem_type() == Some("badNonce"))
+fn is_bad_nonce(response: &AcmeResponse) -> bool {
+    response.status == StatusCode::BAD_REQUEST
+        && response.clone().into_result().err().is_some_and(|error| error.problem_type() == Some("badNonce"))
 }

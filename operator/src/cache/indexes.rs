@@ -3,13 +3,13 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use crds::{acme::Challenge, certmanager::Certificate};
 use kube::{Resource, ResourceExt};
 
-use crate::objects::metadata::controlled_by;
+use crate::{objects::metadata::controlled_by, sync::lock};
 
 /// All of them.
 #[derive(Default)]
@@ -69,7 +69,7 @@ pub struct Index {
 impl Index {
     /// Adds a name.
     pub fn put(&self, namespace: &str, key: &str, name: &str) {
-        let mut index = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = lock(&self.names);
         let names =
             index.entry(self.hasher.hash_one((namespace, key))).or_insert_with(|| Vec::with_capacity(1));
         if !names.iter().any(|known| **known == *name) {
@@ -80,7 +80,7 @@ impl Index {
     /// Removes a name.
     pub fn remove(&self, namespace: &str, key: &str, name: &str) {
         let hash = self.hasher.hash_one((namespace, key));
-        let mut index = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = lock(&self.names);
         if let Some(names) = index.get_mut(&hash) {
             names.retain(|known| **known != *name);
             if names.is_empty() {
@@ -91,7 +91,7 @@ impl Index {
 
     /// The names, without order.
     pub fn names(&self, namespace: &str, key: &str) -> Vec<String> {
-        let index = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = lock(&self.names);
         let names = index.get(&self.hasher.hash_one((namespace, key)));
         names.into_iter().flatten().map(ToString::to_string).collect()
     }

@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 
 use super::Cache;
 use crate::{
-    accounts::{IssuerKey, Version},
+    accounts::{IssuerKey, IssuerVersion},
     decision::limits::new_orders_in_3_hours,
 };
 
@@ -67,7 +67,7 @@ pub struct AnyIssuer {
     /// Which issuer.
     pub key: IssuerKey,
     /// Its UID and generation: another pair may mean another account.
-    pub version: Version,
+    pub version: IssuerVersion,
     /// What it signs with.
     pub config: IssuerConfig,
     /// Its status, empty if it has none.
@@ -94,7 +94,7 @@ impl AnyIssuer {
         let annotation = object.annotations().get(NEW_ORDERS_PER_3_HOURS).map(String::as_str);
         Self {
             key,
-            version: (object.uid(), object.meta().generation),
+            version: IssuerVersion::of(object),
             new_orders: config.acme().and_then(|acme| new_orders_in_3_hours(&acme.server, annotation)),
             config,
             status: status.cloned().unwrap_or_default(),

@@ -1,10 +1,13 @@
 //! A kind that the operator watches: everything that belongs to it, in one value.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kube::runtime::reflector::{Lookup, ObjectRef, Store, store, store::Writer};
 
-use crate::k8s::{Enqueuer, Queue, queue};
+use crate::{
+    k8s::{Enqueuer, Queue, queue},
+    sync::lock,
+};
 
 /// A watched kind: its objects, the queue of its controller, and what feeds both.
 ///
@@ -83,11 +86,11 @@ impl<K: Lookup<DynamicType = ()> + Clone + 'static> Kind<K> {
 
     /// The half of the watch: `None` after the first call.
     pub fn take_writer(&self) -> Option<Writer<K>> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.writer).take()
     }
 
     /// The half of the controller: `None` after the first call.
     pub fn take_queue(&self) -> Option<Queue<K>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.queue).take()
     }
 }

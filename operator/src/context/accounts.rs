@@ -34,7 +34,7 @@ impl Context {
         let Some(Ok(key)) = key else {
             return Err(waiting("the private key of its account can't be read, see its status"));
         };
-        let account = Account::known(self.accounts.server(acme)?, Arc::new(AccountKey::new(key)), url);
+        let account = Account::from_url(self.accounts.server(acme)?, Arc::new(AccountKey::new(key)), url);
         self.accounts.put(issuer.key.clone(), issuer.version.clone(), account.clone());
         Ok(account)
     }

@@ -56,10 +56,10 @@ impl Context {
         Ok(Self {
             kube: KubeClient::new(client, settings.instance.clone()),
             memory: Memory::new(clock.now()),
+            accounts: Accounts::new(Arc::clone(&clock), observer),
             clock,
             settings,
             cache: Arc::new(cache),
-            accounts: Accounts::new(observer),
             self_check: SelfCheck::new()?,
             keys: KeyPool::default(),
         })

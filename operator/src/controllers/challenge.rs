@@ -137,7 +137,7 @@ impl Reconciling<'_> {
         let spec = &self.challenge.spec;
         let check = &self.context.self_check;
         if self.memory.solved {
-            return check.look(&spec.dns_name, &spec.token, &spec.key).await;
+            return check.probe_route(&spec.dns_name, &spec.token, &spec.key).await;
         }
         let solvers = self.context.cache.solver_addresses();
         if solvers.is_empty() {
@@ -145,13 +145,14 @@ impl Reconciling<'_> {
                 "no Pod of the http01-solver is ready: see `kubectl get pods` in its namespace".to_owned(),
             );
         }
-        let asked = solvers.iter().map(|solver| check.ask(*solver, &spec.dns_name, &spec.token, &spec.key));
+        let asked =
+            solvers.iter().map(|solver| check.probe_solver(*solver, &spec.dns_name, &spec.token, &spec.key));
         let wrong = join_all(asked).await.into_iter().find(|seen| *seen != Seen::Right);
         if let Some(Seen::Wrong(what) | Seen::Nobody(what)) = wrong {
             return Seen::Wrong(format!("a Pod of the http01-solver does not answer for it yet: {what}"));
         }
         self.memory.solved = true;
-        check.look(&spec.dns_name, &spec.token, &spec.key).await
+        check.probe_route(&spec.dns_name, &spec.token, &spec.key).await
     }
 
     /// Sees that everything is there that leads to the solver; returns what is in the way, if anything is.

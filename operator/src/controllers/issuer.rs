@@ -13,7 +13,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    accounts::IssuerKey,
+    accounts::{IssuerKey, IssuerVersion},
     acme::{Account, AccountKey, AcmeError, Class, ExternalAccountKey},
     context::Context,
     decision::{
@@ -107,9 +107,9 @@ where
             (Step::Nothing, Some(Ok(key))) => {
                 let uri = self.status.acme.as_ref().and_then(|acme| acme.uri.clone()).unwrap_or_default();
                 let server = self.context.accounts.server(&self.acme)?;
-                let version = (self.object.uid(), generation);
+                let version = IssuerVersion::of(self.object);
                 if self.context.accounts.get(&self.key, &version).is_none() {
-                    let account = Account::known(server, Arc::new(AccountKey::new(key)), uri);
+                    let account = Account::from_url(server, Arc::new(AccountKey::new(key)), uri);
                     self.context.accounts.put(self.key.clone(), version, account);
                 }
                 Ok(Requeue::Resync)
@@ -184,11 +184,7 @@ where
         });
         let message = "The ACME account was registered with the ACME server";
         self.set_ready(&mut status, ConditionStatus::True, "ACMEAccountRegistered", message.to_owned());
-        self.context.accounts.put(
-            self.key.clone(),
-            (self.object.uid(), self.object.meta().generation),
-            account,
-        );
+        self.context.accounts.put(self.key.clone(), IssuerVersion::of(self.object), account);
         self.write(&status).await?;
         Ok(Requeue::Resync)
     }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -30,6 +30,7 @@ use crate::{
     error::ReconcileError,
     k8s::Queue,
     metrics::Metrics,
+    sync::lock,
 };
 
 /// How long a reconcile may take. Most of that is waiting for ACME servers.
@@ -95,7 +96,7 @@ where
                     Err(error) => Err(ReconcileError::Internal(error.to_string())),
                 };
                 let conflict = outcome.as_ref().is_err_and(ReconcileError::is_conflict);
-                metrics.synced(name, outcome.is_err() && !conflict);
+                metrics.record_reconcile(name, outcome.is_err() && !conflict);
                 Ok::<_, Infallible>(span.in_scope(|| attempts.next(&reference, outcome)))
             })
         };
@@ -121,7 +122,7 @@ where
 {
     /// When an object is reconciled again after an outcome.
     fn next(&self, reference: &ObjectRef<K>, outcome: Result<Requeue, ReconcileError>) -> Action {
-        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = lock(&self.0);
         let error = match outcome {
             Ok(next) => {
                 attempts.remove(reference);

@@ -1,5 +1,5 @@
 //! How much may be asked of a CA, and when: a token bucket, and the new orders of an account. Knows no clock: who asks says what
-//! time it is. Next: `acme/server/bucket.rs`, `accounts.rs`, and the simulation in `examples/`, which hold the values.
+//! time it is. Next: `acme/server/rate_limiter.rs`, `accounts.rs`, and the simulation in `examples/`, which hold the values.
 
 use std::time::Duration;
 

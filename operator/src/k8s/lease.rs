@@ -3,11 +3,7 @@
 //! Every write is guarded by the Lease's resourceVersion, so two can't win. Whether a holder is still alive is judged by how
 //! long its renewals have not been seen to change, by our own clock alone: clocks of others are not believed.
 
-use std::{
-    future::pending,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{future::pending, pin::pin, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::{
@@ -18,7 +14,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
 

@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use jiff::Timestamp;
+
+use crate::sync::lock;
 
 /// How long a watch may take to report a change. Afterwards the cache counts again.
 pub const EXPECTATION_TTL: Duration = Duration::from_secs(2);
@@ -34,7 +36,7 @@ impl Expectations {
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use jiff::Timestamp;
+
+use crate::sync::lock;
 
 /// Namespace and name.
 type Key = (Box<str>, Box<str>);
@@ -48,7 +50,7 @@ impl SettledCertificates {
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<Key, Settled>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which addresses are never asked. Who may write an Issuer or a Certificate must not make the operator talk to the node's
-//! metadata service, to itself or to its neighbours.
+//! Addresses that the operator never connects to. Users who may create Issuers or Certificates must not be able to make
+//! it send requests to the metadata service of its node, to itself, or to its neighbors.
 
 use std::{
     future::Future,
@@ -13,13 +13,14 @@ use std::{
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower::Service;
 
-/// AWS's metadata service in IPv6; those in IPv4 are link-local.
+/// The IPv6 metadata service of AWS. The IPv4 metadata services are link-local.
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
-/// What a resolver says of a name that stands for nothing but such addresses.
-pub(crate) const REFUSED: &str = "it stands for no address that may be asked";
+/// The error text for a name that resolves to forbidden addresses only.
+pub(crate) const NO_ALLOWED_ADDRESS: &str =
+    "the name resolves only to loopback, link-local, or metadata addresses";
 
-/// Whether nothing may be asked at an address.
+/// Whether the operator must not connect to an address.
 pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
     let address = address.to_canonical();
     match address {
@@ -37,8 +38,8 @@ pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
     }
 }
 
-/// Resolves names as the system does, and leaves out what may not be asked: the connection goes to what was looked at, so
-/// a name that changes in between changes nothing.
+/// Resolves names with the system resolver and drops forbidden addresses. The connection uses the checked address, so a
+/// DNS change between check and connection has no effect.
 #[derive(Clone, Debug)]
 pub(crate) struct FilteringResolver {
     inner: GaiResolver,
@@ -67,7 +68,7 @@ impl Service<Name> for FilteringResolver {
             let allowed: Vec<_> =
                 resolving.await?.filter(|address| !is_forbidden(address.ip(), allow_loopback)).collect();
             if allowed.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, REFUSED));
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NO_ALLOWED_ADDRESS));
             }
             Ok(allowed.into_iter())
         })
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_place_for_an_acme_server_is_forbidden() {
+    fn local_and_metadata_addresses_are_forbidden() {
         for (address, forbidden) in [
             ("169.254.169.254", true),
             ("::ffff:169.254.169.254", true),

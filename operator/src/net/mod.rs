@@ -1,10 +1,11 @@
-//! How anything outside the cluster's API is talked to: which addresses may be asked, and whose certificates are believed.
+//! Connections to servers outside of the Kubernetes API: which addresses are allowed, and which certificates are
+//! trusted. Must not know protocols above TLS. Next: `address.rs`, `tls.rs`.
 
 mod address;
 mod tls;
 
 pub use self::tls::Trust;
 pub(crate) use self::{
-    address::{FilteringResolver, REFUSED, is_forbidden},
+    address::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden},
     tls::tls_config,
 };

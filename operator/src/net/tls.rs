@@ -1,4 +1,4 @@
-//! Whose certificates are believed, and how.
+//! Which server certificates are trusted.
 
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Whose certificates are believed when talking to the server.
+/// Which certificates of a server are trusted.
 #[derive(Clone, Debug, Default)]
 pub enum Trust {
-    /// Anybody's: for tests, where `skipTLSVerify` asks for it.
-    Anybody,
-    /// These, DER.
+    /// Any certificate. For `skipTLSVerify`, and for redirects that a CA would follow too.
+    AnyCertificate,
+    /// Certificates issued by these CAs, DER.
     Roots(Vec<CertificateDer<'static>>),
-    /// The system's, or those of Mozilla where the system has none, as in an empty image.
+    /// Certificates issued by the CAs of the system, or by those of Mozilla if the system has none, as in an empty
+    /// image.
     #[default]
     System,
 }
@@ -27,8 +28,8 @@ pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let mut roots = RootCertStore::empty();
     match trust {
-        Trust::Anybody => {
-            let verifier = Arc::new(AcceptAnybody(provider));
+        Trust::AnyCertificate => {
+            let verifier = Arc::new(AcceptAnyCertificate(provider));
             return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
         }
         Trust::Roots(certificates) => {
@@ -37,7 +38,7 @@ pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
             }
         }
         Trust::System => {
-            // What the system has and rustls can't use is no fault of ours.
+            // System certificates that rustls can't parse are skipped.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -47,11 +48,11 @@ pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, rustls::Error> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Believes everybody: what `skipTLSVerify` asks for.
+/// A verifier that accepts any certificate, but still checks that the server has its key.
 #[derive(Debug)]
-struct AcceptAnybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AcceptAnybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,14 +1,14 @@
-//! How large what we parse may be. The numbers are cert-manager's, which chose them after
+//! Size limits of parsed input. The values are those of cert-manager, which introduced them after
 //! [GHSA-r4pg-vg54-wxx4](https://github.com/advisories/GHSA-r4pg-vg54-wxx4): parsing takes more than linear time.
 
-/// A private key as PEM, bytes.
-pub(super) const KEY_PEM: usize = 13_000;
+/// The maximum size of a private key in PEM, bytes.
+pub(super) const MAX_KEY_PEM_BYTES: usize = 13_000;
 
-/// A chain as PEM, bytes.
-pub(super) const CHAIN_PEM: usize = 95_000;
+/// The maximum size of a chain in PEM, bytes.
+pub(super) const MAX_CHAIN_PEM_BYTES: usize = 95_000;
 
-/// How many certificates a chain may have.
-pub(super) const CHAIN_LENGTH: usize = 20;
+/// The maximum number of certificates in a chain.
+pub(super) const MAX_CHAIN_LENGTH: usize = 20;
 
-/// A CSR as PEM, bytes: as large as a certificate may be.
-pub(super) const REQUEST_PEM: usize = 36_500;
+/// The maximum size of a CSR in PEM, bytes: the same as for one certificate.
+pub(super) const MAX_CSR_PEM_BYTES: usize = 36_500;

@@ -1,8 +1,6 @@
-//! Keys, CSRs and certificates: the only user of rcgen, x509-parser and rustls-pemfile.
-//!
-//! Everything that comes from outside is bounded before it is parsed, and a refusal says what is wrong in words for a
-//! condition. No clock, no network. What blocks for long (making an RSA key) says so. Next: `key.rs`, `csr.rs`,
-//! `chain.rs`.
+//! Keys, CSRs, certificates, and keystores: the only user of rcgen, x509-parser, and rustls-pemfile. External input is
+//! limited in size before it is parsed, and every error text can be shown in a condition. Must not read the clock or
+//! use the network; slow functions (RSA key generation) say so. Next: `key/mod.rs`, `csr/mod.rs`, `chain/mod.rs`.
 
 mod chain;
 mod csr;
@@ -22,7 +20,7 @@ pub use self::{
     temporary::{TEMPORARY_ISSUER, temporary},
 };
 
-/// Key and chain in one text, as the output format `CombinedPEM` has it: the key, an empty line, the chain.
+/// Returns the key and the chain in one text, for the output format `CombinedPEM`: the key, an empty line, the chain.
 ///
 /// ```
 /// assert_eq!(operator::pki::combined_pem("key\n", "chain\n").as_str(), "key\n\nchain\n");

@@ -1,44 +1,50 @@
-//! PEM in and out: the only place that uses rustls-pemfile, which is unmaintained (RUSTSEC-2025-0134). Its way out is
-//! `rustls_pki_types::pem::PemObject`.
+//! PEM encoding and decoding. The only user of rustls-pemfile, which is unmaintained (RUSTSEC-2025-0134) and can be
+//! replaced by `rustls_pki_types::pem::PemObject`.
 
 use ::pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pemfile::Item;
 use zeroize::Zeroizing;
 
-/// Label of a PKCS#8 key, RFC 7468 section 10.
+/// The label of a PKCS#8 key, RFC 7468 section 10.
 pub(super) const PKCS8: &str = "PRIVATE KEY";
-/// Label of a PKCS#1 key.
+/// The label of a PKCS#1 key.
 pub(super) const PKCS1: &str = "RSA PRIVATE KEY";
-/// Label of a SEC 1 key.
+/// The label of a SEC 1 key.
 pub(super) const SEC1: &str = "EC PRIVATE KEY";
-/// Label of a certificate, RFC 7468 section 5.
+/// The label of a certificate, RFC 7468 section 5.
 pub(super) const CERTIFICATE: &str = "CERTIFICATE";
-/// Label of a CSR, RFC 7468 section 7.
+/// The label of a CSR, RFC 7468 section 7.
 pub(super) const CERTIFICATE_REQUEST: &str = "CERTIFICATE REQUEST";
 
-/// Why a text is not the PEM that was wanted.
+/// Why a text is not the expected PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// There is no block of the kind.
-    #[error("it holds no PEM block of this kind")]
+    /// No block has the expected label.
+    #[error("it contains no PEM block of the expected type")]
     Missing,
-    /// A block is broken: its base64, or its end.
-    #[error("it is no well-formed PEM")]
+    /// The base64 or the end of a block is broken.
+    #[error("it is not well-formed PEM")]
     Syntax,
-    /// It is too large to be looked at.
-    #[error("it is larger than the {0} bytes that are looked at")]
+    /// The text is longer than this many bytes, so it is not parsed.
+    #[error("it is larger than {0} bytes")]
     TooLarge(usize),
+    /// The text holds more than this many certificates.
+    #[error("it contains more than {0} certificates")]
+    TooMany(usize),
 }
 
-/// Writes one block, as Go does: 64 characters a line, LF.
+/// Encodes one block like Go does: 64 characters per line, LF.
 pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
     Zeroizing::new(::pem::encode_config(&Pem::new(label, der), config))
 }
 
-/// The first private key of a text: its DER, and which of the three forms it has.
-pub(super) fn private_key(text: &[u8], limit: usize) -> Result<(Zeroizing<Vec<u8>>, &'static str), PemError> {
-    for item in items(text, limit)? {
+/// Returns the first private key of a text: its DER, and its label ([`PKCS1`], [`SEC1`], or [`PKCS8`]).
+pub(super) fn private_key(
+    text: &[u8],
+    max_bytes: usize,
+) -> Result<(Zeroizing<Vec<u8>>, &'static str), PemError> {
+    for item in items(text, max_bytes)? {
         match item? {
             Item::Pkcs1Key(key) => return Ok((Zeroizing::new(key.secret_pkcs1_der().to_vec()), PKCS1)),
             Item::Sec1Key(key) => return Ok((Zeroizing::new(key.secret_sec1_der().to_vec()), SEC1)),
@@ -49,13 +55,18 @@ pub(super) fn private_key(text: &[u8], limit: usize) -> Result<(Zeroizing<Vec<u8
     Err(PemError::Missing)
 }
 
-/// All certificates of a text, DER, in its order: one at least, at most `most`. Text between blocks is passed over.
-pub(super) fn certificates(text: &[u8], limit: usize, most: usize) -> Result<Vec<Vec<u8>>, PemError> {
+/// Returns all certificates of a text as DER, in the same order: at least one, at most `max_count`. Text between blocks
+/// is ignored.
+pub(super) fn certificates(
+    text: &[u8],
+    max_bytes: usize,
+    max_count: usize,
+) -> Result<Vec<Vec<u8>>, PemError> {
     let mut certificates = Vec::new();
-    for item in items(text, limit)? {
+    for item in items(text, max_bytes)? {
         if let Item::X509Certificate(certificate) = item? {
-            if certificates.len() == most {
-                return Err(PemError::TooLarge(limit));
+            if certificates.len() == max_count {
+                return Err(PemError::TooMany(max_count));
             }
             certificates.push(certificate.to_vec());
         }
@@ -63,9 +74,9 @@ pub(super) fn certificates(text: &[u8], limit: usize, most: usize) -> Result<Vec
     if certificates.is_empty() { Err(PemError::Missing) } else { Ok(certificates) }
 }
 
-/// The first CSR of a text, DER.
-pub(super) fn certificate_request(text: &[u8], limit: usize) -> Result<Vec<u8>, PemError> {
-    for item in items(text, limit)? {
+/// Returns the first CSR of a text, DER.
+pub(super) fn certificate_request(text: &[u8], max_bytes: usize) -> Result<Vec<u8>, PemError> {
+    for item in items(text, max_bytes)? {
         if let Item::Csr(request) = item? {
             return Ok(request.to_vec());
         }
@@ -73,9 +84,12 @@ pub(super) fn certificate_request(text: &[u8], limit: usize) -> Result<Vec<u8>, 
     Err(PemError::Missing)
 }
 
-fn items(text: &[u8], limit: usize) -> Result<impl Iterator<Item = Result<Item, PemError>> + '_, PemError> {
-    if text.len() > limit {
-        return Err(PemError::TooLarge(limit));
+fn items(
+    text: &[u8],
+    max_bytes: usize,
+) -> Result<impl Iterator<Item = Result<Item, PemError>> + '_, PemError> {
+    if text.len() > max_bytes {
+        return Err(PemError::TooLarge(max_bytes));
     }
     let mut rest = text;
     Ok(std::iter::from_fn(move || rustls_pemfile::read_one(&mut rest).transpose())

@@ -1,4 +1,4 @@
-//! A certificate that nobody trusts, for an ingress controller that serves nothing without one.
+//! Temporary certificates from an untrusted CA, for ingress controllers that serve nothing without a certificate.
 
 use std::net::IpAddr;
 
@@ -11,19 +11,19 @@ use time::OffsetDateTime;
 
 use super::{CsrError, PrivateKey};
 
-/// The issuer of every temporary certificate, by which it is known: cert-manager's.
+/// The common name of the issuer of every temporary certificate, which identifies it. The same as in cert-manager.
 pub const TEMPORARY_ISSUER: &str = "cert-manager.local";
 
-/// Its serial number, as cert-manager has it.
+/// The serial number of every temporary certificate. The same as in cert-manager.
 const SERIAL_NUMBER: u64 = 1_234_567_890;
 
-/// How long it is valid: the real one comes long before.
+/// The validity of a temporary certificate: much longer than an issuance takes.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// Makes a temporary certificate for a key, PEM. Its CA's key is thrown away.
+/// Creates a temporary certificate for a key, PEM. The key of its CA is discarded.
 ///
 /// # Errors
-/// A name can't stand in a certificate.
+/// A name is not allowed in a certificate.
 pub fn temporary(
     key: &PrivateKey,
     dns_names: &[String],
@@ -32,10 +32,10 @@ pub fn temporary(
 ) -> Result<String, CsrError> {
     let addresses = ip_addresses.iter().map(ToString::to_string);
     let names: Vec<_> = dns_names.iter().cloned().chain(addresses).collect();
-    issued_by(TEMPORARY_ISSUER, key, names, now, LIFETIME)
+    sign_leaf(TEMPORARY_ISSUER, key, names, now, LIFETIME)
 }
 
-fn issued_by(
+fn sign_leaf(
     name: &str,
     key: &PrivateKey,
     names: Vec<String>,
@@ -56,10 +56,10 @@ fn issued_by(
     Ok(signed.pem().replace("\r\n", "\n"))
 }
 
-/// rcgen's view of a key that it does not sign with.
+/// Converts the public key for rcgen, which does not sign with it.
 fn public_key(key: &PrivateKey) -> Result<impl PublicKeyData, CsrError> {
-    let algorithm = super::SignatureAlgorithm::suiting(key.kind());
-    let algorithm = algorithm.with(key.kind()).ok_or(CsrError::Algorithm(key.kind()))?;
+    let algorithm = super::SignatureAlgorithm::default_for(key.kind());
+    let algorithm = algorithm.rcgen_algorithm(key.kind()).ok_or(CsrError::Algorithm(key.kind()))?;
     KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.pkcs8_der()), algorithm)
         .map_err(CsrError::Sign)
 }
@@ -73,14 +73,14 @@ fn date(time: Timestamp) -> OffsetDateTime {
 pub(crate) mod testing {
     use super::*;
 
-    /// A certificate for a key and names, PEM.
+    /// Issues a certificate for a key and names, PEM.
     pub(crate) fn issue(
         key: &PrivateKey,
         dns_names: &[String],
         now: Timestamp,
         lifetime: SignedDuration,
     ) -> String {
-        issued_by("Test CA", key, dns_names.to_vec(), now, lifetime).expect("good names")
+        sign_leaf("Test CA", key, dns_names.to_vec(), now, lifetime).expect("good names")
     }
 }
 
@@ -90,15 +90,15 @@ mod tests {
     use crate::pki::{Chain, Curve, KeyKind};
 
     #[test]
-    fn it_is_for_the_key_and_the_names_and_known_by_its_issuer() {
+    fn temporary_matches_key_names_and_issuer() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         for kind in [KeyKind::Rsa { bits: 2048 }, KeyKind::Ecdsa(Curve::P384), KeyKind::Ed25519] {
             let key = PrivateKey::generate(kind).expect("a key");
             let names = ["web.example.test".to_owned()];
             let addresses = ["192.0.2.1".parse().expect("an address")];
             let pem = temporary(&key, &names, &addresses, now).expect("a certificate");
-            let chain = Chain::from_pem(pem.as_bytes()).expect("our own");
-            chain.check(&key, &names, &addresses, now).expect("it fits");
+            let chain = Chain::from_pem(pem.as_bytes()).expect("a chain");
+            chain.check(&key, &names, &addresses, now).expect("an accepted chain");
             assert_eq!(chain.topmost_issuer(), TEMPORARY_ISSUER);
         }
     }

@@ -1,9 +1,9 @@
-//! A Pebble of one's own, a server of tokens for it, and an order walked step by step.
+//! A Pebble for one test, an HTTP-01 token server for it, and helpers that drive an order step by step.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, reason = "each test target uses only some helpers")]
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -20,14 +20,15 @@ use operator::{
         NewOrder, OrderStatus, Server, ServerSettings, Trust,
     },
     pki::{Chain, CsrRequest, Curve, KeyKind, PrivateKey},
+    sync::lock,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::sleep;
 
-/// How long to wait before a state is looked at again.
-const POLL: Duration = Duration::from_millis(100);
+/// The pause between two fetches of a state.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A Pebble with a server of tokens, and a count of what it is asked.
+/// A Pebble with a token server, and a record of the requests it receives.
 pub(crate) struct World {
     pub(crate) pebble: Pebble,
     tokens: TokenServer,
@@ -41,7 +42,7 @@ impl World {
         Ok(Self { pebble, tokens, requests: Arc::default() })
     }
 
-    /// How the Pebble is talked to: with its own CA, on loopback.
+    /// Settings for a client of this Pebble: its own CA, on loopback, without rate limits.
     pub(crate) fn settings(&self) -> Result<ServerSettings> {
         let http::Trust::Roots(roots) = self.pebble.trust() else { bail!("Pebble has no CA") };
         let roots = CertificateDer::pem_slice_iter(roots.as_bytes()).collect::<Result<Vec<_>, _>>()?;
@@ -50,97 +51,97 @@ impl World {
             trust: Trust::Roots(roots),
             allow_loopback: true,
             requests_per_second: 10_000.0,
-            requests_per_second_and_account: 10_000.0,
-            observer: Some(Arc::new(move |seen| {
-                let what = if *seen.method == Method::HEAD { "newNonce" } else { seen.url };
-                requests.lock().unwrap_or_else(PoisonError::into_inner).push(what.to_owned());
+            requests_per_second_per_account: 10_000.0,
+            observer: Some(Arc::new(move |observation| {
+                let request = if *observation.method == Method::HEAD { "newNonce" } else { observation.url };
+                lock(&requests).push(request.to_owned());
             })),
             ..ServerSettings::new(self.pebble.directory_url())
         })
     }
 
-    /// A server that remembers nothing.
+    /// A new client without cached state.
     pub(crate) fn server(&self) -> Result<Arc<Server>> {
         Ok(Arc::new(Server::new(self.settings()?)?))
     }
 
-    /// A new account with a key of a kind.
+    /// Creates an account with a new key.
     pub(crate) async fn account(&self, kind: KeyKind) -> Result<Account> {
         let key = Arc::new(AccountKey::new(PrivateKey::generate(kind)?));
         Ok(Account::find_or_create(self.server()?, key, &[], None).await?)
     }
 
-    /// Answers a challenge as the account must.
+    /// Serves the correct key authorization for a challenge.
     pub(crate) fn serve(&self, account: &Account, challenge: &Challenge) {
         self.tokens.add(&challenge.token, &account.key().key_authorization(&challenge.token));
     }
 
-    /// Answers a challenge as nobody should.
-    pub(crate) fn serve_wrongly(&self, challenge: &Challenge, answer: &str) {
-        self.tokens.add(&challenge.token, answer);
+    /// Serves a wrong response for a challenge.
+    pub(crate) fn serve_wrong(&self, challenge: &Challenge, response: &str) {
+        self.tokens.add(&challenge.token, response);
     }
 
-    /// What was asked for so far: URLs, and `newNonce`.
+    /// The requests so far, as URLs or `newNonce`.
     pub(crate) fn requests(&self) -> MutexGuard<'_, Vec<String>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.requests)
     }
 
-    /// Forgets what was asked for and answered so far.
+    /// Clears the recorded requests and the served tokens.
     pub(crate) fn forget(&self) {
         self.requests().clear();
         self.tokens.forget();
     }
 
-    /// How many of the requests so far have a part in their URL.
+    /// The number of requests so far whose URL contains `part`.
     pub(crate) fn count(&self, part: &str) -> usize {
         self.requests().iter().filter(|url| url.contains(part)).count()
     }
 
-    /// Orders names, and walks to the certificate.
+    /// Places an order and drives it to a certificate.
     pub(crate) async fn issue(&self, account: &Account, order: &NewOrder) -> Result<Issued> {
         let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
         let (url, _) = account.new_order(order).await?;
-        let chain = self.walk(account, &url, order, &key).await?;
+        let chain = self.complete(account, &url, order, &key).await?;
         Ok(Issued { chain, key })
     }
 
-    /// Walks from wherever an order is to its certificate.
-    pub(crate) async fn walk(
+    /// Drives an order from its current state to a certificate.
+    pub(crate) async fn complete(
         &self,
         account: &Account,
         url: &str,
-        wanted: &NewOrder,
+        order: &NewOrder,
         key: &PrivateKey,
     ) -> Result<Chain> {
         for _ in 0..600 {
-            let order = account.order(url).await?;
-            match order.status {
+            let state = account.order(url).await?;
+            match state.status {
                 OrderStatus::Pending => {
-                    for authorization in &order.authorizations {
+                    for authorization in &state.authorizations {
                         self.authorize(account, authorization).await?;
                     }
                 }
                 OrderStatus::Ready => {
-                    let csr = csr(wanted).sign(key)?;
-                    account.finalize(url, &order.finalize, &csr).await?;
+                    let csr = csr(order).sign(key)?;
+                    account.finalize(url, &state.finalize, &csr).await?;
                 }
                 OrderStatus::Processing => {}
                 OrderStatus::Valid => {
-                    let certificate = order.certificate.context("a valid order has a certificate")?;
+                    let certificate = state.certificate.context("a valid order without a certificate")?;
                     return Ok(account.preferred_chain(&certificate, "").await??);
                 }
-                OrderStatus::Invalid => bail!("the order is invalid: {:?}", order.error),
+                OrderStatus::Invalid => bail!("the order is invalid: {:?}", state.error),
             }
-            sleep(POLL).await;
+            sleep(POLL_INTERVAL).await;
         }
-        bail!("the order {url} does not come to an end")
+        bail!("the order {url} did not finish")
     }
 
-    /// As a controller walks: from what the last answer said, never asking what is known; waiting from 250 ms upwards.
-    /// Returns how many requests it took.
-    pub(crate) async fn walk_sparingly(&self, account: &Account, wanted: &NewOrder) -> Result<usize> {
+    /// Issues like the order controller does: uses the state in each response instead of fetching it again, and polls
+    /// at intervals from 250 ms upward. Returns the number of requests.
+    pub(crate) async fn issue_sparingly(&self, account: &Account, order: &NewOrder) -> Result<usize> {
         let mut requests = 1;
-        let (url, mut state) = account.new_order(wanted).await?;
+        let (url, mut state) = account.new_order(order).await?;
         for authorization_url in state.authorizations.clone() {
             requests += 1;
             let authorization = account.authorization(&authorization_url).await?;
@@ -153,7 +154,7 @@ impl World {
             account.challenge_ready(&challenge.url).await?;
         }
         let mut wait = Duration::from_millis(250);
-        let csr = csr(wanted).sign(&PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?)?;
+        let csr = csr(order).sign(&PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?)?;
         loop {
             match state.status {
                 OrderStatus::Ready => {
@@ -176,7 +177,7 @@ impl World {
         Ok(requests)
     }
 
-    /// Answers the challenge of an authorization that is pending.
+    /// Completes the HTTP-01 challenge of an authorization, if it is pending.
     async fn authorize(&self, account: &Account, url: &str) -> Result<()> {
         let authorization = account.authorization(url).await?;
         if authorization.status != AuthorizationStatus::Pending {
@@ -189,27 +190,25 @@ impl World {
     }
 }
 
-/// A certificate with its key.
+/// A certificate chain with its private key.
 pub(crate) struct Issued {
     pub(crate) chain: Chain,
     pub(crate) key: PrivateKey,
 }
 
-/// The HTTP-01 challenge of an authorization.
+/// Returns the HTTP-01 challenge of an authorization.
 pub(crate) fn http01(authorization: &AuthorizationState) -> Result<&Challenge> {
     let mut challenges = authorization.challenges.iter();
-    challenges
-        .find(|challenge| challenge.r#type == ChallengeType::Http01)
-        .context("there is no http-01 challenge")
+    challenges.find(|challenge| challenge.r#type == ChallengeType::Http01).context("no http-01 challenge")
 }
 
-/// An order for DNS names.
+/// Returns an order for DNS names.
 pub(crate) fn order(names: &[&str]) -> NewOrder {
     let identifiers = names.iter().map(|name| Identifier::Dns((*name).to_owned())).collect();
     NewOrder { identifiers, ..NewOrder::default() }
 }
 
-/// The CSR for what is ordered.
+/// Returns the CSR for an order.
 pub(crate) fn csr(order: &NewOrder) -> CsrRequest {
     let mut request = CsrRequest::default();
     for identifier in &order.identifiers {

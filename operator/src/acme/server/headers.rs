@@ -1,24 +1,31 @@
-//! What an answer's headers say: how long to wait, and where the other chains are.
+//! Response headers: `Retry-After`, and `Link` to alternate chains.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::{
     HeaderMap,
     header::{DATE, HeaderValue, LINK, RETRY_AFTER},
 };
+use jiff::Timestamp;
 
-/// How long `Retry-After` asks to wait: seconds, or until a date by the server's own clock where it tells that.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// Returns how long `Retry-After` asks to wait (RFC 9110 section 10.2.3). It holds either seconds or a date, which is
+/// compared with the `Date` header, that is, with the clock of the server, and with `now` if that header is missing.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let date = |value: &HeaderValue| http_date(value.to_str().ok()?);
     let now = headers.get(DATE).and_then(date).unwrap_or(now);
-    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
+    Some(Duration::try_from(http_date(value)?.duration_since(now)).unwrap_or_default())
 }
 
-/// The targets of `Link` headers with `rel="alternate"`, RFC 8288.
+/// Parses a date in any of the three formats of RFC 9110 section 5.6.7.
+fn http_date(text: &str) -> Option<Timestamp> {
+    Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
+}
+
+/// Returns the targets of `Link` headers with `rel="alternate"`, RFC 8288.
 pub(super) fn alternates(headers: &HeaderMap) -> Vec<String> {
     let links = headers.get_all(LINK).into_iter().filter_map(|value| value.to_str().ok());
     links
@@ -34,7 +41,7 @@ pub(super) fn alternates(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
 }
 
@@ -49,14 +56,14 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+    fn retry_after_accepts_seconds_and_dates() {
+        let now = Timestamp::from_second(784_111_770).expect("a time");
         let date = ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
         for (given, seconds) in [
             (&[("retry-after", "120")][..], Some(120)),
             (&[("retry-after", " 7 ")], Some(7)),
             (&[date], Some(7)),
-            // The server's clock is what its date is by.
+            // The `Date` of the server takes precedence over our clock.
             (&[date, ("date", "Sun, 06 Nov 1994 08:48:37 GMT")], Some(60)),
             (&[date, ("date", "Sun, 06 Nov 1994 09:48:37 GMT")], Some(0)),
             (&[("retry-after", "soon")], None),
@@ -68,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn alternate_chains_are_found_among_links() {
+    fn alternates_are_found_among_links() {
         let given = headers(&[
             ("link", "<https://acme.example.test/dir>;rel=\"index\""),
             (

@@ -1,15 +1,16 @@
-//! One ACME server: connections, deadlines, nonces and limits, shared by all accounts there.
+//! One ACME server: connections, deadlines, nonces, and rate limits, shared by all accounts at that server. Must not
+//! know account keys. Next: `settings.rs` for the limits, `session.rs` for signed requests.
 
-mod bucket;
 mod headers;
+mod rate_limiter;
+mod settings;
 
 use std::{
     collections::{HashMap, VecDeque},
-    error::Error as StdError,
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,110 +24,48 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use instant_acme::Problem;
 use tokio::{
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
+pub use self::settings::{Observation, Observer, ServerSettings};
 use self::{
-    bucket::TokenBucket,
-    headers::{alternates, retry_after, text},
+    headers::{alternates, header_text, retry_after},
+    rate_limiter::RateLimiter,
 };
 use super::{
-    AcmeError, Directory, Phase,
-    session::{Answer, REACH_PAUSE, REACH_TRIES},
+    AcmeError, AcmeResponse, Directory, Phase,
+    session::{CONNECT_PAUSE, MAX_CONNECT_TRIES},
 };
-use crate::net::{FilteringResolver, REFUSED, Trust, is_forbidden, tls_config};
+use crate::{
+    error_chain::ErrorChain,
+    net::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
+    sync::lock,
+};
 
-/// How many nonces are kept: more than there are requests at once.
-const NONCES_KEPT: usize = 64;
+/// How many unused nonces are kept: more than the number of concurrent requests.
+const MAX_NONCES: usize = 64;
 
-/// How long a directory is believed.
+/// How long a fetched directory is used before it is fetched again.
 const DIRECTORY_LIFETIME: Duration = Duration::from_hours(24);
 
-/// What we call ourselves to servers, RFC 8555 section 6.1.
+/// The User-Agent header, which RFC 8555 section 6.1 requires.
 const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
 
-/// What a request's body is, RFC 8555 section 6.2.
+/// The content type of signed requests, RFC 8555 section 6.2.
 const JOSE: &str = "application/jose+json";
 
-/// A request that was made, for metrics.
-#[derive(Clone, Debug)]
-pub struct Observation<'a> {
-    /// What was asked.
-    pub url: &'a str,
-    /// How.
-    pub method: &'a Method,
-    /// What came back; `None` if nothing did.
-    pub status: Option<StatusCode>,
-    /// How long it took.
-    pub latency: Duration,
-}
-
-/// What sees every request.
-pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
-
-/// How a server is talked to.
-#[derive(Clone)]
-pub struct ServerSettings {
-    /// URL of the directory.
-    pub directory_url: String,
-    /// Whose certificates are believed.
-    pub trust: Trust,
-    /// Whether the server may be on this machine, as in tests.
-    pub allow_loopback: bool,
-    /// How long one request may take, its connection and its answer included.
-    pub deadline: Duration,
-    /// How many requests there may be at once.
-    pub concurrency: usize,
-    /// How many requests a second there may be for long; twice as many at once.
-    pub requests_per_second: f64,
-    /// The same for one account.
-    pub requests_per_second_and_account: f64,
-    /// How many times a second it may be asked when to renew (RFC 9773); a tenth of that at once.
-    pub polls_per_second: f64,
-    /// How many bytes of an answer are looked at.
-    pub answer_limit: usize,
-    /// What sees every request.
-    pub observer: Option<Observer>,
-}
-
-impl fmt::Debug for ServerSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerSettings").field("directory_url", &self.directory_url).finish_non_exhaustive()
-    }
-}
-
-impl ServerSettings {
-    /// What suits every known server: 30 s, eight requests at once, 100 a second, 1 MiB. Let's Encrypt takes 250 a second,
-    /// and another 1000 that ask when to renew.
-    pub fn new(directory_url: impl Into<String>) -> Self {
-        Self {
-            directory_url: directory_url.into(),
-            trust: Trust::default(),
-            allow_loopback: false,
-            deadline: Duration::from_secs(30),
-            concurrency: 8,
-            requests_per_second: 100.0,
-            requests_per_second_and_account: 100.0,
-            polls_per_second: 500.0,
-            answer_limit: 1 << 20,
-            observer: None,
-        }
-    }
-}
-
-/// An ACME server.
+/// A client of one ACME server.
 pub struct Server {
     settings: ServerSettings,
     http: Client<HttpsConnector<HttpConnector<FilteringResolver>>, Full<Bytes>>,
     directory: tokio::sync::Mutex<Option<(Instant, Arc<Directory>)>>,
     nonces: Mutex<VecDeque<String>>,
-    at_once: Semaphore,
-    bucket: TokenBucket,
-    polls: TokenBucket,
-    account_buckets: Mutex<HashMap<String, Arc<TokenBucket>>>,
+    concurrent_requests: Semaphore,
+    limiter: RateLimiter,
+    renewal_info_limiter: RateLimiter,
+    account_limiters: Mutex<HashMap<String, Arc<RateLimiter>>>,
 }
 
 impl fmt::Debug for Server {
@@ -136,10 +75,10 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Prepares to talk to a server; asks nothing yet.
+    /// Returns a client that has not sent a request yet.
     ///
     /// # Errors
-    /// A root that is trusted is no certificate.
+    /// A trusted root is not a valid certificate.
     pub fn new(settings: ServerSettings) -> Result<Self, rustls::Error> {
         let mut connector = HttpConnector::new_with_resolver(FilteringResolver::new(settings.allow_loopback));
         connector.enforce_http(false);
@@ -153,33 +92,36 @@ impl Server {
             http: Client::builder(TokioExecutor::new()).build(connector),
             directory: tokio::sync::Mutex::default(),
             nonces: Mutex::default(),
-            at_once: Semaphore::new(settings.concurrency),
-            bucket: TokenBucket::new(settings.requests_per_second),
-            polls: TokenBucket::with_burst(settings.polls_per_second, settings.polls_per_second / 10.0),
-            account_buckets: Mutex::default(),
+            concurrent_requests: Semaphore::new(settings.concurrency),
+            limiter: RateLimiter::new(settings.requests_per_second),
+            renewal_info_limiter: RateLimiter::with_burst(
+                settings.renewal_info_per_second,
+                settings.renewal_info_per_second / 10.0,
+            ),
+            account_limiters: Mutex::default(),
             settings,
         })
     }
 
-    /// URL of the directory.
+    /// The URL of the directory.
     pub fn directory_url(&self) -> &str {
         &self.settings.directory_url
     }
 
-    /// The directory, fetched at the first use and once a day; an old one serves while a new one can't be had.
+    /// Returns the directory. It is fetched on first use and then once a day; if that fails, the last one is used.
     ///
     /// # Errors
-    /// There is none at the URL, or it can't be had now.
+    /// The URL does not return a directory, or the server is unreachable.
     pub async fn directory(&self) -> Result<Arc<Directory>, AcmeError> {
-        let mut kept = self.directory.lock().await;
-        if let Some((fetched, directory)) = &*kept
+        let mut cached = self.directory.lock().await;
+        if let Some((fetched, directory)) = &*cached
             && fetched.elapsed() < DIRECTORY_LIFETIME
         {
             return Ok(Arc::clone(directory));
         }
-        match (self.fetch_directory().await, &*kept) {
+        match (self.fetch_directory().await, &*cached) {
             (Ok(directory), _) => {
-                *kept = Some((Instant::now(), Arc::clone(&directory)));
+                *cached = Some((Instant::now(), Arc::clone(&directory)));
                 Ok(directory)
             }
             (Err(_), Some((_, old))) => Ok(Arc::clone(old)),
@@ -189,162 +131,169 @@ impl Server {
 
     async fn fetch_directory(&self) -> Result<Arc<Directory>, AcmeError> {
         let url = &self.settings.directory_url;
-        let answer = self.read(Method::GET, url).await?;
-        let answer = answer.checked().map_err(|error| match error {
-            AcmeError::Protocol { url, status, retry_after, what } if status.is_client_error() => {
+        let response = self.read(Method::GET, url).await?;
+        let response = response.into_result().map_err(|error| match error {
+            AcmeError::Protocol { url, status, retry_after, detail }
+                if status.is_client_error() || status.is_redirection() =>
+            {
                 AcmeError::Protocol {
                     url,
                     status,
                     retry_after,
-                    what: format!("{what}: check spec.acme.server"),
+                    detail: format!("{detail}. Check spec.acme.server"),
                 }
             }
             other => other,
         })?;
-        serde_json::from_slice(&answer.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
+        serde_json::from_slice(&response.body).map(Arc::new).map_err(|_| AcmeError::Protocol {
             url: url.clone(),
-            // Not the answer's own status: a page that is there and is no directory stays so.
+            // Not the status of the response: a page that is not a directory is a permanent error, even with status
+            // 200.
             status: StatusCode::NOT_FOUND,
             retry_after: None,
-            what: "it is no directory of an ACME server: check spec.acme.server".to_owned(),
+            detail: "the response is not an ACME directory. Check spec.acme.server".to_owned(),
         })
     }
 
-    /// A nonce that nobody has used.
+    /// Returns an unused nonce, from an earlier response or from the server.
     pub(super) async fn nonce(&self) -> Result<String, AcmeError> {
-        let kept = self.nonces().pop_front();
-        if let Some(nonce) = kept {
+        let stored = lock(&self.nonces).pop_front();
+        if let Some(nonce) = stored {
             return Ok(nonce);
         }
         let url = self.directory().await?.new_nonce.clone();
-        let answer = self.read(Method::HEAD, &url).await?;
-        answer.nonce.clone().ok_or_else(|| answer.lacking("it gives no nonce"))
+        let response = self.read(Method::HEAD, &url).await?;
+        response.nonce.clone().ok_or_else(|| response.protocol_error("the Replay-Nonce header is missing"))
     }
 
-    /// Keeps a nonce for the next request.
-    pub(super) fn keep(&self, nonce: String) {
-        let mut nonces = self.nonces();
-        if nonces.len() < NONCES_KEPT {
+    /// Stores a nonce for a later request.
+    pub(super) fn store_nonce(&self, nonce: String) {
+        let mut nonces = lock(&self.nonces);
+        if nonces.len() < MAX_NONCES {
             nonces.push_back(nonce);
         }
     }
 
-    /// Waits until one more request may be made, by this account; the permit lasts as long as the request, its nonce
-    /// included.
-    pub(super) async fn turn(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    /// Waits until the rate limits allow one more request, in total and for the account. The permit must be held until
+    /// the request is done, which includes fetching its nonce.
+    pub(super) async fn permit(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
         if let Some(account_url) = account_url {
-            let rate = self.settings.requests_per_second_and_account;
-            let bucket = Arc::clone(
-                self.account_buckets
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
+            let rate = self.settings.requests_per_second_per_account;
+            let limiter = Arc::clone(
+                lock(&self.account_limiters)
                     .entry(account_url.to_owned())
-                    .or_insert_with(|| Arc::new(TokenBucket::new(rate))),
+                    .or_insert_with(|| Arc::new(RateLimiter::new(rate))),
             );
-            bucket.take().await;
+            limiter.acquire().await;
         }
-        // It is never closed.
-        let permit = self.at_once.acquire().await.ok();
-        self.bucket.take().await;
+        // `None` if the semaphore is closed, which never happens.
+        let permit = self.concurrent_requests.acquire().await.ok();
+        self.limiter.acquire().await;
         permit
     }
 
-    /// Asks when to renew, once that may be asked once more: no account and no nonce is needed for it (RFC 9773 section 4.1).
-    pub(super) async fn poll(&self, url: &str) -> Result<Answer, AcmeError> {
-        self.polls.take().await;
+    /// Sends an unsigned GET, which only renewal information uses (RFC 9773 section 4.1), within its own rate limit.
+    pub(super) async fn get_unsigned(&self, url: &str) -> Result<AcmeResponse, AcmeError> {
+        self.renewal_info_limiter.acquire().await;
         self.read(Method::GET, url).await
     }
 
-    /// Sends a request that changes nothing, again where the server can't be reached.
-    pub(super) async fn read(&self, method: Method, url: &str) -> Result<Answer, AcmeError> {
-        for pause in 1..REACH_TRIES {
+    /// Sends a request that only reads, and resends it if there was no response.
+    pub(super) async fn read(&self, method: Method, url: &str) -> Result<AcmeResponse, AcmeError> {
+        for pause in 1..MAX_CONNECT_TRIES {
             match self.send(method.clone(), url, None).await {
-                Err(error) if error.may_repeat(true) => sleep(REACH_PAUSE * pause).await,
-                answered => return answered,
+                Err(error) if error.may_resend(true) => sleep(CONNECT_PAUSE * pause).await,
+                outcome => return outcome,
             }
         }
         self.send(method, url, None).await
     }
 
-    /// Sends a request, and reads the whole answer, within the deadline.
+    /// Sends a request and reads the whole response, within the deadline.
     pub(super) async fn send(
         &self,
         method: Method,
         url: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, AcmeError> {
+    ) -> Result<AcmeResponse, AcmeError> {
         let began = Instant::now();
         let outcome = match timeout(self.settings.deadline, self.exchange(&method, url, body)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(AcmeError::Unreachable {
                 url: url.to_owned(),
-                what: format!("no answer within {} s", self.settings.deadline.as_secs_f64()),
+                detail: format!("no response within {} s", self.settings.deadline.as_secs_f64()),
                 phase: Phase::TimedOut,
             }),
         };
         if let Some(observer) = &self.settings.observer {
-            let status = outcome.as_ref().ok().map(|answer| answer.status);
+            let status = outcome.as_ref().ok().map(|response| response.status);
             observer(&Observation { url, method: &method, status, latency: began.elapsed() });
         }
         outcome
     }
 
-    async fn exchange(&self, method: &Method, url: &str, body: Option<Vec<u8>>) -> Result<Answer, AcmeError> {
+    async fn exchange(
+        &self,
+        method: &Method,
+        url: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<AcmeResponse, AcmeError> {
         let unreachable =
-            |what: String, phase: Phase| AcmeError::Unreachable { url: url.to_owned(), what, phase };
-        let uri = self.allowed(url)?;
+            |detail: String, phase: Phase| AcmeError::Unreachable { url: url.to_owned(), detail, phase };
+        let uri = self.check_url(url)?;
         let mut request = Request::builder().method(method).uri(uri).header(USER_AGENT, CLIENT);
         if body.is_some() {
             request = request.header(CONTENT_TYPE, JOSE);
         }
         let request = request
             .body(Full::from(body.unwrap_or_default()))
-            .map_err(|error| unreachable(chain(&error), Phase::Connecting))?;
+            .map_err(|error| unreachable(ErrorChain(&error).to_string(), Phase::Connecting))?;
         let response = self.http.request(request).await.map_err(|error| {
-            let what = chain(&error);
-            if what.contains(REFUSED) {
+            let detail = ErrorChain(&error).to_string();
+            if detail.contains(NO_ALLOWED_ADDRESS) {
                 AcmeError::Address { url: url.to_owned(), address: uri_host(url) }
             } else {
                 let phase = if error.is_connect() { Phase::Connecting } else { Phase::Lost };
-                unreachable(what, phase)
+                unreachable(detail, phase)
             }
         })?;
         let (parts, body) = response.into_parts();
-        let body = match Limited::new(body, self.settings.answer_limit).collect().await {
+        let body = match Limited::new(body, self.settings.response_limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 return Err(AcmeError::Protocol {
                     url: url.to_owned(),
                     status: StatusCode::PAYLOAD_TOO_LARGE,
                     retry_after: None,
-                    what: format!("its answer has more than {} bytes", self.settings.answer_limit),
+                    detail: format!("the response is larger than {} bytes", self.settings.response_limit),
                 });
             }
-            Err(error) => return Err(unreachable(chain(&*error), Phase::Lost)),
+            Err(error) => return Err(unreachable(ErrorChain(&*error).to_string(), Phase::Lost)),
         };
-        Ok(Answer {
+        Ok(AcmeResponse {
             url: url.to_owned(),
             status: parts.status,
             body,
-            location: text(&parts.headers, LOCATION.as_str()),
-            nonce: text(&parts.headers, "replay-nonce"),
-            retry_after: retry_after(&parts.headers, SystemTime::now()),
+            location: header_text(&parts.headers, LOCATION.as_str()),
+            nonce: header_text(&parts.headers, "replay-nonce"),
+            retry_after: retry_after(&parts.headers, self.settings.clock.now()),
             alternates: alternates(&parts.headers),
-            content_type: text(&parts.headers, CONTENT_TYPE.as_str()),
+            content_type: header_text(&parts.headers, CONTENT_TYPE.as_str()),
         })
     }
 
-    /// A URL that may be asked. Names are looked at when they are resolved.
-    fn allowed(&self, url: &str) -> Result<Uri, AcmeError> {
-        let refused = |what: &str| AcmeError::Protocol {
+    /// Parses a URL and rejects it if it is not HTTPS or names a forbidden address. Host names are checked when they
+    /// are resolved.
+    fn check_url(&self, url: &str) -> Result<Uri, AcmeError> {
+        let rejected = |detail: &str| AcmeError::Protocol {
             url: url.to_owned(),
             status: StatusCode::BAD_REQUEST,
             retry_after: None,
-            what: what.to_owned(),
+            detail: detail.to_owned(),
         };
-        let uri: Uri = url.parse().map_err(|_| refused("it is no URL"))?;
+        let uri: Uri = url.parse().map_err(|_| rejected("it is not a URL"))?;
         if uri.scheme_str() != Some("https") {
-            return Err(refused("it is no https URL, which ACME servers have (RFC 8555 section 6.1)"));
+            return Err(rejected("it is not an HTTPS URL (RFC 8555 section 6.1)"));
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         if let Ok(address) = host.parse::<IpAddr>()
@@ -354,63 +303,6 @@ impl Server {
         }
         Ok(uri)
     }
-
-    fn nonces(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Answer {
-    /// The answer if it is good; otherwise what the server says is wrong.
-    pub(super) fn checked(self) -> Result<Self, AcmeError> {
-        if self.status.is_success() {
-            return Ok(self);
-        }
-        let problem = serde_json::from_slice::<Problem>(&self.body).ok();
-        if let Some(problem) = problem.filter(|it| it.r#type.is_some() || it.detail.is_some()) {
-            return Err(AcmeError::Problem { problem, status: self.status, retry_after: self.retry_after });
-        }
-        let what = match (&self.location, &self.content_type) {
-            (Some(location), _) if self.status.is_redirection() => {
-                format!("it redirects to {location}: ask that")
-            }
-            (_, Some(kind)) => format!("it answers {} with {kind}, which is no ACME", self.status),
-            (_, None) => format!("it answers {} and says no more", self.status),
-        };
-        Err(AcmeError::Protocol { url: self.url, status: self.status, retry_after: self.retry_after, what })
-    }
-
-    /// Reads the body as JSON.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, AcmeError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| self.lacking(format!("its answer is not what RFC 8555 has: {error}")))
-    }
-
-    /// Where what was asked for is, such as `the order`.
-    pub(super) fn located(&self, what: &str) -> Result<String, AcmeError> {
-        self.location.clone().ok_or_else(|| self.lacking(format!("its answer does not say where {what} is")))
-    }
-
-    /// The error of an answer that is good but for what it lacks.
-    pub(super) fn lacking(&self, what: impl Into<String>) -> AcmeError {
-        AcmeError::Protocol {
-            url: self.url.clone(),
-            status: self.status,
-            retry_after: self.retry_after,
-            what: what.into(),
-        }
-    }
-}
-
-/// An error with all its causes.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn uri_host(url: &str) -> String {

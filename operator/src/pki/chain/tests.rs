@@ -1,15 +1,14 @@
-//! Chains made by rcgen, and what is left of them when they are broken.
-
-use std::time::Instant;
+//! Chains that rcgen created, intact and broken.
 
 use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair};
+use tokio::time::Instant;
 
 use super::*;
 use crate::pki::{Curve, KeyEncoding, KeyKind};
 
-/// A leaf of two names under an intermediate under a root, as PEM blocks, with the leaf's key.
-struct World {
+/// A leaf for two names, its intermediate and its root as PEM, and the key of the leaf.
+struct TestChain {
     key: PrivateKey,
     leaf: String,
     intermediate: String,
@@ -23,11 +22,11 @@ fn authority(name: &str) -> CertificateParams {
     params
 }
 
-fn world() -> World {
-    world_until((2100, 1, 1))
+fn test_chain() -> TestChain {
+    test_chain_until((2100, 1, 1))
 }
 
-fn world_until(end: (i32, u8, u8)) -> World {
+fn test_chain_until(end: (i32, u8, u8)) -> TestChain {
     let root_key = KeyPair::generate().expect("a key");
     let root = authority("Root").self_signed(&root_key).expect("a root");
     let root_issuer = Issuer::new(authority("Root"), root_key);
@@ -47,7 +46,7 @@ fn world_until(end: (i32, u8, u8)) -> World {
     params.use_authority_key_identifier_extension = true;
     params.key_identifier_method = KeyIdMethod::Sha256;
     let leaf = params.signed_by(&leaf_key, &intermediate_issuer).expect("a leaf");
-    World { key, leaf: leaf.pem(), intermediate: intermediate.pem(), root: root.pem() }
+    TestChain { key, leaf: leaf.pem(), intermediate: intermediate.pem(), root: root.pem() }
 }
 
 fn at(text: &str) -> Timestamp {
@@ -59,9 +58,9 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn a_chain_is_read_and_accepted() {
-    let world = world();
-    let chain = Chain::from_pem(format!("{}{}", world.leaf, world.intermediate).as_bytes()).expect("a chain");
+fn chain_is_parsed_and_accepted() {
+    let input = test_chain();
+    let chain = Chain::from_pem(format!("{}{}", input.leaf, input.intermediate).as_bytes()).expect("a chain");
     assert_eq!(chain.certificates().len(), 2);
     assert_eq!(chain.topmost_issuer(), "Root");
     let leaf = chain.leaf();
@@ -70,18 +69,18 @@ fn a_chain_is_read_and_accepted() {
     assert_eq!(leaf.ip_addresses, ["192.0.2.1".parse::<IpAddr>().expect("an address")]);
     assert_eq!(leaf.not_after, at("2100-01-01T00:00:00Z"));
     let addresses = leaf.ip_addresses.clone();
-    chain.check(&world.key, &names(), &addresses, at("2026-01-01T00:00:00Z")).expect("it is good");
+    chain.check(&input.key, &names(), &addresses, at("2026-01-01T00:00:00Z")).expect("an accepted chain");
 }
 
 #[test]
-fn whatever_its_order_and_whatever_stands_between_it_is_written_leaf_first() {
-    let World { leaf, intermediate, root, .. } = world();
+fn chain_is_sorted_leaf_first() {
+    let TestChain { leaf, intermediate, root, .. } = test_chain();
     let sorted = format!("{leaf}{intermediate}{root}").replace("\r\n", "\n");
     for text in [
         format!("{leaf}{intermediate}{root}"),
         format!("{root}{leaf}{intermediate}"),
         format!("{intermediate}{root}{leaf}"),
-        format!("subject=/CN=a\n{leaf}\n\nissuer\n{intermediate}{root}trailing words"),
+        format!("subject=/CN=a\n{leaf}\n\nissuer\n{intermediate}{root}trailing text"),
         format!("{leaf}{intermediate}{root}").replace('\n', "\r\n"),
     ] {
         let chain = Chain::from_pem(text.as_bytes()).expect("a chain");
@@ -90,29 +89,32 @@ fn whatever_its_order_and_whatever_stands_between_it_is_written_leaf_first() {
 }
 
 #[test]
-fn what_was_not_asked_for_is_not_accepted() {
-    let ours = world();
-    let other = world();
+fn check_rejects_what_was_not_requested() {
+    let ours = test_chain();
+    let other = test_chain();
     let chain = Chain::from_pem(format!("{}{}", ours.leaf, ours.intermediate).as_bytes()).expect("a chain");
     let now = at("2026-01-01T00:00:00Z");
-    let says = |outcome: Result<(), ChainError>| outcome.expect_err("it is refused").to_string();
-    assert!(says(chain.check(&other.key, &names(), &[], now)).contains("not for the private key"));
-    let more = ["a.example.test".to_owned(), "b.example.test".to_owned()];
-    assert!(says(chain.check(&ours.key, &more, &[], now)).contains("\"b.example.test\""));
-    let address = ["192.0.2.2".parse().expect("an address")];
-    assert!(says(chain.check(&ours.key, &[], &address, now)).contains("192.0.2.2"));
+    let error = |outcome: Result<(), ChainError>| outcome.expect_err("an error").to_string();
     assert!(
-        says(chain.check(&ours.key, &[], &[], at("2100-01-01T00:00:01Z"))).contains("it ended at 2100-01-01")
+        error(chain.check(&other.key, &names(), &[], now)).contains("does not belong to the private key")
+    );
+    let more = ["a.example.test".to_owned(), "b.example.test".to_owned()];
+    assert!(error(chain.check(&ours.key, &more, &[], now)).contains("\"b.example.test\""));
+    let address = ["192.0.2.2".parse().expect("an address")];
+    assert!(error(chain.check(&ours.key, &[], &address, now)).contains("192.0.2.2"));
+    assert!(
+        error(chain.check(&ours.key, &[], &[], at("2100-01-01T00:00:01Z")))
+            .contains("it expired at 2100-01-01")
     );
     chain.check(&ours.key, &[], &[], at("2100-01-01T00:00:00Z")).expect("the last second is valid");
     chain.check(&ours.key, &[], &[], at("2019-01-01T00:00:00Z")).expect("clocks differ");
     let upper = ["A.Example.Test".to_owned()];
-    chain.check(&ours.key, &upper, &[], now).expect("names have no case");
+    chain.check(&ours.key, &upper, &[], now).expect("names are case-insensitive");
 }
 
 #[test]
-fn certificates_of_two_chains_are_no_chain() {
-    let (one, other) = (world(), world());
+fn unrelated_certificates_are_rejected() {
+    let (one, other) = (test_chain(), test_chain());
     for (text, unrelated) in [
         (format!("{}{}", one.leaf, other.intermediate), 1),
         (format!("{}{}{}", one.leaf, one.intermediate, other.root), 1),
@@ -128,24 +130,24 @@ fn certificates_of_two_chains_are_no_chain() {
 
 /// The example of RFC 9773 section 4.1.
 #[test]
-fn the_identifier_for_renewal_information_is_that_of_the_rfc() {
+fn ari_id_matches_the_example_of_the_rfc() {
     let leaf = LeafCertificate {
         serial_number: vec![0x00, 0x87, 0x65, 0x43, 0x21],
         authority_key_identifier: Some(vec![
             0x69, 0x88, 0x5B, 0x6B, 0x87, 0x46, 0x40, 0x41, 0xE1, 0xB3, 0x7B, 0x84, 0x7B, 0xA0, 0xAE, 0x2C,
             0xDE, 0x01, 0xC8, 0xD4,
         ]),
-        ..Chain::from_pem(world().leaf.as_bytes()).expect("a chain").leaf().clone()
+        ..Chain::from_pem(test_chain().leaf.as_bytes()).expect("a chain").leaf().clone()
     };
     assert_eq!(leaf.ari_id().as_deref(), Some("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"));
-    let nameless = LeafCertificate { authority_key_identifier: None, ..leaf };
-    assert_eq!(nameless.ari_id(), None);
+    let without_key_id = LeafCertificate { authority_key_identifier: None, ..leaf };
+    assert_eq!(without_key_id.ari_id(), None);
 }
 
-/// What a broken or hostile CA may send: each is refused, quickly, without a panic.
+/// Input from a broken or hostile CA is rejected quickly and without a panic.
 #[test]
-fn hostile_input_is_refused_in_milliseconds() {
-    let World { leaf, intermediate, .. } = world();
+fn hostile_input_is_rejected_in_milliseconds() {
+    let TestChain { leaf, intermediate, .. } = test_chain();
     let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
     let body: String = leaf.lines().filter(|line| !line.starts_with('-')).collect();
     let mut corpus: Vec<Vec<u8>> = vec![
@@ -162,14 +164,14 @@ fn hostile_input_is_refused_in_milliseconds() {
         vec![b'-'; 90_000],
         vec![b'\n'; 90_000],
         vec![b'A'; 90_000],
-        vec![b'A'; limits::CHAIN_PEM + 1],
+        vec![b'A'; limits::MAX_CHAIN_PEM_BYTES + 1],
         "-----BEGIN ".repeat(8_000).into_bytes(),
         "-----BEGIN CERTIFICATE-----\n".repeat(3_000).into_bytes(),
         "-----END CERTIFICATE-----\n".repeat(3_000).into_bytes(),
         "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".repeat(1_700).into_bytes(),
-        leaf.repeat(limits::CHAIN_LENGTH + 1).into_bytes(),
+        leaf.repeat(limits::MAX_CHAIN_LENGTH + 1).into_bytes(),
         leaf.repeat(100).into_bytes(),
-        format!("{leaf}{}", intermediate.repeat(limits::CHAIN_LENGTH)).into_bytes(),
+        format!("{leaf}{}", intermediate.repeat(limits::MAX_CHAIN_LENGTH)).into_bytes(),
         block("CERTIFICATE", "****").into_bytes(),
         block("CERTIFICATE", "A").into_bytes(),
         block("CERTIFICATE", "AAAA").into_bytes(),
@@ -204,33 +206,33 @@ fn hostile_input_is_refused_in_milliseconds() {
         let time = (0..3)
             .map(|_| {
                 let began = Instant::now();
-                assert!(Chain::from_pem(text).is_err(), "number {index} was taken");
+                assert!(Chain::from_pem(text).is_err(), "number {index} was accepted");
                 began.elapsed()
             })
             .min()
-            .expect("it was tried");
-        // The quickest of three: the machine may be busy with something else.
+            .expect("three tries");
+        // The fastest of three tries, because the machine may be busy.
         assert!(time.as_millis() < 10, "number {index} took {time:?}");
     }
 }
 
 #[test]
-fn a_leaf_that_never_ends_is_read() {
-    let chain = Chain::from_pem(world_until((9999, 12, 31)).leaf.as_bytes()).expect("a chain");
+fn leaf_without_expiry_is_parsed() {
+    let chain = Chain::from_pem(test_chain_until((9999, 12, 31)).leaf.as_bytes()).expect("a chain");
     assert_eq!(chain.leaf().not_after, Timestamp::MAX);
 }
 
 proptest! {
     #[test]
-    fn no_text_panics(text in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn from_pem_never_panics(text in prop::collection::vec(any::<u8>(), 0..600)) {
         _ = Chain::from_pem(&text);
     }
 
-    /// A certificate with some bytes changed is refused, or read: it is never a panic.
+    /// A certificate with some changed bytes is parsed or rejected.
     #[test]
-    fn no_broken_certificate_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn broken_certificate_never_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         static LEAF: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-        let leaf = LEAF.get_or_init(|| Chain::from_pem(world().leaf.as_bytes()).expect("a chain").certificates()[0].clone());
+        let leaf = LEAF.get_or_init(|| Chain::from_pem(test_chain().leaf.as_bytes()).expect("a chain").certificates()[0].clone());
         let mut der = leaf.clone();
         for (position, byte) in changes {
             let position = position.index(der.len());

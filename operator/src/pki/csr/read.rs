@@ -1,4 +1,5 @@
-//! Reading CSRs: what others made, and what we made before.
+//! Parsing of CSRs, from users and from earlier attempts. Must not judge what they request. Next: `mod.rs` for creating
+//! them.
 
 use std::net::IpAddr;
 
@@ -11,22 +12,22 @@ use x509_parser::{
 
 use crate::pki::{limits, pem};
 
-/// What a CSR asks for.
+/// A parsed CSR.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Csr {
     /// The whole CSR, DER.
     pub der: Vec<u8>,
-    /// The subject's first common name, or empty.
+    /// The first common name of the subject; may be empty.
     pub common_name: String,
-    /// The subject's attributes: object identifier (dotted numbers) and text, sorted.
+    /// The attributes of the subject as sorted pairs of object identifier (dotted numbers) and text.
     pub subject: Vec<(String, String)>,
-    /// DNS names, in the CSR's order.
+    /// DNS names, in the order of the CSR.
     pub dns_names: Vec<String>,
-    /// E-mail addresses, in the CSR's order.
+    /// Email addresses, in the order of the CSR.
     pub email_addresses: Vec<String>,
-    /// IP addresses, in the CSR's order.
+    /// IP addresses, in the order of the CSR.
     pub ip_addresses: Vec<IpAddr>,
-    /// URIs, in the CSR's order.
+    /// URIs, in the order of the CSR.
     pub uris: Vec<String>,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key_der: Vec<u8>,
@@ -35,36 +36,36 @@ pub struct Csr {
 /// Why a CSR can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadCsrError {
-    /// It is PEM, but no CSR.
+    /// The PEM block does not contain a CSR.
     #[error("failed to read the CSR: its content is malformed")]
     Malformed,
-    /// It is no PEM.
+    /// The text is not PEM.
     #[error("failed to read the CSR: {0}")]
     Pem(pem::PemError),
-    /// Its signature is not by its key.
+    /// The signature was not made with the key in the CSR.
     #[error("failed to read the CSR: it is not signed by the key in it")]
     Signature,
 }
 
 impl Csr {
-    /// Reads the first CSR of a PEM text. Whose it is, is not checked: see [`Self::verify`].
+    /// Parses the first CSR of a PEM text. Its signature is not checked: see [`Self::verify`].
     ///
     /// ```
     /// use operator::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
     ///
     /// let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
-    /// let asked = CsrRequest { dns_names: vec!["web.example.test".into()], ..CsrRequest::default() };
-    /// let read = Csr::from_pem(asked.sign_pem(&key)?.as_bytes())?;
-    /// assert_eq!(read.dns_names, asked.dns_names);
-    /// assert_eq!(read.public_key_der, key.public_key_der()?);
-    /// read.verify()?;
+    /// let request = CsrRequest { dns_names: vec!["web.example.test".into()], ..CsrRequest::default() };
+    /// let csr = Csr::from_pem(request.sign_pem(&key)?.as_bytes())?;
+    /// assert_eq!(csr.dns_names, request.dns_names);
+    /// assert_eq!(csr.public_key_der, key.public_key_der()?);
+    /// csr.verify()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The text is not PEM, too large, or not a CSR.
     pub fn from_pem(text: &[u8]) -> Result<Self, ReadCsrError> {
-        let der = pem::certificate_request(text, limits::REQUEST_PEM).map_err(ReadCsrError::Pem)?;
+        let der = pem::certificate_request(text, limits::MAX_CSR_PEM_BYTES).map_err(ReadCsrError::Pem)?;
         let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
             return Err(ReadCsrError::Malformed);
         };
@@ -97,15 +98,16 @@ impl Csr {
         Ok(Self { der, ..csr })
     }
 
-    /// Checks that it is signed by the key in it (RFC 2986 section 3): that who asks has that key.
+    /// Checks that the CSR is signed by the key it contains, which proves that the requester has that key (RFC 2986
+    /// section 3).
     ///
     /// # Errors
-    /// It is not.
+    /// [`ReadCsrError::Signature`] if it is not.
     pub fn verify(&self) -> Result<(), ReadCsrError> {
         let (_, request) =
             X509CertificationRequest::from_der(&self.der).map_err(|_| ReadCsrError::Malformed)?;
         match request.verify_signature() {
-            // What can't be checked here (ECDSA on P-521), the CA checks.
+            // Algorithms that can't be checked here (ECDSA on P-521) are left to the CA.
             Ok(()) | Err(X509Error::SignatureUnsupportedAlgorithm) => Ok(()),
             Err(_) => Err(ReadCsrError::Signature),
         }
@@ -122,7 +124,7 @@ impl Csr {
     }
 }
 
-/// An address of RFC 5280 section 4.2.1.6: 4 or 16 bytes.
+/// Parses an `iPAddress` of RFC 5280 section 4.2.1.6: 4 or 16 bytes.
 pub(in crate::pki) fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()

@@ -1,4 +1,4 @@
-//! OpenSSL judges what we write.
+//! OpenSSL checks the CSRs that we create.
 
 use std::{
     io::Write,
@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::*;
+use crate::pki::Curve;
 
-/// What OpenSSL says of a CSR, having checked its signature.
+/// Returns how OpenSSL prints a CSR, after it verified the signature.
 fn openssl(request: &CsrRequest, key: &PrivateKey) -> String {
-    let pem = request.sign_pem(key).expect("a CSR can be made");
+    let pem = request.sign_pem(key).expect("a CSR");
     let mut child = Command::new("openssl")
         .args(["req", "-noout", "-text", "-verify", "-nameopt", "RFC2253,utf8", "-subject"])
         .stdin(Stdio::piped())
@@ -17,16 +18,16 @@ fn openssl(request: &CsrRequest, key: &PrivateKey) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("openssl is installed");
-    child.stdin.take().expect("it has an input").write_all(pem.as_bytes()).expect("openssl reads");
-    let output = child.wait_with_output().expect("openssl ends");
-    let said =
+    child.stdin.take().expect("stdin").write_all(pem.as_bytes()).expect("openssl reads");
+    let output = child.wait_with_output().expect("openssl exits");
+    let printed =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("verify OK"), "{said}");
-    said
+    assert!(output.status.success() && printed.contains("verify OK"), "{printed}");
+    printed
 }
 
 fn key(kind: KeyKind) -> PrivateKey {
-    PrivateKey::generate(kind).expect("a key can be made")
+    PrivateKey::generate(kind).expect("a key")
 }
 
 fn p256() -> PrivateKey {
@@ -34,7 +35,7 @@ fn p256() -> PrivateKey {
 }
 
 #[test]
-fn every_kind_of_key_signs_with_what_suits_it() {
+fn every_key_signs_with_its_default_algorithm() {
     for (kind, algorithm) in [
         (KeyKind::Rsa { bits: 2048 }, "sha256WithRSAEncryption"),
         (KeyKind::Rsa { bits: 3072 }, "sha384WithRSAEncryption"),
@@ -44,23 +45,23 @@ fn every_kind_of_key_signs_with_what_suits_it() {
         (KeyKind::Ed25519, "ED25519"),
     ] {
         let request = CsrRequest { dns_names: vec!["a.example.test".into()], ..CsrRequest::default() };
-        let said = openssl(&request, &key(kind));
-        assert!(said.contains(&format!("Signature Algorithm: {algorithm}")), "{kind}: {said}");
+        let printed = openssl(&request, &key(kind));
+        assert!(printed.contains(&format!("Signature Algorithm: {algorithm}")), "{kind}: {printed}");
     }
 }
 
 #[test]
-fn an_algorithm_that_is_asked_for_is_used_or_refused() {
+fn requested_algorithm_is_used_or_rejected() {
     let request =
         CsrRequest { signature_algorithm: Some(SignatureAlgorithm::RsaSha512), ..CsrRequest::default() };
-    let said = openssl(&request, &key(KeyKind::Rsa { bits: 2048 }));
-    assert!(said.contains("Signature Algorithm: sha512WithRSAEncryption"), "{said}");
-    let error = request.sign(&p256()).expect_err("RSA can't be signed with ECDSA").to_string();
+    let printed = openssl(&request, &key(KeyKind::Rsa { bits: 2048 }));
+    assert!(printed.contains("Signature Algorithm: sha512WithRSAEncryption"), "{printed}");
+    let error = request.sign(&p256()).expect_err("an ECDSA key can't sign with RSA").to_string();
     assert!(error.contains("ECDSA P-256"), "{error}");
 }
 
 #[test]
-fn names_of_every_kind_are_there() {
+fn every_type_of_name_is_encoded() {
     let request = CsrRequest {
         dns_names: vec!["a.example.test".into(), "*.b.example.test".into()],
         email_addresses: vec!["alice@example.test".into()],
@@ -75,8 +76,8 @@ fn names_of_every_kind_are_there() {
         }],
         ..CsrRequest::default()
     };
-    let said = openssl(&request, &p256());
-    assert!(said.contains("X509v3 Subject Alternative Name: critical"), "{said}");
+    let printed = openssl(&request, &p256());
+    assert!(printed.contains("X509v3 Subject Alternative Name: critical"), "{printed}");
     for name in [
         "DNS:a.example.test",
         "DNS:*.b.example.test",
@@ -86,19 +87,19 @@ fn names_of_every_kind_are_there() {
         "URI:spiffe://example.test/a",
         "othername",
     ] {
-        assert!(said.contains(name), "{name}: {said}");
+        assert!(printed.contains(name), "{name}: {printed}");
     }
 }
 
 #[test]
-fn a_hundred_names_fit() {
+fn hundred_names_fit() {
     let dns_names = (0..100).map(|n| format!("{n}.{}.example.test", "a".repeat(60))).collect();
-    let said = openssl(&CsrRequest { dns_names, ..CsrRequest::default() }, &p256());
-    assert_eq!(said.matches("DNS:").count(), 100);
+    let printed = openssl(&CsrRequest { dns_names, ..CsrRequest::default() }, &p256());
+    assert_eq!(printed.matches("DNS:").count(), 100);
 }
 
 #[test]
-fn usages_become_key_usages_and_extended_ones() {
+fn usages_become_both_extensions() {
     let request = CsrRequest {
         subject: Subject::common_name("example.test"),
         usages: vec![
@@ -110,25 +111,25 @@ fn usages_become_key_usages_and_extended_ones() {
         is_ca: true,
         ..CsrRequest::default()
     };
-    let said = openssl(&request, &p256());
+    let printed = openssl(&request, &p256());
     for part in [
         "X509v3 Key Usage: critical\n                    Digital Signature, Key Encipherment",
         "TLS Web Server Authentication, TLS Web Client Authentication",
         "X509v3 Basic Constraints: critical\n                    CA:TRUE",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(printed.contains(part), "{part}: {printed}");
     }
 }
 
 #[test]
-fn the_same_usage_twice_is_one() {
+fn duplicate_usages_are_merged() {
     let request =
         CsrRequest { usages: vec![KeyUsage::Signing, KeyUsage::DigitalSignature], ..CsrRequest::default() };
     assert!(openssl(&request, &p256()).contains("Digital Signature\n"));
 }
 
 #[test]
-fn a_subject_from_parts_has_one_relative_name_for_each_kind_as_go_has() {
+fn subject_has_one_rdn_per_type_like_go() {
     let subject = Subject::Parts {
         common_name: "example.test".into(),
         countries: vec!["DE".into()],
@@ -140,21 +141,21 @@ fn a_subject_from_parts_has_one_relative_name_for_each_kind_as_go_has() {
         postal_codes: vec!["10115".into()],
         serial_number: "42".into(),
     };
-    let said = openssl(&CsrRequest { subject, ..CsrRequest::default() }, &p256());
+    let printed = openssl(&CsrRequest { subject, ..CsrRequest::default() }, &p256());
     let expected =
         "serialNumber=42,CN=example.test,postalCode=10115,L=Berlin,OU=Ops,O=Example+O=B\\C3\\BCcher,C=DE";
-    assert!(said.contains(expected), "{said}");
+    assert!(printed.contains(expected), "{printed}");
 }
 
 #[test]
-fn a_literal_subject_keeps_its_order_and_its_multi_valued_parts() {
+fn literal_subject_keeps_order_and_multi_values() {
     let subject = Subject::Literal("CN=example.test,OU=a+OU=b,O=Example\\, Inc.,C=DE".into());
-    let said = openssl(&CsrRequest { subject, ..CsrRequest::default() }, &p256());
-    assert!(said.contains("CN=example.test,OU=b+OU=a,O=Example\\, Inc.,C=DE"), "{said}");
+    let printed = openssl(&CsrRequest { subject, ..CsrRequest::default() }, &p256());
+    assert!(printed.contains("CN=example.test,OU=b+OU=a,O=Example\\, Inc.,C=DE"), "{printed}");
 }
 
 #[test]
-fn names_that_no_certificate_can_hold_are_refused_by_name() {
+fn invalid_names_are_rejected_by_name() {
     for request in [
         CsrRequest { dns_names: vec!["bücher.example.test".into()], ..CsrRequest::default() },
         CsrRequest { uris: vec!["http://bücher".into()], ..CsrRequest::default() },
@@ -164,7 +165,7 @@ fn names_that_no_certificate_can_hold_are_refused_by_name() {
         },
         CsrRequest { subject: Subject::Literal("bücher".into()), ..CsrRequest::default() },
     ] {
-        let error = request.sign(&p256()).expect_err("it is refused").to_string();
+        let error = request.sign(&p256()).expect_err("an error").to_string();
         assert!(error.contains("bücher"), "{error}");
     }
 }

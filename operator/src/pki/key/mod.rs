@@ -1,4 +1,7 @@
-//! Private keys: made, read in every form that Go and OpenSSL write, and written in every form that they read.
+//! Private keys: generated, parsed from and encoded in the formats of Go and OpenSSL. Must not know files or Secrets.
+//! Next: `kind.rs`.
+
+mod kind;
 
 use std::fmt;
 
@@ -7,16 +10,14 @@ use aws_lc_rs::{
     error::KeyRejected,
     rand::SystemRandom,
     rsa,
-    signature::{
-        self, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
-        ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
-    },
+    signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
 };
 use der::{Decode, Encode};
 use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::{EcParameters, EcPrivateKey};
 use zeroize::Zeroizing;
 
+pub use self::kind::{Curve, KeyKind};
 use super::{limits, pem};
 
 /// rsaEncryption, RFC 8017 appendix A.1.
@@ -26,103 +27,37 @@ const EC_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1
 /// id-Ed25519, RFC 8410 section 3.
 const ED25519_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// What kind of key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// ECDSA on a curve of NIST.
-    Ecdsa(Curve),
-    /// Ed25519, RFC 8032.
-    Ed25519,
-    /// RSA with a modulus of this many bits.
-    Rsa {
-        /// A multiple of 8.
-        bits: usize,
-    },
-}
-
-/// A curve of NIST, SEC 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Curve {
-    /// secp256r1.
-    P256,
-    /// secp384r1.
-    P384,
-    /// secp521r1.
-    P521,
-}
-
-impl Curve {
-    const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
-
-    /// Its name in a JWK, RFC 7518 section 6.2.1.1.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::P256 => "P-256",
-            Self::P384 => "P-384",
-            Self::P521 => "P-521",
-        }
-    }
-
-    /// Its object identifier, RFC 5480 section 2.1.1.1.
-    fn oid(self) -> ObjectIdentifier {
-        ObjectIdentifier::new_unwrap(match self {
-            Self::P256 => "1.2.840.10045.3.1.7",
-            Self::P384 => "1.3.132.0.34",
-            Self::P521 => "1.3.132.0.35",
-        })
-    }
-
-    /// Signing as JWS has it: the two numbers, each at full length.
-    fn signing(self) -> &'static EcdsaSigningAlgorithm {
-        match self {
-            Self::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
-            Self::P384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
-            Self::P521 => &ECDSA_P521_SHA512_FIXED_SIGNING,
-        }
-    }
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ecdsa(curve) => write!(f, "ECDSA {}", curve.name()),
-            Self::Ed25519 => f.write_str("Ed25519"),
-            Self::Rsa { bits } => write!(f, "RSA {bits}"),
-        }
-    }
-}
-
-/// How a private key is written.
+/// The encoding of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyEncoding {
-    /// The algorithm's own form: PKCS#1 for RSA, SEC 1 for ECDSA. Ed25519 has none, and is written as PKCS#8.
+    /// PKCS#1 for RSA and SEC 1 for ECDSA. Ed25519 has no traditional encoding and uses PKCS#8.
     Traditional,
     /// PKCS#8, RFC 5958, version 1.
     Pkcs8,
 }
 
-/// Why there is no key.
+/// Why a private key can't be generated, parsed, or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// An RSA key of this size can't be made.
-    #[error("failed to make an RSA key of {0} bits: 2048, 3072, 4096 and 8192 can be made")]
+    /// RSA keys of this size can't be generated.
+    #[error("failed to generate an RSA key of {0} bits: the supported sizes are 2048, 3072, 4096, and 8192")]
     Generate(usize),
-    /// It is of a kind that nobody signs with.
+    /// The algorithm or curve is not supported.
     #[error(
-        "failed to read the private key: it is neither RSA, nor ECDSA on P-256, P-384 or P-521, nor Ed25519"
+        "failed to read the private key: it is not an RSA, ECDSA (P-256, P-384, or P-521), or Ed25519 key"
     )]
     Kind,
-    /// It is PEM, but no key.
-    #[error("failed to read the private key: its content is no key of the kind that it says it is")]
+    /// The PEM block does not contain a key of the type in its label.
+    #[error("failed to read the private key: its content is not a key of the declared type")]
     Malformed,
-    /// It is no PEM.
+    /// The text is not PEM.
     #[error("failed to read the private key")]
     Pem(#[source] pem::PemError),
-    /// The machine has no randomness, or no memory.
-    #[error("failed to make a key or a signature: the crypto library says no more")]
+    /// The system is out of randomness or memory.
+    #[error("failed to generate a key or a signature: the crypto library gives no details")]
     Unspecified,
-    /// It could be guessed.
-    #[error("failed to read the private key: an RSA key must have 2048 bits at least, and 8192 at most")]
+    /// The RSA key is too short to be secure, or too long to be supported.
+    #[error("failed to read the private key: RSA keys must have at least 2048 and at most 8192 bits")]
     Weak,
 }
 
@@ -134,7 +69,7 @@ impl From<aws_lc_rs::error::Unspecified> for KeyError {
 
 impl From<KeyRejected> for KeyError {
     fn from(error: KeyRejected) -> Self {
-        // The library tells its reasons as words only.
+        // The library reports the reason only as text.
         match error.to_string().as_str() {
             "TooSmall" | "TooLarge" => Self::Weak,
             _ => Self::Malformed,
@@ -142,16 +77,16 @@ impl From<KeyRejected> for KeyError {
     }
 }
 
-/// The numbers of a public key, each as big-endian bytes.
+/// The components of a public key, as big-endian bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicComponents {
-    /// A point on a curve; both coordinates have the curve's full length.
+    /// A point on a curve. Both coordinates have the full length of the curve.
     Ecdsa {
         /// The curve.
         curve: Curve,
-        /// The first coordinate.
+        /// The x coordinate.
         x: Vec<u8>,
-        /// The second coordinate.
+        /// The y coordinate.
         y: Vec<u8>,
     },
     /// 32 bytes, RFC 8032 section 5.1.5.
@@ -159,7 +94,7 @@ pub enum PublicComponents {
         /// The encoded point.
         x: Vec<u8>,
     },
-    /// Without zeros in front.
+    /// Numbers without leading zeros.
     Rsa {
         /// The modulus.
         n: Vec<u8>,
@@ -168,7 +103,7 @@ pub enum PublicComponents {
     },
 }
 
-/// A private key. Its bytes are wiped when it goes, and never printed.
+/// A private key. Its bytes are wiped on drop and never printed.
 pub struct PrivateKey {
     /// PKCS#8 version 1.
     pkcs8: Zeroizing<Vec<u8>>,
@@ -188,10 +123,11 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl PrivateKey {
-    /// Makes a key. An RSA key takes 50 ms (2048 bits) to seconds (8192): run it where that blocks nobody.
+    /// Generates a key. RSA takes from 50 ms (2048 bits) to seconds (8192 bits) of CPU time: call it on a blocking
+    /// thread.
     ///
     /// # Errors
-    /// [`KeyError::Generate`] for an RSA size that can't be made.
+    /// [`KeyError::Generate`] for an unsupported RSA size.
     pub fn generate(kind: KeyKind) -> Result<Self, KeyError> {
         match kind {
             KeyKind::Rsa { bits } => {
@@ -209,12 +145,12 @@ impl PrivateKey {
         }
     }
 
-    /// Reads the first key of a PEM text: PKCS#1, SEC 1 or PKCS#8, not encrypted.
+    /// Parses the first key of a PEM text: PKCS#1, SEC 1, or PKCS#8, unencrypted.
     ///
     /// # Errors
-    /// What is wrong with it; nothing of its content.
+    /// What is wrong with the key. The message never contains parts of it.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
-        let (der, label) = pem::private_key(text, limits::KEY_PEM).map_err(KeyError::Pem)?;
+        let (der, label) = pem::private_key(text, limits::MAX_KEY_PEM_BYTES).map_err(KeyError::Pem)?;
         match label {
             pem::PKCS1 => Self::from_rsa(signature::RsaKeyPair::from_der(&der)?),
             pem::SEC1 => Self::from_sec1(&der),
@@ -260,7 +196,7 @@ impl PrivateKey {
         Ok(Self { pkcs8, signer: Signer::Ed25519(pair) })
     }
 
-    /// What kind it is.
+    /// The algorithm and size of the key.
     pub fn kind(&self) -> KeyKind {
         match &self.signer {
             Signer::Ecdsa(curve, _) => KeyKind::Ecdsa(*curve),
@@ -269,10 +205,10 @@ impl PrivateKey {
         }
     }
 
-    /// The key in DER.
+    /// Encodes the key as DER.
     ///
     /// # Errors
-    /// Never for a key that could be read.
+    /// Only if the crypto library fails.
     pub fn to_der(&self, encoding: KeyEncoding) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         if encoding == KeyEncoding::Pkcs8 {
             return Ok(self.pkcs8.clone());
@@ -284,7 +220,8 @@ impl PrivateKey {
             Signer::Ecdsa(curve, pair) => {
                 let inner =
                     EcPrivateKey::from_der(info.private_key.as_bytes()).map_err(|_| KeyError::Malformed)?;
-                // Inside PKCS#8 the curve stands outside; alone, OpenSSL refuses a key that names none.
+                // PKCS#8 stores the curve outside of the inner key. OpenSSL rejects a bare SEC 1 key that names no
+                // curve.
                 let whole = EcPrivateKey {
                     private_key: inner.private_key,
                     parameters: Some(EcParameters::NamedCurve(curve.oid())),
@@ -295,10 +232,10 @@ impl PrivateKey {
         }
     }
 
-    /// The key in PEM, one block, as Go writes it.
+    /// Encodes the key as one PEM block, like Go does.
     ///
     /// # Errors
-    /// Never for a key that could be read.
+    /// Only if the crypto library fails.
     pub fn to_pem(&self, encoding: KeyEncoding) -> Result<Zeroizing<String>, KeyError> {
         let label = match (&self.signer, encoding) {
             (Signer::Rsa(_), KeyEncoding::Traditional) => pem::PKCS1,
@@ -308,10 +245,10 @@ impl PrivateKey {
         Ok(pem::encode(label, &self.to_der(encoding)?))
     }
 
-    /// The public key as `SubjectPublicKeyInfo`, DER, RFC 5280 section 4.1.2.7.
+    /// Encodes the public key as `SubjectPublicKeyInfo`, DER, RFC 5280 section 4.1.2.7.
     ///
     /// # Errors
-    /// Never for a key that could be read.
+    /// Only if the crypto library fails.
     pub fn public_key_der(&self) -> Result<Vec<u8>, KeyError> {
         let bytes = match &self.signer {
             Signer::Ecdsa(_, pair) => {
@@ -325,7 +262,7 @@ impl PrivateKey {
         Ok(bytes)
     }
 
-    /// The numbers of the public key.
+    /// Returns the components of the public key.
     pub fn public_components(&self) -> PublicComponents {
         match &self.signer {
             Signer::Ecdsa(curve, pair) => {
@@ -342,7 +279,7 @@ impl PrivateKey {
         }
     }
 
-    /// The public key as PKCS#1 (RSA) or as the bare point, DER or bytes: what is hashed to tell two keys apart.
+    /// The public key as PKCS#1 DER (RSA) or as the bytes of the point. Its hash distinguishes keys.
     pub fn public_key_bytes(&self) -> &[u8] {
         match &self.signer {
             Signer::Ecdsa(_, pair) => pair.public_key().as_ref(),
@@ -351,10 +288,10 @@ impl PrivateKey {
         }
     }
 
-    /// Signs as JWS does (RFC 7518 section 3.1, RFC 8037): RS256, ES256, ES384, ES512 or EdDSA by the kind of key.
+    /// Signs for JWS (RFC 7518 section 3.1, RFC 8037): RS256, ES256, ES384, ES512, or EdDSA, depending on the key.
     ///
     /// # Errors
-    /// The crypto library refuses.
+    /// The crypto library fails.
     pub fn sign_jws(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let random = SystemRandom::new();
         match &self.signer {
@@ -368,7 +305,7 @@ impl PrivateKey {
         }
     }
 
-    /// For `csr.rs`, which signs by rcgen.
+    /// The key as PKCS#8 DER, for signing with rcgen.
     pub(super) fn pkcs8_der(&self) -> &[u8] {
         &self.pkcs8
     }

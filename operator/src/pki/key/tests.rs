@@ -1,4 +1,4 @@
-//! OpenSSL judges what we write, and writes what we read.
+//! OpenSSL reads the keys that we write, and writes keys that we read.
 
 use std::{
     io::Write,
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const QUICK: [KeyKind; 5] = [
+const FAST_KINDS: [KeyKind; 5] = [
     KeyKind::Rsa { bits: 2048 },
     KeyKind::Ecdsa(Curve::P256),
     KeyKind::Ecdsa(Curve::P384),
@@ -27,41 +27,41 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
         .stderr(Stdio::piped())
         .spawn()
         .expect("openssl is installed");
-    child.stdin.take().expect("it has an input").write_all(input).expect("openssl reads");
-    let output = child.wait_with_output().expect("openssl ends");
+    child.stdin.take().expect("stdin").write_all(input).expect("openssl reads");
+    let output = child.wait_with_output().expect("openssl exits");
     assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
 #[test]
-fn openssl_reads_every_key_in_every_encoding_and_sees_the_same_public_key() {
-    for kind in QUICK {
-        let key = PrivateKey::generate(kind).expect("a key can be made");
+fn openssl_reads_every_key_encoding() {
+    for kind in FAST_KINDS {
+        let key = PrivateKey::generate(kind).expect("a key");
         assert_eq!(key.kind(), kind);
         for encoding in ENCODINGS {
-            let pem = key.to_pem(encoding).expect("a key can be written");
+            let pem = key.to_pem(encoding).expect("PEM");
             openssl(&["pkey", "-check", "-noout"], pem.as_bytes());
             let public = openssl(&["pkey", "-pubout", "-outform", "DER"], pem.as_bytes());
-            assert_eq!(public, key.public_key_der().expect("it has a public key"), "{kind} {encoding:?}");
+            assert_eq!(public, key.public_key_der().expect("a public key"), "{kind} {encoding:?}");
         }
     }
 }
 
 #[test]
-fn what_we_write_we_read_as_the_same_key() {
-    for kind in QUICK {
-        let key = PrivateKey::generate(kind).expect("a key can be made");
+fn keys_survive_a_round_trip() {
+    for kind in FAST_KINDS {
+        let key = PrivateKey::generate(kind).expect("a key");
         for encoding in ENCODINGS {
-            let pem = key.to_pem(encoding).expect("a key can be written");
-            let again = PrivateKey::from_pem(pem.as_bytes()).expect("a written key can be read");
+            let pem = key.to_pem(encoding).expect("PEM");
+            let again = PrivateKey::from_pem(pem.as_bytes()).expect("a key");
             assert_eq!(*again.pkcs8, *key.pkcs8, "{kind} {encoding:?}");
-            assert_eq!(*again.to_pem(encoding).expect("and written"), *pem);
+            assert_eq!(*again.to_pem(encoding).expect("PEM"), *pem);
         }
     }
 }
 
 #[test]
-fn what_openssl_writes_we_read() {
+fn keys_from_openssl_are_read() {
     for (arguments, kind) in [
         (&["genrsa", "-traditional", "2048"][..], KeyKind::Rsa { bits: 2048 }),
         (&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2560"], KeyKind::Rsa { bits: 2560 }),
@@ -80,17 +80,17 @@ fn what_openssl_writes_we_read() {
 }
 
 #[test]
-fn the_labels_are_those_that_go_writes() {
+fn pem_labels_match_those_of_go() {
     for (kind, traditional) in [
         (KeyKind::Rsa { bits: 2048 }, "RSA PRIVATE KEY"),
         (KeyKind::Ecdsa(Curve::P256), "EC PRIVATE KEY"),
         (KeyKind::Ed25519, "PRIVATE KEY"),
     ] {
-        let key = PrivateKey::generate(kind).expect("a key can be made");
+        let key = PrivateKey::generate(kind).expect("a key");
         for (encoding, label) in
             [(KeyEncoding::Traditional, traditional), (KeyEncoding::Pkcs8, "PRIVATE KEY")]
         {
-            let pem = key.to_pem(encoding).expect("a key can be written");
+            let pem = key.to_pem(encoding).expect("PEM");
             assert!(pem.starts_with(&format!("-----BEGIN {label}-----\n")), "{}", &pem[..40]);
             assert!(pem.ends_with(&format!("\n-----END {label}-----\n")));
             assert!(pem.lines().all(|line| line.len() <= 64));
@@ -99,39 +99,39 @@ fn the_labels_are_those_that_go_writes() {
 }
 
 #[test]
-fn a_key_is_never_printed() {
-    let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key can be made");
+fn private_key_is_never_printed() {
+    let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
     assert_eq!(format!("{key:?}"), "PrivateKey(ECDSA P-256, [redacted])");
 }
 
 #[test]
-fn keys_that_nobody_should_use_are_refused_with_the_reason() {
-    for (arguments, says) in [
-        (&["genrsa", "1024"][..], "must have 2048 bits at least"),
-        (&["ecparam", "-name", "secp256k1", "-genkey", "-noout"], "neither RSA, nor ECDSA"),
-        (&["genpkey", "-algorithm", "X25519"], "neither RSA, nor ECDSA"),
+fn unsuitable_keys_are_rejected_with_the_reason() {
+    for (arguments, message) in [
+        (&["genrsa", "1024"][..], "at least 2048"),
+        (&["ecparam", "-name", "secp256k1", "-genkey", "-noout"], "not an RSA, ECDSA"),
+        (&["genpkey", "-algorithm", "X25519"], "not an RSA, ECDSA"),
         (&["genrsa", "-aes256", "-passout", "pass:x", "2048"], "failed to read the private key"),
     ] {
         let pem = openssl(arguments, b"");
-        let error = PrivateKey::from_pem(&pem).expect_err("it is refused").to_string();
-        assert!(error.contains(says), "{arguments:?}: {error}");
+        let error = PrivateKey::from_pem(&pem).expect_err("an error").to_string();
+        assert!(error.contains(message), "{arguments:?}: {error}");
     }
-    let error = PrivateKey::generate(KeyKind::Rsa { bits: 2050 }).expect_err("it can't be made").to_string();
+    let error = PrivateKey::generate(KeyKind::Rsa { bits: 2050 }).expect_err("an error").to_string();
     assert!(error.contains("2050") && error.contains("4096"), "{error}");
 }
 
 proptest! {
     #[test]
-    fn no_text_panics(text in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn from_pem_never_panics(text in prop::collection::vec(any::<u8>(), 0..400)) {
         _ = PrivateKey::from_pem(&text);
     }
 
-    /// A key with one byte changed is refused or another key; it is never a panic.
+    /// A key with one changed byte is parsed as another key or rejected.
     #[test]
-    fn no_broken_key_panics(position in any::<prop::sample::Index>(), byte: u8, which in 0..5_usize) {
-        let kind = QUICK[which];
+    fn broken_key_never_panics(position in any::<prop::sample::Index>(), byte: u8, which in 0..5_usize) {
+        let kind = FAST_KINDS[which];
         prop_assume!(!matches!(kind, KeyKind::Rsa { .. }));
-        let key = PrivateKey::generate(kind).expect("a key can be made");
+        let key = PrivateKey::generate(kind).expect("a key");
         let mut der = key.pkcs8.to_vec();
         let position = position.index(der.len());
         der[position] = byte;

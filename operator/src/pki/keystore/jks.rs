@@ -1,6 +1,6 @@
-//! Java's own key store, version 2. Its cipher is weak and its digest is SHA-1; both are what the form is.
+//! The Java keystore format (JKS), version 2. The format prescribes a weak cipher and SHA-1.
 //!
-//! Written down in the sources of OpenJDK, `sun.security.provider.{JavaKeyStore, KeyProtector}`.
+//! It is specified only by OpenJDK's sources, `sun.security.provider.{JavaKeyStore, KeyProtector}`.
 
 use aws_lc_rs::{digest, rand};
 use der::{
@@ -17,9 +17,9 @@ const MAGIC: u32 = 0xfeed_feed;
 const VERSION: u32 = 2;
 const TAG_KEY: u32 = 1;
 const CERTIFICATE_TYPE: &str = "X.509";
-/// What is hashed before the content, so that the digest is of a key store and of nothing else.
+/// A constant of the format that is hashed before the content.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
-/// Sun's cipher for keys.
+/// The object identifier of Sun's cipher for keys.
 const KEY_PROTECTOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.42.2.17.1.1");
 const SALT_LENGTH: usize = 20;
 
@@ -30,9 +30,9 @@ struct EncryptedKey<'a> {
     data: &'a OctetStringRef,
 }
 
-/// Writes entries, then the digest.
+/// Writes the entries of a keystore, then its digest.
 pub(super) struct Writer {
-    /// UTF-16, big-endian, as Java has it.
+    /// UTF-16, big-endian, as in Java.
     password: Zeroizing<Vec<u8>>,
     milliseconds: i64,
     entries: Vec<u8>,
@@ -45,14 +45,19 @@ impl Writer {
         Self { password, milliseconds: now.as_millisecond(), entries: Vec::new(), count: 0 }
     }
 
-    /// A private key (PKCS#8) with its chain, the leaf first.
-    pub(super) fn key(mut self, alias: &str, key: &[u8], chain: &[Vec<u8>]) -> Result<Self, KeystoreError> {
-        self.begin(TAG_KEY, alias)?;
-        let protected = self.protect(key)?;
-        self.bytes(&protected)?;
-        self.number(chain.len())?;
+    /// Adds a private key (PKCS#8 DER) with its chain (DER, leaf first).
+    pub(super) fn add_key(
+        mut self,
+        alias: &str,
+        key: &[u8],
+        chain: &[Vec<u8>],
+    ) -> Result<Self, KeystoreError> {
+        self.begin_entry(TAG_KEY, alias)?;
+        let encrypted = self.encrypt(key)?;
+        self.write_bytes(&encrypted)?;
+        self.write_length(chain.len())?;
         for certificate in chain {
-            self.certificate(certificate)?;
+            self.write_certificate(certificate)?;
         }
         Ok(self)
     }
@@ -65,24 +70,25 @@ impl Writer {
         store
     }
 
-    fn begin(&mut self, tag: u32, alias: &str) -> Result<(), KeystoreError> {
+    fn begin_entry(&mut self, tag: u32, alias: &str) -> Result<(), KeystoreError> {
         self.count += 1;
         self.entries.extend(tag.to_be_bytes());
-        // Java compares aliases in lower case.
-        self.text(&alias.to_lowercase())?;
+        // Java compares aliases in lowercase.
+        self.write_text(&alias.to_lowercase())?;
         self.entries.extend(self.milliseconds.to_be_bytes());
         Ok(())
     }
 
-    fn certificate(&mut self, certificate: &[u8]) -> Result<(), KeystoreError> {
-        self.text(CERTIFICATE_TYPE)?;
-        self.bytes(certificate)
+    fn write_certificate(&mut self, certificate: &[u8]) -> Result<(), KeystoreError> {
+        self.write_text(CERTIFICATE_TYPE)?;
+        self.write_bytes(certificate)
     }
 
-    /// Sun's cipher: the key is mixed with a chain of digests over password and salt, and its own digest follows.
-    fn protect(&self, key: &[u8]) -> Result<Vec<u8>, KeystoreError> {
+    /// Encrypts a key with Sun's cipher: XOR with a chain of digests over password and salt, followed by a digest of
+    /// the key.
+    fn encrypt(&self, key: &[u8]) -> Result<Vec<u8>, KeystoreError> {
         let mut salt = [0; SALT_LENGTH];
-        rand::fill(&mut salt).map_err(|_| KeystoreError::Encode("there is no randomness".to_owned()))?;
+        rand::fill(&mut salt).map_err(|_| KeystoreError::Encode("no randomness is available".to_owned()))?;
         let mut data = salt.to_vec();
         let mut pad = salt.to_vec();
         for block in key.chunks(SALT_LENGTH) {
@@ -97,25 +103,26 @@ impl Writer {
             .map_err(|error| KeystoreError::Encode(error.to_string()))
     }
 
-    /// Length and bytes, as `DataOutputStream.writeInt` and `write`.
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), KeystoreError> {
-        self.number(bytes.len())?;
+    /// Writes length and bytes, like `DataOutputStream.writeInt` and `write`.
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), KeystoreError> {
+        self.write_length(bytes.len())?;
         self.entries.extend(bytes);
         Ok(())
     }
 
-    fn number(&mut self, number: usize) -> Result<(), KeystoreError> {
+    fn write_length(&mut self, number: usize) -> Result<(), KeystoreError> {
         let number = u32::try_from(number).map_err(|_| too_long())?;
         self.entries.extend(number.to_be_bytes());
         Ok(())
     }
 
-    /// As `DataOutputStream.writeUTF`. Java's own UTF-8 differs beyond the first plane, which no alias needs.
-    fn text(&mut self, text: &str) -> Result<(), KeystoreError> {
+    /// Writes a text like `DataOutputStream.writeUTF`. Java's modified UTF-8 differs from UTF-8 for NUL and outside of
+    /// the Basic Multilingual Plane, so those characters are rejected.
+    fn write_text(&mut self, text: &str) -> Result<(), KeystoreError> {
         if let Some(character) =
             text.chars().find(|character| *character == '\0' || u32::from(*character) > 0xffff)
         {
-            return Err(KeystoreError::Encode(format!("an alias can't have the character {character:?}")));
+            return Err(KeystoreError::Encode(format!("an alias can't contain the character {character:?}")));
         }
         let length = u16::try_from(text.len()).map_err(|_| too_long())?;
         self.entries.extend(length.to_be_bytes());
@@ -125,7 +132,7 @@ impl Writer {
 }
 
 fn too_long() -> KeystoreError {
-    KeystoreError::Encode("what it shall hold is too long".to_owned())
+    KeystoreError::Encode("an entry is too long".to_owned())
 }
 
 fn sha1(parts: &[&[u8]]) -> digest::Digest {

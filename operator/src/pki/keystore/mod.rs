@@ -1,5 +1,5 @@
-//! Key stores: what Java and Windows programs read in place of PEM. Stores of trusted certificates are not made: an ACME
-//! server tells no certificate to trust.
+//! Keystores, for Java and Windows programs that don't read PEM. There are no truststores, because an ACME server does
+//! not provide a CA certificate. Must not decide which keystores a Certificate gets. Next: `pkcs12.rs`, `jks.rs`.
 
 mod jks;
 mod pbmac1;
@@ -10,21 +10,21 @@ use jiff::Timestamp;
 pub use self::pkcs12::Pkcs12Profile;
 use super::{Chain, KeyEncoding, KeyError, PrivateKey};
 
-/// Why there is no key store.
+/// Why a keystore can't be created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeystoreError {
-    /// The key can't be written.
+    /// The key can't be encoded.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The password has characters that the form can't hold, or the chain can't be held.
-    #[error("failed to make a key store: {0}")]
+    /// The format can't represent the password, the alias, or the chain.
+    #[error("failed to create the keystore: {0}")]
     Encode(String),
 }
 
-/// Key and chain as a PKCS#12 key store, RFC 7292.
+/// Creates a PKCS#12 keystore (RFC 7292) with a key and its chain.
 ///
 /// # Errors
-/// It can't be written.
+/// The format can't represent the key, the chain, or the password.
 pub fn pkcs12(
     profile: Pkcs12Profile,
     password: &str,
@@ -35,10 +35,10 @@ pub fn pkcs12(
     pkcs12::key_store(profile, password, &der, chain.certificates())
 }
 
-/// Key and chain as a Java key store.
+/// Creates a Java keystore (JKS) with a key and its chain. `now` is the creation time of the entry.
 ///
 /// # Errors
-/// It can't be written.
+/// The format can't represent the alias or the chain.
 pub fn jks(
     password: &str,
     alias: &str,
@@ -47,5 +47,5 @@ pub fn jks(
     now: Timestamp,
 ) -> Result<Vec<u8>, KeystoreError> {
     let der = key.to_der(KeyEncoding::Pkcs8)?;
-    Ok(jks::Writer::new(password, now).key(alias, &der, chain.certificates())?.finish())
+    Ok(jks::Writer::new(password, now).add_key(alias, &der, chain.certificates())?.finish())
 }

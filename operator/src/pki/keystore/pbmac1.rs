@@ -1,4 +1,5 @@
-//! The password-based MAC of newer PKCS#12 key stores, RFC 9579: put in place of the older one.
+//! The password-based MAC of newer PKCS#12 keystores (RFC 9579). p12-keystore can't write it, so it replaces the older
+//! MAC.
 
 use std::num::NonZeroU32;
 
@@ -19,19 +20,20 @@ const HMAC_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1135
 
 const SALT_LENGTH: usize = 16;
 const KEY_LENGTH: u16 = 32;
-/// What stands where older programs look for a salt.
+/// The value of the salt field of the older MAC, which PBMAC1 does not use.
 const UNUSED_SALT: &[u8] = b"NOT USED";
 
-/// `PFX`, RFC 7292 section 4.
+/// `PFX`, RFC 7292 section 4, with any MAC.
 #[derive(Sequence)]
-struct OldStore<'a> {
+struct Pfx<'a> {
     version: u8,
     auth_safe: ContentInfo<'a>,
     mac_data: AnyRef<'a>,
 }
 
+/// The same with PBMAC1.
 #[derive(Sequence)]
-struct NewStore<'a> {
+struct PfxWithPbmac1<'a> {
     version: u8,
     auth_safe: ContentInfo<'a>,
     mac_data: MacData<'a>,
@@ -44,7 +46,7 @@ struct ContentInfo<'a> {
     content: &'a OctetStringRef,
 }
 
-/// `MacData`, whose iterations are left at their default of one, which nobody uses.
+/// `MacData`. Its iterations, which PBMAC1 does not use, are left at their default of 1.
 #[derive(Sequence)]
 struct MacData<'a> {
     mac: DigestInfo<'a>,
@@ -95,13 +97,14 @@ impl HmacSha256 {
     }
 }
 
-/// Gives a key store the newer MAC. `None` if there is no randomness, or it is no key store with a MAC.
+/// Replaces the MAC of a keystore. Returns `None` if no randomness is available or `store` is not a keystore with a
+/// MAC.
 pub(super) fn replace_mac(store: &[u8], password: &str, iterations: NonZeroU32) -> Option<Vec<u8>> {
-    let OldStore { version, auth_safe, mac_data: _ } = OldStore::from_der(store).ok()?;
+    let Pfx { version, auth_safe, mac_data: _ } = Pfx::from_der(store).ok()?;
     let mut salt = [0; SALT_LENGTH];
     rand::fill(&mut salt).ok()?;
     let mut key = Zeroizing::new([0; KEY_LENGTH as usize]);
-    // The password is UTF-8 here, though it is UTF-16 elsewhere in PKCS#12.
+    // PBMAC1 takes the password as UTF-8; the rest of PKCS#12 uses UTF-16.
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password.as_bytes(), &mut *key);
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*key), auth_safe.content.as_bytes());
     let key_derivation = Pbkdf2 {
@@ -121,5 +124,5 @@ pub(super) fn replace_mac(store: &[u8], password: &str, iterations: NonZeroU32) 
         mac: DigestInfo { algorithm, digest: OctetStringRef::new(mac.as_ref()).ok()? },
         mac_salt: OctetStringRef::new(UNUSED_SALT).ok()?,
     };
-    NewStore { version, auth_safe, mac_data }.to_der().ok()
+    PfxWithPbmac1 { version, auth_safe, mac_data }.to_der().ok()
 }

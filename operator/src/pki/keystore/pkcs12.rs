@@ -1,4 +1,4 @@
-//! PKCS#12 by the p12-keystore crate, in the profiles that cert-manager's users choose from.
+//! PKCS#12 keystores, written by the p12-keystore crate with the encryption profiles of cert-manager.
 
 use std::num::NonZeroU32;
 
@@ -8,10 +8,11 @@ use p12_keystore::{
 
 use super::{KeystoreError, pbmac1};
 
-/// How often password and salt are hashed: as often as Go's library does, for the same time at every start of a program.
+/// The iterations of the password hash: the same as in cert-manager's Go library, so that programs don't start more
+/// slowly.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(2048).expect("it is not zero");
 
-/// How a key store is encrypted; the names are cert-manager's.
+/// How a keystore is encrypted. The names are those of cert-manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pkcs12Profile {
     /// 3DES, SHA-1.
@@ -36,13 +37,13 @@ impl From<crds::certmanager::Pkcs12Profile> for Pkcs12Profile {
 }
 
 impl Pkcs12Profile {
-    /// Encryption and MAC.
+    /// Returns the algorithms for encryption and MAC.
     fn algorithms(self) -> (EncryptionAlgorithm, MacAlgorithm) {
         match self {
             Self::LegacyDes => (EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc, MacAlgorithm::HmacSha1),
-            // The crate calls the cipher RC4; it is RC2, as its object identifier says.
+            // The crate says RC4, but the object identifier is that of RC2.
             Self::LegacyRc2 => (EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc, MacAlgorithm::HmacSha1),
-            // The newer MAC is put in its place afterwards.
+            // Modern2026 gets its MAC afterwards.
             Self::Modern2023 | Self::Modern2026 => {
                 (EncryptionAlgorithm::PbeWithHmacSha256AndAes256, MacAlgorithm::HmacSha256)
             }
@@ -59,7 +60,7 @@ pub(super) fn key_store(
     let key = PrivateKey::from_der(key).map_err(encode)?;
     let certificates =
         chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>().map_err(encode)?;
-    // What ties the key to its certificate; any bytes do.
+    // The local key ID, which links the key to its certificate. Its value is arbitrary.
     let chain = PrivateKeyChain::new(vec![1], key, certificates);
     let mut store = KeyStore::new();
     store.add_entry("certificate", KeyStoreEntry::PrivateKeyChain(chain));
@@ -78,12 +79,12 @@ fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec
         .map_err(encode)?;
     match profile {
         Pkcs12Profile::Modern2026 => pbmac1::replace_mac(&written, password, ITERATIONS)
-            .ok_or_else(|| KeystoreError::Encode("the crypto library says no more".to_owned())),
+            .ok_or_else(|| KeystoreError::Encode("the crypto library gives no details".to_owned())),
         Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => Ok(written),
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes it by value")]
 fn encode(error: p12_keystore::error::Error) -> KeystoreError {
     KeystoreError::Encode(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! A server may answer anything, and a Secret hold any MAC key.
+//! No response of an ACME server and no MAC key in a Secret makes the parsers panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
