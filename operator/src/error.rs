@@ -1,15 +1,17 @@
-//! Why a reconcile did not come to its end, and what to do about it.
+//! Why a reconcile failed, and what that says about the retry.
+//!
+//! Knows the errors of all I/O modules. Must not decide when to retry. Next: `decision/retry.rs`.
 
 use std::time::Duration;
 
 use crate::{
     acme::AcmeError,
-    decision::Reaction,
+    decision::{Reaction, retry::Failure},
     error_chain::ErrorChain,
     pki::{CsrError, KeyError, KeystoreError},
 };
 
-/// Why a reconcile did not come to its end. All of these are tried again.
+/// Why a reconcile failed. Every failure is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// An ACME request failed, and no decision has said yet when to retry it.
@@ -23,22 +25,22 @@ pub enum ReconcileError {
         /// From now.
         after: Duration,
     },
-    /// The CSR could not be made.
+    /// The CSR could not be built or signed.
     #[error(transparent)]
     Csr(#[from] CsrError),
-    /// The time is over.
-    #[error("failed to finish within {} s", .0.as_secs())]
+    /// The reconcile took too long and was canceled.
+    #[error("failed to finish the reconcile within {} s", .0.as_secs())]
     Deadline(Duration),
-    /// The key could not be made or read.
+    /// A private key could not be generated or parsed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A key store could not be made.
+    /// A key store could not be built.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
-    /// The API server did not do it.
+    /// The API server rejected a request or did not answer.
     #[error("failed to {what}")]
     Kube {
-        /// Such as `create Order a/b`.
+        /// What was tried, such as `create Order a/b`.
         what: String,
         /// Why.
         source: Box<kube::Error>,
@@ -68,7 +70,7 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// For logs and metrics: one word in PascalCase.
+    /// The reason for logs: one word in PascalCase.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Acme(_) | Self::AcmeRetry { .. } => "AcmeError",
@@ -78,49 +80,52 @@ impl ReconcileError {
             Self::Internal(_) => "InternalError",
             Self::Key(_) => "KeyError",
             Self::Keystore(_) => "KeystoreError",
-            Self::Kube { .. } if self.is_conflict() => "Conflict",
+            Self::Kube { .. } if self.failure() == Failure::Conflict => "Conflict",
             Self::Kube { .. } => "ApiServerError",
             Self::NotYet(_) => "NotYet",
             Self::Waiting { .. } => "DependencyMissing",
         }
     }
 
-    /// Whether the object had changed meanwhile: what is new will be seen at once.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_conflict() || status.is_not_found()))
-    }
-
-    /// Whether the namespace is going: what is in it goes by itself.
-    pub fn is_terminating(&self) -> bool {
-        let cause = |status: &kube::core::Status| {
-            status
-                .details
-                .iter()
-                .flat_map(|details| &details.causes)
-                .any(|cause| cause.reason == "NamespaceTerminating")
-        };
-        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if cause(status)))
-    }
-
-    /// How long to wait before the retry, if a decision or the ACME server has set that.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// What the error means for the retry.
+    pub fn failure(&self) -> Failure {
         match self {
-            Self::AcmeRetry { after, .. } => Some(*after),
+            Self::AcmeRetry { after, .. } => Failure::Wait(*after),
             Self::Acme(error) => match Reaction::to(error) {
-                Reaction::WaitFor(wait) => Some(wait),
-                Reaction::Retry | Reaction::RecoverAccount | Reaction::Fail => None,
+                Reaction::WaitFor(wait) => Failure::Wait(wait),
+                Reaction::Retry | Reaction::RecoverAccount | Reaction::Fail => Failure::Other,
             },
-            _ => None,
+            Self::Kube { source, .. } => match &**source {
+                kube::Error::Api(status) if is_terminating(status) => Failure::NamespaceTerminating,
+                kube::Error::Api(status) if status.is_conflict() || status.is_not_found() => {
+                    Failure::Conflict
+                }
+                _ => Failure::Other,
+            },
+            Self::Csr(_)
+            | Self::Deadline(_)
+            | Self::Internal(_)
+            | Self::Invalid { .. }
+            | Self::Key(_)
+            | Self::Keystore(_)
+            | Self::NotYet(_)
+            | Self::Waiting { .. } => Failure::Other,
         }
     }
 
-    /// The whole chain of causes.
+    /// The error with all its causes.
     pub fn chain(&self) -> String {
         ErrorChain(self).to_string()
     }
 }
 
-/// Says what was tried where the API server did not do it.
+/// Whether a request was rejected because its namespace is being deleted.
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Adds to an error of the API server what was tried.
 pub(crate) trait Tried<T> {
     /// `what` completes "failed to".
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, ReconcileError>;

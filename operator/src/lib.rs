@@ -1,4 +1,7 @@
-//! The operator: from an annotated Ingress to a TLS Secret that stays valid.
+//! The operator: it turns annotated Ingresses into TLS Secrets and keeps them valid.
+//!
+//! Start with [`controllers`], which connects the parts: [`cache`] (what the watches know) → [`decision`] (what to do, pure) → [`objects`],
+//! [`k8s`] and [`acme`] (doing it).
 
 pub mod accounts;
 pub mod acme;

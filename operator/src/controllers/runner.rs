@@ -26,7 +26,10 @@ use tracing::Instrument;
 
 use crate::{
     context::Context,
-    decision::{Requeue, backoff},
+    decision::{
+        Requeue,
+        retry::{self, Failure},
+    },
     error::ReconcileError,
     k8s::Queue,
     metrics::Metrics,
@@ -38,12 +41,6 @@ const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The longest time between two reconciles of an object: it finds what a watch has missed.
 pub(super) const RESYNC: Duration = Duration::from_hours(1);
-
-/// How long to wait for the watch to report the operator's own last write.
-const STALE_RETRY: Duration = Duration::from_secs(1);
-
-/// How long to wait after a conflict. The change that caused it enqueues the object; this is for one that was reported before.
-const CONFLICT_RETRY: Duration = Duration::from_millis(200);
 
 /// A controller: what it is called, what it reads, and how many objects it reconciles at a time.
 pub(super) struct Controller<K: Resource<DynamicType = ()> + Clone + 'static> {
@@ -86,7 +83,7 @@ where
             let work = reconcile(object, context);
             Box::pin(async move {
                 if stale {
-                    return Ok(Action::requeue(STALE_RETRY));
+                    return Ok(action(retry::after(Failure::StaleRead, 0, "")));
                 }
                 // A task of its own, because the applier polls all running reconciles whenever one of them makes progress.
                 let work = tokio::spawn(timeout(DEADLINE, work).instrument(span.clone()));
@@ -95,8 +92,8 @@ where
                     Ok(Err(_)) => Err(ReconcileError::Deadline(DEADLINE)),
                     Err(error) => Err(ReconcileError::Internal(error.to_string())),
                 };
-                let conflict = outcome.as_ref().is_err_and(ReconcileError::is_conflict);
-                metrics.record_reconcile(name, outcome.is_err() && !conflict);
+                let failed = outcome.as_ref().is_err_and(|error| error.failure() != Failure::Conflict);
+                metrics.record_reconcile(name, failed);
                 Ok::<_, Infallible>(span.in_scope(|| attempts.next(&reference, outcome)))
             })
         };
@@ -124,39 +121,39 @@ where
     fn next(&self, reference: &ObjectRef<K>, outcome: Result<Requeue, ReconcileError>) -> Action {
         let mut attempts = lock(&self.0);
         let error = match outcome {
-            Ok(next) => {
+            Ok(requeue) => {
                 attempts.remove(reference);
-                return match next {
-                    Requeue::After(wait) => Action::requeue(wait.min(RESYNC)),
-                    Requeue::OnChange => Action::await_change(),
-                    Requeue::Resync => Action::requeue(RESYNC),
-                };
+                return action(requeue);
             }
             Err(error) => error,
         };
-        if error.is_conflict() {
-            tracing::debug!(error = error.chain(), "the object has changed, will retry");
-            return Action::requeue(CONFLICT_RETRY);
-        }
-        if error.is_terminating() {
-            tracing::debug!("the namespace is being deleted");
-            return Action::requeue(RESYNC);
+        let failure = error.failure();
+        if !failure.is_error() {
+            tracing::debug!(?failure, error = error.chain(), "failed to reconcile, will retry");
+            return action(retry::after(failure, 0, ""));
         }
         let attempt = attempts.entry(reference.clone()).or_default();
-        let wait =
-            error.retry_after().unwrap_or_else(|| backoff::after_error(*attempt, &reference.to_string()));
+        let requeue = retry::after(failure, *attempt, &reference.to_string());
         *attempt = attempt.saturating_add(1);
-        let (reason, retry_in_seconds) = (error.reason(), wait.as_secs_f64());
+        let retry_in_seconds = match requeue {
+            Requeue::After(wait) => wait.as_secs_f64(),
+            Requeue::OnChange | Requeue::Resync => RESYNC.as_secs_f64(),
+        };
+        let (reason, error_chain) = (error.reason(), error.chain());
         if matches!(error, ReconcileError::Internal(_)) {
-            tracing::error!(reason, error = error.chain(), retry_in_seconds, "failed to reconcile");
+            tracing::error!(reason, error = error_chain, retry_in_seconds, "failed to reconcile, will retry");
         } else {
-            tracing::warn!(
-                reason,
-                error = error.chain(),
-                retry_in_seconds,
-                "failed to reconcile, will retry"
-            );
+            tracing::warn!(reason, error = error_chain, retry_in_seconds, "failed to reconcile, will retry");
         }
-        Action::requeue(wait)
+        action(requeue)
+    }
+}
+
+/// What kube-runtime calls a requeue.
+fn action(requeue: Requeue) -> Action {
+    match requeue {
+        Requeue::After(wait) => Action::requeue(wait.min(RESYNC)),
+        Requeue::OnChange => Action::await_change(),
+        Requeue::Resync => Action::requeue(RESYNC),
     }
 }

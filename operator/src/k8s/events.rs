@@ -1,4 +1,4 @@
-//! What users are told beside an object's status. In the background: nothing waits for it, and nothing fails with it.
+//! Kubernetes Events. They are published in the background: no reconcile waits for one, and none fails with one.
 
 use kube::{
     Client, Resource,
@@ -7,20 +7,20 @@ use kube::{
 
 use crate::objects::EventNote;
 
-/// Tells users, in the name of one controller.
+/// Publishes events in the name of one controller.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
 }
 
 impl Events {
-    /// `controller` is how events name their source, such as `cert-manager-certificates-issuing`.
+    /// `controller` is the source of the events, such as `cert-manager-certificates-issuing`; `instance` is this process.
     pub fn new(client: Client, controller: &str, instance: &str) -> Self {
         let reporter = Reporter { controller: controller.to_owned(), instance: Some(instance.to_owned()) };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
-    /// Tells of an object.
+    /// Publishes an event about an object. A failure is only logged.
     pub fn publish<K>(&self, note: &EventNote, about: &K)
     where
         K: Resource<DynamicType = ()>,
@@ -28,9 +28,9 @@ impl Events {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.clone(),
-            // Longer ones are refused.
+            // The API server rejects notes of more than 1024 bytes of UTF-8; most are ASCII.
             note: Some(note.message.chars().take(1000).collect()),
-            // Two events that differ in nothing but their note are taken for one.
+            // The recorder counts events as one if they differ only in their note.
             action: note.message.chars().take(100).collect(),
             secondary: None,
         };

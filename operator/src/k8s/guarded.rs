@@ -1,4 +1,4 @@
-//! Objects of which one may be unreadable without taking the others with it.
+//! Objects that may be unreadable: one that can't be parsed must not fail the list or watch that it is part of.
 
 use std::borrow::Cow;
 
@@ -9,18 +9,20 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// An object, or what can be said of one that can't be read. As `kube::core::DeserializeGuard`, which makes a tree of each
-/// object, and copies it, before it is read; this reads the text. So it is for JSON alone, and in an event of a watch the type
-/// has to stand before the object, as API servers write it.
+/// An object, or the metadata of one that can't be parsed.
+///
+/// Like `kube::core::DeserializeGuard`, which builds a JSON tree of each object and copies it before parsing; this parses the text
+/// (ADR 5 has the measurement). It therefore works for JSON only, and in a watch event `type` has to precede `object`, as API
+/// servers write it.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<K, Unreadable>);
 
-/// An object that can't be read.
+/// An object that can't be parsed.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Unreadable {
-    /// Which it is.
+    /// Its metadata.
     pub metadata: ObjectMeta,
-    /// Why.
+    /// Why it can't be parsed.
     #[serde(skip)]
     pub error: String,
 }
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_list_what_can_be_read_is_read() {
+    fn list_skips_unreadable_items() {
         let items =
             [service("a", &json!([{ "port": 80 }])), service("b", &json!("none")), service("c", &json!([]))];
         let list =
@@ -99,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_tells_of_an_object_that_can_not_be_read() {
+    fn event_names_an_unreadable_object() {
         let event = |object: &Value| format!(r#"{{"type":"MODIFIED","object":{object}}}"#);
         let read = |text: &str| serde_json::from_str::<WatchEvent<Guarded<Service>>>(text);
         let good = read(&event(&service("a", &json!([])))).expect("an event");
         assert!(matches!(good, WatchEvent::Modified(Guarded(Ok(_)))));
         let bad = read(&event(&service("b", &json!(1)))).expect("an event");
         assert!(matches!(bad, WatchEvent::Modified(it) if it.0.is_err() && it.name_any() == "b"));
-        let nobody = json!({ "spec": { "ports": 1 } });
-        assert!(read(&event(&nobody)).is_err(), "nobody knows which");
+        let nameless = json!({ "spec": { "ports": 1 } });
+        assert!(read(&event(&nameless)).is_err(), "an object without metadata can't be named");
     }
 }

@@ -1,7 +1,8 @@
 //! Leader election by a `coordination.k8s.io/v1` Lease: one process writes at a time.
 //!
-//! Every write is guarded by the Lease's resourceVersion, so two can't win. Whether a holder is still alive is judged by how
-//! long its renewals have not been seen to change, by our own clock alone: clocks of others are not believed.
+//! Every write is guarded by the Lease's resourceVersion, so two processes can't both win. A holder has expired when this process has
+//! observed no renewal for the lease duration, measured by its own monotonic clock: timestamps of other machines are not trusted. Why not
+//! a crate: `docs/adr/0007-own-lease.md`.
 
 use std::{future::pending, pin::pin, time::Duration};
 
@@ -18,60 +19,60 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
 
-/// How leadership is held.
+/// Settings of leader election.
 #[derive(Clone, Debug)]
 pub struct LeaseSettings {
-    /// Its namespace.
+    /// The namespace of the Lease.
     pub namespace: String,
-    /// Its name.
+    /// The name of the Lease.
     pub name: String,
-    /// Who we are: unique.
+    /// The identity of this process, unique in the cluster.
     pub identity: String,
-    /// How long a holder counts that is not seen to renew.
+    /// How long a leader that does not renew still counts.
     pub lease_duration: Duration,
-    /// How long a holder tries to renew before it gives up.
+    /// How long a leader tries to renew before it gives up.
     pub renew_deadline: Duration,
-    /// How long between two tries.
+    /// The time between two attempts.
     pub retry_period: Duration,
 }
 
-/// A Lease, and what was seen of it.
+/// A Lease, and what was observed of it.
 pub struct Lease<'a> {
     api: Api<LeaseObject>,
     settings: LeaseSettings,
     clock: &'a dyn Clock,
-    seen: Option<Seen>,
+    observed: Option<Observation>,
 }
 
-/// The last change that was seen, and when that was.
-struct Seen {
+/// The last change that was observed, and when.
+struct Observation {
     version: Option<String>,
     at: Instant,
 }
 
 impl<'a> Lease<'a> {
-    /// Nothing is asked yet.
+    /// A handle. Sends no request.
     pub fn new(client: Client, settings: LeaseSettings, clock: &'a dyn Clock) -> Self {
         let api = Api::namespaced(client, &settings.namespace);
-        Self { api, settings, clock, seen: None }
+        Self { api, settings, clock, observed: None }
     }
 
-    /// Waits until we are the holder.
+    /// Waits until this process is the leader.
     pub async fn acquire(&mut self) {
         loop {
             match self.attempt().await {
                 Ok(true) => return,
-                // A holder that is gone is seen by the next try, one that lets go at once.
+                // The next attempt notices a leader that has crashed; the watch, one that has released the Lease.
                 Ok(false) => _ = timeout(self.settings.retry_period, self.released()).await,
                 Err(error) => {
-                    tracing::warn!(%error, "failed to ask for leadership, will retry");
+                    tracing::warn!(%error, "failed to acquire leadership, will retry");
                     sleep(self.settings.retry_period).await;
                 }
             }
         }
     }
 
-    /// Ends when nobody is the holder; where the Lease can't be watched, never.
+    /// Waits until the Lease has no holder. Never returns if the Lease can't be watched.
     async fn released(&self) {
         let only = WatchParams::default().fields(&format!("metadata.name={}", self.settings.name));
         if let Ok(changes) = self.api.watch(&only, "0").await {
@@ -85,7 +86,7 @@ impl<'a> Lease<'a> {
         pending::<()>().await;
     }
 
-    /// Renews until that fails for too long, or somebody else is the holder.
+    /// Renews until that has failed for the renew deadline, or another process is the leader.
     pub async fn hold(&mut self) {
         let mut last = Instant::now();
         loop {
@@ -103,7 +104,7 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Lets go, so that the next one need not wait.
+    /// Releases the Lease, so that a standby takes over immediately.
     pub async fn release(&mut self) {
         let Ok(Some(mut lease)) = self.api.get_opt(&self.settings.name).await else { return };
         let spec = lease.spec.get_or_insert_default();
@@ -115,7 +116,7 @@ impl<'a> Lease<'a> {
         _ = self.api.replace(&self.settings.name, &PostParams::default(), &lease).await;
     }
 
-    /// Becomes or stays the holder, if nobody else is.
+    /// Acquires or renews the Lease, unless another process holds it. Returns whether this process is the leader.
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
         let now = MicroTime(self.clock.now());
         let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else {
@@ -128,7 +129,7 @@ impl<'a> Lease<'a> {
         let old = lease.spec.clone().unwrap_or_default();
         let holder = old.holder_identity.unwrap_or_default();
         let is_ours = holder == self.settings.identity;
-        if !is_ours && !holder.is_empty() && !self.is_over(lease.metadata.resource_version.as_deref()) {
+        if !is_ours && !holder.is_empty() && !self.is_expired(lease.metadata.resource_version.as_deref()) {
             return Ok(false);
         }
         let since = if is_ours { old.acquire_time.unwrap_or_else(|| now.clone()) } else { now.clone() };
@@ -148,21 +149,22 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Whether the Lease has not been seen to change for as long as it lasts.
-    fn is_over(&mut self, version: Option<&str>) -> bool {
-        match &self.seen {
-            Some(seen) if seen.version.as_deref() == version => {
-                seen.at.elapsed() >= self.settings.lease_duration
+    /// Whether no change of the Lease has been observed for the lease duration.
+    fn is_expired(&mut self, version: Option<&str>) -> bool {
+        match &self.observed {
+            Some(observed) if observed.version.as_deref() == version => {
+                observed.at.elapsed() >= self.settings.lease_duration
             }
             _ => {
-                self.seen = Some(Seen { version: version.map(ToOwned::to_owned), at: Instant::now() });
+                self.observed =
+                    Some(Observation { version: version.map(ToOwned::to_owned), at: Instant::now() });
                 false
             }
         }
     }
 }
 
-/// Whether nobody holds a Lease after a change.
+/// Whether a Lease has no holder after a change.
 fn is_free(change: &WatchEvent<LeaseObject>) -> bool {
     match change {
         WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
@@ -174,7 +176,7 @@ fn is_free(change: &WatchEvent<LeaseObject>) -> bool {
     }
 }
 
-/// Whether a write was done; not done is one that somebody else was quicker with.
+/// Whether a write succeeded. A conflict means that another process was faster, which is not an error.
 fn won(written: Result<LeaseObject, kube::Error>) -> Result<bool, kube::Error> {
     match written {
         Ok(_) => Ok(true),
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_free_when_its_holder_is_gone_from_it() {
+    fn lease_without_holder_is_free() {
         let held_by = |holder: Option<&str>| LeaseObject {
             spec: Some(LeaseSpec { holder_identity: holder.map(Into::into), ..LeaseSpec::default() }),
             ..LeaseObject::default()

@@ -1,6 +1,6 @@
-//! How objects are written: only what differs, never what somebody else has changed meanwhile.
+//! The Kubernetes API: watches, queues, writes that are safe to repeat, events, leader election.
 //!
-//! Knows Kubernetes, nothing of certificates. Next: `write.rs`, `lease.rs`.
+//! Knows Kubernetes, nothing of certificates. Next: `client.rs`, `write.rs`, `watch.rs`.
 
 mod client;
 mod events;

@@ -1,4 +1,4 @@
-//! Creating, changing and deleting, so that doing it twice is no different from doing it once.
+//! Writes that are safe to repeat: only what differs is written, and never over a change that was not read.
 
 use std::fmt::Debug;
 
@@ -14,7 +14,7 @@ use crate::{
     failpoint,
 };
 
-/// What changes one value into another, as a merge patch of RFC 7386; `None` if nothing does. Lists are replaced whole.
+/// The merge patch (RFC 7386) that turns one value into another; `None` if they are equal. Lists are replaced as a whole.
 ///
 /// ```
 /// use operator::k8s::merge_diff;
@@ -40,7 +40,7 @@ pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
-/// How new a resourceVersion is. That these are numbers which grow is part of the API (KEP-5504).
+/// A resourceVersion as a number. That they are numbers which grow is part of the API (KEP-5504).
 pub fn version_number(version: &str) -> Option<u64> {
     version.parse().ok()
 }
@@ -58,10 +58,10 @@ fn named<K: Resource<DynamicType = ()>>(verb: &str, object: &K) -> String {
     format!("{verb} {} {namespace}{}", K::kind(&()), object.name_any())
 }
 
-/// Writes the status of an object as it was read, if it differs. Returns it as it was written, if it was.
+/// Writes the status of an object, if it differs from the one that was read. Returns the object after the write, if there was one.
 ///
 /// # Errors
-/// A conflict where the object has changed since it was read.
+/// A conflict if the object has changed since it was read.
 pub async fn write_status<K, S>(
     api: &Api<K>,
     manager: &str,
@@ -87,11 +87,11 @@ where
     Ok(Some(written))
 }
 
-/// Creates an object. One that is there already is returned as `None`: it has the name, so it is what was meant, or another
-/// look will tell.
+/// Creates an object. Returns `None` if an object with its name exists: names are deterministic, so it is the same object, or the next
+/// reconcile finds the difference.
 ///
 /// # Errors
-/// The API server refuses.
+/// The API server rejects the request.
 pub async fn create<K>(api: &Api<K>, manager: &str, object: &K) -> Result<Option<K>, ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
@@ -107,10 +107,10 @@ where
     }
 }
 
-/// Deletes an object, if it is still there and still the one with this UID.
+/// Deletes an object, if it exists and has this UID.
 ///
 /// # Errors
-/// The API server refuses.
+/// The API server rejects the request.
 pub async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<(), ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -122,31 +122,31 @@ where
             failpoint::passed("a deletion");
             Ok(())
         }
-        // Gone already, or another one by now.
+        // It was deleted already, or is another object by now.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(error).tried(|| format!("delete {} {name}", K::kind(&()))),
     }
 }
 
-/// Applies an object by server-side apply. `force` takes fields from others.
+/// Applies an object by server-side apply. `force` takes over fields that other managers own.
 ///
 /// # Errors
-/// The API server refuses, or others own a field and `force` is not set.
+/// The API server rejects the write, or another manager owns a field and `force` is not set.
 pub async fn apply<K>(api: &Api<K>, manager: &str, object: &K, force: bool) -> Result<K, ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {
     let parameters = PatchParams { force, ..PatchParams::apply(manager) };
     let applied = api.patch(&object.name_any(), &parameters, &Patch::Apply(object)).await;
-    let applied = applied.tried(|| named("write", object))?;
+    let applied = applied.tried(|| named("apply", object))?;
     failpoint::passed("an apply");
     Ok(applied)
 }
 
-/// Changes an object by a patch.
+/// Patches an object.
 ///
 /// # Errors
-/// The API server refuses.
+/// The API server rejects the request.
 pub async fn patch<K>(
     api: &Api<K>,
     manager: &str,
@@ -158,7 +158,7 @@ where
 {
     let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
     let patched = api.patch(name, &parameters, &patch).await;
-    let patched = patched.tried(|| format!("change {} {name}", K::kind(&())))?;
+    let patched = patched.tried(|| format!("patch {} {name}", K::kind(&())))?;
     failpoint::passed("a change");
     Ok(patched)
 }
@@ -200,12 +200,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_differs_makes_the_new_of_the_old(old in tree(), new in tree()) {
+        fn merge_diff_turns_old_into_new(old in tree(), new in tree()) {
             let mut changed = old.clone();
             if let Some(difference) = merge_diff(&old, &new) {
                 apply(&mut changed, &difference);
             }
-            // An empty object that was not there stays away or comes: nothing else may differ.
+            // Only whether an empty object exists may differ.
             prop_assert_eq!(changed, new);
         }
     }
