@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::fleet::{Id, Profile, Validity, seconds, timestamp};
+use crate::{
+    fleet::{Id, Profile},
+    validity::{Validity, seconds, suggested_window, timestamp},
+};
 
 /// How much earlier than it was issued a certificate begins, at Let's Encrypt.
 const BACKDATED: Duration = Duration::from_hours(1);
-
-/// Below which lifetime a certificate is renewed at half of it, not at two thirds.
-const SHORT: Duration = Duration::from_hours(10 * 24);
 
 /// How long an authorization may be pending, and how long an order lives, at the profiles `tlsserver` and `shortlived`.
 const PENDING: Duration = Duration::from_hours(1);
@@ -231,19 +231,6 @@ impl Authority {
         self.refused[limit as usize] += u64::from(times);
         Err(Refusal { limit, retry_after })
     }
-}
-
-/// At which share of its lifetime a certificate is best renewed.
-pub(crate) fn renewal_share(lifetime: Duration) -> f64 {
-    if lifetime < SHORT { 1.0 / 2.0 } else { 2.0 / 3.0 }
-}
-
-/// The window that Boulder suggests (`core/objects.go`, `RenewalInfoSimple`): a fiftieth of the lifetime, around the best time.
-pub(crate) fn suggested_window(validity: Validity) -> (jiff::Timestamp, jiff::Timestamp) {
-    let lifetime = validity.not_after - validity.not_before;
-    let part = if Duration::from_secs(lifetime.into()) < SHORT { 2 } else { 3 };
-    let ideal = validity.not_after - lifetime / part;
-    (timestamp(ideal - lifetime / 100), timestamp(ideal + lifetime / 100))
 }
 
 #[cfg(test)]

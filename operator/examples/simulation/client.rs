@@ -9,8 +9,9 @@ use operator::decision::limits::{NewOrders, TokenBucket, Turn};
 use crate::{
     authority::{Authority, Limit, Refusal, Request},
     figures::Requests,
-    fleet::{Id, Validity, seconds, timestamp},
+    fleet::Id,
     scenario::Scenario,
+    validity::{Validity, seconds, timestamp},
 };
 
 /// How many nonces the operator keeps.

@@ -8,7 +8,10 @@ use operator::decision::{
     renewal::{ari_renewal_time, renewal_time},
 };
 
-use crate::{authority, scenario::Scenario};
+use crate::{
+    scenario::Scenario,
+    validity::{Validity, renewal_share, seconds, suggested_window, timestamp},
+};
 
 /// Which certificate: its place in the fleet.
 pub(crate) type Id = u32;
@@ -44,13 +47,6 @@ impl Profile {
             Self::Shortlived => Duration::from_hours(160),
         }
     }
-}
-
-/// From when to when a certificate is valid, in seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Validity {
-    pub(crate) not_before: u32,
-    pub(crate) not_after: u32,
 }
 
 /// The requests of an issuance, of which one comes next.
@@ -120,7 +116,7 @@ impl Certificate {
         }
         let lifetime = certificate.profile.lifetime();
         let begin = seconds(scenario.begin);
-        let age = seconds(lifetime.mul_f64(drawn * authority::renewal_share(lifetime)));
+        let age = seconds(lifetime.mul_f64(drawn * renewal_share(lifetime)));
         let validity = Validity { not_before: begin - age, not_after: begin - age + seconds(lifetime) };
         (Self { validity: Some(validity), ..certificate }, renewal(id, validity).max(scenario.begin))
     }
@@ -150,7 +146,7 @@ pub(crate) fn is_one_in(number: u32, what: &str, id: Id) -> bool {
 pub(crate) fn renewal(id: Id, validity: Validity) -> Duration {
     let life = (timestamp(validity.not_before), timestamp(validity.not_after));
     let time = if asks_when_to_renew(id) {
-        ari_renewal_time(authority::suggested_window(validity), life, Uid::of(id).as_str())
+        ari_renewal_time(suggested_window(validity), life, Uid::of(id).as_str())
     } else {
         renewal_time(life.0, life.1, None, None).expect("it ends after it begins")
     };
@@ -174,13 +170,4 @@ impl Uid {
     pub(crate) fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("digits")
     }
-}
-
-/// A time as it stands in a certificate. Simulations end before 2106.
-pub(crate) fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-}
-
-pub(crate) fn timestamp(seconds: u32) -> Timestamp {
-    Timestamp::from_second(i64::from(seconds)).expect("a time before 2106")
 }

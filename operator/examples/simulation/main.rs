@@ -17,6 +17,7 @@ mod run;
 mod scenario;
 #[cfg(test)]
 mod tests;
+mod validity;
 mod wheel;
 
 use std::{fs, process::ExitCode, time::Instant};

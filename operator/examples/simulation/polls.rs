@@ -12,8 +12,9 @@ use operator::{
 use crate::{
     authority::{Authority, Request},
     figures::Requests,
-    fleet::{self, Id, Uid, Validity, asks_when_to_renew, seconds, timestamp, validates},
+    fleet::{self, Id, Uid, asks_when_to_renew, validates},
     scenario::Scenario,
+    validity::{Validity, seconds, timestamp},
     wheel::{Entry, MINUTE, Wheel},
 };
 

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     figures::{Outage, Queue},
-    fleet::{Profile, seconds, timestamp},
+    fleet::Profile,
     run::Simulation,
+    validity::{seconds, timestamp},
 };
 
 /// How far the polls of a sample may be from what they should be.

@@ -13,9 +13,10 @@ use crate::{
     authority::{Authority, Request},
     client::{Client, Failure},
     figures::{Figures, Outage},
-    fleet::{self, Certificate, Id, Step, Uid, Validity, seconds, timestamp, validates},
+    fleet::{self, Certificate, Id, Step, Uid, validates},
     polls::Polls,
     scenario::Scenario,
+    validity::{Validity, renewal_share, seconds, timestamp},
     wheel::{Entry, MINUTE, Wheel},
 };
 
@@ -331,7 +332,7 @@ impl Simulation {
         let usual: f64 = fleet::Profile::ALL
             .iter()
             .map(|profile| profile.lifetime())
-            .map(|lifetime| MINUTE.div_duration_f64(lifetime) / crate::authority::renewal_share(lifetime))
+            .map(|lifetime| MINUTE.div_duration_f64(lifetime) / renewal_share(lifetime))
             .map(|share| share * f64::from(self.next_id()) / 2.0)
             .sum();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundreds")]
