@@ -3,8 +3,9 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Seek},
+    io::{Read, Seek, Write},
     net::TcpListener,
+    path::Path,
     process::Child,
     time::{Duration, Instant},
 };
@@ -16,17 +17,17 @@ use nix::unistd;
 use serde_json::to_vec_pretty;
 use tokio::time::sleep;
 
-use super::{
-    ADMIN_KUBECONFIG, Cluster, Mode, Options, RECORD, Record, Standing, config,
-    control::Connection,
-    layout::{API_SERVICE_ADDRESS, DNS_SERVICE_ADDRESS, Layout, NODE_ADDRESS, NODE_NAME},
-    layout_of,
-    plan::Plan,
-    remove, stale, standing, supervisor, write_private,
-};
 use crate::{
+    cluster::{
+        API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS, NODE_NAME, Options,
+        Standing, TRAEFIK, config,
+        control::Connection,
+        plan::Plan,
+        registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
+        remove, standing, supervisor,
+    },
     image::Image,
-    ingress, paths, pebble,
+    ingress, page, paths, pebble,
     pki::Authority,
     progress::Steps,
     tools::{Tool, Tools, host},
@@ -70,15 +71,15 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
 /// Makes the cluster's folder, which claims the name, and starts its supervisor.
 async fn claim(options: &Options, tools: &Tools) -> Result<Cluster> {
     let name = &options.name;
-    let layout = layout_of(name)?;
+    let layout = registry::layout_of(name)?;
     fs::create_dir_all(paths::clusters()?)?;
     if let Err(error) = fs::create_dir(layout.root()) {
         match standing(name)? {
             Standing::Running => bail!(
                 "a cluster named {name:?} is running already: use it, end it with {}, or choose another name",
-                super::command("down", name)
+                registry::command("down", name)
             ),
-            Standing::Stale => bail!(stale(name)),
+            Standing::Stale => bail!(registry::stale(name)),
             Standing::Absent => {
                 return Err(error).with_context(|| format!("failed to make {}", layout.root().display()));
             }
@@ -121,7 +122,7 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
     // Reaped, so that no zombie of it stays while this process lives.
     std::thread::spawn(move || guard.wait());
     fs::write(layout.path(RECORD), serde_json::to_vec(&record)?)?;
-    Ok(Cluster { record, layout: layout.clone(), tools: tools.clone(), lease: lease.into() })
+    Ok(Cluster::new(record, layout.clone(), tools.clone(), lease))
 }
 
 /// Waits for the supervisor to answer, or tells why it ended.
@@ -191,7 +192,7 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
         for process in [plan.kubelet(), plan.kube_proxy()] {
             cluster.start(process)?;
         }
-        for image in images(&cluster.tools) {
+        for image in images(cluster.tools()) {
             let archive = archive(&image)?;
             let seen = archive.strip_prefix(paths::cache()?)?;
             cluster.import(&Layout::cache_inside().join(seen).to_string_lossy()).await?;
@@ -208,10 +209,8 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     }
     let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
     ingress::start(cluster).await?;
-    wait(cluster, "Traefik to answer", ingress::TRAEFIK, async || {
-        Ok(ingress::answers(cluster).await.then_some(()))
-    })
-    .await?;
+    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::answers(cluster).await.then_some(())))
+        .await?;
     step.done("");
     let step = steps.begin("waiting for DNS", None);
     wait(cluster, "names under example.test to resolve", "coredns", async || {
@@ -287,7 +286,7 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
         ("kube-proxy", "system:kube-proxy", None),
         ("kube-scheduler", "system:kube-scheduler", None),
         ("kubelet", node_user.as_str(), Some("system:nodes")),
-        (ingress::TRAEFIK, ingress::USER, Some("system:serviceaccounts")),
+        (TRAEFIK, ingress::USER, Some("system:serviceaccounts")),
     ] {
         let identity = authority.client(user, group)?;
         let content = config::kubeconfig(authority.certificate(), &identity, None)?;
@@ -312,9 +311,25 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
     Ok(())
 }
 
+/// Writes a file that only this user may read: kubeconfigs and keys are among them.
+fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
 /// What every cluster has: who may read what, and `kube-dns` with the address that Pods are told.
 fn manifests() -> String {
-    include_str!("../../manifests/cluster.yaml")
+    include_str!("../manifests/cluster.yaml")
         .replace("$DNS_SERVICE_ADDRESS", &DNS_SERVICE_ADDRESS.to_string())
         .replace("$NODE_ADDRESS", &NODE_ADDRESS.to_string())
 }
@@ -326,7 +341,7 @@ fn images(tools: &Tools) -> [Image; 3] {
     pause.entrypoint.push("pause".to_owned());
     [
         pause,
-        Image::new(crate::harness::AGNHOST_IMAGE, &agnhost, ""),
+        Image::new(page::AGNHOST_IMAGE, &agnhost, ""),
         Image::new(ingress::IMAGE, tools.path(Tool::Traefik), ""),
     ]
 }

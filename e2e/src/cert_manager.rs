@@ -9,7 +9,7 @@ use crate::{
     cluster::{Cluster, Layout, Mode, Process},
     harness,
     image::{Image, NON_ROOT},
-    operator::write_kubeconfig,
+    service_account,
     tools::{Tool, Tools},
 };
 
@@ -43,7 +43,7 @@ pub async fn prepare(cluster: &Cluster) -> Result<Process> {
         solver.write(&archive)?;
         cluster.load_image(&archive).await?;
     }
-    let kubeconfig = write_kubeconfig(cluster, NAME, NAME).await?;
+    let kubeconfig = service_account::write_kubeconfig(cluster, NAME, NAME).await?;
     let program = Tools::seen_at(Layout::cache_inside()).path(Tool::CertManager);
     let arguments = [
         format!("--cluster-resource-namespace={NAME}"),

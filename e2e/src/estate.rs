@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use crds::certmanager::{Certificate, CertificateRequest};
 
 use crate::{
+    cluster::TRAEFIK,
     harness::create_namespace,
-    ingress::TRAEFIK,
     pki::{Authority, Validity},
 };
 

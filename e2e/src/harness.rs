@@ -21,12 +21,11 @@ use std::{
     fmt::{Debug, Write},
     panic::AssertUnwindSafe,
     sync::OnceLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures::FutureExt;
-use hyper::StatusCode;
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod, ServiceAccount};
 use kube::{
     Api, Resource, ResourceExt,
@@ -38,14 +37,12 @@ use kube::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{
-    sync::Mutex,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     cluster::{Cluster, DEFAULT_NAME},
-    http::{self, Trust},
+    http::Trust,
+    page,
 };
 
 /// Environment variable that names the cluster that tests use: `cargo xtask test` sets it.
@@ -54,13 +51,8 @@ pub const CLUSTER_VARIABLE: &str = "ACME_OPERATOR_CLUSTER";
 /// Environment variable that keeps the namespaces of tests, for a look afterwards.
 pub const KEEP_VARIABLE: &str = "ACME_OPERATOR_KEEP";
 
-/// Kubernetes' test image, on every node: it serves pages, and dials on request.
-pub const AGNHOST_IMAGE: &str = "localhost/agnhost:bed";
-
 /// How long a state may take to come, unless a test says otherwise.
 pub const TIMEOUT: Duration = Duration::from_mins(1);
-
-const POLL: Duration = Duration::from_millis(50);
 
 /// The running cluster that tests share: the one named by `$ACME_OPERATOR_CLUSTER`, else the one that
 /// `cargo xtask cluster up` started. It lives at least as long as this process.
@@ -177,7 +169,7 @@ impl Namespace {
 
     /// A Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
     pub async fn serve_page(&self, name: &str, host: &str) -> Result<()> {
-        serve_page(self.cluster, &self.name, name, host).await?;
+        page::serve_page(self.cluster, &self.name, name, host).await?;
         self.await_pod(name).await
     }
 
@@ -188,7 +180,7 @@ impl Namespace {
 
     /// Waits until a page is served, and returns it.
     pub async fn await_page(&self, url: &str) -> Result<String> {
-        await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
+        page::await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
     }
 
     /// Runs a command in a Pod's first container; returns its standard output.
@@ -234,35 +226,6 @@ impl Namespace {
                 format!("{}{error}", String::from_utf8_lossy(&output.stdout))
             },
         )
-    }
-}
-
-/// Applies a Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
-pub async fn serve_page(cluster: &Cluster, namespace: &str, name: &str, host: &str) -> Result<()> {
-    let page = include_str!("../manifests/page.yaml")
-        .replace("$NAME", name)
-        .replace("$HOST", host)
-        .replace("$CLASS", cluster.ingress_class())
-        .replace("$IMAGE", AGNHOST_IMAGE);
-    cluster.apply_in(Some(namespace), &page).await
-}
-
-/// Waits until a page is served inside a cluster with status 200, and returns it. Over HTTPS, the server must be
-/// trusted too.
-pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Duration) -> Result<String> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let last = match http::get(&cluster.network(), url, trust).await {
-            Ok(answer) if answer.status() == StatusCode::OK => {
-                return Ok(String::from_utf8_lossy(answer.body()).into_owned());
-            }
-            Ok(answer) => answer.status().to_string(),
-            Err(error) => format!("{error:#}"),
-        };
-        if Instant::now() > deadline {
-            bail!("{url} was not served within {} s; the last answer was: {last}", limit.as_secs());
-        }
-        sleep(POLL).await;
     }
 }
 

@@ -7,13 +7,10 @@ use anyhow::Result;
 use hyper::StatusCode;
 
 use crate::{
-    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Process},
+    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Process, TRAEFIK},
     http::{self, Trust},
     tools::{Tool, Tools},
 };
-
-/// Name of its process, its namespace and its `IngressClass`.
-pub const TRAEFIK: &str = "traefik";
 
 /// Its name to the API, whichever way it runs.
 pub const USER: &str = "system:serviceaccount:traefik:traefik";

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cluster::{Bound, Cluster, Layout, Mode, NODE_ADDRESS, Process},
+    cluster::{Bound, Cluster, Mode, NODE_ADDRESS, Process},
     harness,
     helm::helm,
     http::{self, Trust},
-    paths,
+    paths, service_account,
 };
 
 /// The release, its namespace and the operator's Deployment.
@@ -108,7 +108,7 @@ impl Processes {
         }
         apply_chart(cluster).await?;
         for account in [NAME, SOLVER] {
-            write_kubeconfig(cluster, NAME, account).await?;
+            service_account::write_kubeconfig(cluster, NAME, account).await?;
         }
         let mut processes = Self {
             binaries: binaries.to_owned(),
@@ -132,7 +132,7 @@ impl Processes {
                 "--drain-seconds=0".to_owned(),
             ],
         );
-        let process = process.env("KUBECONFIG", kubeconfig_inside(SOLVER).display());
+        let process = process.env("KUBECONFIG", service_account::kubeconfig_inside(SOLVER).display());
         self.solver = Some(cluster.start_bound(process)?);
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Processes {
         ];
         arguments.extend(self.flags.iter().chain(flags).cloned());
         let process = Process::new(name, self.binaries.join("operator"), arguments);
-        process.env("KUBECONFIG", kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
+        process.env("KUBECONFIG", service_account::kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
     }
 
     /// The operator's process id on the host, while it runs.
@@ -230,34 +230,6 @@ async fn apply_chart(cluster: &Cluster) -> Result<()> {
         harness::await_definitions(cluster).await?;
     }
     Ok(())
-}
-
-fn kubeconfig_inside(account: &str) -> PathBuf {
-    Layout::inside().path(&format!("{account}.kubeconfig"))
-}
-
-/// Writes a kubeconfig with a token of a ServiceAccount; returns where programs in the cluster find it.
-pub(crate) async fn write_kubeconfig(cluster: &Cluster, namespace: &str, account: &str) -> Result<PathBuf> {
-    let token = ["--namespace", namespace, "create", "token", account, "--duration=24h"];
-    let output = cluster.kubectl().args(token).output().await?;
-    if !output.status.success() {
-        bail!("no token for {account}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "bed",
-        "clusters": [{ "name": "bed", "cluster": {
-            "server": format!("https://{NODE_ADDRESS}:6443"),
-            "certificate-authority": Layout::inside().path("pki/ca.crt"),
-        }}],
-        "users": [{ "name": "bed", "user": { "token": String::from_utf8(output.stdout)?.trim() } }],
-        "contexts": [{ "name": "bed", "context": { "cluster": "bed", "user": "bed" } }],
-    });
-    let path = cluster.layout().path(&format!("{account}.kubeconfig"));
-    std::fs::write(&path, config.to_string())
-        .with_context(|| format!("failed to write {}", path.display()))?;
-    Ok(kubeconfig_inside(account))
 }
 
 /// Says where the solver's process is: what the endpoint slice controller says of Pods.

@@ -12,7 +12,8 @@ use crds::{
     fixtures,
 };
 use e2e::{
-    cluster::{self, Cluster, Mode, Options},
+    bring_up,
+    cluster::{Cluster, Mode, Options},
     harness, paths,
     progress::Steps,
     tools::Tools,
@@ -37,7 +38,7 @@ fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
     harness::started_once(&CLUSTER, async || {
         let options = Options::new(name("admission"), Mode::ControlPlane);
-        let cluster = cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         harness::install_definitions(&cluster).await?;
         for manifests in
             [admission::APPROVAL, admission::IDENTITY, admission::STAMP, admission::USER_ROLES, USERS]

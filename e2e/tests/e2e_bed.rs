@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     acme,
     audit::AuditMark,
-    cluster::{self, Mode, Options},
-    harness::{self, AGNHOST_IMAGE, with_namespace},
+    bring_up,
+    cluster::{Mode, Options},
+    harness::{self, with_namespace},
     helm::helm,
     http::{self, Trust},
+    page::{self, AGNHOST_IMAGE},
     pebble::{Pebble, Settings},
     probe,
     progress::Steps,
@@ -115,7 +117,7 @@ async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
         }))?;
         namespace.api::<Secret>().create(&PostParams::default(), &secret).await?;
         let root = pebble.issuing_root(0).await?;
-        harness::await_page(cluster, &format!("https://{path}"), &root, harness::TIMEOUT).await?;
+        page::await_page(cluster, &format!("https://{path}"), &root, harness::TIMEOUT).await?;
         let served = probe::tls(&cluster.network(), &host, 443, &host, &root).await?;
         served.verdict.context("a client with Pebble's root does not accept what Traefik serves")?;
         ensure!(served.certificates.len() == 2, "{} certificates are served", served.certificates.len());
@@ -155,7 +157,7 @@ async fn two_clusters_run_at_once_and_know_nothing_of_each_other() -> Result<()>
         let first = namespace.cluster();
         let name = format!("test-second-{}", std::process::id());
         let steps = Steps::default();
-        let second = cluster::start(&Options::new(name, Mode::ControlPlane), first.tools(), &steps).await?;
+        let second = bring_up::start(&Options::new(name, Mode::ControlPlane), first.tools(), &steps).await?;
         let there: Api<Namespace> = Api::all(second.client().await?);
         ensure!(there.get_opt("kube-system").await?.is_some());
         ensure!(

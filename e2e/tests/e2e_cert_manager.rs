@@ -8,8 +8,8 @@ use crds::{
     certmanager::{CertificateRequest, ClusterIssuer},
 };
 use e2e::{
-    cert_manager,
-    cluster::{self, Mode, Options},
+    bring_up, cert_manager,
+    cluster::{Mode, Options},
     harness,
     helm::helm,
     operator,
@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to() -> Result<()> {
     let options = Options::new(format!("test-takeover-{}", std::process::id()), Mode::Node);
-    let cluster = cluster::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
     operator::load_images(&cluster).await?;
     cert_manager::install_definitions(&cluster).await?;
     let cert_manager = cert_manager::prepare(&cluster).await?;

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use e2e::{
     cluster::{self, Cluster, Standing},
-    harness,
+    harness, page,
 };
 use support::{
     assert_gone, assert_refused, folder_of, host_network, kill_supervisors, name, namespaces_of, text, wait,
@@ -34,9 +34,9 @@ fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
     ensure!(up.status.success(), "{}", text(&up));
     tokio::runtime::Runtime::new()?.block_on(async {
         let cluster = Cluster::attach(&name)?;
-        harness::serve_page(&cluster, "default", "web", "web.example.test").await?;
+        page::serve_page(&cluster, "default", "web", "web.example.test").await?;
         let url = "http://web.example.test/hostname";
-        harness::await_page(&cluster, url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await
+        page::await_page(&cluster, url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await
     })?;
     let namespaces = namespaces_of(&name)?;
     ensure!(namespaces.len() >= 3, "{namespaces:?}");

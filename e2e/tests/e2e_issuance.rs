@@ -10,11 +10,12 @@ use anyhow::{Context, Result, ensure};
 use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
     audit::AuditMark,
-    cluster::{self, Mode, Options},
+    bring_up,
+    cluster::{Mode, Options},
     harness::{self, Namespace, with_namespace},
     helm::helm,
     http::Trust,
-    ingress, operator,
+    ingress, operator, page,
     pebble::{Pebble, Settings},
     probe,
     progress::Steps,
@@ -431,7 +432,7 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
     let name = format!("test-example-{}", std::process::id());
     let options = Options { ingress_class: "nginx".to_owned(), ..Options::new(name, Mode::Node) };
     let tools = harness::cluster()?.tools();
-    let cluster = cluster::start(&options, tools, &Steps::default()).await?;
+    let cluster = bring_up::start(&options, tools, &Steps::default()).await?;
     operator::load_images(&cluster).await?;
     operator::install(&cluster, &[]).await?;
     let user = User::new(&cluster, "default").await?;
@@ -441,14 +442,13 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
         .replace("$SERVER", &pebble.directory_url())
         .replace("$CA_BUNDLE", bundle.as_str().unwrap_or_default());
     cluster.apply(&issuer).await?;
-    harness::serve_page(&cluster, "default", "web", "other.default.example.test").await?;
+    page::serve_page(&cluster, "default", "web", "other.default.example.test").await?;
     let host = "web.default.example.test";
     cluster
         .apply_in(Some("default"), &include_str!("../manifests/example-ingress.yaml").replace("$HOST", host))
         .await?;
     let root = pebble.issuing_root(0).await?;
-    let page =
-        harness::await_page(&cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
+    let page = page::await_page(&cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
     ensure!(page.with_context(|| user.log())? == "web");
     helm(&cluster, &["test", operator::NAME, "--namespace", operator::NAME, "--timeout=60s"]).await?;
     cluster.end()

@@ -14,6 +14,7 @@ use crds::{
 };
 use e2e::{
     audit::{AuditEvent, AuditMark},
+    bring_up,
     cluster::{self, Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
     harness,
@@ -46,7 +47,7 @@ fn world() -> Result<&'static World> {
     harness::started_once(&WORLD, async || {
         let name = format!("test-issuance-{}", std::process::id());
         let options = Options::new(name, Mode::ControlPlane);
-        let cluster = cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
         // A leader that is killed would have to be waited for.
         let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];

@@ -23,8 +23,8 @@ use super::{
     subject::{self, Controller, OPERATOR, Subject},
 };
 use crate::{
-    cert_manager,
-    cluster::{self, Cluster, Mode, Options},
+    bring_up, cert_manager,
+    cluster::{Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
     ingress, pebble,
     progress::{Human, Steps},
@@ -153,7 +153,7 @@ impl Bench {
             return Cluster::attach(name);
         }
         let name = format!("bench-{}", std::process::id());
-        cluster::start(&Options::new(name, mode), &self.tools, steps).await
+        bring_up::start(&Options::new(name, mode), &self.tools, steps).await
     }
 
     fn record(&self, workload: Workload) -> Result<Record> {

@@ -1,4 +1,4 @@
-//! The configuration files of a cluster's programs, as plain values. Pure: [`super::bring_up`] writes them.
+//! The configuration files of a cluster's programs, as plain values. Pure: [`crate::bring_up`] writes them.
 //! Paths are those seen inside.
 
 use anyhow::Result;
@@ -6,17 +6,17 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::{
-    Cni,
     layout::{API_PORT, DNS_SERVICE_ADDRESS, Layout, NODE_ADDRESS, NODE_POD_RANGE, TEST_DNS, TEST_ZONE},
+    options::Cni,
     supervisor::cgroups,
 };
 use crate::{pki::Identity, tools::host::CNI_PLUGINS};
 
 /// The sandbox of every Pod: agnhost, which pauses when asked to.
-pub(super) const PAUSE_IMAGE: &str = "localhost/pause:bed";
+pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:bed";
 
 /// A kubeconfig for one client certificate. From outside, the API server is reached through the SOCKS relay.
-pub(super) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&str>) -> Result<String> {
+pub(crate) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&str>) -> Result<String> {
     let mut cluster = json!({
         "server": format!("https://{NODE_ADDRESS}:{API_PORT}"),
         "certificate-authority-data": base64(authority),
@@ -39,7 +39,7 @@ pub(super) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&st
 }
 
 /// Counts every request once, with who made it: enough for `audit`, cheap for the server.
-pub(super) fn audit_policy() -> Value {
+pub(crate) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -49,7 +49,7 @@ pub(super) fn audit_policy() -> Value {
 }
 
 /// Cluster names from the API, names under the test zone from challtestsrv.
-pub(super) fn corefile(layout: &Layout) -> String {
+pub(crate) fn corefile(layout: &Layout) -> String {
     format!(
         "{TEST_ZONE}:53 {{\n    bind {NODE_ADDRESS}\n    errors\n    forward . {TEST_DNS}\n}}\n\
          cluster.local:53 {{\n    bind {NODE_ADDRESS}\n    errors\n    kubernetes cluster.local {{\n        \
@@ -59,7 +59,7 @@ pub(super) fn corefile(layout: &Layout) -> String {
 }
 
 /// containerd with everything of its own, for a machine that may run another.
-pub(super) fn containerd(layout: &Layout) -> String {
+pub(crate) fn containerd(layout: &Layout) -> String {
     format!(
         r#"version = 2
 root = "{root}"
@@ -84,10 +84,10 @@ state = "{state}"
 }
 
 /// Where containerd listens; inside only.
-pub(super) const CONTAINERD_SOCKET: &str = "/run/containerd.sock";
+pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd.sock";
 
 /// The name and content of the file that tells containerd how to connect a Pod.
-pub(super) fn cni(cni: Cni) -> (&'static str, Value) {
+pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
     match cni {
         Cni::Bridge => (
             "10-bridge.conflist",
@@ -115,7 +115,7 @@ pub(super) fn cni(cni: Cni) -> (&'static str, Value) {
 }
 
 /// The kubelet: no quotas to manage, no eviction by a full disk that isn't ours, old and new control groups.
-pub(super) fn kubelet(cluster: &str, layout: &Layout) -> Value {
+pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -151,7 +151,7 @@ pub(super) fn kubelet(cluster: &str, layout: &Layout) -> Value {
 }
 
 /// kube-proxy, with the kernel's own limits left alone.
-pub(super) fn kube_proxy(layout: &Layout) -> Value {
+pub(crate) fn kube_proxy(layout: &Layout) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",

@@ -56,7 +56,7 @@ impl Process {
 
 /// What a user asks.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Keep the cluster when nobody is connected any more.
     Keep,
     /// A TCP port of the node that nothing else will be told of.
@@ -94,24 +94,24 @@ pub struct Finished {
 }
 
 /// An answer: what was asked for, or why not.
-pub(super) type Answer<T> = Result<T, String>;
+pub(crate) type Answer<T> = Result<T, String>;
 
 /// An open connection to a supervisor; a lease while it lives. Blocking, and so bound to no async runtime: it may be
 /// kept in a static.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: UnixStream,
 }
 
 impl Connection {
-    pub(super) fn open(socket: &Path) -> Result<Self> {
+    pub(crate) fn open(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("failed to reach the cluster's supervisor at {}", socket.display()))?;
         Ok(Self { stream })
     }
 
     /// Asks and waits for the answer, without limit for a program's end.
-    pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
+    pub(crate) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
         let timeout = (!matches!(request, Request::Run(_))).then_some(ANSWER_TIMEOUT);
         self.stream.set_read_timeout(timeout)?;
         let mut line = serde_json::to_vec(request)?;

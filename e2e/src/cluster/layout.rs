@@ -2,7 +2,7 @@
 //! depends on a cluster's name.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +28,8 @@ pub const TEST_ZONE: &str = "example.test";
 pub const TEST_DNS: &str = "127.0.0.1:8053";
 /// Where challtestsrv's management API listens.
 pub const TEST_DNS_MANAGEMENT_PORT: u16 = 8055;
+/// Name of the ingress controller's process, its namespace and its `IngressClass`.
+pub const TRAEFIK: &str = "traefik";
 /// The first port that is handed out to tests; the fixed ones lie below.
 pub const FIRST_FREE_PORT: u16 = 20_000;
 
@@ -95,4 +97,15 @@ impl Layout {
     pub fn kubeconfig(&self, user: &str) -> PathBuf {
         self.path("kubeconfig").join(format!("{user}.yaml"))
     }
+}
+
+/// Arguments of challtestsrv as a DNS server that answers every name with one address, and nothing else.
+pub(crate) fn challtestsrv_arguments(dns: &str, management: &str, address: IpAddr) -> Vec<String> {
+    let mut arguments = vec![
+        format!("-dnsserver={dns}"),
+        format!("-management={management}"),
+        format!("-defaultIPv4={address}"),
+    ];
+    arguments.extend(["-defaultIPv6=", "-http01=", "-https01=", "-tlsalpn01=", "-doh="].map(Into::into));
+    arguments
 }

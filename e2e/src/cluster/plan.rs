@@ -5,19 +5,19 @@ use super::{
     control::Process,
     layout::{
         API_PORT, Layout, NODE_ADDRESS, NODE_NAME, POD_RANGE, SERVICE_RANGE, TEST_DNS,
-        TEST_DNS_MANAGEMENT_PORT,
+        TEST_DNS_MANAGEMENT_PORT, challtestsrv_arguments,
     },
 };
 use crate::tools::{Tool, Tools};
 
 /// The programs of a cluster, by what they need to be there before.
-pub(super) struct Plan<'a> {
-    pub(super) tools: &'a Tools,
-    pub(super) layout: &'a Layout,
+pub(crate) struct Plan<'a> {
+    pub(crate) tools: &'a Tools,
+    pub(crate) layout: &'a Layout,
 }
 
 impl Plan<'_> {
-    pub(super) fn etcd(&self) -> Process {
+    pub(crate) fn etcd(&self) -> Process {
         let peer = "http://127.0.0.1:2380";
         Process::new(
             "etcd",
@@ -35,7 +35,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn kube_apiserver(&self) -> Process {
+    pub(crate) fn kube_apiserver(&self) -> Process {
         let pki = |name: &str| self.layout.text(&format!("pki/{name}"));
         Process::new(
             "kube-apiserver",
@@ -68,7 +68,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn kube_controller_manager(&self) -> Process {
+    pub(crate) fn kube_controller_manager(&self) -> Process {
         let kubeconfig = self.layout.kubeconfig("kube-controller-manager").display().to_string();
         let pki = |name: &str| self.layout.text(&format!("pki/{name}"));
         Process::new(
@@ -90,7 +90,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn kube_scheduler(&self) -> Process {
+    pub(crate) fn kube_scheduler(&self) -> Process {
         let kubeconfig = self.layout.kubeconfig("kube-scheduler").display().to_string();
         Process::new(
             "kube-scheduler",
@@ -105,7 +105,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn coredns(&self) -> Process {
+    pub(crate) fn coredns(&self) -> Process {
         Process::new(
             "coredns",
             self.tools.path(Tool::Coredns),
@@ -113,11 +113,11 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn challtestsrv(&self) -> Process {
+    pub(crate) fn challtestsrv(&self) -> Process {
         Process::new(
             "challtestsrv",
             self.tools.path(Tool::Challtestsrv),
-            crate::pebble::challtestsrv_arguments(
+            challtestsrv_arguments(
                 TEST_DNS,
                 &format!("127.0.0.1:{TEST_DNS_MANAGEMENT_PORT}"),
                 NODE_ADDRESS.into(),
@@ -125,7 +125,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn containerd(&self) -> Process {
+    pub(crate) fn containerd(&self) -> Process {
         Process::new(
             "containerd",
             crate::tools::host::find("containerd").unwrap_or_else(|| "containerd".into()),
@@ -133,7 +133,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn import(archive: &str) -> Process {
+    pub(crate) fn import(archive: &str) -> Process {
         Process::new(
             "ctr",
             crate::tools::host::find("ctr").unwrap_or_else(|| "ctr".into()),
@@ -141,7 +141,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn kubelet(&self) -> Process {
+    pub(crate) fn kubelet(&self) -> Process {
         Process::new(
             "kubelet",
             self.tools.path(Tool::Kubelet),
@@ -155,7 +155,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(super) fn kube_proxy(&self) -> Process {
+    pub(crate) fn kube_proxy(&self) -> Process {
         Process::new(
             "kube-proxy",
             self.tools.path(Tool::KubeProxy),

@@ -1,11 +1,4 @@
-//! Pebble, the ACME server of the bed: one in every cluster, and a fresh one with its own settings for any test.
-//!
-//! A fresh one costs some milliseconds and ends when its handle is dropped. In a cluster it validates through the
-//! cluster's ingress; on the host it has a loopback address to itself, with its own DNS server that answers every
-//! name with that address. Next: [`Settings`] for what can be turned.
-
-mod settings;
-mod tokens;
+//! Starts Pebbles, and is a handle on one.
 
 use std::{
     fs,
@@ -23,12 +16,10 @@ use tokio::{
     time::sleep,
 };
 
-use self::settings::Place;
-pub use self::{settings::Settings, tokens::TokenServer};
+use super::settings::{Place, Settings, cluster_host};
 use crate::{
-    cluster::{Bound, Cluster, Layout, NODE_ADDRESS, Process, TEST_DNS, TEST_ZONE},
+    cluster::{Bound, Cluster, Layout, NODE_ADDRESS, Process, TEST_DNS, challtestsrv_arguments},
     http::{self, Network, Trust},
-    pki::Authority,
     tools::{Tool, Tools},
 };
 
@@ -212,17 +203,6 @@ impl Pebble {
     }
 }
 
-/// Arguments of challtestsrv as a DNS server that answers every name with one address, and nothing else.
-pub(crate) fn challtestsrv_arguments(dns: &str, management: &str, address: IpAddr) -> Vec<String> {
-    let mut arguments = vec![
-        format!("-dnsserver={dns}"),
-        format!("-management={management}"),
-        format!("-defaultIPv4={address}"),
-    ];
-    arguments.extend(["-defaultIPv6=", "-http01=", "-https01=", "-tlsalpn01=", "-doh="].map(Into::into));
-    arguments
-}
-
 /// Writes the files of a Pebble in a cluster, and returns its process.
 fn prepare(cluster: &Cluster, settings: &Settings, name: &str, place: &Place) -> Result<Process> {
     let inside = Layout::inside().path("pebble");
@@ -238,18 +218,6 @@ fn prepare(cluster: &Cluster, settings: &Settings, name: &str, place: &Place) ->
 
 fn ca_path(layout: &Layout, name: &str) -> std::path::PathBuf {
     layout.path(&format!("pebble/{name}-ca.crt"))
-}
-
-fn cluster_host() -> String {
-    format!("pebble.{TEST_ZONE}")
-}
-
-/// Issues Pebble's own serving certificate; returns its CA with it.
-fn serving_identity(address: IpAddr) -> Result<(String, crate::pki::Identity)> {
-    let authority = Authority::new("Pebble's HTTPS")?;
-    let host = cluster_host();
-    let identity = authority.server("pebble", &[&host, "localhost"], &[address])?;
-    Ok((authority.certificate().to_owned(), identity))
 }
 
 /// A loopback address that no other Pebble has, as long as the listener lives. All of 127.0.0.0/8 is this host.

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::serving_identity;
-use crate::tools::Tool;
+use crate::{
+    cluster::TEST_ZONE,
+    pki::{Authority, Identity},
+    tools::Tool,
+};
 
 /// How a Pebble behaves. Start from [`Settings::calm`] or [`Settings::default`], change what the test is about.
 #[derive(Clone, Debug)]
@@ -144,6 +147,19 @@ pub(super) struct Place {
     pub(super) management_port: u16,
     pub(super) http_port: u16,
     pub(super) tls_port: u16,
+}
+
+/// The name of every Pebble in a cluster.
+pub(super) fn cluster_host() -> String {
+    format!("pebble.{TEST_ZONE}")
+}
+
+/// Issues Pebble's own serving certificate; returns its CA with it.
+fn serving_identity(address: IpAddr) -> Result<(String, Identity)> {
+    let authority = Authority::new("Pebble's HTTPS")?;
+    let host = cluster_host();
+    let identity = authority.server("pebble", &[&host, "localhost"], &[address])?;
+    Ok((authority.certificate().to_owned(), identity))
 }
 
 #[cfg(test)]

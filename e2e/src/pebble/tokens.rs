@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::{HOST_HTTP_PORT, Pebble};
+use super::server::{HOST_HTTP_PORT, Pebble};
 
 /// A server of tokens where a Pebble asks for them, whatever the name. It ends when it is dropped.
 #[derive(Debug)]

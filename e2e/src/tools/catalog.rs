@@ -56,6 +56,16 @@ pub(super) struct GoModule {
     pub(super) programs: &'static [GoProgram],
 }
 
+impl GoModule {
+    /// The version that go.mod requires of a module.
+    pub(super) fn version_of(&self, module: &str) -> Option<&'static str> {
+        self.go_mod.lines().find_map(|line| {
+            let mut words = line.split_whitespace().skip_while(|word| *word == "require");
+            (words.next()? == module).then(|| words.next())?
+        })
+    }
+}
+
 /// What is changed in one file of a module that others publish, for this build alone.
 #[derive(Debug)]
 pub(super) struct Edits {

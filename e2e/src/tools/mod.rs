@@ -140,14 +140,6 @@ impl GoModule {
         }
         hash(&pins)
     }
-
-    /// The version that go.mod requires of a module.
-    fn version_of(&self, module: &str) -> Option<&'static str> {
-        self.go_mod.lines().find_map(|line| {
-            let mut words = line.split_whitespace().skip_while(|word| *word == "require");
-            (words.next()? == module).then(|| words.next())?
-        })
-    }
 }
 
 fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use e2e::{
+    bring_up,
     cluster::{self, Cluster, Mode, Options, Standing},
     progress::Steps,
     tools::Tools,
@@ -73,7 +74,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Up(choice) => {
             let tools = Tools::ensure(steps).await?;
-            let cluster = cluster::start(&choice.options(), &tools, steps).await?;
+            let cluster = bring_up::start(&choice.options(), &tools, steps).await?;
             cluster.keep()?;
             steps.summary(&format!("the cluster {:?}", cluster.name()));
             tell_how_to_use(&cluster);

@@ -11,10 +11,11 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
+    bring_up,
     cluster::{self, Cluster, Mode, Standing},
     harness,
     operator::{self, Processes},
-    paths,
+    page, paths,
     pebble::{Pebble, Settings},
     progress::Steps,
     tools::Tools,
@@ -52,7 +53,7 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     let cluster = if cluster::standing(&options.name)? == Standing::Running {
         Cluster::attach(&options.name)?
     } else {
-        cluster::start(&options, &tools, steps).await?
+        bring_up::start(&options, &tools, steps).await?
     };
     if cluster.ingress_class() != CLASS {
         bail!(
@@ -69,9 +70,9 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     let user = User::new(&cluster, NAMESPACE).await?;
     if cluster.mode() == Mode::Node {
         let step = steps.begin(format!("serving a page under http://{HOST}/"), None);
-        harness::serve_page(&cluster, NAMESPACE, "web", HOST).await?;
+        page::serve_page(&cluster, NAMESPACE, "web", HOST).await?;
         let url = format!("http://{HOST}/hostname");
-        let page = harness::await_page(&cluster, &url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await?;
+        let page = page::await_page(&cluster, &url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await?;
         step.done(format!("Pod {page:?} answers through Traefik"));
     }
     issue(&user, steps).await?;
@@ -143,7 +144,7 @@ async fn issue(user: &User<'_>, steps: &Steps) -> Result<()> {
     println!("  {:>6.2} s  https://{HOST}/ is served with it", began.elapsed().as_secs_f64());
     if user.cluster.mode() == Mode::Node {
         let url = format!("https://{HOST}/hostname");
-        let page = harness::await_page(user.cluster, &url, &root, harness::TIMEOUT).await?;
+        let page = page::await_page(user.cluster, &url, &root, harness::TIMEOUT).await?;
         println!("\n$ curl --cacert pebble-root.pem {url}\n{page}");
     }
     println!("\n{}\n", describe(served.leaf())?);

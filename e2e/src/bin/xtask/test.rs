@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use e2e::{
-    cluster::{self, Cluster, Mode, Options},
+    bring_up,
+    cluster::{Cluster, Mode, Options},
     harness::CLUSTER_VARIABLE,
     progress::Steps,
     tools::{Tools, host},
@@ -123,5 +124,5 @@ async fn start(mode: Mode, steps: &Steps) -> Result<Cluster> {
     let tools = Tools::ensure(steps).await?;
     let kind = if mode == Mode::Node { "node" } else { "api" };
     let name = format!("test-{kind}-{}", std::process::id());
-    cluster::start(&Options::new(name, mode), &tools, steps).await
+    bring_up::start(&Options::new(name, mode), &tools, steps).await
 }

@@ -5,8 +5,8 @@ use std::{env, process::Command};
 use anyhow::{Context, Result};
 use nix::unistd;
 
-use super::{Orders, cgroups};
-use crate::{cluster::Mode, tools::host};
+use super::{cgroups, orders::Orders};
+use crate::{cluster::options::Mode, tools::host};
 
 pub(super) fn run(orders: &Orders) -> Result<()> {
     // Its own session: neither Ctrl-C nor a closing terminal is meant for the cluster.

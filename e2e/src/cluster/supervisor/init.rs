@@ -16,10 +16,13 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Orders, PID_NAMESPACE, cgroups, network};
+use super::{
+    cgroups, network,
+    orders::{Orders, PID_NAMESPACE},
+};
 use crate::cluster::{
-    Mode,
     layout::{Layout, NODE_ADDRESS},
+    options::Mode,
 };
 
 const RESOLVER: &str = "/etc/resolv.conf";

@@ -14,6 +14,7 @@ pub(super) mod cgroups;
 mod guard;
 mod init;
 mod network;
+mod orders;
 mod serve;
 
 use std::{
@@ -30,24 +31,9 @@ use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use serde::{Deserialize, Serialize};
 
-use super::Mode;
-
-/// What the supervisor's processes are told, as one JSON argument.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Orders {
-    pub(super) name: String,
-    pub(super) mode: Mode,
-    pub(super) state: PathBuf,
-    pub(super) cache: PathBuf,
-}
-
-/// The file with the kernel's name of the cluster's PID namespace.
-const PID_NAMESPACE: &str = "pid-namespace";
-
-/// The word that marks a start of this binary as one of the supervisor's processes.
-const MARKER: &str = "__supervise";
+pub(crate) use self::orders::Orders;
+use self::orders::{MARKER, PID_NAMESPACE};
 
 /// Plays one of the supervisor's parts if the command line says so; `None` means it is an ordinary start.
 /// To be called first thing in `main` of xtask, which is the binary that plays them.
@@ -79,15 +65,8 @@ fn act(role: &str, orders: &str) -> Result<()> {
     }
 }
 
-impl Orders {
-    /// The arguments that make this binary play a part.
-    fn arguments(&self, role: &str) -> Result<[String; 3]> {
-        Ok([MARKER.to_owned(), role.to_owned(), serde_json::to_string(self)?])
-    }
-}
-
 /// Starts the outermost process. Its standard input is the SOCKS listener, its output the locked log.
-pub(super) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Result<Child> {
+pub(crate) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Result<Child> {
     Command::new(binary()?)
         .args(orders.arguments("guard")?)
         .stdin(OwnedFd::from(listener))

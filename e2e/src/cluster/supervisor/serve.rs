@@ -24,7 +24,7 @@ use tokio::{
     time,
 };
 
-use super::Orders;
+use super::orders::Orders;
 use crate::{
     cluster::{
         control::{Answer, Finished, Process, ProcessStatus, Request},
