@@ -16,6 +16,7 @@ use kube::Api;
 use nix::unistd;
 use serde_json::to_vec_pretty;
 use tokio::time::sleep;
+use xtask::{image::Image, paths, progress::Steps};
 
 use crate::{
     cluster::{
@@ -26,10 +27,8 @@ use crate::{
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
         remove, standing, supervisor,
     },
-    image::Image,
-    ingress, page, paths, pebble,
+    ingress, page, pebble,
     pki::Authority,
-    progress::Steps,
     tools::{Tool, Tools, host},
 };
 
@@ -337,7 +336,7 @@ fn manifests() -> String {
 /// The images that every node has.
 fn images(tools: &Tools) -> [Image; 3] {
     let agnhost = tools.path(Tool::Agnhost);
-    let mut pause = Image::new(config::PAUSE_IMAGE, &agnhost, crate::image::NON_ROOT);
+    let mut pause = Image::new(config::PAUSE_IMAGE, &agnhost, xtask::image::NON_ROOT);
     pause.entrypoint.push("pause".to_owned());
     [
         pause,

@@ -4,12 +4,11 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use xtask::image::{Image, NON_ROOT};
 
 use crate::{
     cluster::{Cluster, Layout, Mode, Process},
-    harness,
-    image::{Image, NON_ROOT},
-    service_account,
+    harness, service_account,
     tools::{Tool, Tools},
 };
 

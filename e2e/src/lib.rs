@@ -20,16 +20,15 @@ pub mod estate;
 pub mod harness;
 pub mod helm;
 pub mod http;
-pub mod image;
 pub mod ingress;
 pub mod operator;
 pub mod page;
-pub mod paths;
 pub mod pebble;
 pub mod pki;
 pub mod probe;
-pub mod progress;
 pub mod service_account;
 pub mod stories;
 pub mod tools;
 pub mod user;
+
+pub use xtask::{paths, progress};

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api,
@@ -14,13 +14,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use xtask::{paths, progress::Steps, release};
 
 use crate::{
     cluster::{Bound, Cluster, Mode, NODE_ADDRESS, Process},
     harness,
     helm::helm,
     http::{self, Trust},
-    paths, service_account,
+    service_account,
 };
 
 /// The release, its namespace and the operator's Deployment.
@@ -51,8 +52,18 @@ pub fn chart() -> PathBuf {
 
 /// Imports what `cargo xtask image` has built.
 pub async fn load_images(cluster: &Cluster) -> Result<()> {
-    for image in ["operator", "http01-solver"] {
-        cluster.load_image(&paths::workspace().join(format!("target/images/{image}.tar"))).await?;
+    for package in release::PACKAGES {
+        cluster.load_image(&release::image_folder().join(format!("{package}.tar"))).await?;
+    }
+    Ok(())
+}
+
+/// Builds this checkout's images, and imports them into a cluster's node.
+pub async fn build_and_load_images(cluster: &Cluster, steps: &Steps) -> Result<()> {
+    for image in release::build_images(paths::workspace(), &release::image_folder(), steps)? {
+        let step = steps.begin(format!("importing {}", image.reference), None);
+        cluster.load_image(&image.archive).await?;
+        step.done("");
     }
     Ok(())
 }

@@ -14,8 +14,7 @@ use crds::{
 use e2e::{
     bring_up,
     cluster::{Cluster, Mode, Options},
-    harness, paths,
-    progress::Steps,
+    harness,
     tools::Tools,
 };
 use kube::{
@@ -24,6 +23,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use support::name;
+use xtask::{paths, progress::Steps};
 
 /// A change of a request that claims what is not so.
 type Forge = fn(&mut CertificateRequest);

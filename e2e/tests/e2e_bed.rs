@@ -14,7 +14,6 @@ use e2e::{
     page::{self, AGNHOST_IMAGE},
     pebble::{Pebble, Settings},
     probe,
-    progress::Steps,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use kube::{
@@ -22,6 +21,7 @@ use kube::{
     api::{ListParams, ObjectMeta, PostParams},
 };
 use serde_json::json;
+use xtask::progress::Steps;
 
 #[tokio::test]
 async fn a_pod_serves_through_service_and_traefik() -> Result<()> {

@@ -14,7 +14,6 @@ use e2e::{
     helm::helm,
     operator,
     pebble::Pebble,
-    progress::Steps,
     stories,
     user::{User, annotation, data},
 };
@@ -25,6 +24,7 @@ use k8s_openapi::api::{
 use kube::{Api, api::ListParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+use xtask::progress::Steps;
 
 const NAMESPACE: &str = "tenant";
 const ISSUER: &str = "issuer";

@@ -15,8 +15,8 @@ use e2e::{
     harness, page,
 };
 use support::{
-    assert_gone, assert_refused, folder_of, host_network, kill_supervisors, name, namespaces_of, text, wait,
-    xtask,
+    assert_gone, assert_refused, folder_of, host_network, kill_supervisors, name, namespaces_of, testbed,
+    text, wait,
 };
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -30,7 +30,7 @@ fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
     let _alone = alone();
     let name = name("down");
     let network = host_network()?;
-    let up = xtask(&["cluster", "up", "--name", &name]).output()?;
+    let up = testbed(&["cluster", "up", "--name", &name]).output()?;
     ensure!(up.status.success(), "{}", text(&up));
     tokio::runtime::Runtime::new()?.block_on(async {
         let cluster = Cluster::attach(&name)?;
@@ -45,7 +45,7 @@ fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
         "a running cluster is told apart from one that is gone"
     );
 
-    let down = xtask(&["cluster", "down", "--name", &name]).output()?;
+    let down = testbed(&["cluster", "down", "--name", &name]).output()?;
     ensure!(down.status.success(), "{}", text(&down));
     assert_gone(&name, &namespaces)?;
     ensure!(host_network()? == network, "the host's links or packet rules changed");
@@ -62,8 +62,10 @@ fn a_killed_xtask_leaves_nothing_at_whatever_step_it_is_killed() -> Result<()> {
             .enumerate()
     {
         let name = name(&format!("kill-{step}"));
-        let mut up =
-            xtask(&["cluster", "up", "--name", &name]).stderr(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let mut up = testbed(&["cluster", "up", "--name", &name])
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
         let folder = folder_of(&name)?;
         wait(sign, || folder.join(sign).exists().then_some(()))?;
         let namespaces = namespaces_of(&name).unwrap_or_default();
@@ -71,7 +73,7 @@ fn a_killed_xtask_leaves_nothing_at_whatever_step_it_is_killed() -> Result<()> {
         up.wait()?;
         if *sign == "log/supervisor.log" {
             // The earliest kill may come before there is anyone to clean up: that is what `down` is for.
-            let down = xtask(&["cluster", "down", "--name", &name]).output()?;
+            let down = testbed(&["cluster", "down", "--name", &name]).output()?;
             ensure!(down.status.success(), "{}", text(&down));
         } else {
             wait("the cluster to end by itself", || {
@@ -87,7 +89,7 @@ fn a_killed_xtask_leaves_nothing_at_whatever_step_it_is_killed() -> Result<()> {
 fn a_cluster_whose_supervisors_were_killed_is_stale_until_down() -> Result<()> {
     let _alone = alone();
     let name = name("stale");
-    let up = xtask(&["cluster", "up", "--name", &name]).output()?;
+    let up = testbed(&["cluster", "up", "--name", &name]).output()?;
     ensure!(up.status.success(), "{}", text(&up));
     let namespaces = namespaces_of(&name)?;
     kill_supervisors(&name);
@@ -96,16 +98,16 @@ fn a_cluster_whose_supervisors_were_killed_is_stale_until_down() -> Result<()> {
     })?;
 
     let way_out = format!("cargo xtask cluster down --name {name}");
-    assert_refused(&mut xtask(&["cluster", "up", "--name", &name]), &["left behind", &way_out])?;
+    assert_refused(&mut testbed(&["cluster", "up", "--name", &name]), &["left behind", &way_out])?;
     assert_refused(
-        &mut xtask(&["cluster", "kubectl", "--name", &name, "get", "pods"]),
+        &mut testbed(&["cluster", "kubectl", "--name", &name, "get", "pods"]),
         &["left behind", &way_out],
     )?;
 
-    let down = xtask(&["cluster", "down", "--name", &name]).output()?;
+    let down = testbed(&["cluster", "down", "--name", &name]).output()?;
     ensure!(down.status.success(), "{}", text(&down));
     assert_gone(&name, &namespaces)?;
-    let again = xtask(&["cluster", "down", "--name", &name]).output()?;
+    let again = testbed(&["cluster", "down", "--name", &name]).output()?;
     ensure!(again.status.success() && text(&again).contains("there was no cluster"), "{}", text(&again));
     Ok(())
 }

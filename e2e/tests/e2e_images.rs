@@ -10,15 +10,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    paths,
-    tools::{Tool, Tools},
-};
-use support::{text, xtask};
+use e2e::tools::{Tool, Tools};
+use support::text;
+use xtask::{cargo::cargo, paths};
 
 /// The images in a folder by digest, as `cargo xtask image` tells them.
 fn build(arguments: &[&str]) -> Result<Vec<String>> {
-    let output = xtask(arguments).output()?;
+    let output = cargo(&["xtask"]).args(arguments).output()?;
     ensure!(output.status.success(), "{}", text(&output));
     let told = String::from_utf8(output.stdout)?;
     Ok(told.lines().filter_map(|line| line.split_whitespace().nth(1).map(ToOwned::to_owned)).collect())

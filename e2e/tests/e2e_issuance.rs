@@ -17,9 +17,7 @@ use e2e::{
     http::Trust,
     ingress, operator, page,
     pebble::{Pebble, Settings},
-    probe,
-    progress::Steps,
-    stories,
+    probe, stories,
     user::{self, User, annotation, data},
 };
 use futures::future::try_join_all;
@@ -30,6 +28,7 @@ use kube::{
 };
 use serde_json::json;
 use tokio::{sync::Mutex, time::sleep};
+use xtask::progress::Steps;
 
 /// Installs the chart once, in whichever test comes first.
 async fn installed() -> Result<()> {

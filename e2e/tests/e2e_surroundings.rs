@@ -11,12 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    paths::{self, CACHE_VARIABLE, STATE_VARIABLE},
-    tools::{Tool, Tools},
-};
+use e2e::tools::{Tool, Tools};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use support::{assert_refused, name, text, xtask};
+use support::{assert_refused, name, testbed, text};
+use xtask::paths::{self, CACHE_VARIABLE, STATE_VARIABLE};
 
 /// A user that no file of ours belongs to.
 const NOBODY: &str = "65534";
@@ -45,12 +43,12 @@ fn as_nobody(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let cache = folder.join("cache");
     if !cache.exists() {
         share(&paths::cache()?.join("tools"), &cache.join("tools"))?;
-        share_file(Path::new(env!("CARGO_BIN_EXE_xtask")), &folder.join("xtask"))?;
+        share_file(Path::new(env!("CARGO_BIN_EXE_e2e")), &folder.join("testbed"))?;
     }
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"])
-        .arg(folder.join("xtask"))
+        .arg(folder.join("testbed"))
         .args(arguments)
         .current_dir(folder)
         .env("HOME", folder)
@@ -126,7 +124,7 @@ fn a_node_without_root_is_refused_with_both_ways_out() -> Result<()> {
 fn without_go_the_error_says_to_install_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_with(folder.path(), &[])?;
-    let mut command = xtask(&["tools"]);
+    let mut command = testbed(&["tools"]);
     command.env(CACHE_VARIABLE, folder.path().join("cache")).env("PATH", path);
     assert_refused(&mut command, &["Go can't be started", "Install Go 1.26"])
 }
@@ -145,7 +143,7 @@ fn without_python_the_error_says_to_install_it() -> Result<()> {
             symlink(entry.path(), cache.join("tools").join(entry.file_name()))?;
         }
     }
-    let mut command = xtask(&["tools"]);
+    let mut command = testbed(&["tools"]);
     command.env(CACHE_VARIABLE, cache).env("PATH", path);
     assert_refused(&mut command, &["Python can't be started", "Install Python 3 with pip"])
 }
@@ -183,7 +181,7 @@ fn two_runs_at_once_build_each_tool_once() -> Result<()> {
     let notes = folder.path().join("notes");
     let path = path_with(folder.path(), &[("go", &slow_go(&notes))])?;
     let cache = cache_with_traefik(folder.path())?;
-    let start = || xtask(&["tools"]).env(CACHE_VARIABLE, &cache).env("PATH", &path).spawn();
+    let start = || testbed(&["tools"]).env(CACHE_VARIABLE, &cache).env("PATH", &path).spawn();
     let mut runs = [start()?, start()?];
     for run in &mut runs {
         ensure!(run.wait()?.success());
@@ -199,7 +197,7 @@ fn an_interrupted_build_goes_on_where_it_was() -> Result<()> {
     let notes = folder.path().join("notes");
     let path = path_with(folder.path(), &[("go", &slow_go(&notes))])?;
     let cache = cache_with_traefik(folder.path())?;
-    let start = || xtask(&["tools"]).env(CACHE_VARIABLE, &cache).env("PATH", &path).spawn();
+    let start = || testbed(&["tools"]).env(CACHE_VARIABLE, &cache).env("PATH", &path).spawn();
     let built = || fs::read_to_string(&notes).unwrap_or_default().lines().count();
 
     let mut interrupted = start()?;
@@ -220,7 +218,7 @@ fn a_tool_that_does_not_build_shows_what_go_said_and_where_the_rest_is() -> Resu
     let folder = tempfile::tempdir()?;
     let path = path_with(folder.path(), &[("go", "echo 'proxy.invalid: no such host' >&2; exit 1")])?;
     let cache = folder.path().join("cache");
-    let mut command = xtask(&["tools"]);
+    let mut command = testbed(&["tools"]);
     command.env(CACHE_VARIABLE, &cache).env("PATH", path);
     assert_refused(
         &mut command,
@@ -240,7 +238,7 @@ fn a_full_disk_is_called_that() -> Result<()> {
     mount(Some("bed-test"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m"))
         .context("failed to mount a small tmpfs")?;
     let tmpfs = Tmpfs(folder.path().to_owned());
-    let mut command = xtask(&["tools"]);
+    let mut command = testbed(&["tools"]);
     // Go's own caches are full and warm; only ours is small.
     command.env(CACHE_VARIABLE, &tmpfs.0);
     assert_refused(&mut command, &["the disk is full", CACHE_VARIABLE, "larger disk"])
@@ -252,7 +250,7 @@ fn a_taken_relay_port_is_named_with_the_way_out() -> Result<()> {
     let port = taken.local_addr()?.port().to_string();
     let name = name("port");
     assert_refused(
-        &mut xtask(&["cluster", "up", "--control-plane-only", "--name", &name, "--relay-port", &port]),
+        &mut testbed(&["cluster", "up", "--control-plane-only", "--name", &name, "--relay-port", &port]),
         &[&format!("port {port}"), "--relay-port"],
     )?;
     ensure!(!support::folder_of(&name)?.exists(), "the refused cluster left its folder");
@@ -263,7 +261,7 @@ fn a_taken_relay_port_is_named_with_the_way_out() -> Result<()> {
 fn a_cluster_that_is_not_there_is_told_how_to_start() -> Result<()> {
     let name = name("absent");
     assert_refused(
-        &mut xtask(&["cluster", "kubectl", "--name", &name, "get", "pods"]),
+        &mut testbed(&["cluster", "kubectl", "--name", &name, "get", "pods"]),
         &[&format!("`cargo xtask cluster up --name {name}`")],
     )
 }

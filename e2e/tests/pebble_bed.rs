@@ -10,13 +10,14 @@ use anyhow::{Context, Result, ensure};
 use axum::http::header::RETRY_AFTER;
 use e2e::{
     acme::{self, Issued},
-    http, paths,
+    http,
     pebble::{Pebble, Settings, TokenServer},
     tools::Tools,
 };
 use instant_acme::{Account, Error, ExternalAccountKey, NewAccount, OrderStatus};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::FromDer;
+use xtask::paths;
 
 async fn pebble(settings: &Settings) -> Result<Pebble> {
     Pebble::on_host(&Tools::seen_at(paths::cache()?), settings).await

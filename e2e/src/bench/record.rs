@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::paths;
+use xtask::paths;
 
 /// One number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{process::Command, time::sleep};
+use xtask::progress::{Human, Steps};
 
 use super::{
     bed::{Bed, ISSUER, Lookout, QUIET, Ready, await_quiet, await_secret, measure_started},
@@ -27,7 +28,6 @@ use crate::{
     cluster::{Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
     ingress, pebble,
-    progress::{Human, Steps},
     tools::Tools,
 };
 

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
+use xtask::paths;
 
 use super::{
     control::{Connection, Finished, Process, ProcessStatus, Request},
@@ -22,7 +23,6 @@ use super::{
 };
 use crate::{
     http::Network,
-    paths,
     tools::{Tool, Tools},
 };
 

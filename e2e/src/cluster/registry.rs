@@ -17,7 +17,7 @@ use super::{
     options::Mode,
     supervisor,
 };
-use crate::paths;
+use xtask::paths;
 
 /// The cluster that people use by hand: `cargo xtask cluster up` without a name.
 pub const DEFAULT_NAME: &str = "dev";

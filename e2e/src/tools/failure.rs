@@ -15,7 +15,7 @@ pub(super) fn cache(folder: &Path, error: &std::io::Error) -> anyhow::Error {
     anyhow!(
         "the cache folder {} can't be written ({error}): make it writable, or set {} to a folder that is",
         folder.display(),
-        crate::paths::CACHE_VARIABLE
+        xtask::paths::CACHE_VARIABLE
     )
 }
 
@@ -35,6 +35,6 @@ fn disk_full(path: &Path) -> anyhow::Error {
          GOMODCACHE`). Free some space, or set {} (and GOCACHE, GOMODCACHE) to a folder on a larger disk, and run \
          the same command again: what is built already is kept",
         path.display(),
-        crate::paths::CACHE_VARIABLE
+        xtask::paths::CACHE_VARIABLE
     )
 }

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use tokio::process::Command;
 
 use super::go::text;
-use crate::progress::Steps;
+use xtask::progress::Steps;
 
 /// Where programs of the system are looked for, whatever the caller's `PATH`.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -19,12 +19,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use aws_lc_rs::digest;
+use xtask::{paths, progress::Steps};
 
 pub use self::catalog::Tool;
 use self::catalog::{
     CERT_MANAGER, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
 };
-use crate::{paths, progress::Steps};
 
 /// All tools, complete, in a cache folder.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ fn hash(texts: &[&str]) -> String {
         context.update(text.as_bytes());
         context.update(&[0]);
     }
-    crate::image::hex(&context.finish().as_ref()[..6])
+    xtask::image::hex(&context.finish().as_ref()[..6])
 }
 
 #[cfg(test)]

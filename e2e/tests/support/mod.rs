@@ -1,4 +1,4 @@
-//! The xtask binary as a person runs it, and what a cluster leaves on the machine.
+//! The program of the cluster commands as `cargo xtask` runs it, and what a cluster leaves on the machine.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -13,14 +13,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::{cluster::Layout, paths};
+use e2e::cluster::Layout;
+use xtask::paths;
 
 /// How long anything here may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// xtask with arguments.
-pub(crate) fn xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+/// The program of the cluster commands, with arguments.
+pub(crate) fn testbed(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e2e"));
     command.args(arguments).current_dir(paths::workspace());
     command
 }
@@ -148,9 +149,9 @@ fn namespaces_of_process(process: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs xtask and expects it to fail with one paragraph that says all of `words`.
+/// Runs a program and expects it to fail with one paragraph that says all of `words`.
 pub(crate) fn assert_refused(command: &mut Command, words: &[&str]) -> Result<()> {
-    let output = command.output().context("failed to start xtask")?;
+    let output = command.output().context("failed to start it")?;
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.split_once("error: ").map(|(_, error)| error).unwrap_or_default();
     if output.status.success() || error.is_empty() {

@@ -24,6 +24,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
@@ -35,9 +36,16 @@ use nix::{
 pub(crate) use self::orders::Orders;
 use self::orders::{MARKER, PID_NAMESPACE};
 
+/// The program that test programs start in their place.
+const PROGRAM: &str = "e2e";
+
+/// Whether the `main` of this program called [`play`].
+static PLAYS: AtomicBool = AtomicBool::new(false);
+
 /// Plays one of the supervisor's parts if the command line says so; `None` means it is an ordinary start.
-/// To be called first thing in `main` of xtask, which is the binary that plays them.
+/// To be called first thing in `main` of each program that starts clusters: it starts itself again to play them.
 pub fn play() -> Option<ExitCode> {
+    PLAYS.store(true, Ordering::Relaxed);
     let mut arguments = env::args().skip(1);
     if arguments.next()? != MARKER {
         return None;
@@ -133,18 +141,19 @@ fn processes() -> Result<Vec<(Pid, PathBuf)>> {
         .collect())
 }
 
-/// The binary that knows the parts: xtask. A test binary lies one folder below it.
+/// The program that plays the parts: this one if its `main` called [`play`], else the one that is next to a test
+/// program or one folder above it.
 fn binary() -> Result<PathBuf> {
     let own = env::current_exe().context("failed to find this program's own file")?;
-    if own.file_name().is_some_and(|name| name == "xtask") {
+    if PLAYS.load(Ordering::Relaxed) {
         return Ok(own);
     }
     own.ancestors()
         .skip(1)
         .take(2)
-        .map(|folder| folder.join("xtask"))
+        .map(|folder| folder.join(PROGRAM))
         .find(|path| path.is_file())
         .with_context(|| {
-            format!("no xtask lies near {}: run the tests with `cargo xtask test`", own.display())
+            format!("no {PROGRAM} is near {}: run the tests with `cargo xtask test`", own.display())
         })
 }

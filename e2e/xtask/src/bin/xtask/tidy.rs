@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use e2e::paths;
+use xtask::paths;
 
 /// A file that is longer does too much.
 const LINE_LIMIT: usize = 800;

@@ -1,44 +1,43 @@
-//! `cargo xtask image`: our two images, from static release binaries.
+//! Release builds of the operator and the solver: static binaries, and one image of each.
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::{
-    cluster::Cluster,
+
+use crate::{
+    cargo::cargo,
     image::{Image, NON_ROOT},
     paths,
     progress::Steps,
 };
-use tokio::process::Command;
 
 /// The packages that become images.
-const PACKAGES: [&str; 2] = ["operator", "http01-solver"];
+pub const PACKAGES: [&str; 2] = ["operator", "http01-solver"];
 
 /// An image that was written.
-pub(crate) struct Built {
-    pub(crate) reference: String,
-    pub(crate) archive: PathBuf,
-    pub(crate) digest: String,
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// Full reference, such as `localhost/operator:0.1.0`.
+    pub reference: String,
+    /// The OCI archive.
+    pub archive: PathBuf,
+    /// The digest of its manifest.
+    pub digest: String,
 }
 
-/// Builds this checkout's images, and imports them into a cluster's node.
-pub(crate) async fn load(cluster: &Cluster, steps: &Steps) -> Result<()> {
-    let workspace = paths::workspace();
-    for image in build(workspace, &workspace.join("target/images"), steps).await? {
-        let step = steps.begin(format!("importing {}", image.reference), None);
-        cluster.load_image(&image.archive).await?;
-        step.done("");
-    }
-    Ok(())
+/// The folder of the images that [`build_images`] writes for this checkout.
+pub fn image_folder() -> PathBuf {
+    paths::workspace().join("target/images")
 }
 
 /// Builds both images of a checkout into a folder.
-pub(crate) async fn build(source: &Path, folder: &Path, steps: &Steps) -> Result<Vec<Built>> {
+pub fn build_images(source: &Path, folder: &Path, steps: &Steps) -> Result<Vec<Built>> {
     let step = steps.begin("building the images", Some(Duration::from_secs(90)));
-    let binaries = release_binaries(source).await?;
+    let binaries = build_binaries(source)?;
     let mut images = Vec::new();
     for package in PACKAGES {
         let binary = binaries.join(package);
@@ -53,8 +52,8 @@ pub(crate) async fn build(source: &Path, folder: &Path, steps: &Steps) -> Result
 }
 
 /// Builds static binaries that don't depend on where the checkout and cargo's home are; returns their folder.
-pub(crate) async fn release_binaries(source: &Path) -> Result<PathBuf> {
-    let target = host_target().await?;
+pub fn build_binaries(source: &Path) -> Result<PathBuf> {
+    let target = host_target()?;
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
@@ -67,15 +66,14 @@ pub(crate) async fn release_binaries(source: &Path) -> Result<PathBuf> {
         format!("--remap-path-prefix={}=/source", source.display()),
     ];
     let flags = serde_json::to_string(&flags)?;
-    let mut cargo = Command::from(crate::cargo(&["build", "--release", "--locked", "--target", &target]));
-    cargo
+    let output = cargo(&["build", "--release", "--locked", "--target", &target])
         .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
         .arg("--config")
         .arg(format!("target.{target}.rustflags={flags}"))
         .current_dir(source)
         .env_remove("RUSTFLAGS")
-        .kill_on_drop(true);
-    let output = cargo.output().await.context("failed to start cargo")?;
+        .output()
+        .context("failed to start cargo")?;
     if !output.status.success() {
         bail!("the release build failed:\n{}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -85,16 +83,15 @@ pub(crate) async fn release_binaries(source: &Path) -> Result<PathBuf> {
 }
 
 /// The target triple of this machine.
-async fn host_target() -> Result<String> {
+fn host_target() -> Result<String> {
     let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
         .arg("-vV")
         .current_dir(paths::workspace())
         .output()
-        .await
         .context("failed to start rustc")?;
     String::from_utf8(output.stdout)?
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .map(ToOwned::to_owned)
-        .context("rustc did not tell its host")
+        .context("rustc -vV printed no host")
 }

@@ -3,16 +3,20 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
-use e2e::{bench::page, paths, progress::Steps};
+use xtask::{
+    cargo::{self, cargo},
+    paths,
+    progress::Steps,
+};
 
-use crate::{cargo, crdgen, show, tidy};
+use crate::{crdgen, tidy};
 
 /// Pinned: a newer one may know other rules.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 pub(crate) fn run(steps: &Steps) -> Result<()> {
     let step = steps.begin("formatting", None);
-    show(&mut cargo(&["fmt", "--all", "--check"]))?;
+    cargo::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     step.done("");
 
     let step = steps.begin("the project's own rules", None);
@@ -21,11 +25,10 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 
     let step = steps.begin("generated files", None);
     crdgen::run(&paths::workspace().join(crdgen::FOLDER), true)?;
-    page::write(paths::workspace(), true)?;
     step.done("");
 
     let step = steps.begin("lints", Some(Duration::from_mins(1)));
-    show(&mut cargo(&[
+    cargo::run(&mut cargo(&[
         "clippy",
         "--quiet",
         "--locked",
@@ -38,7 +41,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     step.done("");
 
     let step = steps.begin("documentation", Some(Duration::from_secs(30)));
-    show(
+    cargo::run(
         cargo(&["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "--deny=warnings"),
     )?;
@@ -46,7 +49,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 
     let deny = cargo_deny(steps)?;
     let step = steps.begin("licences, bans and sources of dependencies", None);
-    show(Command::new(deny).current_dir(paths::workspace()).args([
+    cargo::run(Command::new(deny).current_dir(paths::workspace()).args([
         "--log-level=error",
         "--locked",
         "--all-features",
@@ -68,7 +71,7 @@ fn cargo_deny(steps: &Steps) -> Result<PathBuf> {
         let step = steps.begin("building cargo-deny", Some(Duration::from_mins(4)));
         let root = root.to_str().context("the cache's path is not UTF-8")?;
         let version = format!("cargo-deny@{CARGO_DENY_VERSION}");
-        show(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;
+        cargo::run(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;
         step.done("");
     }
     Ok(binary)

@@ -15,9 +15,8 @@ use e2e::{
     cluster::{self, Cluster, Mode, Standing},
     harness,
     operator::{self, Processes},
-    page, paths,
+    page,
     pebble::{Pebble, Settings},
-    progress::Steps,
     tools::Tools,
     user::{self, User},
 };
@@ -27,12 +26,13 @@ use kube::{Resource, api::DeleteParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::sleep;
-
-use crate::{
-    cargo,
-    cluster::{Choice, tell_how_to_use},
-    images, show,
+use xtask::{
+    cargo::{self, cargo},
+    paths,
+    progress::Steps,
 };
+
+use crate::cluster::{Choice, tell_how_to_use};
 
 const NAMESPACE: &str = "demo";
 const HOST: &str = "web.demo.example.test";
@@ -88,14 +88,14 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
 
 async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> {
     if cluster.mode() == Mode::Node {
-        images::load(cluster, steps).await?;
+        operator::build_and_load_images(cluster, steps).await?;
         let step = steps.begin("installing the chart", Some(Duration::from_secs(8)));
         operator::install(cluster, &[]).await?;
         step.done("helm upgrade --install acme-operator charts/acme-operator");
         return Ok(None);
     }
     let step = steps.begin("building operator and solver", Some(Duration::from_mins(1)));
-    show(&mut cargo(&[
+    cargo::run(&mut cargo(&[
         "build",
         "--quiet",
         "--locked",

@@ -7,12 +7,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use e2e::{
     bench::{self, Bench, Controller, Record, Records, Workload, page},
     estate::KeyAlgorithm,
-    paths,
-    progress::Steps,
     tools::Tools,
 };
-
-use crate::{cargo, images, show};
+use xtask::{
+    cargo::{self, cargo},
+    paths,
+    progress::Steps,
+    release,
+};
 
 /// The profile that the measuring program is built with: it must not take the time of what it measures.
 const PROFILE: &str = "measure";
@@ -145,7 +147,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
         _ if cfg!(debug_assertions) => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            show(&mut measuring_program(&arguments))
+            cargo::run(&mut measuring_program(&arguments))
         }
         Task::Latency(options) => options.measure(Workload::Latency, 20, KeyAlgorithm::Rsa, steps).await,
         Task::Burst(options) => options.measure(Workload::Burst, 50, KeyAlgorithm::Rsa, steps).await,
@@ -168,7 +170,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
 fn publish(commands: &[&[&str]], options: &[&str]) -> Result<()> {
     let json = format!("--json={}", page::RECORDS);
     for command in commands {
-        show(&mut measuring_program(&[command, options, &[json.as_str()]].concat()))?;
+        cargo::run(&mut measuring_program(&[command, options, &[json.as_str()]].concat()))?;
     }
     page::write(paths::workspace(), false)
 }
@@ -176,7 +178,7 @@ fn publish(commands: &[&[&str]], options: &[&str]) -> Result<()> {
 /// `cargo xtask bench` with arguments, built to be quick.
 fn measuring_program(arguments: &[&str]) -> Command {
     let start =
-        ["run", "--quiet", "--locked", "--profile", PROFILE, "--package", "e2e", "--bin", "xtask", "--"];
+        ["run", "--quiet", "--locked", "--profile", PROFILE, "--package", "e2e", "--bin", "e2e", "--"];
     let mut command = cargo(&start);
     command.arg("bench").args(arguments);
     command
@@ -185,7 +187,7 @@ fn measuring_program(arguments: &[&str]) -> Command {
 /// Builds the simulation; returns the folder that it lies in.
 fn simulation() -> Result<PathBuf> {
     let build = ["build", "--quiet", "--locked", "--profile", PROFILE, "--package", "operator"];
-    show(cargo(&build).args(["--example", "simulation"]))?;
+    cargo::run(cargo(&build).args(["--example", "simulation"]))?;
     let own = std::env::current_exe()?;
     Ok(own.parent().context("a program lies in a folder")?.join("examples"))
 }
@@ -215,7 +217,7 @@ impl Options {
             Controller::Ours => {
                 let step =
                     steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));
-                let binaries = images::release_binaries(paths::workspace()).await?;
+                let binaries = release::build_binaries(paths::workspace())?;
                 step.done("");
                 binaries
             }

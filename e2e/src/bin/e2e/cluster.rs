@@ -4,12 +4,10 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use e2e::{
     bring_up,
-    cluster::{self, Cluster, Mode, Options, Standing},
-    progress::Steps,
+    cluster::{self, Cluster, DEFAULT_NAME, Mode, Options, Standing},
     tools::Tools,
 };
-
-use crate::DEFAULT_NAME;
+use xtask::progress::Steps;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {

@@ -12,9 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use aws_lc_rs::digest;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// The user that our images run as: numeric, so that `runAsNonRoot` can be checked.
 pub const NON_ROOT: &str = "65532:65532";
@@ -154,7 +154,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(digest::digest(&digest::SHA256, bytes).as_ref()))
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 fn blob(digest: &str) -> String {
@@ -193,23 +193,23 @@ fn file_name(path: &Path) -> String {
 /// Counts a digest over all that is written through it.
 struct Hashing<W> {
     inner: W,
-    context: digest::Context,
+    hasher: Sha256,
 }
 
 impl<W: Write> Hashing<W> {
     fn new(inner: W) -> Self {
-        Self { inner, context: digest::Context::new(&digest::SHA256) }
+        Self { inner, hasher: Sha256::new() }
     }
 
     fn finish(self) -> (W, String) {
-        (self.inner, format!("sha256:{}", hex(self.context.finish().as_ref())))
+        (self.inner, format!("sha256:{}", hex(&self.hasher.finalize())))
     }
 }
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(buffer)?;
-        self.context.update(&buffer[..written]);
+        self.hasher.update(&buffer[..written]);
         Ok(written)
     }
 

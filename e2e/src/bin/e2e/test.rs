@@ -6,11 +6,13 @@ use e2e::{
     bring_up,
     cluster::{Cluster, Mode, Options},
     harness::CLUSTER_VARIABLE,
-    progress::Steps,
+    operator,
     tools::{Tools, host},
 };
-
-use crate::{cargo, images, show};
+use xtask::{
+    cargo::{self, cargo},
+    progress::Steps,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -57,7 +59,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             Level::E2e => {
                 let cluster = start(Mode::Node, steps).await?;
                 cluster.tools().ensure_cert_manager(steps).await?;
-                images::load(&cluster, steps).await?;
+                operator::build_and_load_images(&cluster, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }
@@ -112,7 +114,7 @@ impl Arguments {
                 command.env(THREADS_VARIABLE, "8");
             }
         }
-        show(&mut command)
+        cargo::run(&mut command)
     }
 }
 

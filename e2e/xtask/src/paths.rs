@@ -1,5 +1,5 @@
 //! Where the bed keeps its files: a cache that outlives checkouts, and a folder per running cluster.
-//! Knows nothing of what is in them. Next: [`crate::tools`], [`crate::cluster`].
+//! Knows nothing of what is in them.
 
 use std::{
     env,
@@ -28,7 +28,10 @@ pub fn clusters() -> Result<PathBuf> {
 
 /// The root of this checkout.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("this crate is e2e/xtask of the workspace")
 }
 
 fn user_folder(own: &str, xdg: &str, in_home: &str) -> Result<PathBuf> {
