@@ -4,13 +4,14 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use xtask::image::{Image, NON_ROOT};
-
-use crate::{
+use testbed::{
     cluster::{Cluster, Layout, Mode, Process},
-    harness, service_account,
+    service_account,
     tools::{Tool, Tools},
 };
+use xtask::image::{Image, NON_ROOT};
+
+use crate::harness;
 
 /// Its name, its namespace and its ServiceAccount.
 pub const NAME: &str = "cert-manager";

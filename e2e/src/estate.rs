@@ -20,14 +20,14 @@ use kube::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use testbed::{
+    cluster::TRAEFIK,
+    pki::{Authority, Validity},
+};
 
 use crds::certmanager::{Certificate, CertificateRequest};
 
-use crate::{
-    cluster::TRAEFIK,
-    harness::create_namespace,
-    pki::{Authority, Validity},
-};
+use crate::harness::create_namespace;
 
 /// The field manager of a Secret that cert-manager wrote.
 pub const SECRET_MANAGER: &str = "cert-manager-certificates-issuing";

@@ -37,13 +37,12 @@ use kube::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, time::timeout};
-
-use crate::{
+use testbed::{
     cluster::{Cluster, DEFAULT_NAME},
     http::Trust,
     page,
 };
+use tokio::{sync::Mutex, time::timeout};
 
 /// Environment variable that names the cluster that tests use: `cargo xtask test` sets it.
 pub const CLUSTER_VARIABLE: &str = "ACME_OPERATOR_CLUSTER";

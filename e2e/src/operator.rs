@@ -13,16 +13,16 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
-use xtask::{paths, progress::Steps, release};
-
-use crate::{
+use testbed::{
     cluster::{Bound, Cluster, Mode, NODE_ADDRESS, Process},
-    harness,
     helm::helm,
     http::{self, Trust},
     service_account,
 };
+use tokio::time::{Instant, sleep};
+use xtask::{paths, progress::Steps, release};
+
+use crate::harness;
 
 /// The release, its namespace and the operator's Deployment.
 pub const NAME: &str = "acme-operator";

@@ -23,11 +23,11 @@ use kube::{
     api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::json;
+use testbed::pebble::{Pebble, Settings};
 use tokio::time::sleep;
 
 use crate::{
     harness, operator,
-    pebble::{Pebble, Settings},
     user::{User, annotation},
 };
 

@@ -21,15 +21,17 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use testbed::{
+    cluster::Cluster,
+    http::Trust,
+    pebble::Pebble,
+    probe::{self, ServedChain},
+};
 use tokio::time::sleep;
 
 use crate::{
-    cluster::Cluster,
     harness::{self, await_condition},
-    http::Trust,
     operator,
-    pebble::Pebble,
-    probe::{self, ServedChain},
 };
 
 /// How a user's fields are owned.

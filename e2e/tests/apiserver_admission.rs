@@ -11,18 +11,18 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
     fixtures,
 };
-use e2e::{
-    bring_up,
-    cluster::{Cluster, Mode, Options},
-    harness,
-    tools::Tools,
-};
+use e2e::harness;
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use support::name;
+use testbed::{
+    bring_up,
+    cluster::{Cluster, Mode, Options},
+    tools::Tools,
+};
 use xtask::{paths, progress::Steps};
 
 /// A change of a request that claims what is not so.

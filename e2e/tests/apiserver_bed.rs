@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    acme,
-    cluster::Mode,
-    harness::{self, with_namespace},
-    pebble::{Pebble, Settings},
-};
+use e2e::harness::{self, with_namespace};
 use k8s_openapi::{
     api::{core::v1::ConfigMap, networking::v1::Ingress},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -18,6 +13,11 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
+use testbed::{
+    acme,
+    cluster::Mode,
+    pebble::{Pebble, Settings},
+};
 
 #[tokio::test]
 async fn server_side_apply_tells_two_managers_apart() -> Result<()> {
@@ -79,9 +79,9 @@ async fn pebble_validates_through_traefik_what_a_plain_process_serves() -> Resul
             let file = folder.join(".well-known/acme-challenge").join(token);
             std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
             std::fs::write(&file, key_authorization)?;
-            let program = e2e::tools::host::find("python3").context("python3 is missing")?;
-            let inside = e2e::cluster::Layout::inside().path("served").join(namespace.name());
-            let server = e2e::cluster::Process::new(
+            let program = testbed::tools::host::find("python3").context("python3 is missing")?;
+            let inside = testbed::cluster::Layout::inside().path("served").join(namespace.name());
+            let server = testbed::cluster::Process::new(
                 &format!("served-{}", namespace.name()),
                 program,
                 ["-m", "http.server", &port.to_string(), "--directory", &inside.to_string_lossy()],
@@ -89,7 +89,7 @@ async fn pebble_validates_through_traefik_what_a_plain_process_serves() -> Resul
             servers.push(cluster.start_bound(server)?);
             let route = include_str!("data/plain-route.yaml")
                 .replace("$HOST", &host)
-                .replace("$ADDRESS", &e2e::cluster::NODE_ADDRESS.to_string())
+                .replace("$ADDRESS", &testbed::cluster::NODE_ADDRESS.to_string())
                 .replace("$PORT", &port.to_string());
             namespace.apply(&route).await?;
             ensure!(namespace.api::<Ingress>().get_opt("plain").await?.is_some());

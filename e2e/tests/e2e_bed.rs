@@ -3,24 +3,24 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    acme,
-    audit::AuditMark,
-    bring_up,
-    cluster::{Mode, Options},
-    harness::{self, with_namespace},
-    helm::helm,
-    http::{self, Trust},
-    page::{self, AGNHOST_IMAGE},
-    pebble::{Pebble, Settings},
-    probe,
-};
+use e2e::harness::{self, with_namespace};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use kube::{
     Api,
     api::{ListParams, ObjectMeta, PostParams},
 };
 use serde_json::json;
+use testbed::{
+    acme,
+    audit::AuditMark,
+    bring_up,
+    cluster::{Mode, Options},
+    helm::helm,
+    http::{self, Trust},
+    page::{self, AGNHOST_IMAGE},
+    pebble::{Pebble, Settings},
+    probe,
+};
 use xtask::progress::Steps;
 
 #[tokio::test]

@@ -8,13 +8,7 @@ use crds::{
     certmanager::{CertificateRequest, ClusterIssuer},
 };
 use e2e::{
-    bring_up, cert_manager,
-    cluster::{Mode, Options},
-    harness,
-    helm::helm,
-    operator,
-    pebble::Pebble,
-    stories,
+    cert_manager, harness, operator, stories,
     user::{User, annotation, data},
 };
 use k8s_openapi::api::{
@@ -23,6 +17,12 @@ use k8s_openapi::api::{
 };
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use testbed::{
+    bring_up,
+    cluster::{Mode, Options},
+    helm::helm,
+    pebble::Pebble,
+};
 use tokio::time::{Instant, sleep};
 use xtask::progress::Steps;
 

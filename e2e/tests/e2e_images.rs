@@ -1,7 +1,5 @@
 //! Our images are what others can read, and the same bytes wherever they are built.
 
-mod support;
-
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Lines},
@@ -10,9 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::tools::{Tool, Tools};
-use support::text;
-use xtask::{cargo::cargo, paths};
+use testbed::tools::{Tool, Tools};
+use xtask::{
+    paths,
+    process::{cargo, text},
+};
 
 /// The images in a folder by digest, as `cargo xtask image` tells them.
 fn build(arguments: &[&str]) -> Result<Vec<String>> {

@@ -9,15 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
-    audit::AuditMark,
-    bring_up,
-    cluster::{Mode, Options},
     harness::{self, Namespace, with_namespace},
-    helm::helm,
-    http::Trust,
-    ingress, operator, page,
-    pebble::{Pebble, Settings},
-    probe, stories,
+    operator, stories,
     user::{self, User, annotation, data},
 };
 use futures::future::try_join_all;
@@ -27,6 +20,16 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
+use testbed::{
+    audit::AuditMark,
+    bring_up,
+    cluster::{Mode, Options},
+    helm::helm,
+    http::Trust,
+    ingress, page,
+    pebble::{Pebble, Settings},
+    probe,
+};
 use tokio::{sync::Mutex, time::sleep};
 use xtask::progress::Steps;
 

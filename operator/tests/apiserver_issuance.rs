@@ -13,18 +13,10 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
-    audit::{AuditEvent, AuditMark},
-    bring_up,
-    cluster::{self, Cluster, Mode, Options},
     estate::{Completeness, KeyAlgorithm, Plan},
     harness,
-    http::{self, Trust},
     operator::{self, Processes},
-    paths,
-    pebble::Pebble,
-    progress::Steps,
     stories,
-    tools::Tools,
     user::{self, User, annotation, data},
 };
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
@@ -33,6 +25,16 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+use testbed::{
+    audit::{AuditEvent, AuditMark},
+    bring_up,
+    cluster::{self, Cluster, Mode, Options},
+    http::{self, Trust},
+    paths,
+    pebble::Pebble,
+    progress::Steps,
+    tools::Tools,
+};
 use tokio::{sync::RwLock, time::sleep};
 
 /// A cluster with our programs in it. Who has the lock for writing may stop them.

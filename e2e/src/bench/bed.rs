@@ -11,6 +11,10 @@ use crds::certmanager::Certificate;
 use futures::TryStreamExt;
 use kube::{Api, ResourceExt, runtime::watcher};
 use serde_json::{Value, json};
+use testbed::{
+    cluster::{Bound, Cluster, NODE_ADDRESS, Process},
+    pebble::{self, Pebble},
+};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -22,10 +26,8 @@ use super::{
     subject::{OPERATOR, Subject},
 };
 use crate::{
-    cluster::{Bound, Cluster, NODE_ADDRESS, Process},
     estate::KeyAlgorithm,
     harness::create_namespace,
-    pebble::{self, Pebble},
     user::{self, User, data},
 };
 

@@ -12,13 +12,13 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-
-use crate::{
+use testbed::{
     acme,
-    estate::KeyAlgorithm,
     pebble::{Pebble, Settings, TokenServer},
     tools::Tools,
 };
+
+use crate::estate::KeyAlgorithm;
 
 /// How many objects are written.
 const WRITES: usize = 1000;

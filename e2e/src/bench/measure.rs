@@ -10,12 +10,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-
-use super::subject::{Program, Subject};
-use crate::{
+use testbed::{
     audit::{AuditEvent, AuditMark},
     cluster::{API_PORT, Cluster, Process},
 };
+
+use super::subject::{Program, Subject};
 
 /// The kernel's unit of processor time in `/proc/PID/stat`: `USER_HZ`, a hundredth of a second on every architecture.
 const TICK: Duration = Duration::from_millis(10);

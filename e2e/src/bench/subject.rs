@@ -7,11 +7,11 @@ use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
+use testbed::cluster::{Bound, Cluster, Process, pid_inside};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     cert_manager,
-    cluster::{Bound, Cluster, Process, pid_inside},
     operator::{self, Processes},
 };
 
@@ -24,7 +24,7 @@ pub enum Controller {
     /// The one of this checkout, built for release.
     #[default]
     Ours,
-    /// cert-manager, in the version of `e2e/tools/certmanager/go.mod`.
+    /// cert-manager, in the version of `e2e/testbed/tools/certmanager/go.mod`.
     CertManager,
     /// A process in the cluster, by its id on the host, that somebody else started.
     External(u32),

@@ -12,6 +12,12 @@ use futures::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use testbed::{
+    bring_up,
+    cluster::{Cluster, Mode, Options},
+    ingress, pebble,
+    tools::Tools,
+};
 use tokio::{process::Command, time::sleep};
 use xtask::progress::{Human, Steps};
 
@@ -24,11 +30,8 @@ use super::{
     subject::{self, Controller, OPERATOR, Subject},
 };
 use crate::{
-    bring_up, cert_manager,
-    cluster::{Cluster, Mode, Options},
+    cert_manager,
     estate::{Completeness, KeyAlgorithm, Plan},
-    ingress, pebble,
-    tools::Tools,
 };
 
 /// What is done to a controller.
@@ -494,7 +497,7 @@ impl Bench {
 
 fn secret_writes(costs: &Costs) -> Figure {
     let is_secret_write =
-        |event: &&crate::audit::AuditEvent| event.is_write() && event.resource() == "secrets";
+        |event: &&testbed::audit::AuditEvent| event.is_write() && event.resource() == "secrets";
     let count = costs.events.iter().filter(is_secret_write).count();
     // The key of the ACME account is the one that may be new.
     Figure::new("writes to Secrets", f64_of(count), "requests").at_most(1.0)

@@ -2,8 +2,8 @@
 //!
 //! Light on purpose: no Kubernetes client, async runtime, TLS or crypto backend. Next: `bin/xtask` for the commands.
 
-pub mod cargo;
 pub mod image;
 pub mod paths;
+pub mod process;
 pub mod progress;
 pub mod release;

@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cargo::cargo,
     image::{Image, NON_ROOT},
     paths,
+    process::cargo,
     progress::Steps,
 };
 

@@ -8,11 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::{
-    http, paths,
-    pebble::{Pebble, Settings, TokenServer},
-    tools::Tools,
-};
 use hyper::Method;
 use operator::{
     acme::{
@@ -22,6 +17,11 @@ use operator::{
     pki::{Chain, CsrRequest, Curve, KeyKind, PrivateKey},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use testbed::{
+    http, paths,
+    pebble::{Pebble, Settings, TokenServer},
+    tools::Tools,
+};
 use tokio::time::sleep;
 
 /// How long to wait before a state is looked at again.

@@ -7,11 +7,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use e2e::{
     bench::{self, Bench, Controller, Record, Records, Workload, page},
     estate::KeyAlgorithm,
-    tools::Tools,
 };
+use testbed::tools::Tools;
 use xtask::{
-    cargo::{self, cargo},
     paths,
+    process::{self, cargo},
     progress::Steps,
     release,
 };
@@ -147,7 +147,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
         _ if cfg!(debug_assertions) => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            cargo::run(&mut measuring_program(&arguments))
+            process::run(&mut measuring_program(&arguments))
         }
         Task::Latency(options) => options.measure(Workload::Latency, 20, KeyAlgorithm::Rsa, steps).await,
         Task::Burst(options) => options.measure(Workload::Burst, 50, KeyAlgorithm::Rsa, steps).await,
@@ -170,7 +170,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
 fn publish(commands: &[&[&str]], options: &[&str]) -> Result<()> {
     let json = format!("--json={}", page::RECORDS);
     for command in commands {
-        cargo::run(&mut measuring_program(&[command, options, &[json.as_str()]].concat()))?;
+        process::run(&mut measuring_program(&[command, options, &[json.as_str()]].concat()))?;
     }
     page::write(paths::workspace(), false)
 }
@@ -187,7 +187,7 @@ fn measuring_program(arguments: &[&str]) -> Command {
 /// Builds the simulation; returns the folder that it lies in.
 fn simulation() -> Result<PathBuf> {
     let build = ["build", "--quiet", "--locked", "--profile", PROFILE, "--package", "operator"];
-    cargo::run(cargo(&build).args(["--example", "simulation"]))?;
+    process::run(cargo(&build).args(["--example", "simulation"]))?;
     let own = std::env::current_exe()?;
     Ok(own.parent().context("a program lies in a folder")?.join("examples"))
 }

@@ -11,13 +11,8 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
-    bring_up,
-    cluster::{self, Cluster, Mode, Standing},
     harness,
     operator::{self, Processes},
-    page,
-    pebble::{Pebble, Settings},
-    tools::Tools,
     user::{self, User},
 };
 use jiff::Timestamp;
@@ -25,14 +20,20 @@ use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{Resource, api::DeleteParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use testbed::{
+    bring_up,
+    cluster::{self, Cluster, Mode, Standing},
+    commands::{Choice, tell_how_to_use},
+    page,
+    pebble::{Pebble, Settings},
+    tools::Tools,
+};
 use tokio::time::sleep;
 use xtask::{
-    cargo::{self, cargo},
     paths,
+    process::{self, cargo},
     progress::Steps,
 };
-
-use crate::cluster::{Choice, tell_how_to_use};
 
 const NAMESPACE: &str = "demo";
 const HOST: &str = "web.demo.example.test";
@@ -72,7 +73,7 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
         let step = steps.begin(format!("serving a page under http://{HOST}/"), None);
         page::serve_page(&cluster, NAMESPACE, "web", HOST).await?;
         let url = format!("http://{HOST}/hostname");
-        let page = page::await_page(&cluster, &url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await?;
+        let page = page::await_page(&cluster, &url, &testbed::http::Trust::Nothing, harness::TIMEOUT).await?;
         step.done(format!("Pod {page:?} answers through Traefik"));
     }
     issue(&user, steps).await?;
@@ -95,7 +96,7 @@ async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> 
         return Ok(None);
     }
     let step = steps.begin("building operator and solver", Some(Duration::from_mins(1)));
-    cargo::run(&mut cargo(&[
+    process::run(&mut cargo(&[
         "build",
         "--quiet",
         "--locked",

@@ -2,15 +2,14 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use e2e::{
+use e2e::{harness::CLUSTER_VARIABLE, operator};
+use testbed::{
     bring_up,
     cluster::{Cluster, Mode, Options},
-    harness::CLUSTER_VARIABLE,
-    operator,
     tools::{Tools, host},
 };
 use xtask::{
-    cargo::{self, cargo},
+    process::{self, cargo},
     progress::Steps,
 };
 
@@ -80,19 +79,20 @@ impl Level {
     }
 
     /// The test targets of a heavy level: the files `<level>_*.rs`, behind the feature of the same name.
-    fn targets(self) -> [&'static str; 7] {
+    fn targets(self) -> [&'static str; 8] {
         let (features, tests) = match self {
             Self::Unit => unreachable!("unit tests need no feature"),
-            Self::Pebble => ("--features=e2e/pebble,operator/pebble", "--test=pebble_*"),
+            Self::Pebble => ("--features=testbed/pebble,operator/pebble", "--test=pebble_*"),
             Self::Apiserver => {
                 ("--features=e2e/apiserver,http01-solver/apiserver,operator/apiserver", "--test=apiserver_*")
             }
-            Self::E2e => ("--features=e2e/e2e", "--test=e2e_*"),
+            Self::E2e => ("--features=testbed/e2e,e2e/e2e", "--test=e2e_*"),
         };
         [
             "--package=e2e",
             "--package=http01-solver",
             "--package=operator",
+            "--package=testbed",
             features,
             tests,
             "--no-fail-fast",
@@ -114,7 +114,7 @@ impl Arguments {
                 command.env(THREADS_VARIABLE, "8");
             }
         }
-        cargo::run(&mut command)
+        process::run(&mut command)
     }
 }
 

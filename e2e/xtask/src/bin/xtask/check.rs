@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use xtask::{
-    cargo::{self, cargo},
     paths,
+    process::{self, cargo},
     progress::Steps,
 };
 
@@ -16,7 +16,7 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 
 pub(crate) fn run(steps: &Steps) -> Result<()> {
     let step = steps.begin("formatting", None);
-    cargo::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     step.done("");
 
     let step = steps.begin("the project's own rules", None);
@@ -28,7 +28,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     step.done("");
 
     let step = steps.begin("lints", Some(Duration::from_mins(1)));
-    cargo::run(&mut cargo(&[
+    process::run(&mut cargo(&[
         "clippy",
         "--quiet",
         "--locked",
@@ -41,7 +41,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     step.done("");
 
     let step = steps.begin("documentation", Some(Duration::from_secs(30)));
-    cargo::run(
+    process::run(
         cargo(&["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "--deny=warnings"),
     )?;
@@ -49,7 +49,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 
     let deny = cargo_deny(steps)?;
     let step = steps.begin("licences, bans and sources of dependencies", None);
-    cargo::run(Command::new(deny).current_dir(paths::workspace()).args([
+    process::run(Command::new(deny).current_dir(paths::workspace()).args([
         "--log-level=error",
         "--locked",
         "--all-features",
@@ -71,7 +71,7 @@ fn cargo_deny(steps: &Steps) -> Result<PathBuf> {
         let step = steps.begin("building cargo-deny", Some(Duration::from_mins(4)));
         let root = root.to_str().context("the cache's path is not UTF-8")?;
         let version = format!("cargo-deny@{CARGO_DENY_VERSION}");
-        cargo::run(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;
+        process::run(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;
         step.done("");
     }
     Ok(binary)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use xtask::cargo::cargo;
+use xtask::process::cargo;
 
 /// Where the chart has them, from the root of the workspace.
 pub(crate) const FOLDER: &str = "charts/acme-operator/files";

@@ -10,12 +10,13 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result};
-use xtask::cargo::{cargo, run};
+use xtask::process::{cargo, run};
 
 /// A program of another package, by the name of both.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program(&'static str);
 
+const TESTBED: Program = Program("testbed");
 const E2E: Program = Program("e2e");
 
 /// Every forwarded command: its name, what it does, and the program that has it.
@@ -24,9 +25,9 @@ const COMMANDS: [(&str, &str, Program); 5] = [
     (
         "tools",
         "Builds what the testbed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others",
-        E2E,
+        TESTBED,
     ),
-    ("cluster", "Starts, stops and inspects a Kubernetes cluster on this machine", E2E),
+    ("cluster", "Starts, stops and inspects a Kubernetes cluster on this machine", TESTBED),
     (
         "demo",
         "Starts a cluster, and shows a page served in it through the ingress controller. Keeps the cluster",
@@ -55,9 +56,10 @@ impl Program {
     }
 
     fn try_exec(&self, arguments: &[OsString]) -> Result<Infallible> {
-        run(&mut cargo(&["build", "--quiet", "--package", self.0, "--bin", self.0]))?;
+        // All together: then cargo selects the same features for what they share, and builds that once.
+        run(&mut cargo(&["build", "--quiet", "--bins", "--package=testbed", "--package=e2e"]))?;
         let own = env::current_exe().context("failed to find this program's own file")?;
-        // Cargo puts it beside this one.
+        // Cargo puts them beside this one.
         let path = own.with_file_name(self.0);
         let error = Command::new(&path).args(arguments).exec();
         Err(error).with_context(|| format!("failed to start {}", path.display()))
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn only_commands_of_other_programs_are_forwarded() {
-        assert_eq!(program(OsStr::new("cluster")), Some(&E2E));
+        assert_eq!(program(OsStr::new("cluster")), Some(&TESTBED));
         assert_eq!(program(OsStr::new("check")), None);
         assert_eq!(program(OsStr::new("--help")), None);
     }

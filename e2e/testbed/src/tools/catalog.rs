@@ -44,7 +44,7 @@ pub enum Tool {
 /// Programs of one `go.mod`, built one by one with the same flags.
 #[derive(Debug)]
 pub(super) struct GoModule {
-    /// Folder under `e2e/tools`, and the start of the cache folder's name.
+    /// Folder under `e2e/testbed/tools`, and the start of the cache folder's name.
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
@@ -201,7 +201,7 @@ mod tests {
                         .go_mod
                         .lines()
                         .any(|line| line.trim().trim_start_matches("tool ") == program.package),
-                    "{} is no tool of e2e/tools/{}/go.mod",
+                    "{} is no tool of e2e/testbed/tools/{}/go.mod",
                     program.package,
                     module.name
                 );

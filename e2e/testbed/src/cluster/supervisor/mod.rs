@@ -37,7 +37,7 @@ pub(crate) use self::orders::Orders;
 use self::orders::{MARKER, PID_NAMESPACE};
 
 /// The program that test programs start in their place.
-const PROGRAM: &str = "e2e";
+const PROGRAM: &str = "testbed";
 
 /// Whether the `main` of this program called [`play`].
 static PLAYS: AtomicBool = AtomicBool::new(false);

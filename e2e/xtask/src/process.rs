@@ -1,6 +1,6 @@
 //! Runs cargo, and other programs whose output goes to the terminal.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -24,4 +24,9 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{name} failed: {status}");
     }
     Ok(())
+}
+
+/// What a program printed, both streams.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -4,12 +4,13 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Stdio,
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
+use xtask::process::text;
 
 use super::{
     catalog::{Edits, GoModule, GoProgram},
@@ -44,7 +45,8 @@ pub(super) async fn build(
             _ = write!(flags, " -X {package}.{name}={value}");
         }
     }
-    let go = Go { what: format!("building {} (e2e/tools/{})", program.binary, module.name), source, log };
+    let go =
+        Go { what: format!("building {} (e2e/testbed/tools/{})", program.binary, module.name), source, log };
     let mode = match module.edits {
         Some(edits) => {
             // Go lets nobody change its own copies.
@@ -126,18 +128,13 @@ fn edit(edits: &Edits, module: &Path) -> Result<()> {
     for (before, after) in edits.replaced {
         ensure!(
             content.matches(before).count() == 1,
-            "{} of {} does not have `{before}` once any more: adapt the edits in e2e/src/tools/catalog.rs",
+            "{} of {} does not have `{before}` once any more: adapt the edits in e2e/testbed/src/tools/catalog.rs",
             edits.file,
             edits.module
         );
         content = content.replace(before, after);
     }
     fs::write(&file, content).map_err(|error| failure::cache(&file, &error))
-}
-
-/// What a program printed, both streams.
-pub(super) fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn no_go(error: &std::io::Error) -> anyhow::Error {

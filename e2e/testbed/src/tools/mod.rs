@@ -77,7 +77,7 @@ impl Tools {
     /// The version of cert-manager that there is.
     pub fn cert_manager_version() -> Result<&'static str> {
         let mut versions = CERT_MANAGER.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
-        versions.next().context("e2e/tools/certmanager/go.mod does not require cert-manager")
+        versions.next().context("e2e/testbed/tools/certmanager/go.mod does not require cert-manager")
     }
 
     /// Builds what the cache lacks of some modules. `total` is how many programs there are in all.

@@ -11,10 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::tools::{Tool, Tools};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use support::{assert_refused, name, testbed, text};
-use xtask::paths::{self, CACHE_VARIABLE, STATE_VARIABLE};
+use support::{assert_refused, name, testbed};
+use testbed::tools::{Tool, Tools};
+use xtask::{
+    paths::{self, CACHE_VARIABLE, STATE_VARIABLE},
+    process::text,
+};
 
 /// A user that no file of ours belongs to.
 const NOBODY: &str = "65534";
@@ -38,12 +41,12 @@ fn path_with(folder: &Path, programs: &[(&str, &str)]) -> Result<String> {
     Ok(bin.to_string_lossy().into_owned())
 }
 
-/// xtask as a user who is not root: a copy of it, and of the tools, where that user can read them.
+/// The testbed program as a user who is not root: a copy of it, and of the tools, where that user can read them.
 fn as_nobody(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let cache = folder.join("cache");
     if !cache.exists() {
         share(&paths::cache()?.join("tools"), &cache.join("tools"))?;
-        share_file(Path::new(env!("CARGO_BIN_EXE_e2e")), &folder.join("testbed"))?;
+        share_file(Path::new(env!("CARGO_BIN_EXE_testbed")), &folder.join("testbed"))?;
     }
     let mut command = Command::new("setpriv");
     command
@@ -97,11 +100,11 @@ fn a_control_plane_works_without_root() -> Result<()> {
     // Port 80 is Traefik's own, though its user may not bind it outside.
     let record = fs::read(folder.path().join("state/clusters").join(&name).join("cluster.json"))?;
     let record: serde_json::Value = serde_json::from_slice(&record)?;
-    let relay = e2e::http::Network::Relay(record["relay"].as_str().context("no relay")?.parse()?);
-    let answer = tokio::runtime::Runtime::new()?.block_on(e2e::http::get(
+    let relay = testbed::http::Network::Relay(record["relay"].as_str().context("no relay")?.parse()?);
+    let answer = tokio::runtime::Runtime::new()?.block_on(testbed::http::get(
         &relay,
         "http://anything.example.test/",
-        &e2e::http::Trust::Nothing,
+        &testbed::http::Trust::Nothing,
     ))?;
     ensure!(answer.status() == 404, "{}", answer.status());
 

@@ -10,14 +10,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    cluster::{self, Cluster, Standing},
-    harness, page,
-};
 use support::{
     assert_gone, assert_refused, folder_of, host_network, kill_supervisors, name, namespaces_of, testbed,
-    text, wait,
+    wait,
 };
+use testbed::{
+    cluster::{self, Cluster, Standing},
+    page,
+};
+use xtask::process::text;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -36,7 +37,7 @@ fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
         let cluster = Cluster::attach(&name)?;
         page::serve_page(&cluster, "default", "web", "web.example.test").await?;
         let url = "http://web.example.test/hostname";
-        page::await_page(&cluster, url, &e2e::http::Trust::Nothing, harness::TIMEOUT).await
+        page::await_page(&cluster, url, &testbed::http::Trust::Nothing, support::TIMEOUT).await
     })?;
     let namespaces = namespaces_of(&name)?;
     ensure!(namespaces.len() >= 3, "{namespaces:?}");

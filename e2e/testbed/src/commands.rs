@@ -1,16 +1,17 @@
-//! `cargo xtask cluster`.
+//! `cargo xtask cluster`, and the arguments of every command that starts a cluster.
 
-use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
-use e2e::{
+use crate::{
     bring_up,
     cluster::{self, Cluster, DEFAULT_NAME, Mode, Options, Standing},
     tools::Tools,
 };
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
 use xtask::progress::Steps;
 
+/// What `cargo xtask cluster` can do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Task {
+pub enum Task {
     /// Starts a cluster that lives until `down`.
     Up(Choice),
     /// Ends a cluster and removes everything of it, also of one that was killed.
@@ -20,6 +21,7 @@ pub(crate) enum Task {
     /// Runs kubectl against a cluster, with all rights.
     #[command(disable_help_flag = true)]
     Kubectl {
+        /// Which cluster.
         #[command(flatten)]
         name: Name,
         /// What kubectl gets.
@@ -28,6 +30,7 @@ pub(crate) enum Task {
     },
     /// Shows the log of a program of a cluster, such as kube-apiserver or pebble; without one, their names.
     Logs {
+        /// Which cluster.
         #[command(flatten)]
         name: Name,
         /// The program.
@@ -38,37 +41,42 @@ pub(crate) enum Task {
     },
 }
 
+/// Which cluster a command is about.
 #[derive(Args, Debug)]
-pub(crate) struct Name {
+pub struct Name {
     /// The cluster's name.
     #[arg(long, default_value = DEFAULT_NAME)]
-    pub(crate) name: String,
+    pub name: String,
 }
 
+/// What cluster to start.
 #[derive(Args, Debug)]
-pub(crate) struct Choice {
+pub struct Choice {
+    /// Its name.
     #[command(flatten)]
-    pub(crate) name: Name,
+    pub name: Name,
     /// No node, so no Pods: works without root.
     #[arg(long)]
-    pub(crate) control_plane_only: bool,
+    pub control_plane_only: bool,
     /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
     #[arg(long)]
-    pub(crate) relay_port: Option<u16>,
+    pub relay_port: Option<u16>,
     /// The class of the Ingresses that Traefik serves: that of the example in the README if not given.
     #[arg(long, default_value = "nginx")]
-    pub(crate) ingress_class: String,
+    pub ingress_class: String,
 }
 
 impl Choice {
-    pub(crate) fn options(&self) -> Options {
+    /// The same for [`bring_up::start`].
+    pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
         Options { relay_port: self.relay_port, ingress_class, ..Options::new(&self.name.name, mode) }
     }
 }
 
-pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
+/// Runs a command, and prints what it found on standard output.
+pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Up(choice) => {
             let tools = Tools::ensure(steps).await?;
@@ -110,7 +118,7 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
 }
 
 /// Prints what someone may want to do next.
-pub(crate) fn tell_how_to_use(cluster: &Cluster) {
+pub fn tell_how_to_use(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig();
     let name =
         if cluster.name() == DEFAULT_NAME { String::new() } else { format!(" --name {}", cluster.name()) };
