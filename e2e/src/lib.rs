@@ -10,7 +10,6 @@
 //! A test starts at [`harness`]. Someone who changes the bed starts at [`cluster`]. Nothing here knows the
 //! operator's insides: it is driven from outside, as its users drive it.
 
-pub mod bench;
 pub mod cert_manager;
 pub mod estate;
 pub mod harness;

@@ -1,6 +1,5 @@
 //! The commands of `cargo xtask` that need a cluster, or a client of one.
 
-mod bench;
 mod demo;
 mod test;
 
@@ -28,9 +27,6 @@ enum Task {
     Test(test::Arguments),
     /// Starts a cluster, and shows a page served in it through the ingress controller. Keeps the cluster.
     Demo(Choice),
-    /// Measures what the operator costs, or another controller that serves the same API.
-    #[command(subcommand)]
-    Bench(bench::Task),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +48,5 @@ async fn run(task: Task) -> Result<()> {
     match task {
         Task::Test(arguments) => test::run(&arguments, &steps).await,
         Task::Demo(choice) => demo::run(&choice, &steps).await,
-        Task::Bench(task) => bench::run(task, &steps).await,
     }
 }

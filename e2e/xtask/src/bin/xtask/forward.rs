@@ -6,18 +6,35 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::Command,
 };
 
 use anyhow::{Context, Error, Result};
 use xtask::process::{cargo, run};
 
-/// A program of another package, by the name of both.
+/// A program of another package.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Program(&'static str);
+pub(crate) struct Program {
+    /// The binary, and its package.
+    name: &'static str,
+    /// The packages that are built. All programs of a profile are built together: then cargo selects the same features
+    /// for what they share, and builds it once.
+    packages: &'static [&'static str],
+    /// The cargo profile, and the name of its folder.
+    profile: Profile,
+}
 
-const TESTBED: Program = Program("testbed");
-const E2E: Program = Program("e2e");
+#[derive(Debug, PartialEq, Eq)]
+enum Profile {
+    Dev,
+    /// For the program that measures: it must not take the time of what it measures.
+    Measure,
+}
+
+const TESTBED: Program = Program { name: "testbed", packages: &["testbed", "e2e"], profile: Profile::Dev };
+const E2E: Program = Program { name: "e2e", packages: &["testbed", "e2e"], profile: Profile::Dev };
+const BENCH: Program = Program { name: "bench", packages: &["bench"], profile: Profile::Measure };
 
 /// Every forwarded command: its name, what it does, and the program that has it.
 const COMMANDS: [(&str, &str, Program); 5] = [
@@ -33,7 +50,7 @@ const COMMANDS: [(&str, &str, Program); 5] = [
         "Starts a cluster, and shows a page served in it through the ingress controller. Keeps the cluster",
         E2E,
     ),
-    ("bench", "Measures what the operator costs, or another controller that serves the same API", E2E),
+    ("bench", "Measures what the operator costs, or another controller that serves the same API", BENCH),
 ];
 
 /// The forwarded commands, for `--help`.
@@ -56,13 +73,34 @@ impl Program {
     }
 
     fn try_exec(&self, arguments: &[OsString]) -> Result<Infallible> {
-        // All together: then cargo selects the same features for what they share, and builds that once.
-        run(&mut cargo(&["build", "--quiet", "--bins", "--package=testbed", "--package=e2e"]))?;
-        let own = env::current_exe().context("failed to find this program's own file")?;
-        // Cargo puts them beside this one.
-        let path = own.with_file_name(self.0);
+        let mut build = cargo(&["build", "--quiet", "--bins", "--profile", self.profile.name()]);
+        run(build.args(self.packages.iter().flat_map(|package| ["--package", package])))?;
+        let path = self.path()?;
         let error = Command::new(&path).args(arguments).exec();
         Err(error).with_context(|| format!("failed to start {}", path.display()))
+    }
+
+    /// Where cargo puts the program: in the folder of its profile, beside that of this program.
+    fn path(&self) -> Result<PathBuf> {
+        let own = env::current_exe().context("failed to find this program's own file")?;
+        let profiles = own.ancestors().nth(2).context("a program is in the folder of its profile")?;
+        Ok(profiles.join(self.profile.folder()).join(self.name))
+    }
+}
+
+impl Profile {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Measure => "measure",
+        }
+    }
+
+    fn folder(&self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Measure => "measure",
+        }
     }
 }
 

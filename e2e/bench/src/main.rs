@@ -1,26 +1,30 @@
 //! `cargo xtask bench`: what a certificate operator costs, and how that grows.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
-use e2e::{
-    bench::{self, Bench, Controller, Record, Records, Workload, page},
-    estate::KeyAlgorithm,
-};
+use anyhow::{Context, Result, bail, ensure};
+use bench::{Bench, Controller, Record, Records, Workload, page};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use e2e::estate::KeyAlgorithm;
 use testbed::tools::Tools;
-use xtask::{
-    paths,
-    process::{self, cargo},
-    progress::Steps,
-    release,
-};
+use xtask::{paths, process, progress::Steps, release};
 
-/// The profile that the measuring program is built with: it must not take the time of what it measures.
-const PROFILE: &str = "measure";
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Task {
+enum Command {
+    /// Measures what the operator costs, or another controller that serves the same API.
+    #[command(subcommand)]
+    Bench(Task),
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
     /// One annotated Ingress after the other: how long until its Secret is there.
     Latency(Options),
     /// So many annotated Ingresses at once: how long until all are ready.
@@ -40,7 +44,7 @@ pub(crate) enum Task {
     /// What can't be gone below on this machine: keys, API writes, orders without an operator.
     Floors(Options),
     /// A year of so many certificates on a virtual clock: no cluster, the operator's own decisions. More can be turned with
-    /// `cargo run --release -p operator --example simulation -- --help`.
+    /// `cargo run --profile measure -p bench --bin simulation -- --help`.
     Simulation(Options),
     /// All that is published, into docs/benchmarks.json, with the page. Takes about half an hour.
     All,
@@ -68,7 +72,7 @@ pub(crate) enum Task {
 }
 
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Options {
+struct Options {
     /// How many certificates, hosts or runs; what is published if not given.
     #[arg(short)]
     number: Option<usize>,
@@ -137,18 +141,27 @@ const COMPARED: [&[&str]; 6] = [
     &["idle", "-n", "1000"],
 ];
 
-pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
+fn main() -> ExitCode {
+    if let Some(code) = testbed::cluster::play() {
+        return code;
+    }
+    let Command::Bench(task) = Arguments::parse().command;
+    match run(task, &Steps::default()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Page { check } => page::write(paths::workspace(), check),
         Task::Relay { listen, to, round_trip } => bench::relay(listen, to, round_trip).await,
         Task::All => publish(&PUBLISHED, &[]),
         Task::Compare => publish(&COMPARED, &["--controller=cert-manager"]),
-        // The measuring program itself must be quick: it is started anew as such.
-        _ if cfg!(debug_assertions) => {
-            let arguments: Vec<String> = std::env::args().skip(2).collect();
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            process::run(&mut measuring_program(&arguments))
-        }
         Task::Latency(options) => options.measure(Workload::Latency, 20, KeyAlgorithm::Rsa, steps).await,
         Task::Burst(options) => options.measure(Workload::Burst, 50, KeyAlgorithm::Rsa, steps).await,
         Task::ManyNames(options) => options.measure(Workload::ManyNames, 100, KeyAlgorithm::Rsa, steps).await,
@@ -169,27 +182,13 @@ pub(crate) async fn run(task: Task, steps: &Steps) -> Result<()> {
 /// Measures, and writes the page anew.
 fn publish(commands: &[&[&str]], options: &[&str]) -> Result<()> {
     let json = format!("--json={}", page::RECORDS);
+    let own = std::env::current_exe().context("failed to find this program's own file")?;
     for command in commands {
-        process::run(&mut measuring_program(&[command, options, &[json.as_str()]].concat()))?;
+        let mut measuring = std::process::Command::new(&own);
+        measuring.arg("bench").args(*command).args(options).arg(&json);
+        process::run(measuring.current_dir(paths::workspace()))?;
     }
     page::write(paths::workspace(), false)
-}
-
-/// `cargo xtask bench` with arguments, built to be quick.
-fn measuring_program(arguments: &[&str]) -> Command {
-    let start =
-        ["run", "--quiet", "--locked", "--profile", PROFILE, "--package", "e2e", "--bin", "e2e", "--"];
-    let mut command = cargo(&start);
-    command.arg("bench").args(arguments);
-    command
-}
-
-/// Builds the simulation; returns the folder that it lies in.
-fn simulation() -> Result<PathBuf> {
-    let build = ["build", "--quiet", "--locked", "--profile", PROFILE, "--package", "operator"];
-    process::run(cargo(&build).args(["--example", "simulation"]))?;
-    let own = std::env::current_exe()?;
-    Ok(own.parent().context("a program lies in a folder")?.join("examples"))
 }
 
 impl Options {
@@ -200,6 +199,10 @@ impl Options {
         key: KeyAlgorithm,
         steps: &Steps,
     ) -> Result<()> {
+        ensure!(
+            !cfg!(debug_assertions),
+            "this program was built without optimizations and would measure itself: use `cargo xtask bench`"
+        );
         let brings_what_it_needs = matches!(self.controller, Controller::Ours | Controller::CertManager);
         if !brings_what_it_needs && self.cluster.is_none() {
             bail!(
@@ -212,8 +215,7 @@ impl Options {
             tools.ensure_cert_manager(steps).await?;
         }
         let binaries = match self.controller {
-            _ if workload == Workload::Simulation => simulation()?,
-            _ if workload == Workload::Floors => PathBuf::new(),
+            _ if matches!(workload, Workload::Simulation | Workload::Floors) => PathBuf::new(),
             Controller::Ours => {
                 let step =
                     steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use crate::{
+use crate::simulation::{
     figures::{Outage, Queue},
     fleet::Profile,
     run::Simulation,
@@ -81,10 +81,10 @@ struct Section {
 }
 
 /// All figures, and what is wrong.
-pub(crate) struct Report {
+pub struct Report {
     sections: Vec<Section>,
     /// What is not as it must be, for people; nothing if all is well.
-    pub(crate) broken: Vec<String>,
+    pub broken: Vec<String>,
 }
 
 impl Report {
@@ -95,7 +95,7 @@ impl Report {
     }
 
     /// By section, row and column. Spans are in seconds, rates in requests a second.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let sections = self.sections.iter().map(|section| {
             let rows = section.rows.iter().map(|(name, figures)| {
                 let figures = section.columns.iter().zip(figures);

@@ -8,6 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use e2e::{
+    cert_manager,
+    estate::{Completeness, KeyAlgorithm, Plan},
+};
 use futures::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
@@ -18,7 +23,7 @@ use testbed::{
     ingress, pebble,
     tools::Tools,
 };
-use tokio::{process::Command, time::sleep};
+use tokio::time::sleep;
 use xtask::progress::{Human, Steps};
 
 use super::{
@@ -28,10 +33,6 @@ use super::{
     record::{self, Figure, Machine, Record},
     simulation,
     subject::{self, Controller, OPERATOR, Subject},
-};
-use crate::{
-    cert_manager,
-    estate::{Completeness, KeyAlgorithm, Plan},
 };
 
 /// What is done to a controller.
@@ -399,16 +400,20 @@ impl Bench {
 
     async fn simulation(&self, steps: &Steps) -> Result<Record> {
         let mut record = self.record(Workload::Simulation)?;
-        let file = tempfile::NamedTempFile::new()?;
+        let arguments = ["simulation".to_owned(), format!("--certificates={}", self.number)];
+        let arguments = simulation::Arguments::try_parse_from(arguments)?;
         let step = steps.begin("a year of a million certificates", Some(Duration::from_mins(1)));
         let began = Instant::now();
-        let mut command = Command::new(self.binaries.join("simulation"));
-        command.arg("--certificates").arg(self.number.to_string()).arg("--json").arg(file.path());
-        let status = command.kill_on_drop(true).status().await.context("failed to start the simulation")?;
-        ensure!(status.success(), "the simulation says that something is broken");
+        let report = tokio::task::spawn_blocking(move || simulation::simulate(&arguments)).await?;
+        let took = began.elapsed();
         step.done("");
-        let printed = serde_json::from_slice(&std::fs::read(file.path())?)?;
-        simulation::fill(&mut record, &printed, began.elapsed())?;
+        print!("{report}");
+        ensure!(
+            report.broken.is_empty(),
+            "the simulation says that something is broken: {:?}",
+            report.broken
+        );
+        simulation::fill(&mut record, &report.json(), took)?;
         Ok(record)
     }
 

@@ -9,7 +9,7 @@ use operator::{
     decision::renewal::{first_ari_check, next_ari_check},
 };
 
-use crate::{
+use crate::simulation::{
     authority::{Authority, Request},
     figures::Requests,
     fleet::{self, Id, Uid, asks_when_to_renew, validates},

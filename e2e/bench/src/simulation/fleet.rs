@@ -8,7 +8,7 @@ use operator::decision::{
     renewal::{ari_renewal_time, renewal_time},
 };
 
-use crate::{
+use crate::simulation::{
     scenario::Scenario,
     validity::{Validity, renewal_share, seconds, suggested_window, timestamp},
 };

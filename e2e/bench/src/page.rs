@@ -3,12 +3,12 @@
 use std::{fmt::Write, fs, path::Path};
 
 use anyhow::{Context, Result};
+use e2e::cert_manager::NAME as CERT_MANAGER;
 
 use super::{
     plot::Plot,
     record::{Figure, Record, Records, number},
 };
-use crate::cert_manager::NAME as CERT_MANAGER;
 
 /// The records that are published, in the repository.
 pub const RECORDS: &str = "docs/benchmarks.json";
@@ -146,7 +146,7 @@ fn plots(records: &Records) -> Vec<(&'static str, Plot)> {
             unit = &found.unit;
             let key = if record.command.contains("--key rsa") { ", RSA" } else { "" };
             let name = format!("{}{key}", record.controller);
-            let point = (super::floors::f64_of(record.number), found.value);
+            let point = (crate::floors::f64_of(record.number), found.value);
             match lines.iter_mut().find(|(of, _)| *of == name) {
                 Some((_, points)) => points.push(point),
                 None => lines.push((name, vec![point])),
@@ -222,6 +222,11 @@ fn section(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn published_pages_match_the_records() -> Result<()> {
+        write(xtask::paths::workspace(), true)
+    }
 
     #[test]
     fn the_table_of_the_readme_is_between_its_marks() -> Result<()> {

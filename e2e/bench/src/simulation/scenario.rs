@@ -22,10 +22,10 @@ const OUTAGE_HOUR: Duration = Duration::from_hours(8);
 /// Prints figures. Fails if a certificate expires, or if the CA has to refuse anything.
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// How many certificates there are at first, half of 45 days and half of 160 hours.
     #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) certificates: u32,
+    pub certificates: u32,
     /// How many days go by.
     #[arg(long, default_value_t = 365)]
     pub(crate) days: u32,
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     pub(crate) seed: i64,
     /// Where to write the figures as JSON.
     #[arg(long)]
-    pub(crate) json: Option<PathBuf>,
+    pub json: Option<PathBuf>,
 }
 
 /// What is simulated. Times are since 1970.

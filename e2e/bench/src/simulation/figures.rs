@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{authority::Request, fleet::Profile};
+use crate::simulation::{authority::Request, fleet::Profile};
 
 /// The longest wait that is told from longer ones.
 const LONGEST: u64 = 10 * 24 * 3600;

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use jiff::Timestamp;
 use operator::decision::limits::{NewOrders, TokenBucket, Turn};
 
-use crate::{
+use crate::simulation::{
     authority::{Authority, Limit, Refusal, Request},
     figures::Requests,
     fleet::Id,

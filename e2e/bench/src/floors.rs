@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use e2e::estate::KeyAlgorithm;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -17,8 +18,6 @@ use testbed::{
     pebble::{Pebble, Settings, TokenServer},
     tools::Tools,
 };
-
-use crate::estate::KeyAlgorithm;
 
 /// How many objects are written.
 const WRITES: usize = 1000;

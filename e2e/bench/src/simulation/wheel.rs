@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fleet::Id;
+use crate::simulation::fleet::Id;
 
 /// How much time one slot of a wheel holds, and one round of the simulation is.
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::record::{Figure, Record};
+use crate::record::{Figure, Record};
 
 /// A figure: section, row and column of what was printed, its name here, its unit.
 const FIGURES: [[&str; 5]; 14] = [
@@ -29,7 +29,7 @@ const FIGURES: [[&str; 5]; 14] = [
 const LIMIT: f64 = 120.0;
 
 /// Fills a record with what was printed.
-pub(super) fn fill(record: &mut Record, printed: &Value, took: Duration) -> Result<()> {
+pub(crate) fn fill(record: &mut Record, printed: &Value, took: Duration) -> Result<()> {
     let sum = |section: &str, column: &str| -> Result<f64> {
         let rows = printed[section].as_object().with_context(|| format!("there is no {section}"))?;
         Ok(rows.values().filter_map(|row| row[column].as_f64()).sum())

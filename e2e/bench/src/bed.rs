@@ -8,6 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use crds::certmanager::Certificate;
+use e2e::{
+    estate::KeyAlgorithm,
+    harness::create_namespace,
+    user::{self, User, data},
+};
 use futures::TryStreamExt;
 use kube::{Api, ResourceExt, runtime::watcher};
 use serde_json::{Value, json};
@@ -24,11 +29,6 @@ use tokio::{
 use super::{
     measure::Measuring,
     subject::{OPERATOR, Subject},
-};
-use crate::{
-    estate::KeyAlgorithm,
-    harness::create_namespace,
-    user::{self, User, data},
 };
 
 const NAMESPACE: &str = "bench";

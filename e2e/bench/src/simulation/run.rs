@@ -9,7 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use operator::decision::backoff::{IssuanceBackoff, after_error, fraction};
 
-use crate::{
+use crate::simulation::{
     authority::{Authority, Request},
     client::{Client, Failure},
     figures::{Figures, Outage},

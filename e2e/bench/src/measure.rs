@@ -15,7 +15,7 @@ use testbed::{
     cluster::{API_PORT, Cluster, Process},
 };
 
-use super::subject::{Program, Subject};
+use crate::subject::{Program, Subject};
 
 /// The kernel's unit of processor time in `/proc/PID/stat`: `USER_HZ`, a hundredth of a second on every architecture.
 const TICK: Duration = Duration::from_millis(10);

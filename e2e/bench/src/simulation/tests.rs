@@ -8,7 +8,7 @@ use super::*;
 fn broken(arguments: &[&str]) -> Vec<String> {
     let small = ["simulation", "--certificates=5000", "--days=6", "--new-per-day=20"];
     let arguments = Arguments::parse_from(small.iter().chain(arguments));
-    Report::of(&Simulation::new((&arguments).into()).run()).broken
+    simulate(&arguments).broken
 }
 
 fn assert_one(broken: &[String], words: &str) {
@@ -45,7 +45,7 @@ fn an_outage_longer_than_certificates_live_is_told() {
 fn the_same_seed_gives_the_same_figures() {
     let figures = || {
         let arguments = Arguments::parse_from(["simulation", "--certificates=500", "--days=3"]);
-        Report::of(&Simulation::new((&arguments).into()).run()).json()
+        simulate(&arguments).json()
     };
     assert_eq!(figures(), figures());
 }

@@ -12,7 +12,7 @@ mod measure;
 pub mod page;
 mod plot;
 mod record;
-mod simulation;
+pub mod simulation;
 mod subject;
 mod workloads;
 

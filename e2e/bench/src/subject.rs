@@ -3,17 +3,16 @@
 use std::{path::Path, str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use e2e::{
+    cert_manager,
+    operator::{self, Processes},
+};
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
 use testbed::cluster::{Bound, Cluster, Process, pid_inside};
 use tokio::time::{Instant, sleep};
-
-use crate::{
-    cert_manager,
-    operator::{self, Processes},
-};
 
 /// How long a controller may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{
+use crate::simulation::{
     fleet::{Id, Profile},
     validity::{Validity, seconds, suggested_window, timestamp},
 };
