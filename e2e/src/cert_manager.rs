@@ -1,4 +1,4 @@
-//! cert-manager in a cluster of the bed, as a process: to be measured, and to be taken over from. Its definitions are its own;
+//! cert-manager in a cluster of the testbed, as a process: to be measured, and to be taken over from. Its definitions are its own;
 //! its Pods that answer challenges need a node. It may do everything, as nothing is learnt from what its chart's roles leave
 //! out.
 
@@ -19,7 +19,7 @@ pub const NAME: &str = "cert-manager";
 /// Its name to the API server.
 pub const USER: &str = "system:serviceaccount:cert-manager:cert-manager";
 
-const SOLVER_IMAGE: &str = "localhost/acmesolver:bed";
+const SOLVER_IMAGE: &str = "localhost/acmesolver:testbed";
 
 /// Gives it what it needs in a cluster, but for definitions; returns how it is started.
 pub async fn prepare(cluster: &Cluster) -> Result<Process> {

@@ -1,4 +1,4 @@
-//! Our own programs in a cluster of the bed: on a node, in Pods installed by Helm; without one, as plain processes that have
+//! Our own programs in a cluster of the testbed: on a node, in Pods installed by Helm; without one, as plain processes that have
 //! the chart's ServiceAccounts, so that its RBAC is what is tested either way.
 
 use std::{
@@ -254,7 +254,7 @@ async fn announce_solver(cluster: &Cluster) -> Result<()> {
         "ports": [{ "name": "http", "port": 8089, "protocol": "TCP" }],
     }))?;
     let slices: Api<EndpointSlice> = Api::namespaced(cluster.client().await?, NAME);
-    slices.patch("process", &PatchParams::apply("bed").force(), &Patch::Apply(&slice)).await?;
+    slices.patch("process", &PatchParams::apply("testbed").force(), &Patch::Apply(&slice)).await?;
     Ok(())
 }
 

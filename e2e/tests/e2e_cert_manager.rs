@@ -8,7 +8,7 @@ use crds::{
     certmanager::{CertificateRequest, ClusterIssuer},
 };
 use e2e::{
-    cert_manager, harness, operator, stories,
+    cert_manager, harness, operator, scenarios,
     user::{User, annotation, data},
 };
 use k8s_openapi::api::{
@@ -63,7 +63,7 @@ async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to()
     annotate(&user, "ours").await?;
     let ours = user.await_secret("ours", SOON).await?;
     let all = [("done", done), ("begun", begun), ("ours", ours)];
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     await_no_pods(&user).await?;
     ensure!(user.names::<Ingress>().await?.len() == all.len());
     ensure!(account == self::account(&user).await?, "another account was made");

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
     harness::{self, Namespace, with_namespace},
-    operator, stories,
+    operator, scenarios,
     user::{self, User, annotation, data},
 };
 use futures::future::try_join_all;
@@ -47,7 +47,7 @@ async fn installed() -> Result<()> {
 }
 
 /// A test in a namespace of its own, with a user there and the operator installed.
-async fn story(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Result<()>) -> Result<()> {
+async fn scenario(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Result<()>) -> Result<()> {
     installed().await?;
     with_namespace(name, async |namespace| {
         let user = User::new(namespace.cluster(), namespace.name()).await?;
@@ -63,7 +63,7 @@ static ALONE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
     const RUNS: usize = 10;
     let _alone = ALONE.write().await;
-    story("second", async |user, namespace| {
+    scenario("second", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -91,7 +91,7 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
 async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
     const COUNT: usize = 50;
     let _alone = ALONE.write().await;
-    story("burst", async |user, namespace| {
+    scenario("burst", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -137,7 +137,7 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
 #[tokio::test]
 async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("repair", async |user, namespace| {
+    scenario("repair", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -209,7 +209,7 @@ async fn poll_without_fault(
 
 #[tokio::test]
 async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired() -> Result<()> {
-    story("renewal", async |user, namespace| {
+    scenario("renewal", async |user, namespace| {
         let profiles = BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]);
         let pebble = Pebble::in_cluster(user.cluster, &Settings { profiles, ..Settings::calm() }).await?;
         let issuer = namespace.name();
@@ -238,7 +238,7 @@ async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired()
 #[tokio::test]
 async fn other_hosts_get_another_certificate() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("hosts", async |user, namespace| {
+    scenario("hosts", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -263,7 +263,7 @@ async fn other_hosts_get_another_certificate() -> Result<()> {
 #[tokio::test]
 async fn a_name_that_the_ca_refuses_is_told_on_the_certificate() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("refused", async |user, namespace| {
+    scenario("refused", async |user, namespace| {
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         user.ingress("web", &["www.blocked.example.test".to_owned()], annotation(issuer)).await?;
@@ -283,7 +283,7 @@ async fn a_name_that_the_ca_refuses_is_told_on_the_certificate() -> Result<()> {
 #[tokio::test]
 async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("patience", async |user, namespace| {
+    scenario("patience", async |user, namespace| {
         // Sent at random as a number of seconds and as a date.
         let settings = Settings { retry_after: Duration::from_secs(1), ..Settings::calm() };
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
@@ -306,7 +306,7 @@ async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
 #[tokio::test]
 async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Result<()> {
     let _alone = ALONE.write().await;
-    story("solver", async |user, namespace| {
+    scenario("solver", async |user, namespace| {
         let settings = Settings { slow_validation: true, ..Settings::calm() };
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
         let issuer = namespace.name();
@@ -335,7 +335,7 @@ async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Resul
 #[tokio::test]
 async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     let _alone = ALONE.write().await;
-    story("restart", async |user, namespace| {
+    scenario("restart", async |user, namespace| {
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         for index in 0..5 {
@@ -370,7 +370,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
 async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
     const COUNT: usize = 100;
     const WATCHED: Duration = Duration::from_mins(10);
-    story("rest", async |user, namespace| {
+    scenario("rest", async |user, namespace| {
         {
             let _with_others = ALONE.read().await;
             let issuer = namespace.name();
@@ -456,27 +456,27 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
     cluster.end()
 }
 
-/// The stories that are also told without a node, in `apiserver_issuance.rs`.
+/// The scenarios that are also told without a node, in `apiserver_issuance.rs`.
 macro_rules! shared {
-    ($($story:ident),+ $(,)?) => {
+    ($($scenario:ident),+ $(,)?) => {
         $(#[tokio::test]
-        async fn $story() -> Result<()> {
+        async fn $scenario() -> Result<()> {
             let _with_others = ALONE.read().await;
-            story("shared", async |user, _| {
+            scenario("shared", async |user, _| {
                 user.cluster_issuer(&user.namespace, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
-                stories::$story(user).await
+                scenarios::$scenario(user).await
             })
             .await
         })+
     };
 }
 
-e2e::each_story!(shared);
+e2e::each_scenario!(shared);
 
 #[tokio::test]
 async fn no_request_of_ours_is_refused() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("rights", async |user, namespace| {
+    scenario("rights", async |user, namespace| {
         let pebble = Pebble::in_cluster(user.cluster, &Settings::calm()).await?;
         let issuer = namespace.name();
         let mark = AuditMark::now(user.cluster)?;

@@ -13,10 +13,10 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
-    estate::{Completeness, KeyAlgorithm, Plan},
+    cert_manager_fixture::{Completeness, KeyAlgorithm, Plan},
     harness,
     operator::{self, Processes},
-    stories,
+    scenarios,
     user::{self, User, annotation, data},
 };
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
@@ -140,7 +140,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         steps = step;
         ensure!(steps < 100, "it never comes to an end without being killed");
     }
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     println!("killed after each of {steps} steps");
     ensure!(steps >= 20, "only {steps} steps");
     Ok(())
@@ -156,7 +156,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
         user.ingress(&name, &[user.host(&name)], annotation("restart")).await?;
         user.await_issued(&name, harness::TIMEOUT).await?;
     }
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     processes.stop_operator(&world.cluster).await?;
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
@@ -180,15 +180,15 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
     processes.stop_operator(&world.cluster).await?;
     #[expect(clippy::disallowed_methods, reason = "real certificates are valid at the real time")]
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
-    let estate = Plan::fresh("takeover", 10, Completeness::Running, now);
-    let estate = Plan { key: KeyAlgorithm::Rsa, ..estate };
-    estate.build(&user.client).await?;
+    let fixture = Plan::fresh("takeover", 10, Completeness::Running, now);
+    let fixture = Plan { key: KeyAlgorithm::Rsa, ..fixture };
+    fixture.build(&user.client).await?;
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;
     // Long enough for each object to have had its turn.
     sleep(Duration::from_secs(3)).await;
-    for namespace in estate.namespaces() {
+    for namespace in fixture.namespaces() {
         let writes = writes(&mark, Some(&namespace))?;
         ensure!(writes.is_empty(), "{writes:?}");
         let read = mark.events()?.into_iter().any(|event| {
@@ -201,20 +201,20 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
     Ok(())
 }
 
-/// The stories that are also told in Pods, in `e2e_issuance.rs`.
+/// The scenarios that are also told in Pods, in `e2e_issuance.rs`.
 macro_rules! shared {
-    ($($story:ident),+ $(,)?) => {
+    ($($scenario:ident),+ $(,)?) => {
         $(#[tokio::test]
-        async fn $story() -> Result<()> {
+        async fn $scenario() -> Result<()> {
             let world = world()?;
             let _processes = world.processes.read().await;
-            let name = stringify!($story).replace('_', "-");
-            stories::$story(&world.user(&name).await?).await
+            let name = stringify!($scenario).replace('_', "-");
+            scenarios::$scenario(&world.user(&name).await?).await
         })+
     };
 }
 
-e2e::each_story!(shared);
+e2e::each_scenario!(shared);
 
 #[tokio::test]
 async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<()> {
@@ -225,7 +225,7 @@ async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<(
     annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
     user.ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules).unwrap_or_default();
     let paths: Vec<_> = rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths)).collect();
     ensure!(rules.len() == 1 && paths.len() == 1 && paths[0].path.as_deref() == Some("/"), "{rules:?}");

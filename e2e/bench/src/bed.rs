@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use crds::certmanager::Certificate;
 use e2e::{
-    estate::KeyAlgorithm,
+    cert_manager_fixture::KeyAlgorithm,
     harness::create_namespace,
     user::{self, User, data},
 };

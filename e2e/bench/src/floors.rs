@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use e2e::estate::KeyAlgorithm;
+use e2e::cert_manager_fixture::KeyAlgorithm;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{

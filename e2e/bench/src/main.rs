@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use bench::{Bench, Controller, Record, Records, Workload, page};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use e2e::estate::KeyAlgorithm;
+use e2e::cert_manager_fixture::KeyAlgorithm;
 use testbed::tools::Tools;
 use xtask::{paths, process, progress::Steps, release};
 
@@ -142,7 +142,7 @@ const COMPARED: [&[&str]; 6] = [
 ];
 
 fn main() -> ExitCode {
-    if let Some(code) = testbed::cluster::play() {
+    if let Some(code) = testbed::cluster::run_supervisor_role() {
         return code;
     }
     let Command::Bench(task) = Arguments::parse().command;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use e2e::{
     cert_manager,
-    estate::{Completeness, KeyAlgorithm, Plan},
+    cert_manager_fixture::{Completeness, KeyAlgorithm, Plan},
 };
 use futures::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};

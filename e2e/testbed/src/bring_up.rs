@@ -258,7 +258,7 @@ async fn wait<T>(
 
 fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<()> {
     let layout = cluster.layout();
-    let authority = Authority::new("acme-operator test bed")?;
+    let authority = Authority::new("testbed")?;
     let pki =
         |name: &str, content: &str| write_private(&layout.path(&format!("pki/{name}")), content.as_bytes());
     pki("ca.crt", authority.certificate())?;

@@ -1,4 +1,4 @@
-//! Helm against a cluster of the bed.
+//! Helm against a cluster of the testbed.
 
 use std::process::Output;
 

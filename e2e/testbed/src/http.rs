@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the client calls itself, where a request doesn't.
-const CLIENT: &str = concat!("acme-operator-bed/", env!("CARGO_PKG_VERSION"));
+const CLIENT: &str = concat!("testbed/", env!("CARGO_PKG_VERSION"));
 
 /// From where connections are made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Traefik, the ingress controller of the bed: a Pod on a node, else a plain process. It serves Ingresses of one class:
+//! Traefik, the ingress controller of the testbed: a Pod on a node, else a plain process. It serves Ingresses of one class:
 //! `traefik`, or another one's, such as `nginx`.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::{
 pub const USER: &str = "system:serviceaccount:traefik:traefik";
 
 /// Its image on a node.
-pub const IMAGE: &str = "localhost/traefik:bed";
+pub const IMAGE: &str = "localhost/traefik:testbed";
 
 const PING_PORT: u16 = 8082;
 

@@ -16,7 +16,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Builds what the bed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others.
+    /// Builds what the testbed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others.
     Tools,
     /// Starts, stops and looks into a Kubernetes cluster on this machine.
     #[command(subcommand)]
@@ -24,7 +24,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = testbed::cluster::play() {
+    if let Some(code) = testbed::cluster::run_supervisor_role() {
         return code;
     }
     match run(Arguments::parse().command) {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Kubernetes' test image, on every node: it serves pages, and dials on request.
-pub const AGNHOST_IMAGE: &str = "localhost/agnhost:bed";
+pub const AGNHOST_IMAGE: &str = "localhost/agnhost:testbed";
 
 /// How often a page is asked for.
 const POLL: Duration = Duration::from_millis(50);

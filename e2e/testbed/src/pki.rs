@@ -1,4 +1,4 @@
-//! The certificates of the bed itself: one CA per cluster, and what it signs. Made by rcgen; P-256 throughout.
+//! The certificates of the testbed itself: one CA per cluster, and what it signs. Made by rcgen; P-256 throughout.
 //! Not the certificates under test: those come from Pebble.
 
 use std::net::IpAddr;

@@ -22,13 +22,13 @@ pub async fn write_kubeconfig(cluster: &Cluster, namespace: &str, account: &str)
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "bed",
-        "clusters": [{ "name": "bed", "cluster": {
+        "current-context": "testbed",
+        "clusters": [{ "name": "testbed", "cluster": {
             "server": format!("https://{NODE_ADDRESS}:{API_PORT}"),
             "certificate-authority": Layout::inside().path("pki/ca.crt"),
         }}],
-        "users": [{ "name": "bed", "user": { "token": String::from_utf8(output.stdout)?.trim() } }],
-        "contexts": [{ "name": "bed", "context": { "cluster": "bed", "user": "bed" } }],
+        "users": [{ "name": "testbed", "user": { "token": String::from_utf8(output.stdout)?.trim() } }],
+        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed" } }],
     });
     let path = cluster.layout().path(&format!("{account}.kubeconfig"));
     std::fs::write(&path, config.to_string())

@@ -238,7 +238,7 @@ fn a_full_disk_is_called_that() -> Result<()> {
         }
     }
     let folder = tempfile::tempdir()?;
-    mount(Some("bed-test"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m"))
+    mount(Some("testbed-test"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m"))
         .context("failed to mount a small tmpfs")?;
     let tmpfs = Tmpfs(folder.path().to_owned());
     let mut command = testbed(&["tools"]);

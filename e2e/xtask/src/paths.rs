@@ -1,4 +1,4 @@
-//! Where the bed keeps its files: a cache that outlives checkouts, and a folder per running cluster.
+//! Where the testbed keeps its files: a cache that outlives checkouts, and a folder per running cluster.
 //! Knows nothing of what is in them.
 
 use std::{

@@ -30,7 +30,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = testbed::cluster::play() {
+    if let Some(code) = testbed::cluster::run_supervisor_role() {
         return code;
     }
     match run(Arguments::parse().command) {

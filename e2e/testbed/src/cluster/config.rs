@@ -13,7 +13,7 @@ use super::{
 use crate::{pki::Identity, tools::host::CNI_PLUGINS};
 
 /// The sandbox of every Pod: agnhost, which pauses when asked to.
-pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:bed";
+pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:testbed";
 
 /// A kubeconfig for one client certificate. From outside, the API server is reached through the SOCKS relay.
 pub(crate) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&str>) -> Result<String> {
@@ -27,13 +27,13 @@ pub(crate) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&st
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "bed",
-        "clusters": [{ "name": "bed", "cluster": cluster }],
-        "users": [{ "name": "bed", "user": {
+        "current-context": "testbed",
+        "clusters": [{ "name": "testbed", "cluster": cluster }],
+        "users": [{ "name": "testbed", "user": {
             "client-certificate-data": base64(&identity.certificate),
             "client-key-data": base64(&identity.key),
         }}],
-        "contexts": [{ "name": "bed", "context": { "cluster": "bed", "user": "bed" } }],
+        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed" } }],
     });
     Ok(serde_saphyr::to_string(&config)?)
 }
@@ -77,7 +77,7 @@ state = "{state}"
   conf_dir = "{cni}"
 "#,
         root = layout.text("containerd"),
-        state = "/run/containerd-bed",
+        state = "/run/containerd-testbed",
         socket = CONTAINERD_SOCKET,
         cni = layout.text("cni"),
     )
@@ -93,7 +93,7 @@ pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
             "10-bridge.conflist",
             json!({
                 "cniVersion": "0.4.0",
-                "name": "bed",
+                "name": "testbed",
                 "plugins": [
                     {
                         "type": "bridge",

@@ -34,7 +34,7 @@ pub const TRAEFIK: &str = "traefik";
 pub const FIRST_FREE_PORT: u16 = 20_000;
 
 /// Where a cluster's files are mounted inside it. `/run` is its own, so this is short and always there.
-const INSIDE: &str = "/run/bed";
+const INSIDE: &str = "/run/testbed";
 
 /// A cluster's folder, from outside or inside.
 #[derive(Clone, Debug)]

@@ -20,5 +20,5 @@ pub use self::{
     layout::*,
     options::{Cni, Mode, Options},
     registry::{DEFAULT_NAME, Standing, names, remove, standing},
-    supervisor::{pid_inside, play},
+    supervisor::{pid_inside, run_supervisor_role},
 };

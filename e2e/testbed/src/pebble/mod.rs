@@ -1,4 +1,4 @@
-//! Pebble, the ACME server of the bed: one in every cluster, and a fresh one with its own settings for any test.
+//! Pebble, the ACME server of the testbed: one in every cluster, and a fresh one with its own settings for any test.
 //!
 //! A fresh one costs some milliseconds and ends when its handle is dropped. In a cluster it validates through the
 //! cluster's ingress; on the host it has a loopback address to itself, with its own DNS server that answers every

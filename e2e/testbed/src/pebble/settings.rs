@@ -117,7 +117,7 @@ impl Settings {
             .profiles
             .iter()
             .map(|(name, validity)| {
-                (name, json!({ "description": "of the test bed", "validityPeriod": validity.as_secs() }))
+                (name, json!({ "description": "of the testbed", "validityPeriod": validity.as_secs() }))
             })
             .collect();
         json!({ "pebble": {

@@ -1,6 +1,6 @@
-//! Which programs the bed is made of, and where each comes from. Data only; [`super`] builds them.
+//! Which programs the testbed is made of, and where each comes from. Data only; [`super`] builds them.
 
-/// A program that the bed builds or fetches.
+/// A program that the testbed builds or fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// cert-manager's answerer of one challenge, for its Pods.

@@ -139,7 +139,7 @@ fn edit(edits: &Edits, module: &Path) -> Result<()> {
 
 fn no_go(error: &std::io::Error) -> anyhow::Error {
     anyhow!(
-        "Go can't be started ({error}): the bed's Kubernetes is built from source with it. Install Go 1.26 or newer, \
+        "Go can't be started ({error}): the testbed's Kubernetes is built from source with it. Install Go 1.26 or newer, \
          make sure that `go version` works in this shell, and run the same command again"
     )
 }

@@ -1,4 +1,4 @@
-//! The programs that the bed is made of: built from source through the Go module proxy, or taken out of a wheel,
+//! The programs that the testbed is made of: built from source through the Go module proxy, or taken out of a wheel,
 //! once per user and version. Knows nothing of clusters. Next: `catalog.rs` for what there is.
 //!
 //! A folder of the cache is named after the hash of what pins its content, and a program in it is complete as

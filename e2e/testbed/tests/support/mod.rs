@@ -81,7 +81,7 @@ pub(crate) fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Resul
     for hierarchy in
         fs::read_dir("/sys/fs/cgroup")?.flatten().map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()])
     {
-        let group = hierarchy.join(format!("acme-bed-{cluster}"));
+        let group = hierarchy.join(format!("testbed-{cluster}"));
         if group.exists() {
             left.push(format!("the control group {}", group.display()));
         }

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The path of a cluster's groups below each hierarchy's root, as the kubelet's `cgroupRoot` takes it.
 pub(in crate::cluster) fn path(cluster: &str) -> String {
-    format!("/acme-bed-{cluster}")
+    format!("/testbed-{cluster}")
 }
 
 /// Makes a cluster's groups.

@@ -56,10 +56,10 @@ fn mounts(orders: &Orders) -> Result<()> {
     let resolver = fs::canonicalize(RESOLVER).unwrap_or_else(|_| PathBuf::from(RESOLVER));
     let staging = orders.state.join("run");
     fs::create_dir_all(&staging)?;
-    mount(Some("bed"), &staging, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+    mount(Some("testbed"), &staging, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .context("failed to mount a tmpfs")?;
-    bind(&orders.state, &staging.join("bed/state"))?;
-    bind(&orders.cache, &staging.join("bed/cache"))?;
+    bind(&orders.state, &staging.join("testbed/state"))?;
+    bind(&orders.cache, &staging.join("testbed/cache"))?;
     mount(Some(&staging), "/run", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
         .context("failed to move to /run")?;
     let inside = Layout::inside();

@@ -36,25 +36,26 @@ use nix::{
 pub(crate) use self::orders::Orders;
 use self::orders::{MARKER, PID_NAMESPACE};
 
-/// The program that test programs start in their place.
+/// The program that test programs start, as they have no `main` of ours.
 const PROGRAM: &str = "testbed";
 
-/// Whether the `main` of this program called [`play`].
-static PLAYS: AtomicBool = AtomicBool::new(false);
+/// Whether the `main` of this program called [`run_supervisor_role`].
+static HAS_ROLES: AtomicBool = AtomicBool::new(false);
 
-/// Plays one of the supervisor's parts if the command line says so; `None` means it is an ordinary start.
-/// To be called first thing in `main` of each program that starts clusters: it starts itself again to play them.
-pub fn play() -> Option<ExitCode> {
-    PLAYS.store(true, Ordering::Relaxed);
+/// Runs one of the supervisor's roles if the command line says so; `None` means that it does not.
+///
+/// `main` of each program that starts clusters calls this first: the program starts itself again for each role.
+pub fn run_supervisor_role() -> Option<ExitCode> {
+    HAS_ROLES.store(true, Ordering::Relaxed);
     let mut arguments = env::args().skip(1);
     if arguments.next()? != MARKER {
         return None;
     }
-    let played = match (arguments.next(), arguments.next()) {
-        (Some(role), Some(orders)) => act(&role, &orders),
-        _ => Err(anyhow::anyhow!("{MARKER} is for the test bed's own use")),
+    let outcome = match (arguments.next(), arguments.next()) {
+        (Some(role), Some(orders)) => run_role(&role, &orders),
+        _ => Err(anyhow::anyhow!("{MARKER} is for the testbed's own use")),
     };
-    Some(match played {
+    Some(match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -63,13 +64,13 @@ pub fn play() -> Option<ExitCode> {
     })
 }
 
-fn act(role: &str, orders: &str) -> Result<()> {
+fn run_role(role: &str, orders: &str) -> Result<()> {
     let orders: Orders = serde_json::from_str(orders)?;
     match role {
         "guard" => guard::run(&orders),
         "init" => init::run(&orders),
         "serve" => serve::run(&orders),
-        _ => bail!("there is no part {role:?}"),
+        _ => bail!("there is no role {role:?}"),
     }
 }
 
@@ -141,11 +142,11 @@ fn processes() -> Result<Vec<(Pid, PathBuf)>> {
         .collect())
 }
 
-/// The program that plays the parts: this one if its `main` called [`play`], else the one that is next to a test
-/// program or one folder above it.
+/// The program that has the roles: this one if its `main` called [`run_supervisor_role`], otherwise the testbed's own, which is
+/// next to a test program or one folder above it.
 fn binary() -> Result<PathBuf> {
     let own = env::current_exe().context("failed to find this program's own file")?;
-    if PLAYS.load(Ordering::Relaxed) {
+    if HAS_ROLES.load(Ordering::Relaxed) {
         return Ok(own);
     }
     own.ancestors()

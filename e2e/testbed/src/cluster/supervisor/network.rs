@@ -24,7 +24,7 @@ pub(super) fn set_up() -> Result<()> {
         ip(command)?;
     }
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("failed to allow IP forwarding")?;
-    // The bed's programs bind port 80 and 443, whoever runs them.
+    // The testbed's programs bind port 80 and 443, whoever runs them.
     fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .context("failed to free the low ports")?;
     Ok(())

@@ -23,7 +23,7 @@ pub(super) const PID_NAMESPACE: &str = "pid-namespace";
 pub(super) const MARKER: &str = "__supervise";
 
 impl Orders {
-    /// The arguments that make this binary play a part.
+    /// The arguments that make this program run a role.
     pub(super) fn arguments(&self, role: &str) -> Result<[String; 3]> {
         Ok([MARKER.to_owned(), role.to_owned(), serde_json::to_string(self)?])
     }

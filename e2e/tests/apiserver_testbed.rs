@@ -42,13 +42,13 @@ async fn server_side_apply_tells_two_managers_apart() -> Result<()> {
 async fn a_custom_resource_becomes_established_in_a_second() -> Result<()> {
     let cluster = harness::cluster()?;
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await?);
-    let name = "samples.bed.example.test";
+    let name = "samples.testbed.example.test";
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": { "name": name },
         "spec": {
-            "group": "bed.example.test",
+            "group": "testbed.example.test",
             "names": { "kind": "Sample", "plural": "samples" },
             "scope": "Namespaced",
             "versions": [{
@@ -57,7 +57,7 @@ async fn a_custom_resource_becomes_established_in_a_second() -> Result<()> {
             }],
         },
     });
-    definitions.patch(name, &PatchParams::apply("bed"), &Patch::Apply(definition)).await?;
+    definitions.patch(name, &PatchParams::apply("testbed"), &Patch::Apply(definition)).await?;
     let established = kube::runtime::conditions::is_crd_established();
     harness::await_condition(definitions, name, "be established", Duration::from_secs(20), established)
         .await?;

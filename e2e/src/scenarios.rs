@@ -1,6 +1,6 @@
 //! What happens to users, told once for both places where our programs run: as processes without a node, and in Pods.
 //!
-//! A story has a namespace to itself and a ready ClusterIssuer of the same name, at the Pebble of the cluster.
+//! A scenario has a namespace to itself and a ready ClusterIssuer of the same name, at the Pebble of the cluster.
 
 use std::{
     collections::BTreeSet,
@@ -31,9 +31,9 @@ use crate::{
     user::{User, annotation},
 };
 
-/// Calls a macro with the names of all stories, so that both places tell each.
+/// Calls a macro with the names of all scenarios, so that both places tell each.
 #[macro_export]
-macro_rules! each_story {
+macro_rules! each_scenario {
     ($macro:ident) => {
         $macro!(
             an_ingress_that_goes_in_the_middle_leaves_nothing,

@@ -35,10 +35,10 @@ pub const SECRET_MANAGER: &str = "cert-manager-certificates-issuing";
 /// How many requests there are at once.
 const CONCURRENCY: usize = 32;
 
-/// How many namespaces an estate is spread over.
+/// How many namespaces a fixture is spread over.
 const NAMESPACES: usize = 20;
 
-/// How many RSA keys there are for a whole estate: each takes a tenth of a second to make.
+/// How many RSA keys there are for a whole fixture: each takes a tenth of a second to make.
 const RSA_KEYS: usize = 16;
 
 /// The algorithm of the private keys.
@@ -118,7 +118,7 @@ impl Plan {
         for name in self.namespaces() {
             create_namespace(client, &name).await?;
         }
-        let authority = Authority::new("Estate")?;
+        let authority = Authority::new("Fixture")?;
         let shared: Vec<String> = match self.key {
             KeyAlgorithm::Rsa => (0..RSA_KEYS.min(self.count))
                 .map(|_| Ok(self.key.generate()?.serialize_pem()))
@@ -280,7 +280,7 @@ impl Plan {
 }
 
 fn namespace(index: usize) -> String {
-    format!("estate-{index}")
+    format!("fixture-{index}")
 }
 
 fn secret(name: &str, issuer: &str, host: &str, chain: &str, key: &str) -> Result<Secret> {

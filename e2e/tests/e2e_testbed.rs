@@ -1,4 +1,4 @@
-//! The bed does what later tests rely on.
+//! The testbed does what later tests rely on.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
