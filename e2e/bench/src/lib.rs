@@ -2,23 +2,27 @@
 //! log and by what the kernel counts for a process. So whatever serves `cert-manager.io/v1` is measured by the same code.
 //!
 //! ```text
-//! workloads ──▶ subject (what is measured: starts, ends) ──▶ measure (what it cost) ──▶ record (JSON) ──▶ page, plot
+//! run ──▶ workloads ──▶ controller_under_test (starts, ends) ──▶ measure (what it cost) ──▶ record (JSON) ──▶ page, plot
 //! ```
 
-mod bed;
+mod accounting;
+mod baselines;
+mod bench;
+mod controller_under_test;
 mod delay;
-mod floors;
+mod environment;
 mod measure;
 pub mod page;
 mod plot;
+mod ready_watch;
 mod record;
+mod run;
 pub mod simulation;
-mod subject;
 mod workloads;
 
 pub use self::{
+    bench::{Bench, Workload},
+    controller_under_test::Controller,
     delay::relay,
     record::{Figure, Machine, Record, Records},
-    subject::Controller,
-    workloads::{Bench, Workload},
 };

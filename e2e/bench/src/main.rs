@@ -42,7 +42,7 @@ enum Task {
     /// The leader is asked to end, and killed, so many times each: how long until the next Secret.
     Failover(Options),
     /// What can't be gone below on this machine: keys, API writes, orders without an operator.
-    Floors(Options),
+    Baselines(Options),
     /// A year of so many certificates on a virtual clock: no cluster, the operator's own decisions. More can be turned with
     /// `cargo run --profile measure -p bench --bin simulation -- --help`.
     Simulation(Options),
@@ -111,7 +111,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// All that is published.
 const PUBLISHED: [&[&str]; 18] = [
-    &["floors"],
+    &["baselines"],
     &["latency"],
     &["burst", "-n", "50"],
     &["burst", "-n", "200"],
@@ -172,7 +172,7 @@ async fn run(task: Task, steps: &Steps) -> Result<()> {
         }
         Task::Idle(options) => options.measure(Workload::Idle, 1000, KeyAlgorithm::Ecdsa, steps).await,
         Task::Failover(options) => options.measure(Workload::Failover, 3, KeyAlgorithm::Ecdsa, steps).await,
-        Task::Floors(options) => options.measure(Workload::Floors, 1, KeyAlgorithm::Rsa, steps).await,
+        Task::Baselines(options) => options.measure(Workload::Baselines, 1, KeyAlgorithm::Rsa, steps).await,
         Task::Simulation(options) => {
             options.measure(Workload::Simulation, 1_000_000, KeyAlgorithm::Rsa, steps).await
         }
@@ -215,7 +215,7 @@ impl Options {
             tools.ensure_cert_manager(steps).await?;
         }
         let binaries = match self.controller {
-            _ if matches!(workload, Workload::Simulation | Workload::Floors) => PathBuf::new(),
+            _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
             Controller::Ours => {
                 let step =
                     steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));

@@ -15,14 +15,14 @@ use testbed::{
     cluster::{API_PORT, Cluster, Process},
 };
 
-use crate::subject::{Program, Subject};
+use crate::controller_under_test::{ControllerUnderTest, Program};
 
 /// The kernel's unit of processor time in `/proc/PID/stat`: `USER_HZ`, a hundredth of a second on every architecture.
 const TICK: Duration = Duration::from_millis(10);
 
 /// A span of time that has begun.
 #[derive(Debug)]
-pub(super) struct Measuring {
+pub(crate) struct Measuring {
     mark: AuditMark,
     pebble: Option<(PathBuf, u64)>,
     programs: Vec<(Program, Duration)>,
@@ -32,26 +32,26 @@ pub(super) struct Measuring {
 
 /// What it cost.
 #[derive(Debug)]
-pub(super) struct Costs {
+pub(crate) struct Costs {
     /// How long it took.
-    pub(super) wall: Duration,
+    pub(crate) wall: Duration,
     /// When it began.
-    pub(super) began_at: Timestamp,
+    pub(crate) began_at: Timestamp,
     /// What the controller asked of the API server, but for its Lease, in order.
-    pub(super) events: Vec<AuditEvent>,
+    pub(crate) events: Vec<AuditEvent>,
     /// Requests to the ACME server, by kind.
-    pub(super) acme: BTreeMap<String, usize>,
+    pub(crate) acme: BTreeMap<String, usize>,
     /// Processor time and peak of resident memory in bytes, by program.
-    pub(super) programs: Vec<(Program, Duration, u64)>,
+    pub(crate) programs: Vec<(Program, Duration, u64)>,
     /// Bytes that the controller got from the API server, watches and answers, by connections that are open still.
-    pub(super) received: u64,
+    pub(crate) received: u64,
 }
 
 impl Measuring {
     /// Begins. `pebble` is the name of the process of the ACME server, if its requests shall be counted.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         cluster: &Cluster,
-        subject: &Subject<'_>,
+        controller: &ControllerUnderTest<'_>,
         pebble: Option<&str>,
     ) -> Result<Self> {
         let pebble = match pebble.map(|name| cluster.layout().log(name)) {
@@ -61,41 +61,46 @@ impl Measuring {
             }
             None => None,
         };
-        let programs = subject.programs();
+        let programs = controller.programs();
         let mut before = Vec::new();
         for program in programs {
             // The peak is that of this span: proc_pid_clear_refs(5).
             fs::write(format!("/proc/{}/clear_refs", program.pid), "5")?;
             before.push((program, processor_time(program.pid)?));
         }
-        let received = received(cluster, subject).await?;
+        let received = received(cluster, controller).await?;
         Ok(Self { mark: AuditMark::now(cluster)?, pebble, programs: before, received, began: Instant::now() })
     }
 
     /// When it began.
-    pub(super) fn began(&self) -> Instant {
+    pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
     /// How long it has been.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// Adds a program that was not there at the beginning.
-    pub(super) fn add(&mut self, program: Program) {
+    pub(crate) fn add(&mut self, program: Program) {
         self.programs.push((program, Duration::ZERO));
     }
 
     /// The controller's requests so far, but for its Lease.
-    pub(super) fn events(&self, subject: &Subject<'_>) -> Result<Vec<AuditEvent>> {
+    pub(crate) fn events(&self, controller: &ControllerUnderTest<'_>) -> Result<Vec<AuditEvent>> {
         let mut events = self.mark.events()?;
-        events.retain(|event| event.user() == subject.client() && event.resource() != "leases");
+        events.retain(|event| event.user() == controller.client() && event.resource() != "leases");
         Ok(events)
     }
 
     /// Ends; `wall` is how long what is measured took.
-    pub(super) async fn end(self, cluster: &Cluster, subject: &Subject<'_>, wall: Duration) -> Result<Costs> {
+    pub(crate) async fn end(
+        self,
+        cluster: &Cluster,
+        controller: &ControllerUnderTest<'_>,
+        wall: Duration,
+    ) -> Result<Costs> {
         let programs = self.programs.iter().map(|(program, before)| {
             let spent = processor_time(program.pid)?.saturating_sub(*before);
             Ok((*program, spent, peak_resident(program.pid)?))
@@ -103,20 +108,20 @@ impl Measuring {
         Ok(Costs {
             wall,
             began_at: self.mark.made(),
-            events: self.events(subject)?,
+            events: self.events(controller)?,
             acme: self
                 .pebble
                 .as_ref()
                 .map_or_else(|| Ok(BTreeMap::new()), |(log, offset)| acme(log, *offset))?,
             programs: programs.collect::<Result<_>>()?,
-            received: received(cluster, subject).await?.saturating_sub(self.received),
+            received: received(cluster, controller).await?.saturating_sub(self.received),
         })
     }
 }
 
 impl Costs {
     /// Requests to the API server, by verb and resource.
-    pub(super) fn api(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn api(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for event in &self.events {
             *counts.entry(format!("{} {}", event.verb, event.resource())).or_default() += 1;
@@ -125,26 +130,26 @@ impl Costs {
     }
 
     /// Requests that change something, Kubernetes' Events among them.
-    pub(super) fn writes(&self) -> usize {
+    pub(crate) fn writes(&self) -> usize {
         self.events.iter().filter(|event| event.is_write()).count()
     }
 
     /// When the last request but a watch came in, after the beginning.
-    pub(super) fn last_request(&self) -> Duration {
+    pub(crate) fn last_request(&self) -> Duration {
         let requests = self.events.iter().filter(|event| event.verb != "watch");
         let last = requests.map(AuditEvent::received).max();
         last.and_then(|last| last.duration_since(self.began_at).try_into().ok()).unwrap_or_default()
     }
 
     /// What a program used: processor time and peak of resident memory in bytes.
-    pub(super) fn of(&self, name: &str) -> Option<(Duration, u64)> {
+    pub(crate) fn of(&self, name: &str) -> Option<(Duration, u64)> {
         let (_, time, peak) = self.programs.iter().find(|(program, ..)| program.name == name)?;
         Some((*time, *peak))
     }
 }
 
 /// Processor time of a process, user and system.
-pub(super) fn processor_time(pid: u32) -> Result<Duration> {
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
     ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("{path} is not as expected"))
@@ -201,9 +206,9 @@ fn kind_of_request(line: &str) -> Option<&'static str> {
 }
 
 /// Bytes that the controller has got by connections to the API server that are open.
-async fn received(cluster: &Cluster, subject: &Subject<'_>) -> Result<u64> {
+async fn received(cluster: &Cluster, controller: &ControllerUnderTest<'_>) -> Result<u64> {
     let finished = cluster.run(Process::new("ss", "/usr/bin/ss", ["-tinHOp"])).await?;
-    let pids = subject.programs_inside();
+    let pids = controller.programs_inside();
     Ok(finished.output.lines().filter_map(|line| received_by(line, &pids)).sum())
 }
 

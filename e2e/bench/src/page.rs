@@ -5,9 +5,9 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::{Context, Result};
 use e2e::cert_manager::NAME as CERT_MANAGER;
 
-use super::{
+use crate::{
     plot::Plot,
-    record::{Figure, Record, Records, number},
+    record::{Figure, Record, Records, f64_of, number},
 };
 
 /// The records that are published, in the repository.
@@ -146,7 +146,7 @@ fn plots(records: &Records) -> Vec<(&'static str, Plot)> {
             unit = &found.unit;
             let key = if record.command.contains("--key rsa") { ", RSA" } else { "" };
             let name = format!("{}{key}", record.controller);
-            let point = (crate::floors::f64_of(record.number), found.value);
+            let point = (f64_of(record.number), found.value);
             match lines.iter_mut().find(|(of, _)| *of == name) {
                 Some((_, points)) => points.push(point),
                 None => lines.push((name, vec![point])),

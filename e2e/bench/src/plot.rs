@@ -5,15 +5,15 @@ use std::fmt::Write;
 
 /// What is drawn.
 #[derive(Clone, Debug)]
-pub(super) struct Plot {
+pub(crate) struct Plot {
     /// Above it.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Under it.
-    pub(super) across: String,
+    pub(crate) across: String,
     /// With the unit.
-    pub(super) upwards: String,
+    pub(crate) upwards: String,
     /// Lines: a name and points.
-    pub(super) lines: Vec<(String, Vec<(f64, f64)>)>,
+    pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 const WIDTH: f64 = 640.0;
@@ -56,7 +56,7 @@ impl Axis {
 
 impl Plot {
     /// The file.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|(_, points)| points);
         let (x_axis, y_axis) =
             (Axis::around(points().map(|point| point.0)), Axis::around(points().map(|point| point.1)));

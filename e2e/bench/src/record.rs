@@ -80,13 +80,19 @@ impl Figure {
 }
 
 /// Three digits, no more than people read.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size == 0.0 || size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
+}
+
+/// A count as what is divided.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(crate) fn f64_of(count: usize) -> f64 {
+    count as f64
 }
 
 /// The machine that measured.
@@ -222,7 +228,7 @@ impl Records {
 }
 
 /// The commit of this checkout; with a `+` if something is not committed.
-pub(super) fn version() -> Result<String> {
+pub(crate) fn version() -> Result<String> {
     let git = |arguments: &[&str]| -> Result<String> {
         let output = Command::new("git").args(arguments).current_dir(paths::workspace()).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

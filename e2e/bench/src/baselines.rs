@@ -19,6 +19,8 @@ use testbed::{
     tools::Tools,
 };
 
+use crate::record::f64_of;
+
 /// How many objects are written.
 const WRITES: usize = 1000;
 
@@ -32,7 +34,7 @@ const ORDERS: usize = 50;
 const KEYS: u32 = 200;
 
 /// How long it takes on average to make a private key, on one core.
-pub(super) fn key_generation(key: KeyAlgorithm) -> Result<Duration> {
+pub(crate) fn key_generation(key: KeyAlgorithm) -> Result<Duration> {
     let began = Instant::now();
     for _ in 0..KEYS {
         black_box(key.generate()?);
@@ -41,13 +43,13 @@ pub(super) fn key_generation(key: KeyAlgorithm) -> Result<Duration> {
 }
 
 /// How many small objects a second the API server takes.
-pub(super) async fn api_writes_a_second(client: &Client) -> Result<f64> {
+pub(crate) async fn api_writes_a_second(client: &Client) -> Result<f64> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let began = Instant::now();
     let written: Vec<_> = stream::iter(0..WRITES)
         .map(|index| {
             let object = ConfigMap {
-                metadata: ObjectMeta { name: Some(format!("floor-{index}")), ..ObjectMeta::default() },
+                metadata: ObjectMeta { name: Some(format!("baseline-{index}")), ..ObjectMeta::default() },
                 ..ConfigMap::default()
             };
             let api = &api;
@@ -60,12 +62,12 @@ pub(super) async fn api_writes_a_second(client: &Client) -> Result<f64> {
 }
 
 /// What ordering costs with nothing but instant-acme: one certificate alone, and how many a second at once.
-pub(super) async fn bare_orders(tools: &Tools) -> Result<(Duration, f64)> {
+pub(crate) async fn bare_orders(tools: &Tools) -> Result<(Duration, f64)> {
     let pebble = Pebble::on_host(tools, &Settings::calm()).await?;
     let tokens = TokenServer::start(&pebble).await?;
     let account = acme::new_account(&pebble, acme::account_builder(&pebble)).await?;
     let issue = async |index: usize| {
-        let name = format!("floor-{index}.example.test");
+        let name = format!("baseline-{index}.example.test");
         let serve = async |token: &str, key_authorization: &str| {
             tokens.add(token, key_authorization);
             Ok(())
@@ -83,10 +85,4 @@ pub(super) async fn bare_orders(tools: &Tools) -> Result<(Duration, f64)> {
     let issued: Vec<_> =
         stream::iter(ORDERS..2 * ORDERS).map(&issue).buffer_unordered(CONCURRENCY).try_collect().await?;
     Ok((times[ORDERS / 2], f64_of(issued.len()) / began.elapsed().as_secs_f64()))
-}
-
-/// A count as what is divided.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-pub(super) fn f64_of(count: usize) -> f64 {
-    count as f64
 }

@@ -49,15 +49,15 @@ impl FromStr for Controller {
 
 /// A process that is accounted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// `operator` or `solver`.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// On the host.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// The name of the controller's program in figures.
-pub(super) const OPERATOR: &str = "operator";
+pub(crate) const OPERATOR: &str = "operator";
 const SOLVER: &str = "solver";
 
 /// The name of a controller in the cluster that is run as a command.
@@ -65,7 +65,7 @@ const COMMAND: &str = "controller";
 
 /// A controller in a cluster.
 #[derive(Debug)]
-pub(super) struct Subject<'a> {
+pub(crate) struct ControllerUnderTest<'a> {
     cluster: &'a Cluster,
     client: String,
     run: Run,
@@ -78,9 +78,9 @@ enum Run {
     Command { process: Process, running: Option<Bound> },
 }
 
-impl<'a> Subject<'a> {
+impl<'a> ControllerUnderTest<'a> {
     /// Prepares a controller to be started. `client` is its name to the API server, if it is not ours.
-    pub(super) async fn prepare(
+    pub(crate) async fn prepare(
         cluster: &'a Cluster,
         controller: &Controller,
         client: Option<&str>,
@@ -109,12 +109,12 @@ impl<'a> Subject<'a> {
     }
 
     /// Its name to the API server.
-    pub(super) fn client(&self) -> &str {
+    pub(crate) fn client(&self) -> &str {
         &self.client
     }
 
     /// Starts it, unless somebody else did; does not wait.
-    pub(super) async fn start(&mut self) -> Result<()> {
+    pub(crate) async fn start(&mut self) -> Result<()> {
         match &mut self.run {
             Run::Ours(processes) => processes.start_operator(self.cluster, &[]).await,
             Run::External(_) => Ok(()),
@@ -129,7 +129,7 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// It is somebody else's, or does not end.
-    pub(super) async fn stop(&mut self) -> Result<()> {
+    pub(crate) async fn stop(&mut self) -> Result<()> {
         let pid = match &self.run {
             Run::Ours(processes) => processes.operator_pid(),
             Run::External(_) => bail!(
@@ -142,7 +142,7 @@ impl<'a> Subject<'a> {
     }
 
     /// What is accounted for.
-    pub(super) fn programs(&self) -> Vec<Program> {
+    pub(crate) fn programs(&self) -> Vec<Program> {
         let (operator, solver) = match &self.run {
             Run::Ours(processes) => (processes.operator_pid(), processes.solver_pid()),
             Run::External(pid) => (Some(*pid), None),
@@ -156,17 +156,17 @@ impl<'a> Subject<'a> {
     }
 
     /// Whether somebody else has started it, so that it may have done already what there is to do.
-    pub(super) fn is_external(&self) -> bool {
+    pub(crate) fn is_external(&self) -> bool {
         matches!(self.run, Run::External(_))
     }
 
     /// Whether the controller runs.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.programs().iter().any(|program| program.name == OPERATOR)
     }
 
     /// The controller's last words, for errors.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let name = match &self.run {
             Run::Ours(_) => operator::NAME,
             Run::External(_) => return "its log is where it was started".to_owned(),
@@ -176,13 +176,13 @@ impl<'a> Subject<'a> {
     }
 
     /// The id of the controller's process as it is seen in the cluster.
-    pub(super) fn programs_inside(&self) -> Vec<u32> {
+    pub(crate) fn programs_inside(&self) -> Vec<u32> {
         let inside = |program: &Program| pid_inside(program.pid);
         self.programs().iter().filter(|program| program.name == OPERATOR).filter_map(inside).collect()
     }
 
     /// Our programs, for what only they can be asked to do.
-    pub(super) fn ours(&mut self) -> Result<&mut Processes> {
+    pub(crate) fn ours(&mut self) -> Result<&mut Processes> {
         match &mut self.run {
             Run::Ours(processes) => Ok(processes),
             _ => bail!("this workload needs two replicas, which it can only start of our own controller"),
@@ -191,7 +191,7 @@ impl<'a> Subject<'a> {
 }
 
 /// Sends a signal, and waits until the process is gone.
-pub(super) async fn end(pid: u32, signal: Signal) -> Result<()> {
+pub(crate) async fn end(pid: u32, signal: Signal) -> Result<()> {
     signal::kill(Pid::from_raw(pid.try_into()?), signal)?;
     let deadline = Instant::now() + END_TIMEOUT;
     // A process that nobody has waited for yet has no program any more.
