@@ -21,7 +21,7 @@ use std::{
     fmt::{Debug, Write},
     panic::AssertUnwindSafe,
     sync::OnceLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -42,7 +42,10 @@ use testbed::{
     http::Trust,
     page,
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 /// Environment variable that names the cluster that tests use: `cargo xtask test` sets it.
 pub const CLUSTER_VARIABLE: &str = "ACME_OPERATOR_CLUSTER";
@@ -52,6 +55,12 @@ pub const KEEP_VARIABLE: &str = "ACME_OPERATOR_KEEP";
 
 /// How long a state may take to come, unless a test says otherwise.
 pub const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a controller must do nothing to have done all it had to: longer than any pause between two of its steps.
+pub const QUIET: Duration = Duration::from_secs(3);
+
+/// How often activity is counted while [`await_quiet`] waits.
+const QUIET_POLL: Duration = Duration::from_millis(500);
 
 /// The running cluster that tests share: the one named by `$ACME_OPERATOR_CLUSTER`, else the one that
 /// `cargo xtask cluster up` started. It lives at least as long as this process.
@@ -254,6 +263,51 @@ pub async fn await_definitions(cluster: &Cluster) -> Result<()> {
     let output = cluster.kubectl().args(wait).output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the definitions are not established: {said}");
+    Ok(())
+}
+
+/// Waits until `activity` returns the same count for as long as `quiet`. `None` means that there is nothing to count yet:
+/// it is never quiet.
+///
+/// # Errors
+/// `limit` is over; the message says that `who` is still active.
+pub async fn await_quiet(
+    who: &str,
+    quiet: Duration,
+    limit: Duration,
+    activity: impl Fn() -> Result<Option<usize>>,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    let (mut last, mut since) = (None, Instant::now());
+    loop {
+        let count = activity()?;
+        if count != last {
+            (last, since) = (count, Instant::now());
+        }
+        if count.is_some() && since.elapsed() >= quiet {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{who} was not quiet for {} s within {} s",
+            quiet.as_secs(),
+            limit.as_secs()
+        );
+        sleep(QUIET_POLL).await;
+    }
+}
+
+/// Asserts that something stays true for as long as `period`, for what must not happen. `what` completes "it did not stay
+/// true that …".
+///
+/// # Errors
+/// `check` failed, which is called several times.
+pub async fn assert_stays(what: &str, period: Duration, check: impl AsyncFn() -> Result<()>) -> Result<()> {
+    const CHECKS: u32 = 10;
+    for _ in 0..CHECKS {
+        sleep(period / CHECKS).await;
+        check().await.with_context(|| format!("it did not stay true that {what}"))?;
+    }
     Ok(())
 }
 

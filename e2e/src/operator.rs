@@ -14,6 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use testbed::{
+    audit::{AuditEvent, AuditMark},
     cluster::{Bound, Cluster, Mode, NODE_ADDRESS, Process},
     helm::helm,
     http::{self, Trust},
@@ -92,6 +93,27 @@ pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
     ];
     arguments.extend(flags);
     helm(cluster, &arguments).await.map(drop)
+}
+
+/// What the operator wrote since a mark in some namespaces, except its Lease. What is in no namespace has `None`.
+pub fn writes(mark: &AuditMark, of: impl Fn(Option<&str>) -> bool) -> Result<Vec<AuditEvent>> {
+    let mut events = mark.events()?;
+    events.retain(|event| {
+        event.user() == USER && event.is_write() && event.resource() != "leases" && of(event.namespace())
+    });
+    Ok(events)
+}
+
+/// Waits until the operator has made no request that `counts` selects for [`harness::QUIET`].
+pub async fn await_quiet(cluster: &Cluster, counts: impl Fn(&AuditEvent) -> bool) -> Result<()> {
+    let mark = AuditMark::now(cluster)?;
+    let activity = || {
+        let events = mark.events()?;
+        let counted =
+            events.iter().filter(|event| event.user() == USER && event.verb != "watch" && counts(event));
+        Ok(Some(counted.count()))
+    };
+    harness::await_quiet("the operator", harness::QUIET, harness::TIMEOUT, activity).await
 }
 
 /// Our two programs as processes of a cluster without a node; they end with this.

@@ -26,7 +26,7 @@ use testbed::{
     cluster::{Mode, Options},
     helm::helm,
     http::Trust,
-    ingress, page,
+    page,
     pebble::{Pebble, Settings},
     probe,
 };
@@ -72,7 +72,7 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
             let name = format!("web-{run}");
             let hosts = [user.host(&name)];
             user.ingress(&name, &hosts, json!({})).await?;
-            sleep(ingress::REST).await;
+            user.await_idle_ingress().await?;
             let began = Instant::now();
             user.ingress(&name, &hosts, annotation(issuer)).await?;
             user.await_secret(&name, harness::TIMEOUT).await?;
@@ -96,8 +96,13 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
         let root = pebble.issuing_root(0).await?;
-        // What was begun before is over.
-        sleep(Duration::from_secs(5)).await;
+        // Earlier tests may have left it something to do.
+        operator::await_quiet(user.cluster, |event| {
+            event.is_write()
+                && event.namespace().is_some()
+                && !["events", "leases"].contains(&&*event.resource())
+        })
+        .await?;
         let mark = AuditMark::now(user.cluster)?;
         let began = Instant::now();
         let hosts: Vec<_> = (0..COUNT).map(|index| user.host(&format!("w{index}"))).collect();
@@ -117,7 +122,7 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
             user.await_issued(&format!("w{index}"), limit).await?;
         }
         // Also what is cleaned up afterwards counts.
-        sleep(Duration::from_secs(6)).await;
+        user.await_quiet().await?;
         let mut count = mark.count(operator::USER)?;
         count.retain(|what, _| !what.ends_with("leases"));
         let requests = count.values().sum::<usize>();
@@ -343,7 +348,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
             user.ingress(&name, &[user.host(&name)], annotation(issuer)).await?;
             user.await_issued(&name, harness::TIMEOUT).await?;
         }
-        sleep(Duration::from_secs(6)).await;
+        user.await_quiet().await?;
         let mark = AuditMark::now(user.cluster)?;
         let pods: Api<Pod> = Api::namespaced(user.client.clone(), operator::NAME);
         let selector = ListParams::default().labels("app.kubernetes.io/component=operator");
@@ -351,17 +356,13 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
             pods.delete(&pod.name_any(), &DeleteParams::default()).await?;
         }
         operator::install(user.cluster, &[]).await?;
-        sleep(Duration::from_secs(5)).await;
-        let writes: Vec<_> = mark
-            .events()?
-            .into_iter()
-            .filter(|event| {
-                event.user() == operator::USER && event.is_write() && event.resource() != "leases"
-            })
-            .filter(|event| event.namespace().is_none_or(|namespace| namespace == user.namespace))
-            .collect();
-        ensure!(writes.is_empty(), "{writes:?}");
-        Ok(())
+        harness::assert_stays("the operator writes nothing", Duration::from_secs(5), async || {
+            let writes =
+                operator::writes(&mark, |namespace| namespace.is_none_or(|name| name == user.namespace))?;
+            ensure!(writes.is_empty(), "{writes:?}");
+            Ok(())
+        })
+        .await
     })
     .await
 }
@@ -388,24 +389,21 @@ async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
             for index in 0..COUNT {
                 user.await_issued(&format!("w{index}"), Duration::from_mins(2)).await?;
             }
-            sleep(Duration::from_secs(6)).await;
+            user.await_quiet().await?;
         }
         let mark = AuditMark::now(user.cluster)?;
-        sleep(WATCHED).await;
         // Other tests issue meanwhile, in namespaces of their own.
-        let writes: Vec<_> = mark
-            .events()?
-            .into_iter()
-            .filter(|event| event.user() == operator::USER && event.is_write())
-            .filter(|event| event.namespace() == Some(&user.namespace))
-            .collect();
+        harness::assert_stays("the operator writes nothing", WATCHED, async || {
+            let writes = operator::writes(&mark, |namespace| namespace == Some(&user.namespace))?;
+            ensure!(writes.is_empty(), "{writes:?}");
+            Ok(())
+        })
+        .await?;
         let (operator, solver) = (resident("/operator")?, resident("/http01-solver")?);
         println!(
-            "{COUNT} certificates for {} min: {} writes; resident: operator {operator} KiB, solver {solver} KiB",
-            WATCHED.as_secs() / 60,
-            writes.len()
+            "{COUNT} certificates for {} min: no writes; resident: operator {operator} KiB, solver {solver} KiB",
+            WATCHED.as_secs() / 60
         );
-        ensure!(writes.is_empty(), "{writes:?}");
         Ok(())
     })
     .await

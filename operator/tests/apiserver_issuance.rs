@@ -26,7 +26,7 @@ use kube::{
 };
 use serde_json::json;
 use testbed::{
-    audit::{AuditEvent, AuditMark},
+    audit::AuditMark,
     bring_up,
     cluster::{self, Cluster, Mode, Options},
     http::{self, Trust},
@@ -69,17 +69,6 @@ impl World {
     }
 }
 
-/// What the operator wrote since a mark, in a namespace if one is named.
-fn writes(mark: &AuditMark, namespace: Option<&str>) -> Result<Vec<AuditEvent>> {
-    let ours = mark.events()?.into_iter().filter(|event| {
-        event.user() == operator::USER
-            && event.is_write()
-            && event.resource() != "leases"
-            && (namespace.is_none() || event.namespace() == namespace)
-    });
-    Ok(ours.collect())
-}
-
 #[tokio::test]
 async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> Result<()> {
     let world = world()?;
@@ -105,7 +94,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
             let certificates = user.api::<Certificate>();
             if certificates.get_opt(&name).await?.as_ref().is_some_and(user::is_issued) {
                 // What is cleaned up afterwards has its steps too.
-                sleep(Duration::from_secs(5)).await;
+                user.await_quiet().await?;
                 break http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err();
             }
             ensure!(
@@ -126,7 +115,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let orders = user.names::<Order>().await?;
         let orders = orders.iter().filter(|order| order.starts_with(&format!("{name}-"))).count();
         ensure!(orders == 1, "step {step}: {orders} Orders");
-        let keys = writes(&mark, Some("killed"))?
+        let keys = operator::writes(&mark, |namespace| namespace == Some("killed"))?
             .iter()
             .filter(|event| {
                 event.verb == "create" && event.resource() == "secrets" && event.status() == Some(201)
@@ -161,15 +150,17 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;
-    // Long enough for each object to have had its turn.
-    sleep(Duration::from_secs(3)).await;
-    // Other tests leave issuers behind whose servers have ended with them: those have something new to say.
-    let mut writes = writes(&mark, None)?;
-    writes.retain(|event| {
-        event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
-    });
-    ensure!(writes.is_empty(), "{writes:?}");
-    Ok(())
+    // Long enough for each object to be reconciled. Other tests leave issuers behind whose servers have ended with them: those
+    // have something new to say.
+    harness::assert_stays("the operator writes nothing", harness::QUIET, async || {
+        let mut writes = operator::writes(&mark, |_| true)?;
+        writes.retain(|event| {
+            event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
+        });
+        ensure!(writes.is_empty(), "{writes:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -186,11 +177,16 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;
-    // Long enough for each object to have had its turn.
-    sleep(Duration::from_secs(3)).await;
+    // Long enough for each object to be reconciled.
+    harness::assert_stays("the operator writes nothing", harness::QUIET, async || {
+        for namespace in fixture.namespaces() {
+            let writes = operator::writes(&mark, |of| of == Some(&namespace))?;
+            ensure!(writes.is_empty(), "{writes:?}");
+        }
+        Ok(())
+    })
+    .await?;
     for namespace in fixture.namespaces() {
-        let writes = writes(&mark, Some(&namespace))?;
-        ensure!(writes.is_empty(), "{writes:?}");
         let read = mark.events()?.into_iter().any(|event| {
             event.user() == operator::USER
                 && event.resource() == "secrets"
@@ -251,11 +247,13 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
         })
     });
     told.await?;
-    sleep(Duration::from_secs(1)).await;
-    let secret = user.api::<Secret>().get("web").await?;
-    ensure!(data(Some(&secret), "tls.crt") == b"theirs");
-    ensure!(user.names::<CertificateRequest>().await?.is_empty());
-    Ok(())
+    harness::assert_stays("the Secret is left alone", Duration::from_secs(1), async || {
+        let secret = user.api::<Secret>().get("web").await?;
+        ensure!(data(Some(&secret), "tls.crt") == b"theirs", "the Secret was overwritten");
+        ensure!(user.names::<CertificateRequest>().await?.is_empty(), "a certificate was requested");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! What a workload has around the controller: a user, an ACME server that may be far away, and waits that tell.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
     cert_manager_fixture::KeyAlgorithm,
-    harness::create_namespace,
+    harness::{self, QUIET, create_namespace},
     user::{self, User, data},
 };
 use serde_json::{Value, json};
@@ -30,9 +30,6 @@ pub(crate) const FIRST: &str = "first";
 
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_mins(20);
-
-/// How long a controller that does nothing has done all it had to.
-pub(crate) const QUIET: Duration = Duration::from_secs(3);
 
 /// What a workload has around it: a user with a namespace, an ACME server, perhaps far away.
 pub(crate) struct Environment<'a> {
@@ -109,19 +106,11 @@ pub(crate) fn measure_started(measuring: &mut Measuring, controller: &Controller
 
 /// Waits until the controller has asked nothing for a while.
 pub(crate) async fn await_quiet(measuring: &Measuring, controller: &ControllerUnderTest<'_>) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    let (mut count, mut since) = (0, Instant::now());
-    loop {
+    let activity = || {
         let requests = measuring.events(controller)?.iter().filter(|event| event.verb != "watch").count();
-        if requests != count {
-            (count, since) = (requests, Instant::now());
-        }
-        if (count > 0 || controller.is_external()) && since.elapsed() >= QUIET {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "the controller does not come to rest");
-        sleep(Duration::from_millis(500)).await;
-    }
+        Ok((requests > 0 || controller.is_external()).then_some(requests))
+    };
+    harness::await_quiet("the controller", QUIET, LIMIT, activity).await
 }
 
 /// Waits until a Secret holds a certificate.

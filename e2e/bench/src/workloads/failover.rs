@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use e2e::harness::QUIET;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use testbed::ingress;
@@ -14,7 +15,7 @@ use tokio::time::sleep;
 use crate::{
     bench::Bench,
     controller_under_test::{self, ControllerUnderTest},
-    environment::{Environment, QUIET, await_secret},
+    environment::{Environment, await_secret},
     record::{Figure, Record},
 };
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use e2e::cert_manager_fixture::KeyAlgorithm;
+use e2e::{cert_manager_fixture::KeyAlgorithm, harness::QUIET};
 use futures::{TryStreamExt, stream};
 use serde_json::json;
 use testbed::{ingress, pebble};
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::{
     bench::Bench,
     controller_under_test::ControllerUnderTest,
-    environment::{Environment, QUIET, await_quiet, await_secret},
+    environment::{Environment, await_quiet, await_secret},
     measure::Measuring,
     ready_watch::ReadyWatch,
     record::{Figure, Record, f64_of},
