@@ -1,17 +1,17 @@
-//! cert-manager in a cluster of the bed, as a process: to be measured, and to be taken over from. Its definitions are its own;
+//! cert-manager in a cluster of the testbed, as a process: to be measured, and to be taken over from. Its definitions are its own;
 //! its Pods that answer challenges need a node. It may do everything, as nothing is learnt from what its chart's roles leave
 //! out.
 
 use anyhow::{Context, Result};
 use serde_json::json;
-
-use crate::{
+use testbed::{
     cluster::{Cluster, Layout, Mode, Process},
-    harness,
-    image::{Image, NON_ROOT},
-    operator::write_kubeconfig,
+    service_account,
     tools::{Tool, Tools},
 };
+use xtask::image::{Image, NON_ROOT};
+
+use crate::harness;
 
 /// Its name, its namespace and its ServiceAccount.
 pub const NAME: &str = "cert-manager";
@@ -19,7 +19,7 @@ pub const NAME: &str = "cert-manager";
 /// Its name to the API server.
 pub const USER: &str = "system:serviceaccount:cert-manager:cert-manager";
 
-const SOLVER_IMAGE: &str = "localhost/acmesolver:bed";
+const SOLVER_IMAGE: &str = "localhost/acmesolver:testbed";
 
 /// Gives it what it needs in a cluster, but for definitions; returns how it is started.
 pub async fn prepare(cluster: &Cluster) -> Result<Process> {
@@ -43,7 +43,7 @@ pub async fn prepare(cluster: &Cluster) -> Result<Process> {
         solver.write(&archive)?;
         cluster.load_image(&archive).await?;
     }
-    let kubeconfig = write_kubeconfig(cluster, NAME, NAME).await?;
+    let kubeconfig = service_account::write_kubeconfig(cluster, NAME, NAME).await?;
     let program = Tools::seen_at(Layout::cache_inside()).path(Tool::CertManager);
     let arguments = [
         format!("--cluster-resource-namespace={NAME}"),

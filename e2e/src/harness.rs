@@ -26,7 +26,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures::FutureExt;
-use hyper::StatusCode;
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod, ServiceAccount};
 use kube::{
     Api, Resource, ResourceExt,
@@ -38,14 +37,14 @@ use kube::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use testbed::{
+    cluster::{Cluster, DEFAULT_NAME},
+    http::Trust,
+    page,
+};
 use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
-};
-
-use crate::{
-    cluster::{Cluster, DEFAULT_NAME},
-    http::{self, Trust},
 };
 
 /// Environment variable that names the cluster that tests use: `cargo xtask test` sets it.
@@ -54,13 +53,14 @@ pub const CLUSTER_VARIABLE: &str = "ACME_OPERATOR_CLUSTER";
 /// Environment variable that keeps the namespaces of tests, for a look afterwards.
 pub const KEEP_VARIABLE: &str = "ACME_OPERATOR_KEEP";
 
-/// Kubernetes' test image, on every node: it serves pages, and dials on request.
-pub const AGNHOST_IMAGE: &str = "localhost/agnhost:bed";
-
 /// How long a state may take to come, unless a test says otherwise.
 pub const TIMEOUT: Duration = Duration::from_mins(1);
 
-const POLL: Duration = Duration::from_millis(50);
+/// How long a controller must do nothing to have done all it had to: longer than any pause between two of its steps.
+pub const QUIET: Duration = Duration::from_secs(3);
+
+/// How often activity is counted while [`await_quiet`] waits.
+const QUIET_POLL: Duration = Duration::from_millis(500);
 
 /// The running cluster that tests share: the one named by `$ACME_OPERATOR_CLUSTER`, else the one that
 /// `cargo xtask cluster up` started. It lives at least as long as this process.
@@ -177,7 +177,7 @@ impl Namespace {
 
     /// A Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
     pub async fn serve_page(&self, name: &str, host: &str) -> Result<()> {
-        serve_page(self.cluster, &self.name, name, host).await?;
+        page::serve_page(self.cluster, &self.name, name, host).await?;
         self.await_pod(name).await
     }
 
@@ -188,7 +188,7 @@ impl Namespace {
 
     /// Waits until a page is served, and returns it.
     pub async fn await_page(&self, url: &str) -> Result<String> {
-        await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
+        page::await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
     }
 
     /// Runs a command in a Pod's first container; returns its standard output.
@@ -237,35 +237,6 @@ impl Namespace {
     }
 }
 
-/// Applies a Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
-pub async fn serve_page(cluster: &Cluster, namespace: &str, name: &str, host: &str) -> Result<()> {
-    let page = include_str!("../manifests/page.yaml")
-        .replace("$NAME", name)
-        .replace("$HOST", host)
-        .replace("$CLASS", cluster.ingress_class())
-        .replace("$IMAGE", AGNHOST_IMAGE);
-    cluster.apply_in(Some(namespace), &page).await
-}
-
-/// Waits until a page is served inside a cluster with status 200, and returns it. Over HTTPS, the server must be
-/// trusted too.
-pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Duration) -> Result<String> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let last = match http::get(&cluster.network(), url, trust).await {
-            Ok(answer) if answer.status() == StatusCode::OK => {
-                return Ok(String::from_utf8_lossy(answer.body()).into_owned());
-            }
-            Ok(answer) => answer.status().to_string(),
-            Err(error) => format!("{error:#}"),
-        };
-        if Instant::now() > deadline {
-            bail!("{url} was not served within {} s; the last answer was: {last}", limit.as_secs());
-        }
-        sleep(POLL).await;
-    }
-}
-
 /// Applies our six definitions the way people do, and waits until they are established. Returns what kubectl said.
 pub async fn install_definitions(cluster: &Cluster) -> Result<String> {
     // Two at once would both find that there is nothing yet.
@@ -292,6 +263,51 @@ pub async fn await_definitions(cluster: &Cluster) -> Result<()> {
     let output = cluster.kubectl().args(wait).output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the definitions are not established: {said}");
+    Ok(())
+}
+
+/// Waits until `activity` returns the same count for as long as `quiet`. `None` means that there is nothing to count yet:
+/// it is never quiet.
+///
+/// # Errors
+/// `limit` is over; the message says that `who` is still active.
+pub async fn await_quiet(
+    who: &str,
+    quiet: Duration,
+    limit: Duration,
+    activity: impl Fn() -> Result<Option<usize>>,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    let (mut last, mut since) = (None, Instant::now());
+    loop {
+        let count = activity()?;
+        if count != last {
+            (last, since) = (count, Instant::now());
+        }
+        if count.is_some() && since.elapsed() >= quiet {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{who} was not quiet for {} s within {} s",
+            quiet.as_secs(),
+            limit.as_secs()
+        );
+        sleep(QUIET_POLL).await;
+    }
+}
+
+/// Asserts that something stays true for as long as `period`, for what must not happen. `what` completes "it did not stay
+/// true that …".
+///
+/// # Errors
+/// `check` failed, which is called several times.
+pub async fn assert_stays(what: &str, period: Duration, check: impl AsyncFn() -> Result<()>) -> Result<()> {
+    const CHECKS: u32 = 10;
+    for _ in 0..CHECKS {
+        sleep(period / CHECKS).await;
+        check().await.with_context(|| format!("it did not stay true that {what}"))?;
+    }
     Ok(())
 }
 

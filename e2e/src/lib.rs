@@ -1,4 +1,4 @@
-//! The test bed: a real Kubernetes, Pebble and Traefik on one machine, and what tests need to use them.
+//! The testbed: a real Kubernetes, Pebble and Traefik on one machine, and what tests need to use them.
 //!
 //! ```text
 //! tools ──▶ image ──▶ cluster ──▶ ingress, pebble, helm ──▶ harness, probe, audit ──▶ e2e/tests, operator/tests
@@ -7,26 +7,12 @@
 //!                       namespaces)
 //! ```
 //!
-//! A test starts at [`harness`]. Someone who changes the bed starts at [`cluster`]. Nothing here knows the
+//! A test starts at [`harness`]. Someone who changes the testbed starts at [`cluster`]. Nothing here knows the
 //! operator's insides: it is driven from outside, as its users drive it.
 
-pub mod acme;
-pub mod audit;
-pub mod bench;
 pub mod cert_manager;
-pub mod cluster;
-pub mod estate;
+pub mod cert_manager_fixture;
 pub mod harness;
-pub mod helm;
-pub mod http;
-pub mod image;
-pub mod ingress;
 pub mod operator;
-pub mod paths;
-pub mod pebble;
-pub mod pki;
-pub mod probe;
-pub mod progress;
-pub mod stories;
-pub mod tools;
+pub mod scenarios;
 pub mod user;

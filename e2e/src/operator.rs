@@ -1,4 +1,4 @@
-//! Our own programs in a cluster of the bed: on a node, in Pods installed by Helm; without one, as plain processes that have
+//! Our own programs in a cluster of the testbed: on a node, in Pods installed by Helm; without one, as plain processes that have
 //! the chart's ServiceAccounts, so that its RBAC is what is tested either way.
 
 use std::{
@@ -6,22 +6,24 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
-
-use crate::{
-    cluster::{Bound, Cluster, Layout, Mode, NODE_ADDRESS, Process},
-    harness,
+use testbed::{
+    audit::{AuditEvent, AuditMark},
+    cluster::{Bound, Cluster, Mode, NODE_ADDRESS, Process},
     helm::helm,
     http::{self, Trust},
-    paths,
+    service_account,
 };
+use tokio::time::{Instant, sleep};
+use xtask::{paths, progress::Steps, release};
+
+use crate::harness;
 
 /// The release, its namespace and the operator's Deployment.
 pub const NAME: &str = "acme-operator";
@@ -51,8 +53,18 @@ pub fn chart() -> PathBuf {
 
 /// Imports what `cargo xtask image` has built.
 pub async fn load_images(cluster: &Cluster) -> Result<()> {
-    for image in ["operator", "http01-solver"] {
-        cluster.load_image(&paths::workspace().join(format!("target/images/{image}.tar"))).await?;
+    for package in release::PACKAGES {
+        cluster.load_image(&release::image_folder().join(format!("{package}.tar"))).await?;
+    }
+    Ok(())
+}
+
+/// Builds this checkout's images, and imports them into a cluster's node.
+pub async fn build_and_load_images(cluster: &Cluster, steps: &Steps) -> Result<()> {
+    for image in release::build_images(paths::workspace(), &release::image_folder(), steps)? {
+        let step = steps.begin(format!("importing {}", image.reference), None);
+        cluster.load_image(&image.archive).await?;
+        step.done("");
     }
     Ok(())
 }
@@ -83,6 +95,27 @@ pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
     helm(cluster, &arguments).await.map(drop)
 }
 
+/// What the operator wrote since a mark in some namespaces, except its Lease. What is in no namespace has `None`.
+pub fn writes(mark: &AuditMark, of: impl Fn(Option<&str>) -> bool) -> Result<Vec<AuditEvent>> {
+    let mut events = mark.events()?;
+    events.retain(|event| {
+        event.user() == USER && event.is_write() && event.resource() != "leases" && of(event.namespace())
+    });
+    Ok(events)
+}
+
+/// Waits until the operator has made no request that `counts` selects for [`harness::QUIET`].
+pub async fn await_quiet(cluster: &Cluster, counts: impl Fn(&AuditEvent) -> bool) -> Result<()> {
+    let mark = AuditMark::now(cluster)?;
+    let activity = || {
+        let events = mark.events()?;
+        let counted =
+            events.iter().filter(|event| event.user() == USER && event.verb != "watch" && counts(event));
+        Ok(Some(counted.count()))
+    };
+    harness::await_quiet("the operator", harness::QUIET, harness::TIMEOUT, activity).await
+}
+
 /// Our two programs as processes of a cluster without a node; they end with this.
 #[derive(Debug)]
 pub struct Processes {
@@ -108,7 +141,7 @@ impl Processes {
         }
         apply_chart(cluster).await?;
         for account in [NAME, SOLVER] {
-            write_kubeconfig(cluster, NAME, account).await?;
+            service_account::write_kubeconfig(cluster, NAME, account).await?;
         }
         let mut processes = Self {
             binaries: binaries.to_owned(),
@@ -132,7 +165,7 @@ impl Processes {
                 "--drain-seconds=0".to_owned(),
             ],
         );
-        let process = process.env("KUBECONFIG", kubeconfig_inside(SOLVER).display());
+        let process = process.env("KUBECONFIG", service_account::kubeconfig_inside(SOLVER).display());
         self.solver = Some(cluster.start_bound(process)?);
         Ok(())
     }
@@ -167,7 +200,7 @@ impl Processes {
         ];
         arguments.extend(self.flags.iter().chain(flags).cloned());
         let process = Process::new(name, self.binaries.join("operator"), arguments);
-        process.env("KUBECONFIG", kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
+        process.env("KUBECONFIG", service_account::kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
     }
 
     /// The operator's process id on the host, while it runs.
@@ -232,34 +265,6 @@ async fn apply_chart(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn kubeconfig_inside(account: &str) -> PathBuf {
-    Layout::inside().path(&format!("{account}.kubeconfig"))
-}
-
-/// Writes a kubeconfig with a token of a ServiceAccount; returns where programs in the cluster find it.
-pub(crate) async fn write_kubeconfig(cluster: &Cluster, namespace: &str, account: &str) -> Result<PathBuf> {
-    let token = ["--namespace", namespace, "create", "token", account, "--duration=24h"];
-    let output = cluster.kubectl().args(token).output().await?;
-    if !output.status.success() {
-        bail!("no token for {account}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "bed",
-        "clusters": [{ "name": "bed", "cluster": {
-            "server": format!("https://{NODE_ADDRESS}:6443"),
-            "certificate-authority": Layout::inside().path("pki/ca.crt"),
-        }}],
-        "users": [{ "name": "bed", "user": { "token": String::from_utf8(output.stdout)?.trim() } }],
-        "contexts": [{ "name": "bed", "context": { "cluster": "bed", "user": "bed" } }],
-    });
-    let path = cluster.layout().path(&format!("{account}.kubeconfig"));
-    std::fs::write(&path, config.to_string())
-        .with_context(|| format!("failed to write {}", path.display()))?;
-    Ok(kubeconfig_inside(account))
-}
-
 /// Says where the solver's process is: what the endpoint slice controller says of Pods.
 async fn announce_solver(cluster: &Cluster) -> Result<()> {
     let slice: EndpointSlice = serde_json::from_value(json!({
@@ -271,7 +276,7 @@ async fn announce_solver(cluster: &Cluster) -> Result<()> {
         "ports": [{ "name": "http", "port": 8089, "protocol": "TCP" }],
     }))?;
     let slices: Api<EndpointSlice> = Api::namespaced(cluster.client().await?, NAME);
-    slices.patch("process", &PatchParams::apply("bed").force(), &Patch::Apply(&slice)).await?;
+    slices.patch("process", &PatchParams::apply("testbed").force(), &Patch::Apply(&slice)).await?;
     Ok(())
 }
 

@@ -21,15 +21,19 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use testbed::{
+    audit::AuditMark,
+    cluster::Cluster,
+    http::Trust,
+    ingress,
+    pebble::Pebble,
+    probe::{self, ServedChain},
+};
 use tokio::time::sleep;
 
 use crate::{
-    cluster::Cluster,
     harness::{self, await_condition},
-    http::Trust,
     operator,
-    pebble::Pebble,
-    probe::{self, ServedChain},
 };
 
 /// How a user's fields are owned.
@@ -203,6 +207,24 @@ impl<'a> User<'a> {
             }
             sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Waits until the operator does nothing more in the namespace, cleaning up included.
+    pub async fn await_quiet(&self) -> Result<()> {
+        operator::await_quiet(self.cluster, |event| event.namespace() == Some(&self.namespace)).await
+    }
+
+    /// Waits until Traefik takes a change immediately: nothing that it reads has changed for [`ingress::REST`].
+    pub async fn await_idle_ingress(&self) -> Result<()> {
+        const READ: [&str; 4] = ["endpointslices", "ingresses", "secrets", "services"];
+        let mark = AuditMark::now(self.cluster)?;
+        let activity = || {
+            let events = mark.events()?;
+            let changes =
+                events.iter().filter(|event| event.is_write() && READ.contains(&&*event.resource()));
+            Ok(Some(changes.count()))
+        };
+        harness::await_quiet("what Traefik reads", ingress::REST, harness::TIMEOUT, activity).await
     }
 
     /// Names of all objects of a kind in the namespace.

@@ -11,18 +11,19 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
     fixtures,
 };
-use e2e::{
-    cluster::{self, Cluster, Mode, Options},
-    harness, paths,
-    progress::Steps,
-    tools::Tools,
-};
+use e2e::harness;
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use support::name;
+use testbed::{
+    bring_up,
+    cluster::{Cluster, Mode, Options},
+    tools::Tools,
+};
+use xtask::{paths, progress::Steps};
 
 /// A change of a request that claims what is not so.
 type Forge = fn(&mut CertificateRequest);
@@ -37,7 +38,7 @@ fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
     harness::started_once(&CLUSTER, async || {
         let options = Options::new(name("admission"), Mode::ControlPlane);
-        let cluster = cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         harness::install_definitions(&cluster).await?;
         for manifests in
             [admission::APPROVAL, admission::IDENTITY, admission::STAMP, admission::USER_ROLES, USERS]

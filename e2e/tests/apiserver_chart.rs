@@ -1,8 +1,9 @@
 //! The chart as Helm renders it: sound, the same each time, and with no more rights than are said here.
 
 use anyhow::{Result, ensure};
-use e2e::{harness, helm::helm, operator};
+use e2e::{harness, operator};
 use serde_json::Value;
+use testbed::helm::helm;
 
 /// Renders the chart with values.
 async fn rendered(values: &[&str]) -> Result<Vec<Value>> {

@@ -8,10 +8,8 @@ use anyhow::{Result, ensure};
 use e2e::harness::{self, Namespace, with_namespace};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use support::{
-    api::{api_of, documents},
-    text,
-};
+use support::api::{api_of, documents};
+use xtask::process::text;
 
 const SHOWN: &str = include_str!("data/api/shown.yaml");
 

@@ -8,14 +8,7 @@ use crds::{
     certmanager::{CertificateRequest, ClusterIssuer},
 };
 use e2e::{
-    cert_manager,
-    cluster::{self, Mode, Options},
-    harness,
-    helm::helm,
-    operator,
-    pebble::Pebble,
-    progress::Steps,
-    stories,
+    cert_manager, harness, operator, scenarios,
     user::{User, annotation, data},
 };
 use k8s_openapi::api::{
@@ -24,7 +17,14 @@ use k8s_openapi::api::{
 };
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use testbed::{
+    bring_up,
+    cluster::{Mode, Options},
+    helm::helm,
+    pebble::Pebble,
+};
 use tokio::time::{Instant, sleep};
+use xtask::progress::Steps;
 
 const NAMESPACE: &str = "tenant";
 const ISSUER: &str = "issuer";
@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to() -> Result<()> {
     let options = Options::new(format!("test-takeover-{}", std::process::id()), Mode::Node);
-    let cluster = cluster::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
     operator::load_images(&cluster).await?;
     cert_manager::install_definitions(&cluster).await?;
     let cert_manager = cert_manager::prepare(&cluster).await?;
@@ -63,7 +63,7 @@ async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to()
     annotate(&user, "ours").await?;
     let ours = user.await_secret("ours", SOON).await?;
     let all = [("done", done), ("begun", begun), ("ours", ours)];
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     await_no_pods(&user).await?;
     ensure!(user.names::<Ingress>().await?.len() == all.len());
     ensure!(account == self::account(&user).await?, "another account was made");

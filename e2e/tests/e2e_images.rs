@@ -1,7 +1,5 @@
 //! Our images are what others can read, and the same bytes wherever they are built.
 
-mod support;
-
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Lines},
@@ -10,15 +8,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
+use testbed::tools::{Tool, Tools};
+use xtask::{
     paths,
-    tools::{Tool, Tools},
+    process::{cargo, text},
 };
-use support::{text, xtask};
 
 /// The images in a folder by digest, as `cargo xtask image` tells them.
 fn build(arguments: &[&str]) -> Result<Vec<String>> {
-    let output = xtask(arguments).output()?;
+    let output = cargo(&["xtask"]).args(arguments).output()?;
     ensure!(output.status.success(), "{}", text(&output));
     let told = String::from_utf8(output.stdout)?;
     Ok(told.lines().filter_map(|line| line.split_whitespace().nth(1).map(ToOwned::to_owned)).collect())

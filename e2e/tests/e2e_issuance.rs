@@ -9,16 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
-    audit::AuditMark,
-    cluster::{self, Mode, Options},
     harness::{self, Namespace, with_namespace},
-    helm::helm,
-    http::Trust,
-    ingress, operator,
-    pebble::{Pebble, Settings},
-    probe,
-    progress::Steps,
-    stories,
+    operator, scenarios,
     user::{self, User, annotation, data},
 };
 use futures::future::try_join_all;
@@ -28,7 +20,18 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
+use testbed::{
+    audit::AuditMark,
+    bring_up,
+    cluster::{Mode, Options},
+    helm::helm,
+    http::Trust,
+    page,
+    pebble::{Pebble, Settings},
+    probe,
+};
 use tokio::{sync::Mutex, time::sleep};
+use xtask::progress::Steps;
 
 /// Installs the chart once, in whichever test comes first.
 async fn installed() -> Result<()> {
@@ -44,7 +47,7 @@ async fn installed() -> Result<()> {
 }
 
 /// A test in a namespace of its own, with a user there and the operator installed.
-async fn story(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Result<()>) -> Result<()> {
+async fn scenario(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Result<()>) -> Result<()> {
     installed().await?;
     with_namespace(name, async |namespace| {
         let user = User::new(namespace.cluster(), namespace.name()).await?;
@@ -60,7 +63,7 @@ static ALONE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
     const RUNS: usize = 10;
     let _alone = ALONE.write().await;
-    story("second", async |user, namespace| {
+    scenario("second", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -69,7 +72,7 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
             let name = format!("web-{run}");
             let hosts = [user.host(&name)];
             user.ingress(&name, &hosts, json!({})).await?;
-            sleep(ingress::REST).await;
+            user.await_idle_ingress().await?;
             let began = Instant::now();
             user.ingress(&name, &hosts, annotation(issuer)).await?;
             user.await_secret(&name, harness::TIMEOUT).await?;
@@ -88,13 +91,18 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
 async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
     const COUNT: usize = 50;
     let _alone = ALONE.write().await;
-    story("burst", async |user, namespace| {
+    scenario("burst", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
         let root = pebble.issuing_root(0).await?;
-        // What was begun before is over.
-        sleep(Duration::from_secs(5)).await;
+        // Earlier tests may have left it something to do.
+        operator::await_quiet(user.cluster, |event| {
+            event.is_write()
+                && event.namespace().is_some()
+                && !["events", "leases"].contains(&&*event.resource())
+        })
+        .await?;
         let mark = AuditMark::now(user.cluster)?;
         let began = Instant::now();
         let hosts: Vec<_> = (0..COUNT).map(|index| user.host(&format!("w{index}"))).collect();
@@ -114,7 +122,7 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
             user.await_issued(&format!("w{index}"), limit).await?;
         }
         // Also what is cleaned up afterwards counts.
-        sleep(Duration::from_secs(6)).await;
+        user.await_quiet().await?;
         let mut count = mark.count(operator::USER)?;
         count.retain(|what, _| !what.ends_with("leases"));
         let requests = count.values().sum::<usize>();
@@ -134,7 +142,7 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
 #[tokio::test]
 async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("repair", async |user, namespace| {
+    scenario("repair", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -206,7 +214,7 @@ async fn poll_without_fault(
 
 #[tokio::test]
 async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired() -> Result<()> {
-    story("renewal", async |user, namespace| {
+    scenario("renewal", async |user, namespace| {
         let profiles = BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]);
         let pebble = Pebble::in_cluster(user.cluster, &Settings { profiles, ..Settings::calm() }).await?;
         let issuer = namespace.name();
@@ -235,7 +243,7 @@ async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired()
 #[tokio::test]
 async fn other_hosts_get_another_certificate() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("hosts", async |user, namespace| {
+    scenario("hosts", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -260,7 +268,7 @@ async fn other_hosts_get_another_certificate() -> Result<()> {
 #[tokio::test]
 async fn a_name_that_the_ca_refuses_is_told_on_the_certificate() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("refused", async |user, namespace| {
+    scenario("refused", async |user, namespace| {
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         user.ingress("web", &["www.blocked.example.test".to_owned()], annotation(issuer)).await?;
@@ -280,7 +288,7 @@ async fn a_name_that_the_ca_refuses_is_told_on_the_certificate() -> Result<()> {
 #[tokio::test]
 async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("patience", async |user, namespace| {
+    scenario("patience", async |user, namespace| {
         // Sent at random as a number of seconds and as a date.
         let settings = Settings { retry_after: Duration::from_secs(1), ..Settings::calm() };
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
@@ -303,7 +311,7 @@ async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
 #[tokio::test]
 async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Result<()> {
     let _alone = ALONE.write().await;
-    story("solver", async |user, namespace| {
+    scenario("solver", async |user, namespace| {
         let settings = Settings { slow_validation: true, ..Settings::calm() };
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
         let issuer = namespace.name();
@@ -332,7 +340,7 @@ async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Resul
 #[tokio::test]
 async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     let _alone = ALONE.write().await;
-    story("restart", async |user, namespace| {
+    scenario("restart", async |user, namespace| {
         let issuer = namespace.name();
         user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         for index in 0..5 {
@@ -340,7 +348,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
             user.ingress(&name, &[user.host(&name)], annotation(issuer)).await?;
             user.await_issued(&name, harness::TIMEOUT).await?;
         }
-        sleep(Duration::from_secs(6)).await;
+        user.await_quiet().await?;
         let mark = AuditMark::now(user.cluster)?;
         let pods: Api<Pod> = Api::namespaced(user.client.clone(), operator::NAME);
         let selector = ListParams::default().labels("app.kubernetes.io/component=operator");
@@ -348,17 +356,13 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
             pods.delete(&pod.name_any(), &DeleteParams::default()).await?;
         }
         operator::install(user.cluster, &[]).await?;
-        sleep(Duration::from_secs(5)).await;
-        let writes: Vec<_> = mark
-            .events()?
-            .into_iter()
-            .filter(|event| {
-                event.user() == operator::USER && event.is_write() && event.resource() != "leases"
-            })
-            .filter(|event| event.namespace().is_none_or(|namespace| namespace == user.namespace))
-            .collect();
-        ensure!(writes.is_empty(), "{writes:?}");
-        Ok(())
+        harness::assert_stays("the operator writes nothing", Duration::from_secs(5), async || {
+            let writes =
+                operator::writes(&mark, |namespace| namespace.is_none_or(|name| name == user.namespace))?;
+            ensure!(writes.is_empty(), "{writes:?}");
+            Ok(())
+        })
+        .await
     })
     .await
 }
@@ -367,7 +371,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
 async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
     const COUNT: usize = 100;
     const WATCHED: Duration = Duration::from_mins(10);
-    story("rest", async |user, namespace| {
+    scenario("rest", async |user, namespace| {
         {
             let _with_others = ALONE.read().await;
             let issuer = namespace.name();
@@ -385,24 +389,21 @@ async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
             for index in 0..COUNT {
                 user.await_issued(&format!("w{index}"), Duration::from_mins(2)).await?;
             }
-            sleep(Duration::from_secs(6)).await;
+            user.await_quiet().await?;
         }
         let mark = AuditMark::now(user.cluster)?;
-        sleep(WATCHED).await;
         // Other tests issue meanwhile, in namespaces of their own.
-        let writes: Vec<_> = mark
-            .events()?
-            .into_iter()
-            .filter(|event| event.user() == operator::USER && event.is_write())
-            .filter(|event| event.namespace() == Some(&user.namespace))
-            .collect();
+        harness::assert_stays("the operator writes nothing", WATCHED, async || {
+            let writes = operator::writes(&mark, |namespace| namespace == Some(&user.namespace))?;
+            ensure!(writes.is_empty(), "{writes:?}");
+            Ok(())
+        })
+        .await?;
         let (operator, solver) = (resident("/operator")?, resident("/http01-solver")?);
         println!(
-            "{COUNT} certificates for {} min: {} writes; resident: operator {operator} KiB, solver {solver} KiB",
-            WATCHED.as_secs() / 60,
-            writes.len()
+            "{COUNT} certificates for {} min: no writes; resident: operator {operator} KiB, solver {solver} KiB",
+            WATCHED.as_secs() / 60
         );
-        ensure!(writes.is_empty(), "{writes:?}");
         Ok(())
     })
     .await
@@ -431,7 +432,7 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
     let name = format!("test-example-{}", std::process::id());
     let options = Options { ingress_class: "nginx".to_owned(), ..Options::new(name, Mode::Node) };
     let tools = harness::cluster()?.tools();
-    let cluster = cluster::start(&options, tools, &Steps::default()).await?;
+    let cluster = bring_up::start(&options, tools, &Steps::default()).await?;
     operator::load_images(&cluster).await?;
     operator::install(&cluster, &[]).await?;
     let user = User::new(&cluster, "default").await?;
@@ -441,40 +442,39 @@ async fn the_users_own_example_works_to_the_letter() -> Result<()> {
         .replace("$SERVER", &pebble.directory_url())
         .replace("$CA_BUNDLE", bundle.as_str().unwrap_or_default());
     cluster.apply(&issuer).await?;
-    harness::serve_page(&cluster, "default", "web", "other.default.example.test").await?;
+    page::serve_page(&cluster, "default", "web", "other.default.example.test").await?;
     let host = "web.default.example.test";
     cluster
         .apply_in(Some("default"), &include_str!("../manifests/example-ingress.yaml").replace("$HOST", host))
         .await?;
     let root = pebble.issuing_root(0).await?;
-    let page =
-        harness::await_page(&cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
+    let page = page::await_page(&cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
     ensure!(page.with_context(|| user.log())? == "web");
     helm(&cluster, &["test", operator::NAME, "--namespace", operator::NAME, "--timeout=60s"]).await?;
     cluster.end()
 }
 
-/// The stories that are also told without a node, in `apiserver_issuance.rs`.
+/// The scenarios that are also told without a node, in `apiserver_issuance.rs`.
 macro_rules! shared {
-    ($($story:ident),+ $(,)?) => {
+    ($($scenario:ident),+ $(,)?) => {
         $(#[tokio::test]
-        async fn $story() -> Result<()> {
+        async fn $scenario() -> Result<()> {
             let _with_others = ALONE.read().await;
-            story("shared", async |user, _| {
+            scenario("shared", async |user, _| {
                 user.cluster_issuer(&user.namespace, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
-                stories::$story(user).await
+                scenarios::$scenario(user).await
             })
             .await
         })+
     };
 }
 
-e2e::each_story!(shared);
+e2e::each_scenario!(shared);
 
 #[tokio::test]
 async fn no_request_of_ours_is_refused() -> Result<()> {
     let _with_others = ALONE.read().await;
-    story("rights", async |user, namespace| {
+    scenario("rights", async |user, namespace| {
         let pebble = Pebble::in_cluster(user.cluster, &Settings::calm()).await?;
         let issuer = namespace.name();
         let mark = AuditMark::now(user.cluster)?;

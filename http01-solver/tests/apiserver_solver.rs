@@ -8,12 +8,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use axum::http::{Request, StatusCode, header::HOST};
 use crds::{acme::Challenge, fixtures, http01};
-use e2e::{
-    harness::{self, with_namespace},
-    http::{self, Network, Trust},
-};
+use e2e::harness::{self, with_namespace};
 use http01_solver::{Tokens, router, serve};
 use kube::api::{DeleteParams, PostParams};
+use testbed::http::{self, Network, Trust};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

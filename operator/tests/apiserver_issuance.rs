@@ -9,17 +9,10 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
-    audit::{AuditEvent, AuditMark},
-    cluster::{self, Cluster, Mode, Options},
-    estate::{Completeness, KeyAlgorithm, Plan},
+    cert_manager_fixture::{Completeness, KeyAlgorithm, Plan},
     harness,
-    http::{self, Trust},
     operator::{self, Processes},
-    paths,
-    pebble::Pebble,
-    progress::Steps,
-    stories,
-    tools::Tools,
+    scenarios,
     user::{self, User, annotation, data},
 };
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
@@ -28,6 +21,16 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+use testbed::{
+    audit::AuditMark,
+    bring_up,
+    cluster::{self, Cluster, Mode, Options},
+    http::{self, Trust},
+    paths,
+    pebble::Pebble,
+    progress::Steps,
+    tools::Tools,
+};
 use tokio::{
     sync::RwLock,
     time::{Instant, sleep},
@@ -45,7 +48,7 @@ fn world() -> Result<&'static World> {
     harness::started_once(&WORLD, async || {
         let name = format!("test-issuance-{}", std::process::id());
         let options = Options::new(name, Mode::ControlPlane);
-        let cluster = cluster::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
         // A leader that is killed would have to be waited for.
         let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];
@@ -63,17 +66,6 @@ impl World {
         user.cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
         Ok(user)
     }
-}
-
-/// What the operator wrote since a mark, in a namespace if one is named.
-fn writes(mark: &AuditMark, namespace: Option<&str>) -> Result<Vec<AuditEvent>> {
-    let ours = mark.events()?.into_iter().filter(|event| {
-        event.user() == operator::USER
-            && event.is_write()
-            && event.resource() != "leases"
-            && (namespace.is_none() || event.namespace() == namespace)
-    });
-    Ok(ours.collect())
 }
 
 #[tokio::test]
@@ -101,7 +93,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
             let certificates = user.api::<Certificate>();
             if certificates.get_opt(&name).await?.as_ref().is_some_and(user::is_issued) {
                 // What is cleaned up afterwards has its steps too.
-                sleep(Duration::from_secs(5)).await;
+                user.await_quiet().await?;
                 break http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err();
             }
             ensure!(
@@ -122,7 +114,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let orders = user.names::<Order>().await?;
         let orders = orders.iter().filter(|order| order.starts_with(&format!("{name}-"))).count();
         ensure!(orders == 1, "step {step}: {orders} Orders");
-        let keys = writes(&mark, Some("killed"))?
+        let keys = operator::writes(&mark, |namespace| namespace == Some("killed"))?
             .iter()
             .filter(|event| {
                 event.verb == "create" && event.resource() == "secrets" && event.status() == Some(201)
@@ -136,7 +128,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         steps = step;
         ensure!(steps < 100, "it never comes to an end without being killed");
     }
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     println!("killed after each of {steps} steps");
     ensure!(steps >= 20, "only {steps} steps");
     Ok(())
@@ -152,20 +144,22 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
         user.ingress(&name, &[user.host(&name)], annotation("restart")).await?;
         user.await_issued(&name, harness::TIMEOUT).await?;
     }
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     processes.stop_operator(&world.cluster).await?;
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;
-    // Long enough for each object to have had its turn.
-    sleep(Duration::from_secs(3)).await;
-    // Other tests leave issuers behind whose servers have ended with them: those have something new to say.
-    let mut writes = writes(&mark, None)?;
-    writes.retain(|event| {
-        event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
-    });
-    ensure!(writes.is_empty(), "{writes:?}");
-    Ok(())
+    // Long enough for each object to be reconciled. Other tests leave issuers behind whose servers have ended with them: those
+    // have something new to say.
+    harness::assert_stays("the operator writes nothing", harness::QUIET, async || {
+        let mut writes = operator::writes(&mark, |_| true)?;
+        writes.retain(|event| {
+            event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
+        });
+        ensure!(writes.is_empty(), "{writes:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -176,17 +170,22 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
     processes.stop_operator(&world.cluster).await?;
     #[expect(clippy::disallowed_methods, reason = "real certificates are valid at the real time")]
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
-    let estate = Plan::fresh("takeover", 10, Completeness::Running, now);
-    let estate = Plan { key: KeyAlgorithm::Rsa, ..estate };
-    estate.build(&user.client).await?;
+    let fixture = Plan::fresh("takeover", 10, Completeness::Running, now);
+    let fixture = Plan { key: KeyAlgorithm::Rsa, ..fixture };
+    fixture.build(&user.client).await?;
     let mark = AuditMark::now(&world.cluster)?;
     processes.start_operator(&world.cluster, &[]).await?;
     processes.await_operator(&world.cluster).await?;
-    // Long enough for each object to have had its turn.
-    sleep(Duration::from_secs(3)).await;
-    for namespace in estate.namespaces() {
-        let writes = writes(&mark, Some(&namespace))?;
-        ensure!(writes.is_empty(), "{writes:?}");
+    // Long enough for each object to be reconciled.
+    harness::assert_stays("the operator writes nothing", harness::QUIET, async || {
+        for namespace in fixture.namespaces() {
+            let writes = operator::writes(&mark, |of| of == Some(&namespace))?;
+            ensure!(writes.is_empty(), "{writes:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    for namespace in fixture.namespaces() {
         let read = mark.events()?.into_iter().any(|event| {
             event.user() == operator::USER
                 && event.resource() == "secrets"
@@ -197,20 +196,20 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
     Ok(())
 }
 
-/// The stories that are also told in Pods, in `e2e_issuance.rs`.
+/// The scenarios that are also told in Pods, in `e2e_issuance.rs`.
 macro_rules! shared {
-    ($($story:ident),+ $(,)?) => {
+    ($($scenario:ident),+ $(,)?) => {
         $(#[tokio::test]
-        async fn $story() -> Result<()> {
+        async fn $scenario() -> Result<()> {
             let world = world()?;
             let _processes = world.processes.read().await;
-            let name = stringify!($story).replace('_', "-");
-            stories::$story(&world.user(&name).await?).await
+            let name = stringify!($scenario).replace('_', "-");
+            scenarios::$scenario(&world.user(&name).await?).await
         })+
     };
 }
 
-e2e::each_story!(shared);
+e2e::each_scenario!(shared);
 
 #[tokio::test]
 async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<()> {
@@ -221,7 +220,7 @@ async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<(
     annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
     user.ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
-    stories::await_no_leftovers(&user).await?;
+    scenarios::await_no_leftovers(&user).await?;
     let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules).unwrap_or_default();
     let paths: Vec<_> = rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths)).collect();
     ensure!(rules.len() == 1 && paths.len() == 1 && paths[0].path.as_deref() == Some("/"), "{rules:?}");
@@ -247,11 +246,13 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
         })
     });
     told.await?;
-    sleep(Duration::from_secs(1)).await;
-    let secret = user.api::<Secret>().get("web").await?;
-    ensure!(data(Some(&secret), "tls.crt") == b"theirs");
-    ensure!(user.names::<CertificateRequest>().await?.is_empty());
-    Ok(())
+    harness::assert_stays("the Secret is left alone", Duration::from_secs(1), async || {
+        let secret = user.api::<Secret>().get("web").await?;
+        ensure!(data(Some(&secret), "tls.crt") == b"theirs", "the Secret was overwritten");
+        ensure!(user.names::<CertificateRequest>().await?.is_empty(), "a certificate was requested");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

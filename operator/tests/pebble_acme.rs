@@ -5,7 +5,6 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::pebble::Settings;
 use operator::{
     acme::{
         Account, AccountKey, AccountStatus, AcmeError, AuthorizationStatus, Class, ExternalAccountKey,
@@ -15,6 +14,7 @@ use operator::{
 };
 use serde_json::json;
 use support::{Issued, World, csr, http01, order};
+use testbed::pebble::Settings;
 use tokio::time::sleep;
 
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);

@@ -11,15 +11,15 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use crds::certmanager::KeyUsage;
-use e2e::{
-    paths,
-    pebble::Settings,
-    tools::{Tool, Tools},
-};
 use operator::pki::{
     self, CsrRequest, Curve, KeyEncoding, KeyKind, OtherName, Pkcs12Profile, PrivateKey, Subject,
 };
 use support::{Issued, World, order};
+use testbed::{
+    paths,
+    pebble::Settings,
+    tools::{Tool, Tools},
+};
 
 const PASSWORD: &str = "pässword with spaces";
 const KINDS: [(KeyKind, &str); 7] = [

@@ -5,9 +5,9 @@ mod support;
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Result, ensure};
-use e2e::pebble::Settings;
 use operator::pki::{Curve, KeyKind};
 use support::{World, order};
+use testbed::pebble::Settings;
 use tokio::time::Instant;
 
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);

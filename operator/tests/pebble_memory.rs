@@ -5,10 +5,10 @@ mod support;
 use std::{fs, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
-use e2e::pebble::Settings;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use operator::pki::{Curve, KeyKind};
 use support::{World, order};
+use testbed::pebble::Settings;
 
 /// The growth that 900 issuances may cause, KiB.
 const LEAK_LIMIT: u64 = 3 * 1024;

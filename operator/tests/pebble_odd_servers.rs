@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use e2e::{pebble::Settings, pki::Authority};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     Request, Response,
@@ -29,6 +28,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use support::World;
+use testbed::{pebble::Settings, pki::Authority};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,

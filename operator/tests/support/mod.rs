@@ -8,11 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::{
-    http, paths,
-    pebble::{Pebble, Settings, TokenServer},
-    tools::Tools,
-};
 use hyper::Method;
 use operator::{
     acme::{
@@ -23,6 +18,11 @@ use operator::{
     sync::lock,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use testbed::{
+    http, paths,
+    pebble::{Pebble, Settings, TokenServer},
+    tools::Tools,
+};
 use tokio::time::sleep;
 
 /// The pause between two fetches of a state.

@@ -1,0 +1,256 @@
+//! What a span of time cost: requests by the API server's audit log and Pebble's log, processor and memory by the kernel.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead, BufReader, Seek, SeekFrom},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use testbed::{
+    audit::{AuditEvent, AuditMark},
+    cluster::{API_PORT, Cluster, Process},
+};
+
+use crate::controller_under_test::{ControllerUnderTest, Program};
+
+/// The kernel's unit of processor time in `/proc/PID/stat`: `USER_HZ`, a hundredth of a second on every architecture.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A span of time that has begun.
+#[derive(Debug)]
+pub(crate) struct Measuring {
+    mark: AuditMark,
+    pebble: Option<(PathBuf, u64)>,
+    programs: Vec<(Program, Duration)>,
+    received: u64,
+    began: Instant,
+}
+
+/// What it cost.
+#[derive(Debug)]
+pub(crate) struct Costs {
+    /// How long it took.
+    pub(crate) wall: Duration,
+    /// When it began.
+    pub(crate) began_at: Timestamp,
+    /// What the controller asked of the API server, but for its Lease, in order.
+    pub(crate) events: Vec<AuditEvent>,
+    /// Requests to the ACME server, by kind.
+    pub(crate) acme: BTreeMap<String, usize>,
+    /// Processor time and peak of resident memory in bytes, by program.
+    pub(crate) programs: Vec<(Program, Duration, u64)>,
+    /// Bytes that the controller got from the API server, watches and answers, by connections that are open still.
+    pub(crate) received: u64,
+}
+
+impl Measuring {
+    /// Begins. `pebble` is the name of the process of the ACME server, if its requests shall be counted.
+    pub(crate) async fn begin(
+        cluster: &Cluster,
+        controller: &ControllerUnderTest<'_>,
+        pebble: Option<&str>,
+    ) -> Result<Self> {
+        let pebble = match pebble.map(|name| cluster.layout().log(name)) {
+            Some(log) => {
+                let length = log.metadata()?.len();
+                Some((log, length))
+            }
+            None => None,
+        };
+        let programs = controller.programs();
+        let mut before = Vec::new();
+        for program in programs {
+            // The peak is that of this span: proc_pid_clear_refs(5).
+            fs::write(format!("/proc/{}/clear_refs", program.pid), "5")?;
+            before.push((program, processor_time(program.pid)?));
+        }
+        let received = received(cluster, controller).await?;
+        Ok(Self { mark: AuditMark::now(cluster)?, pebble, programs: before, received, began: Instant::now() })
+    }
+
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How long it has been.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Adds a program that was not there at the beginning.
+    pub(crate) fn add(&mut self, program: Program) {
+        self.programs.push((program, Duration::ZERO));
+    }
+
+    /// The controller's requests so far, but for its Lease.
+    pub(crate) fn events(&self, controller: &ControllerUnderTest<'_>) -> Result<Vec<AuditEvent>> {
+        let mut events = self.mark.events()?;
+        events.retain(|event| event.user() == controller.client() && event.resource() != "leases");
+        Ok(events)
+    }
+
+    /// Ends; `wall` is how long what is measured took.
+    pub(crate) async fn end(
+        self,
+        cluster: &Cluster,
+        controller: &ControllerUnderTest<'_>,
+        wall: Duration,
+    ) -> Result<Costs> {
+        let programs = self.programs.iter().map(|(program, before)| {
+            let spent = processor_time(program.pid)?.saturating_sub(*before);
+            Ok((*program, spent, peak_resident(program.pid)?))
+        });
+        Ok(Costs {
+            wall,
+            began_at: self.mark.made(),
+            events: self.events(controller)?,
+            acme: self
+                .pebble
+                .as_ref()
+                .map_or_else(|| Ok(BTreeMap::new()), |(log, offset)| acme(log, *offset))?,
+            programs: programs.collect::<Result<_>>()?,
+            received: received(cluster, controller).await?.saturating_sub(self.received),
+        })
+    }
+}
+
+impl Costs {
+    /// Requests to the API server, by verb and resource.
+    pub(crate) fn api(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for event in &self.events {
+            *counts.entry(format!("{} {}", event.verb, event.resource())).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Requests that change something, Kubernetes' Events among them.
+    pub(crate) fn writes(&self) -> usize {
+        self.events.iter().filter(|event| event.is_write()).count()
+    }
+
+    /// When the last request but a watch came in, after the beginning.
+    pub(crate) fn last_request(&self) -> Duration {
+        let requests = self.events.iter().filter(|event| event.verb != "watch");
+        let last = requests.map(AuditEvent::received).max();
+        last.and_then(|last| last.duration_since(self.began_at).try_into().ok()).unwrap_or_default()
+    }
+
+    /// What a program used: processor time and peak of resident memory in bytes.
+    pub(crate) fn of(&self, name: &str) -> Option<(Duration, u64)> {
+        let (_, time, peak) = self.programs.iter().find(|(program, ..)| program.name == name)?;
+        Some((*time, *peak))
+    }
+}
+
+/// Processor time of a process, user and system.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("{path} is not as expected"))
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5). The name in the second may hold anything but ends with the last parenthesis.
+fn ticks(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let (user, system): (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+/// The most memory that a process had resident, bytes.
+fn peak_resident(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.map(|kib| kib << 10).with_context(|| format!("{path} has no VmHWM"))
+}
+
+/// Requests in Pebble's log from an offset on, by kind.
+fn acme(log: &PathBuf, offset: u64) -> Result<BTreeMap<String, usize>> {
+    let mut file = File::open(log)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut counts = BTreeMap::new();
+    for line in BufReader::new(file).lines() {
+        if let Some(kind) = kind_of_request(&line?) {
+            *counts.entry(kind.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// What a line of Pebble's log tells of: the resource of RFC 8555 section 7.1 and RFC 9773 that was asked.
+fn kind_of_request(line: &str) -> Option<&'static str> {
+    const KINDS: [(&str, &str); 11] = [
+        ("/dir", "directory"),
+        ("/nonce-plz", "newNonce"),
+        ("/sign-me-up", "newAccount"),
+        ("/my-account", "account"),
+        ("/order-plz", "newOrder"),
+        ("/my-order/", "order"),
+        ("/authZ/", "authorization"),
+        ("/chalZ/", "challenge"),
+        ("/finalize-order/", "finalize"),
+        ("/certZ/", "certificate"),
+        ("/draft-ietf-acme-ari-03/renewalInfo/", "renewalInfo"),
+    ];
+    let (request, _) = line.split_once(" -> calling handler()")?;
+    let path = request.rsplit(' ').next()?;
+    KINDS.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, kind)| *kind)
+}
+
+/// Bytes that the controller has got by connections to the API server that are open.
+async fn received(cluster: &Cluster, controller: &ControllerUnderTest<'_>) -> Result<u64> {
+    let finished = cluster.run(Process::new("ss", "/usr/bin/ss", ["-tinHOp"])).await?;
+    let pids = controller.programs_inside();
+    Ok(finished.output.lines().filter_map(|line| received_by(line, &pids)).sum())
+}
+
+/// `bytes_received` of a line of `ss -tinHOp` about a connection of one of these processes to the API server.
+fn received_by(line: &str, pids: &[u32]) -> Option<u64> {
+    let mut words = line.split_whitespace();
+    let peer = words.nth(4)?;
+    let is_ours = pids.iter().any(|pid| line.contains(&format!("pid={pid},")));
+    let bytes = line.split_whitespace().find_map(|word| word.strip_prefix("bytes_received:"))?;
+    (is_ours && peer.ends_with(&format!(":{API_PORT}"))).then(|| bytes.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_whatever_the_name() {
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 900 0 0 0 17 5 0 0 20 0 7 0 100 1000 200";
+        assert_eq!(ticks(stat), Some(22));
+        assert_eq!(ticks("42"), None);
+    }
+
+    #[test]
+    fn pebbles_log_tells_kinds() {
+        let line = "Pebble 2026/11/25 20:00:00 POST /order-plz -> calling handler()";
+        assert_eq!(kind_of_request(line), Some("newOrder"));
+        assert_eq!(kind_of_request("Pebble 2026/11/25 20:00:00 There are now 3 authorizations"), None);
+        let line = "Pebble 2026/11/25 20:00:00 HEAD /nonce-plz -> calling handler()";
+        assert_eq!(kind_of_request(line), Some("newNonce"));
+    }
+
+    #[test]
+    fn only_the_controllers_connections_to_the_api_server_count() {
+        let line = |pid: u32, port: u16| {
+            format!(
+                "ESTAB 0 0 10.0.0.1:4000 10.0.0.1:{port} users:((\"operator\",pid={pid},fd=9)) cubic \
+                 bytes_sent:10 bytes_acked:11 bytes_received:1234 segs_out:4"
+            )
+        };
+        assert_eq!(received_by(&line(7, API_PORT), &[7]), Some(1234));
+        assert_eq!(received_by(&line(8, API_PORT), &[7]), None);
+        assert_eq!(received_by(&line(7, 443), &[7]), None);
+    }
+}

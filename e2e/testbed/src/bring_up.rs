@@ -1,0 +1,367 @@
+//! How a cluster comes up: files first, then programs, each as soon as what it needs is there.
+//! Every wait is on a state, bounded, and fails with the log of what did not get there.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Seek, Write},
+    net::TcpListener,
+    path::Path,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use nix::unistd;
+use serde_json::to_vec_pretty;
+use tokio::time::sleep;
+use xtask::{image::Image, paths, progress::Steps};
+
+use crate::{
+    cluster::{
+        API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS, NODE_NAME, Options,
+        Standing, TRAEFIK, config,
+        control::Connection,
+        plan::Plan,
+        registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
+        remove, standing, supervisor,
+    },
+    ingress, page, pebble,
+    pki::Authority,
+    tools::{Tool, Tools, host},
+};
+
+/// How long any one state may take to come. A cold machine with a busy disk is slow, not broken.
+const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// How often a state is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Starts a cluster and waits until Pods can run on it (with a node) and the ingress controller answers.
+/// The returned handle keeps it alive.
+///
+/// # Errors
+/// One paragraph with the way out. Nothing of the cluster is left then.
+pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cluster> {
+    if options.mode == Mode::Node && !unistd::geteuid().is_root() {
+        bail!(
+            "a cluster with a node needs root, to run containers: run the command as root, or add \
+             `--control-plane-only` for a cluster without a node, where the operator runs as a plain process"
+        );
+    }
+    let needs = if options.mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
+    host::ensure(needs, steps).await?;
+    let step = steps.begin("starting the namespaces", None);
+    let cluster = claim(options, tools).await?;
+    step.done("");
+    match bring_up(&cluster, options, steps).await {
+        Ok(()) => Ok(cluster),
+        Err(error) => {
+            let end = cluster.end();
+            Err(match end {
+                Ok(()) => error,
+                Err(end) => error.context(format!("and the cluster could not be removed: {end:#}")),
+            })
+        }
+    }
+}
+
+/// Makes the cluster's folder, which claims the name, and starts its supervisor.
+async fn claim(options: &Options, tools: &Tools) -> Result<Cluster> {
+    let name = &options.name;
+    let layout = registry::layout_of(name)?;
+    fs::create_dir_all(paths::clusters()?)?;
+    if let Err(error) = fs::create_dir(layout.root()) {
+        match standing(name)? {
+            Standing::Running => bail!(
+                "a cluster named {name:?} is running already: use it, end it with {}, or choose another name",
+                registry::command("down", name)
+            ),
+            Standing::Stale => bail!(registry::stale(name)),
+            Standing::Absent => {
+                return Err(error).with_context(|| format!("failed to make {}", layout.root().display()));
+            }
+        }
+    }
+    let claimed = supervise(options, tools, &layout).await;
+    if claimed.is_err() {
+        remove(name)?;
+    }
+    claimed
+}
+
+async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<Cluster> {
+    for folder in ["log", "images", "cni", "pki", "kubeconfig"] {
+        fs::create_dir_all(layout.path(folder))?;
+    }
+    let log = File::options().create(true).append(true).read(true).open(layout.supervisor_log())?;
+    log.lock()?;
+    let port = options.relay_port.unwrap_or(0);
+    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+        anyhow::anyhow!(
+            "port {port} of 127.0.0.1 can't be taken for the cluster's relay ({error}): choose another with \
+             `--relay-port`, or leave that out to take any free one"
+        )
+    })?;
+    let record = Record {
+        name: options.name.clone(),
+        mode: options.mode,
+        relay: listener.local_addr()?,
+        ingress_class: options.ingress_class.clone(),
+    };
+    let orders = supervisor::Orders {
+        name: options.name.clone(),
+        mode: options.mode,
+        state: layout.root().to_owned(),
+        cache: paths::cache()?,
+    };
+    let mut guard = supervisor::start(&orders, listener, &log)?;
+    let lease = connect(layout, &mut guard, log).await?;
+    // Reaped, so that no zombie of it stays while this process lives.
+    std::thread::spawn(move || guard.wait());
+    fs::write(layout.path(RECORD), serde_json::to_vec(&record)?)?;
+    Ok(Cluster::new(record, layout.clone(), tools.clone(), lease))
+}
+
+/// Waits for the supervisor to answer, or tells why it ended.
+async fn connect(layout: &Layout, guard: &mut Child, mut log: File) -> Result<Connection> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        if let Ok(connection) = Connection::open(&layout.control_socket()) {
+            return Ok(connection);
+        }
+        let ended = guard.try_wait()?;
+        if ended.is_some() || Instant::now() > deadline {
+            let mut said = String::new();
+            log.rewind()?;
+            log.read_to_string(&mut said)?;
+            if said.contains("unshare failed") {
+                bail!(
+                    "this system doesn't let this user make namespaces ({}). On Ubuntu 24.04 and newer, allow it with \
+                     `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; elsewhere check that \
+                     /proc/sys/user/max_user_namespaces is not 0; in a container, run it privileged; or run as root",
+                    said.lines().find(|line| line.contains("unshare failed")).unwrap_or_default()
+                );
+            }
+            bail!("the cluster's supervisor did not start; it said\n{}", said.trim());
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result<()> {
+    let inside = Layout::inside();
+    let tools = Tools::seen_at(Layout::cache_inside());
+    let plan = Plan { tools: &tools, layout: &inside };
+    let node = options.mode == Mode::Node;
+
+    let step = steps.begin("writing certificates and configuration", None);
+    write_files(cluster, options, &inside)?;
+    step.done("");
+
+    let step = steps.begin("starting the control plane", Some(Duration::from_secs(6)));
+    for process in [plan.etcd(), plan.kube_apiserver(), plan.challtestsrv()] {
+        cluster.start(process)?;
+    }
+    if node {
+        cluster.start(plan.containerd())?;
+    }
+    let client = cluster.client().await?;
+    wait(cluster, "the API server to be ready", "kube-apiserver", async || {
+        let request = http_get("/readyz")?;
+        Ok(client.request_text(request).await.is_ok_and(|answer| answer == "ok").then_some(()))
+    })
+    .await?;
+    for process in [plan.kube_controller_manager(), plan.kube_scheduler(), plan.coredns()] {
+        cluster.start(process)?;
+    }
+    pebble::start_in_cluster(cluster)?;
+    cluster.apply(&manifests()).await?;
+    step.done(format!("Kubernetes {}", client.apiserver_version().await?.git_version));
+
+    if node {
+        let step = steps.begin("importing images", Some(Duration::from_secs(6)));
+        wait(cluster, "containerd to answer", "containerd", async || {
+            let mut check = Plan::import("");
+            check.arguments = ["--address", config::CONTAINERD_SOCKET, "version"].map(Into::into).into();
+            Ok(cluster.run(check).await?.success.then_some(()))
+        })
+        .await?;
+        for process in [plan.kubelet(), plan.kube_proxy()] {
+            cluster.start(process)?;
+        }
+        for image in images(cluster.tools()) {
+            let archive = archive(&image)?;
+            let seen = archive.strip_prefix(paths::cache()?)?;
+            cluster.import(&Layout::cache_inside().join(seen).to_string_lossy()).await?;
+        }
+        step.done("");
+        let step = steps.begin("waiting for the node", Some(Duration::from_secs(12)));
+        let nodes: Api<Node> = Api::all(client.clone());
+        wait(cluster, "the node to be ready", "kubelet", async || {
+            let node = nodes.get_opt(NODE_NAME).await?;
+            Ok(node.as_ref().is_some_and(is_ready).then_some(()))
+        })
+        .await?;
+        step.done("");
+    }
+    let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
+    ingress::start(cluster).await?;
+    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::answers(cluster).await.then_some(())))
+        .await?;
+    step.done("");
+    let step = steps.begin("waiting for DNS", None);
+    wait(cluster, "names under example.test to resolve", "coredns", async || {
+        Ok(cluster.dial("pebble.example.test", pebble::CLUSTER_PORT).await.ok())
+    })
+    .await?;
+    step.done("");
+    Ok(())
+}
+
+/// Waits for a state; fails when the program that should bring it has ended, or after a bounded time.
+async fn wait<T>(
+    cluster: &Cluster,
+    what: &str,
+    process: &str,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let error = match look().await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => String::new(),
+            Err(error) => format!("; the last look said: {error:#}"),
+        };
+        let ended = cluster
+            .processes()?
+            .into_iter()
+            .find(|status| status.name == process)
+            .and_then(|status| status.ended);
+        if let Some(ended) = ended {
+            bail!(
+                "waited for {what}, but {process} ended ({ended}). Its log ends with\n{}",
+                cluster.log_tail(process, 15)
+            );
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "waited {} s for {what}{error}. The log of {process} ends with\n{}",
+                TIMEOUT.as_secs(),
+                cluster.log_tail(process, 15)
+            );
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<()> {
+    let layout = cluster.layout();
+    let authority = Authority::new("testbed")?;
+    let pki =
+        |name: &str, content: &str| write_private(&layout.path(&format!("pki/{name}")), content.as_bytes());
+    pki("ca.crt", authority.certificate())?;
+
+    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+    let loopback = std::net::Ipv4Addr::LOCALHOST;
+    let addresses = [NODE_ADDRESS, API_SERVICE_ADDRESS, loopback].map(Into::into);
+    // The same certificate serves and is shown to the kubelet, so its name must be one that the kubelet obeys.
+    let server = authority.server("kube-apiserver-kubelet-client", &names, &addresses)?;
+    pki("kube-apiserver.crt", &server.certificate)?;
+    pki("kube-apiserver.key", &server.key)?;
+    let kubelet = authority.server(NODE_NAME, &[NODE_NAME], &[NODE_ADDRESS.into()])?;
+    pki("kubelet.crt", &kubelet.certificate)?;
+    pki("kubelet.key", &kubelet.key)?;
+    let service_accounts = authority.client("service-accounts", None)?;
+    pki("service-account.crt", &service_accounts.certificate)?;
+    pki("service-account.key", &service_accounts.key)?;
+
+    let node_user = format!("system:node:{NODE_NAME}");
+    for (file, user, group) in [
+        ("admin", "admin", Some("system:masters")),
+        ("coredns", "system:coredns", None),
+        ("kube-controller-manager", "system:kube-controller-manager", None),
+        ("kube-proxy", "system:kube-proxy", None),
+        ("kube-scheduler", "system:kube-scheduler", None),
+        ("kubelet", node_user.as_str(), Some("system:nodes")),
+        (TRAEFIK, ingress::USER, Some("system:serviceaccounts")),
+    ] {
+        let identity = authority.client(user, group)?;
+        let content = config::kubeconfig(authority.certificate(), &identity, None)?;
+        write_private(&layout.kubeconfig(file), content.as_bytes())?;
+        if file == "admin" {
+            let relay = cluster.relay().to_string();
+            let content = config::kubeconfig(authority.certificate(), &identity, Some(&relay))?;
+            write_private(&layout.path(ADMIN_KUBECONFIG), content.as_bytes())?;
+        }
+    }
+
+    let (cni_file, cni) = config::cni(options.cni);
+    let write = |name: &str, content: &[u8]| {
+        fs::write(layout.path(name), content).with_context(|| format!("failed to write {name}"))
+    };
+    write("audit-policy.json", &to_vec_pretty(&config::audit_policy())?)?;
+    write("Corefile", config::corefile(inside).as_bytes())?;
+    write("containerd.toml", config::containerd(inside).as_bytes())?;
+    write(&format!("cni/{cni_file}"), &to_vec_pretty(&cni)?)?;
+    write("kubelet.json", &to_vec_pretty(&config::kubelet(&options.name, inside))?)?;
+    write("kube-proxy.json", &to_vec_pretty(&config::kube_proxy(inside))?)?;
+    Ok(())
+}
+
+/// Writes a file that only this user may read: kubeconfigs and keys are among them.
+fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// What every cluster has: who may read what, and `kube-dns` with the address that Pods are told.
+fn manifests() -> String {
+    include_str!("../manifests/cluster.yaml")
+        .replace("$DNS_SERVICE_ADDRESS", &DNS_SERVICE_ADDRESS.to_string())
+        .replace("$NODE_ADDRESS", &NODE_ADDRESS.to_string())
+}
+
+/// The images that every node has.
+fn images(tools: &Tools) -> [Image; 3] {
+    let agnhost = tools.path(Tool::Agnhost);
+    let mut pause = Image::new(config::PAUSE_IMAGE, &agnhost, xtask::image::NON_ROOT);
+    pause.entrypoint.push("pause".to_owned());
+    [
+        pause,
+        Image::new(page::AGNHOST_IMAGE, &agnhost, ""),
+        Image::new(ingress::IMAGE, tools.path(Tool::Traefik), ""),
+    ]
+}
+
+/// The archive of a tool's image, beside the tool; written once.
+fn archive(image: &Image) -> Result<std::path::PathBuf> {
+    let name = image.reference.rsplit('/').next().unwrap_or_default().replace(':', "-");
+    let archive = image.binary.with_file_name(format!("{name}.tar"));
+    if !archive.exists() {
+        image.write(&archive)?;
+    }
+    Ok(archive)
+}
+
+fn http_get(path: &str) -> Result<hyper::Request<Vec<u8>>> {
+    Ok(hyper::Request::get(path).body(Vec::new())?)
+}
+
+fn is_ready(node: &Node) -> bool {
+    node.status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}

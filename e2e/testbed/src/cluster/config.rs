@@ -1,0 +1,169 @@
+//! The configuration files of a cluster's programs, as plain values. Pure: [`crate::bring_up`] writes them.
+//! Paths are those seen inside.
+
+use anyhow::Result;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::{Value, json};
+
+use super::{
+    layout::{API_PORT, DNS_SERVICE_ADDRESS, Layout, NODE_ADDRESS, NODE_POD_RANGE, TEST_DNS, TEST_ZONE},
+    options::Cni,
+    supervisor::cgroups,
+};
+use crate::{pki::Identity, tools::host::CNI_PLUGINS};
+
+/// The sandbox of every Pod: agnhost, which pauses when asked to.
+pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:testbed";
+
+/// A kubeconfig for one client certificate. From outside, the API server is reached through the SOCKS relay.
+pub(crate) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&str>) -> Result<String> {
+    let mut cluster = json!({
+        "server": format!("https://{NODE_ADDRESS}:{API_PORT}"),
+        "certificate-authority-data": base64(authority),
+    });
+    if let Some(relay) = relay {
+        cluster["proxy-url"] = format!("socks5://{relay}").into();
+    }
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "testbed",
+        "clusters": [{ "name": "testbed", "cluster": cluster }],
+        "users": [{ "name": "testbed", "user": {
+            "client-certificate-data": base64(&identity.certificate),
+            "client-key-data": base64(&identity.key),
+        }}],
+        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed" } }],
+    });
+    Ok(serde_saphyr::to_string(&config)?)
+}
+
+/// Counts every request once, with who made it: enough for `audit`, cheap for the server.
+pub(crate) fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{ "level": "Metadata" }],
+    })
+}
+
+/// Cluster names from the API, names under the test zone from challtestsrv.
+pub(crate) fn corefile(layout: &Layout) -> String {
+    format!(
+        "{TEST_ZONE}:53 {{\n    bind {NODE_ADDRESS}\n    errors\n    forward . {TEST_DNS}\n}}\n\
+         cluster.local:53 {{\n    bind {NODE_ADDRESS}\n    errors\n    kubernetes cluster.local {{\n        \
+         kubeconfig {}\n        ttl 1\n    }}\n}}\n",
+        layout.kubeconfig("coredns").display()
+    )
+}
+
+/// containerd with everything of its own, for a machine that may run another.
+pub(crate) fn containerd(layout: &Layout) -> String {
+    format!(
+        r#"version = 2
+root = "{root}"
+state = "{state}"
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  # Without CAP_SYS_RESOURCE, runc can't lower a score and fails with a bare "EOF".
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  netns_mounts_under_state_dir = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "{CNI_PLUGINS}"
+  conf_dir = "{cni}"
+"#,
+        root = layout.text("containerd"),
+        state = "/run/containerd-testbed",
+        socket = CONTAINERD_SOCKET,
+        cni = layout.text("cni"),
+    )
+}
+
+/// Where containerd listens; inside only.
+pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd.sock";
+
+/// The name and content of the file that tells containerd how to connect a Pod.
+pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
+    match cni {
+        Cni::Bridge => (
+            "10-bridge.conflist",
+            json!({
+                "cniVersion": "0.4.0",
+                "name": "testbed",
+                "plugins": [
+                    {
+                        "type": "bridge",
+                        "bridge": "cni0",
+                        "isGateway": true,
+                        "ipMasq": false,
+                        "hairpinMode": true,
+                        "ipam": {
+                            "type": "host-local",
+                            "ranges": [[{ "subnet": NODE_POD_RANGE }]],
+                            "routes": [{ "dst": "0.0.0.0/0" }],
+                        },
+                    },
+                    { "type": "portmap", "capabilities": { "portMappings": true } },
+                ],
+            }),
+        ),
+    }
+}
+
+/// The kubelet: no quotas to manage, no eviction by a full disk that isn't ours, old and new control groups.
+pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": NODE_ADDRESS,
+        "authentication": {
+            "anonymous": { "enabled": false },
+            "webhook": { "enabled": true },
+            "x509": { "clientCAFile": layout.path("pki/ca.crt") },
+        },
+        "authorization": { "mode": "Webhook" },
+        "tlsCertFile": layout.path("pki/kubelet.crt"),
+        "tlsPrivateKeyFile": layout.path("pki/kubelet.key"),
+        "containerRuntimeEndpoint": format!("unix://{CONTAINERD_SOCKET}"),
+        "clusterDomain": "cluster.local",
+        "clusterDNS": [DNS_SERVICE_ADDRESS],
+        "resolvConf": layout.path("resolv.conf"),
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": cgroups::path(cluster),
+        "cgroupsPerQOS": false,
+        "enforceNodeAllocatable": [],
+        "failCgroupV1": false,
+        "failSwapOn": false,
+        "evictionHard": { "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
+        "imageGCHighThresholdPercent": 100,
+        // A test shouldn't wait for a pace that is meant for thousands of nodes.
+        "syncFrequency": "5s",
+        "fileCheckFrequency": "5s",
+        "nodeStatusUpdateFrequency": "5s",
+        "registryPullQPS": 0,
+        "eventRecordQPS": 0,
+        "maxPods": 200,
+    })
+}
+
+/// kube-proxy, with the kernel's own limits left alone.
+pub(crate) fn kube_proxy(layout: &Layout) -> Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clientConnection": { "kubeconfig": layout.kubeconfig("kube-proxy") },
+        "clusterCIDR": super::layout::POD_RANGE,
+        "hostnameOverride": super::layout::NODE_NAME,
+        "conntrack": { "maxPerCore": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s" },
+        "nftables": { "minSyncPeriod": "100ms", "syncPeriod": "30s" },
+    })
+}
+
+fn base64(text: &str) -> String {
+    BASE64_STANDARD.encode(text)
+}

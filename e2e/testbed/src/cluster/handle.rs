@@ -1,0 +1,257 @@
+//! A handle on a running cluster: what it offers to programs on the host.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
+use xtask::paths;
+
+use super::{
+    control::{Connection, Finished, Process, ProcessStatus, Request},
+    layout::Layout,
+    options::Mode,
+    plan::Plan,
+    registry::{ADMIN_KUBECONFIG, RECORD, Record, Standing, layout_of, remove, stale, standing, up_command},
+    supervisor,
+};
+use crate::{
+    http::Network,
+    tools::{Tool, Tools},
+};
+
+/// A handle on a running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    record: Record,
+    layout: Layout,
+    tools: Tools,
+    lease: Mutex<Connection>,
+}
+
+impl Cluster {
+    /// A handle on a cluster that was just made; `lease` keeps it alive.
+    pub(crate) fn new(record: Record, layout: Layout, tools: Tools, lease: Connection) -> Self {
+        Self { record, layout, tools, lease: Mutex::new(lease) }
+    }
+
+    /// A handle on the running cluster of a name.
+    ///
+    /// # Errors
+    /// There is none, or it is stale; the message says what to do.
+    pub fn attach(name: &str) -> Result<Self> {
+        let layout = layout_of(name)?;
+        match standing(name)? {
+            Standing::Absent => {
+                bail!("no cluster named {name:?} is running: start it with {}", up_command(name))
+            }
+            Standing::Stale => bail!(stale(name)),
+            Standing::Running => {}
+        }
+        let record = fs::read(layout.path(RECORD))
+            .with_context(|| format!("the cluster {name:?} is still coming up: try again in a moment"))?;
+        Ok(Self {
+            record: serde_json::from_slice(&record)?,
+            lease: Mutex::new(Connection::open(&layout.control_socket())?),
+            layout,
+            tools: Tools::seen_at(paths::cache()?),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// With a node or without.
+    pub fn mode(&self) -> Mode {
+        self.record.mode
+    }
+
+    /// The class of the Ingresses that Traefik serves.
+    pub fn ingress_class(&self) -> &str {
+        &self.record.ingress_class
+    }
+
+    /// Where its files are on the host.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The tools it was made of.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// The SOCKS 5 relay into its network, on loopback. Names are resolved inside.
+    pub fn relay(&self) -> SocketAddr {
+        self.record.relay
+    }
+
+    /// A kubeconfig with all rights, for programs on the host.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.layout.path(ADMIN_KUBECONFIG)
+    }
+
+    /// An API client with all rights. Bound to the async runtime that it is made in.
+    pub async fn client(&self) -> Result<kube::Client> {
+        Ok(kube::Client::try_from(self.client_config().await?)?)
+    }
+
+    /// An API client with the rights of a user in groups, whoever that is.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Result<kube::Client> {
+        let mut config = self.client_config().await?;
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    async fn client_config(&self) -> Result<kube::Config> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+    }
+
+    /// Connects to a port inside. `host` is an address, or a name that the cluster's DNS knows.
+    pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream> {
+        Network::Relay(self.relay()).dial(host, port).await
+    }
+
+    /// The network inside, for HTTP clients.
+    pub fn network(&self) -> Network {
+        Network::Relay(self.relay())
+    }
+
+    /// Keeps the cluster when no handle is left; [`Cluster::end`] or [`super::remove`] ends it.
+    pub fn keep(&self) -> Result<()> {
+        self.ask(&Request::Keep)
+    }
+
+    /// Ends the cluster and waits until nothing is left of it.
+    pub fn end(self) -> Result<()> {
+        let name = self.record.name.clone();
+        drop(self);
+        remove(&name).map(drop)
+    }
+
+    /// A TCP port of the node that no other caller is told of.
+    pub fn reserve_port(&self) -> Result<u16> {
+        self.ask(&Request::ReservePort)
+    }
+
+    /// Starts a program inside that lives as long as the cluster; returns its process id there.
+    pub fn start(&self, process: Process) -> Result<u32> {
+        self.ask(&Request::Start(process))
+    }
+
+    /// Starts a program inside that lives as long as the returned value, or as this process.
+    pub fn start_bound(&self, process: Process) -> Result<Bound> {
+        let mut connection = Connection::open(&self.layout.control_socket())?;
+        let pid: Option<u32> = connection.ask(&Request::StartBound(process))?;
+        let pid = pid.context("the program ended at once")?;
+        Ok(Bound { pid: self.host_pid(pid)?, _connection: connection })
+    }
+
+    /// The process id on the host of a program inside.
+    pub fn host_pid(&self, inside: u32) -> Result<u32> {
+        supervisor::host_pid(self.layout.root(), inside)?
+            .with_context(|| format!("no process {inside} is left in the cluster {:?}", self.name()))
+    }
+
+    /// Runs a program inside to its end, off the async runtime.
+    pub async fn run(&self, process: Process) -> Result<Finished> {
+        let socket = self.layout.control_socket();
+        tokio::task::spawn_blocking(move || Connection::open(&socket)?.ask(&Request::Run(process))).await?
+    }
+
+    /// The programs that were started to live as long as the cluster.
+    pub fn processes(&self) -> Result<Vec<ProcessStatus>> {
+        self.ask(&Request::Status)
+    }
+
+    /// The last lines of a program's log.
+    pub fn log_tail(&self, process: &str, lines: usize) -> String {
+        tail(&self.layout.log(process), lines)
+    }
+
+    /// A kubectl with all rights, ready to get its arguments.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.tools.path(Tool::Kubectl));
+        command.arg("--kubeconfig").arg(self.kubeconfig()).kill_on_drop(true);
+        command
+    }
+
+    /// `kubectl apply` of YAML.
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.apply_in(None, manifests).await
+    }
+
+    /// `kubectl apply` of YAML; `namespace` is where objects go that name none.
+    pub async fn apply_in(&self, namespace: Option<&str>, manifests: &str) -> Result<()> {
+        let mut kubectl = self.kubectl();
+        kubectl.args(namespace.map(|name| format!("--namespace={name}")));
+        kubectl.args(["apply", "--server-side", "--force-conflicts", "-f", "-"]).stdin(Stdio::piped());
+        let mut child = kubectl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut input = child.stdin.take().context("kubectl has an input")?;
+        input.write_all(manifests.as_bytes()).await?;
+        drop(input);
+        succeeded("kubectl apply", &child.wait_with_output().await?)
+    }
+
+    /// Imports an image archive of the host into the node.
+    pub async fn load_image(&self, archive: &Path) -> Result<()> {
+        // The name inside the cluster's folder is unique, as several tests may load at once.
+        let copy = tempfile::Builder::new().suffix(".tar").tempfile_in(self.layout.path("images"))?;
+        tokio::fs::copy(archive, copy.path())
+            .await
+            .with_context(|| format!("failed to read the image archive {}", archive.display()))?;
+        let name =
+            copy.path().file_name().context("a temporary file has a name")?.to_string_lossy().into_owned();
+        self.import(&Layout::inside().text(&format!("images/{name}"))).await
+    }
+
+    /// Imports an image archive, by its path inside, into the node.
+    pub(crate) async fn import(&self, inside: &str) -> Result<()> {
+        let finished = self.run(Plan::import(inside)).await?;
+        if !finished.success {
+            bail!("failed to import the image {inside}: {}", finished.output.trim());
+        }
+        Ok(())
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Result<T> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).ask(request)
+    }
+}
+
+/// A program inside a cluster that ends when this is dropped.
+#[derive(Debug)]
+pub struct Bound {
+    pid: u32,
+    _connection: Connection,
+}
+
+impl Bound {
+    /// Its process id on the host.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+fn tail(path: &Path, lines: usize) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn succeeded(what: &str, output: &Output) -> Result<()> {
+    if !output.status.success() {
+        bail!("`{what}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Which clusters there are, by their folders, and how one is removed, whatever state it is in.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    control::{Connection, Request},
+    layout::Layout,
+    options::Mode,
+    supervisor,
+};
+use xtask::paths;
+
+/// The cluster that people use by hand: `cargo xtask cluster up` without a name.
+pub const DEFAULT_NAME: &str = "dev";
+
+/// How long a cluster may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a name may be: it becomes part of paths and of control groups.
+const NAME_LIMIT: usize = 40;
+
+/// The longest path of a Unix socket, `sun_path` of `unix(7)` less its final zero.
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// The file of a cluster's [`Record`].
+pub(crate) const RECORD: &str = "cluster.json";
+/// The kubeconfig with all rights, for programs on the host.
+pub(crate) const ADMIN_KUBECONFIG: &str = "kubeconfig.yaml";
+
+/// What stands on disk about a cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) mode: Mode,
+    pub(crate) relay: SocketAddr,
+    pub(crate) ingress_class: String,
+}
+
+/// Whether there is a cluster of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No trace of it.
+    Absent,
+    /// Files of it are there, but no process: it was killed in a way that left nobody to clean up.
+    Stale,
+    /// Its supervisor lives.
+    Running,
+}
+
+/// Whether there is a cluster of a name.
+pub fn standing(name: &str) -> Result<Standing> {
+    let layout = layout_of(name)?;
+    if !layout.root().exists() {
+        return Ok(Standing::Absent);
+    }
+    let lives = File::open(layout.supervisor_log()).is_ok_and(|log| log.try_lock_shared().is_err());
+    Ok(if lives { Standing::Running } else { Standing::Stale })
+}
+
+/// The names of all clusters of this user, running or stale.
+pub fn names() -> Result<Vec<String>> {
+    let entries = match fs::read_dir(paths::clusters()?) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Ends a cluster, whatever state it is in, and removes what is left of it. Returns what it was.
+pub fn remove(name: &str) -> Result<Standing> {
+    let layout = layout_of(name)?;
+    let standing = standing(name)?;
+    if standing == Standing::Running {
+        let asked =
+            Connection::open(&layout.control_socket()).and_then(|mut it| it.ask::<()>(&Request::Stop));
+        if asked.is_err() {
+            // Its supervisor doesn't answer: end what holds the lock.
+            supervisor::kill(layout.root())?;
+        }
+    }
+    let deadline = Instant::now() + END_TIMEOUT;
+    while self::standing(name)? == Standing::Running || supervisor::is_inhabited(layout.root())? {
+        if Instant::now() > deadline {
+            supervisor::kill(layout.root())?;
+            bail!(
+                "the cluster {name:?} did not end within {} s; its supervisor was killed: run the command again",
+                END_TIMEOUT.as_secs()
+            );
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    // The guard has done this already, unless it was killed.
+    if unistd::geteuid().is_root() {
+        supervisor::cgroups::remove(name)?;
+    }
+    match fs::remove_dir_all(layout.root()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", layout.root().display()))
+        }
+        _ => Ok(standing),
+    }
+}
+
+pub(crate) fn layout_of(name: &str) -> Result<Layout> {
+    let sound = !name.is_empty()
+        && name.len() <= NAME_LIMIT
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !sound {
+        bail!(
+            "{name:?} can't be a cluster's name: use up to {NAME_LIMIT} lower-case letters, digits and '-'"
+        );
+    }
+    let layout = Layout::outside(paths::clusters()?.join(name));
+    if layout.control_socket().as_os_str().len() > SOCKET_PATH_LIMIT {
+        bail!(
+            "the path {} is too long for a socket: set {} to a shorter folder",
+            layout.control_socket().display(),
+            paths::STATE_VARIABLE
+        );
+    }
+    Ok(layout)
+}
+
+pub(crate) fn stale(name: &str) -> String {
+    format!(
+        "the cluster {name:?} was left behind by a run that was killed: none of its processes lives, but its files \
+         are there. Remove them with {}, then run the same command again",
+        command("down", name)
+    )
+}
+
+pub(super) fn up_command(name: &str) -> String {
+    command("up", name)
+}
+
+pub(crate) fn command(verb: &str, name: &str) -> String {
+    if name == DEFAULT_NAME {
+        format!("`cargo xtask cluster {verb}`")
+    } else {
+        format!("`cargo xtask cluster {verb} --name {name}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_would_leave_the_folder_is_refused() {
+        for name in ["", "..", "a/b", "Dev", "a b", &"a".repeat(NAME_LIMIT + 1)] {
+            assert!(layout_of(name).is_err(), "{name:?}");
+        }
+        assert!(layout_of("test-1234").is_ok());
+    }
+
+    #[test]
+    fn the_way_out_names_a_command_that_works_as_it_stands() {
+        assert!(stale("dev").contains("`cargo xtask cluster down`"));
+        assert!(stale("other").contains("`cargo xtask cluster down --name other`"));
+    }
+}

@@ -1,0 +1,90 @@
+//! PID 1 of a cluster: makes the namespaces look as every cluster looks inside, starts the supervisor, and reaps
+//! orphans until it ends.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+    sys::wait::{WaitStatus, wait},
+    unistd::Pid,
+};
+
+use super::{
+    cgroups, network,
+    orders::{Orders, PID_NAMESPACE},
+};
+use crate::cluster::{
+    layout::{Layout, NODE_ADDRESS},
+    options::Mode,
+};
+
+const RESOLVER: &str = "/etc/resolv.conf";
+
+pub(super) fn run(orders: &Orders) -> Result<()> {
+    let namespace = fs::read_link("/proc/self/ns/pid").context("failed to read the own namespace")?;
+    fs::write(orders.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
+    mounts(orders).context("failed to set up the cluster's mounts")?;
+    network::set_up().context("failed to set up the cluster's network")?;
+    if orders.mode == Mode::Node {
+        cgroups::create(&orders.name)?;
+    }
+    let serve = Command::new("/proc/self/exe")
+        .args(orders.arguments("serve")?)
+        .spawn()
+        .context("failed to start the supervisor")?;
+    let serve = Pid::from_raw(i32::try_from(serve.id())?);
+    loop {
+        match wait() {
+            // When PID 1 returns, the kernel kills whatever is left.
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) if pid == serve => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("failed to wait for processes"),
+        }
+    }
+}
+
+/// A `/run` of its own with the cluster's files in it; on a node also the folders whose paths Kubernetes fixes.
+fn mounts(orders: &Orders) -> Result<()> {
+    // Where the link leads may lie in the old /run.
+    let resolver = fs::canonicalize(RESOLVER).unwrap_or_else(|_| PathBuf::from(RESOLVER));
+    let staging = orders.state.join("run");
+    fs::create_dir_all(&staging)?;
+    mount(Some("testbed"), &staging, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .context("failed to mount a tmpfs")?;
+    bind(&orders.state, &staging.join("testbed/state"))?;
+    bind(&orders.cache, &staging.join("testbed/cache"))?;
+    mount(Some(&staging), "/run", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("failed to move to /run")?;
+    let inside = Layout::inside();
+    if orders.mode == Mode::Node {
+        for (own, fixed) in [("var-lib", "/var/lib"), ("var-log", "/var/log")] {
+            let own = inside.path(own);
+            fs::create_dir_all(&own)?;
+            bind(&own, Path::new(fixed))?;
+        }
+    }
+    let own_resolver = inside.path("resolv.conf");
+    fs::write(&own_resolver, format!("nameserver {NODE_ADDRESS}\noptions timeout:1\n"))?;
+    if !resolver.exists() {
+        fs::create_dir_all(resolver.parent().context("a file lies in a folder")?)?;
+        fs::write(&resolver, "")?;
+    }
+    bind(&own_resolver, &resolver)?;
+    fs::set_permissions("/run", fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn bind(from: &Path, to: &Path) -> Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+    }
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .with_context(|| format!("failed to mount {} at {}", from.display(), to.display()))
+}

@@ -1,0 +1,151 @@
+//! `cargo xtask cluster`, and the arguments of every command that starts a cluster.
+
+use crate::{
+    bring_up,
+    cluster::{self, Cluster, DEFAULT_NAME, Mode, Options, Standing},
+    tools::Tools,
+};
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use xtask::progress::Steps;
+
+/// What `cargo xtask cluster` can do.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Starts a cluster that lives until `down`.
+    Up(Choice),
+    /// Ends a cluster and removes everything of it, also of one that was killed.
+    Down(Name),
+    /// Tells which clusters there are, and what runs in one.
+    Status(Name),
+    /// Runs kubectl against a cluster, with all rights.
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// Which cluster.
+        #[command(flatten)]
+        name: Name,
+        /// What kubectl gets.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Shows the log of a program of a cluster, such as kube-apiserver or pebble; without one, their names.
+    Logs {
+        /// Which cluster.
+        #[command(flatten)]
+        name: Name,
+        /// The program.
+        program: Option<String>,
+        /// How many lines.
+        #[arg(long, default_value_t = 100)]
+        lines: usize,
+    },
+}
+
+/// Which cluster a command is about.
+#[derive(Args, Debug)]
+pub struct Name {
+    /// The cluster's name.
+    #[arg(long, default_value = DEFAULT_NAME)]
+    pub name: String,
+}
+
+/// What cluster to start.
+#[derive(Args, Debug)]
+pub struct Choice {
+    /// Its name.
+    #[command(flatten)]
+    pub name: Name,
+    /// No node, so no Pods: works without root.
+    #[arg(long)]
+    pub control_plane_only: bool,
+    /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
+    #[arg(long)]
+    pub relay_port: Option<u16>,
+    /// The class of the Ingresses that Traefik serves: that of the example in the README if not given.
+    #[arg(long, default_value = "nginx")]
+    pub ingress_class: String,
+}
+
+impl Choice {
+    /// The same for [`bring_up::start`].
+    pub fn options(&self) -> Options {
+        let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
+        let ingress_class = self.ingress_class.clone();
+        Options { relay_port: self.relay_port, ingress_class, ..Options::new(&self.name.name, mode) }
+    }
+}
+
+/// Runs a command, and prints what it found on standard output.
+pub async fn run(task: Task, steps: &Steps) -> Result<()> {
+    match task {
+        Task::Up(choice) => {
+            let tools = Tools::ensure(steps).await?;
+            let cluster = bring_up::start(&choice.options(), &tools, steps).await?;
+            cluster.keep()?;
+            steps.summary(&format!("the cluster {:?}", cluster.name()));
+            tell_how_to_use(&cluster);
+            Ok(())
+        }
+        Task::Down(Name { name }) => {
+            match cluster::remove(&name)? {
+                Standing::Absent => println!("there was no cluster named {name:?}"),
+                Standing::Running => println!("the cluster {name:?} has ended, and nothing is left of it"),
+                Standing::Stale => println!("what a killed run had left of the cluster {name:?} is removed"),
+            }
+            Ok(())
+        }
+        Task::Status(Name { name }) => status(&name),
+        Task::Kubectl { name: Name { name }, arguments } => {
+            let status = Cluster::attach(&name)?.kubectl().args(arguments).status().await?;
+            if !status.success() {
+                bail!("kubectl failed: {status}");
+            }
+            Ok(())
+        }
+        Task::Logs { name: Name { name }, program, lines } => {
+            let cluster = Cluster::attach(&name)?;
+            if let Some(program) = program {
+                println!("{}", cluster.log_tail(&program, lines));
+                return Ok(());
+            }
+            for process in cluster.processes()? {
+                println!("{}", process.name);
+            }
+            println!("supervisor");
+            Ok(())
+        }
+    }
+}
+
+/// Prints what someone may want to do next.
+pub fn tell_how_to_use(cluster: &Cluster) {
+    let kubeconfig = cluster.kubeconfig();
+    let name =
+        if cluster.name() == DEFAULT_NAME { String::new() } else { format!(" --name {}", cluster.name()) };
+    println!(
+        "\nLook around:    cargo xtask cluster kubectl{name} get pods --all-namespaces\n\
+         Your own tools: export KUBECONFIG={}\n\
+         Its network:    curl --proxy socks5h://{} http://<name>.example.test/ (a browser's SOCKS proxy works too)\n\
+         Remove it:      cargo xtask cluster down{name}",
+        kubeconfig.display(),
+        cluster.relay()
+    );
+}
+
+fn status(name: &str) -> Result<()> {
+    let names = cluster::names()?;
+    if names.is_empty() {
+        println!("there is no cluster");
+    }
+    for other in &names {
+        println!("{other}: {:?}", cluster::standing(other)?);
+    }
+    if cluster::standing(name)? == Standing::Running {
+        let cluster = Cluster::attach(name)?;
+        println!("\n{name} ({:?}), relay {}", cluster.mode(), cluster.relay());
+        for process in cluster.processes()? {
+            println!("  {:<24} {}", process.name, process.ended.as_deref().unwrap_or("running"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Helm against a cluster of the testbed.
+
+use std::process::Output;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cluster::Cluster, tools::Tool};
+
+/// Runs Helm with all rights on a cluster; returns what it printed on standard output.
+///
+/// # Errors
+/// What Helm printed on standard error.
+pub async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    // Helm's own caches and settings, not those of whoever runs the test.
+    let home = tempfile::tempdir()?;
+    let Output { status, stdout, stderr } = tokio::process::Command::new(cluster.tools().path(Tool::Helm))
+        .args(arguments)
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("HELM_CACHE_HOME", home.path().join("cache"))
+        .env("HELM_CONFIG_HOME", home.path().join("config"))
+        .env("HELM_DATA_HOME", home.path().join("data"))
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("failed to start helm")?;
+    if !status.success() {
+        bail!("`helm {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&stderr).trim());
+    }
+    Ok(String::from_utf8(stdout)?)
+}

@@ -1,0 +1,76 @@
+//! Traefik, the ingress controller of the testbed: a Pod on a node, else a plain process. It serves Ingresses of one class:
+//! `traefik`, or another one's, such as `nginx`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use hyper::StatusCode;
+
+use crate::{
+    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Process, TRAEFIK},
+    http::{self, Trust},
+    tools::{Tool, Tools},
+};
+
+/// Its name to the API, whichever way it runs.
+pub const USER: &str = "system:serviceaccount:traefik:traefik";
+
+/// Its image on a node.
+pub const IMAGE: &str = "localhost/traefik:testbed";
+
+const PING_PORT: u16 = 8082;
+
+/// How long it is left alone before its speed is measured: it takes a change at once where it took none for two seconds, and
+/// what was done before and the Ingress that is measured are two changes.
+pub const REST: Duration = Duration::from_millis(4500);
+
+/// Starts it; [`answers`] tells when it is up.
+pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
+    let class = cluster.ingress_class();
+    cluster.apply(&include_str!("../manifests/traefik.yaml").replace("$CLASS", class)).await?;
+    match cluster.mode() {
+        Mode::Node => {
+            let pod = include_str!("../manifests/traefik-pod.yaml")
+                .replace("$IMAGE", IMAGE)
+                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class))?);
+            cluster.apply(&pod).await
+        }
+        Mode::ControlPlane => {
+            let program = Tools::seen_at(Layout::cache_inside()).path(Tool::Traefik);
+            let kubeconfig = Layout::inside().kubeconfig(TRAEFIK);
+            cluster
+                .start(
+                    Process::new(TRAEFIK, program, arguments(class)).env("KUBECONFIG", kubeconfig.display()),
+                )
+                .map(drop)
+        }
+    }
+}
+
+/// Whether it is up.
+pub(crate) async fn answers(cluster: &Cluster) -> bool {
+    let url = format!("http://{NODE_ADDRESS}:{PING_PORT}/ping");
+    http::get(&cluster.network(), &url, &Trust::Nothing)
+        .await
+        .is_ok_and(|answer| answer.status() == StatusCode::OK)
+}
+
+fn arguments(class: &str) -> Vec<String> {
+    let mut arguments = vec![
+        "--entrypoints.web.address=:80".to_owned(),
+        "--entrypoints.websecure.address=:443".to_owned(),
+        // As Traefik's own chart does: every Ingress is served over TLS too.
+        "--entrypoints.websecure.http.tls=true".to_owned(),
+        format!("--entrypoints.ping.address=:{PING_PORT}"),
+        "--ping.entrypoint=ping".to_owned(),
+        "--providers.kubernetesingress=true".to_owned(),
+        "--log.nocolor=true".to_owned(),
+        "--global.checknewversion=false".to_owned(),
+        "--global.sendanonymoususage=false".to_owned(),
+    ];
+    // Another class than its own has to be named.
+    if class != TRAEFIK {
+        arguments.push(format!("--providers.kubernetesingress.ingressclass={class}"));
+    }
+    arguments
+}

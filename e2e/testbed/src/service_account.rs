@@ -1,0 +1,37 @@
+//! Kubeconfigs with the rights of a ServiceAccount, for processes that run in place of its Pods.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::cluster::{API_PORT, Cluster, Layout, NODE_ADDRESS};
+
+/// Where programs in a cluster find the kubeconfig of a ServiceAccount.
+pub fn kubeconfig_inside(account: &str) -> PathBuf {
+    Layout::inside().path(&format!("{account}.kubeconfig"))
+}
+
+/// Writes a kubeconfig with a token of a ServiceAccount, valid for a day; returns where programs in the cluster find it.
+pub async fn write_kubeconfig(cluster: &Cluster, namespace: &str, account: &str) -> Result<PathBuf> {
+    let token = ["--namespace", namespace, "create", "token", account, "--duration=24h"];
+    let output = cluster.kubectl().args(token).output().await?;
+    if !output.status.success() {
+        bail!("no token for {account}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "testbed",
+        "clusters": [{ "name": "testbed", "cluster": {
+            "server": format!("https://{NODE_ADDRESS}:{API_PORT}"),
+            "certificate-authority": Layout::inside().path("pki/ca.crt"),
+        }}],
+        "users": [{ "name": "testbed", "user": { "token": String::from_utf8(output.stdout)?.trim() } }],
+        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed" } }],
+    });
+    let path = cluster.layout().path(&format!("{account}.kubeconfig"));
+    std::fs::write(&path, config.to_string())
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(kubeconfig_inside(account))
+}

@@ -1,0 +1,145 @@
+//! Builds one program of a Go module into the cache.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+use tokio::process::Command;
+use xtask::process::text;
+
+use super::{
+    catalog::{Edits, GoModule, GoProgram},
+    failure,
+};
+
+/// Builds `program` in `folder`, whose lock the caller holds, and names it `target` when it is complete.
+pub(super) async fn build(
+    module: &GoModule,
+    program: &GoProgram,
+    folder: &Path,
+    target: &Path,
+) -> Result<()> {
+    let source = folder.join("src");
+    let log = folder.join(format!("{}.log", program.binary));
+    let partial = folder.join(format!(".{}.partial", program.binary));
+    let prepared = fs::create_dir_all(&source)
+        .and_then(|()| fs::write(source.join("go.mod"), module.go_mod))
+        .and_then(|()| fs::write(source.join("go.sum"), module.go_sum))
+        .and_then(|()| module.main.map_or(Ok(()), |main| fs::write(source.join("main.go"), main)));
+    prepared.map_err(|error| failure::cache(folder, &error))?;
+
+    let mut flags = "-s -w".to_owned();
+    if let Some((package, of)) = module.version_stamp {
+        let version = module.version_of(of).with_context(|| format!("{} requires no {of}", module.name))?;
+        let mut numbers = version.trim_start_matches('v').split('.');
+        for (name, value) in [
+            ("gitVersion", version),
+            ("gitMajor", numbers.next().unwrap_or_default()),
+            ("gitMinor", numbers.next().unwrap_or_default()),
+        ] {
+            _ = write!(flags, " -X {package}.{name}={value}");
+        }
+    }
+    let go =
+        Go { what: format!("building {} (e2e/testbed/tools/{})", program.binary, module.name), source, log };
+    let mode = match module.edits {
+        Some(edits) => {
+            // Go lets nobody change its own copies.
+            go.run(&["mod", "vendor"]).await?;
+            edit(edits, &go.source.join("vendor").join(edits.module))?;
+            "-mod=vendor"
+        }
+        None => "-mod=readonly",
+    };
+    let output = partial.to_string_lossy();
+    let arguments = ["build", "-trimpath", mode, "-ldflags", &flags, "-o", &output, program.package];
+    if let Err(error) = go.run(&arguments).await {
+        _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    fs::rename(&partial, target).map_err(|error| failure::cache(folder, &error))
+}
+
+/// The folder of a module, fetched if it is not there, as the go.mod in a folder requires it.
+pub(super) async fn module(source: &Path, name: &str) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Downloaded {
+        dir: PathBuf,
+    }
+    let go = Go {
+        what: format!("fetching {name}"),
+        source: source.to_owned(),
+        log: source.with_file_name("fetching.log"),
+    };
+    let printed = go.run(&["mod", "download", "-json", name]).await?;
+    // What it says of its work comes after that.
+    let mut values = serde_json::Deserializer::from_str(&printed).into_iter::<Downloaded>();
+    let downloaded = values.next().with_context(|| format!("{} printed nothing", go.what))?;
+    Ok(downloaded.with_context(|| format!("{} printed {printed}", go.what))?.dir)
+}
+
+/// The Go command, in a folder with a go.mod.
+struct Go {
+    /// What it is run for.
+    what: String,
+    source: PathBuf,
+    log: PathBuf,
+}
+
+impl Go {
+    /// Returns what it printed.
+    async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new("go")
+            .args(arguments)
+            .current_dir(&self.source)
+            .env("CGO_ENABLED", "0")
+            .env_remove("GOFLAGS")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| no_go(&error))?;
+        let printed = text(&output);
+        // A log that can't be written is told by the program's own failure.
+        _ = fs::write(&self.log, &printed);
+        if !output.status.success() {
+            return Err(failure::program(
+                &self.what,
+                &printed,
+                &self.log,
+                "if a download failed, check the network and `go env GOPROXY`; if Go is older than 1.26, install a \
+                 newer one; then run the same command again",
+            ));
+        }
+        Ok(printed)
+    }
+}
+
+/// Changes a copy of a module.
+fn edit(edits: &Edits, module: &Path) -> Result<()> {
+    let file = module.join(edits.file);
+    let mut content = fs::read_to_string(&file).map_err(|error| failure::cache(&file, &error))?;
+    for (before, after) in edits.replaced {
+        ensure!(
+            content.matches(before).count() == 1,
+            "{} of {} does not have `{before}` once any more: adapt the edits in e2e/testbed/src/tools/catalog.rs",
+            edits.file,
+            edits.module
+        );
+        content = content.replace(before, after);
+    }
+    fs::write(&file, content).map_err(|error| failure::cache(&file, &error))
+}
+
+fn no_go(error: &std::io::Error) -> anyhow::Error {
+    anyhow!(
+        "Go can't be started ({error}): the testbed's Kubernetes is built from source with it. Install Go 1.26 or newer, \
+         make sure that `go version` works in this shell, and run the same command again"
+    )
+}

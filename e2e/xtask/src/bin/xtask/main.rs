@@ -1,0 +1,107 @@
+//! `cargo xtask`: the only entry point to build, check, test and try acme-operator. Start with `cargo xtask --help`.
+
+mod check;
+mod crdgen;
+mod forward;
+mod tidy;
+
+use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use xtask::{paths, progress::Steps, release};
+
+/// Builds, checks, tests and tries acme-operator.
+///
+/// New here? `cargo xtask demo` starts a real Kubernetes on this machine and shows what the project does; then
+/// `cargo xtask cluster kubectl get pods -A` looks around in it, and `cargo xtask cluster down` removes it. What the
+/// cluster is made of is built from source at the first use (about 10 minutes) and kept in a cache of yours.
+///
+/// Before you commit: `cargo xtask check && cargo xtask test`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", verbatim_doc_comment)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+/// The commands of this program; [`forward`] has the others.
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Formatting, lints, documentation, licences and the project's own rules.
+    Check,
+    /// The project's own rules alone.
+    Tidy,
+    /// Writes the CustomResourceDefinitions of the chart from the types in `crds`.
+    Crdgen {
+        /// Write nothing; fail if what is there differs.
+        #[arg(long)]
+        check: bool,
+        /// The folder that holds them.
+        #[arg(long, default_value = crdgen::FOLDER)]
+        output: PathBuf,
+    },
+    /// Builds the container images, as OCI archives.
+    Image {
+        /// The folder to write them into.
+        #[arg(long, default_value = "target/images")]
+        output: PathBuf,
+        /// The checkout to build; this one if not given.
+        #[arg(long)]
+        source: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(env::args_os().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Vec<OsString>) -> Result<()> {
+    // Before anything parses them: another program gets its arguments untouched, `--help` among them.
+    if let Some(program) = arguments.first().and_then(|name| forward::program(name)) {
+        return Err(program.exec(&arguments));
+    }
+    let matches = command().get_matches();
+    let steps = Steps::default();
+    match Arguments::from_arg_matches(&matches)?.command {
+        Task::Check => check::run(&steps),
+        Task::Tidy => tidy::run(),
+        Task::Crdgen { check, output } => crdgen::run(&paths::workspace().join(output), check),
+        Task::Image { output, source } => {
+            let source = std::path::absolute(source.as_deref().unwrap_or(paths::workspace()))?;
+            for image in release::build_images(&source, &output, &steps)? {
+                println!("{} {}", image.archive.display(), image.digest);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The command line, with all commands.
+fn command() -> clap::Command {
+    Arguments::command().subcommands(forward::commands())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_command() {
+        let help = command().render_long_help().to_string();
+        for name in ["check", "test", "tools", "crdgen", "cluster", "demo", "bench", "image", "tidy"] {
+            assert!(help.contains(&format!("\n  {name}")), "{name} is missing in\n{help}");
+        }
+    }
+}
