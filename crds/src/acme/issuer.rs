@@ -54,7 +54,7 @@ pub struct AcmeIssuer {
     /// Source of renewal times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_information_source: Option<RenewalInformationSource>,
-    /// URL of the ACME server's directory, such as "https://acme-v02.api.letsencrypt.org/directory". Must be
+    /// URL of the ACME server's directory, such as `https://acme-v02.api.letsencrypt.org/directory`. Must be
     /// an https URL of at most 2048 characters.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = ("self != ''", "the URL of the ACME server's directory must be specified"))]
