@@ -36,7 +36,8 @@ use crate::{
     clock::Clock,
     controllers::{self, Watches},
     decision::{
-        self, backoff::IssuanceBackoff, certificate::SecretView, ingress, limits::new_orders_in_3_hours,
+        self, backoff::IssuanceBackoff, certificate::SecretView, limits::new_orders_in_3_hours,
+        shim::ShimSettings,
     },
     error::{ReconcileError, Tried},
     indexes::Indexes,
@@ -60,7 +61,7 @@ pub struct Settings {
     /// How failed issuances wait.
     pub backoff: IssuanceBackoff,
     /// Ingresses.
-    pub ingress: ingress::Settings,
+    pub ingress: ShimSettings,
     /// Whether CertificateRequests are approved without anybody's looking.
     pub approves: bool,
     /// Whether a Secret goes with its Certificate.

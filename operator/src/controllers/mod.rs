@@ -10,10 +10,10 @@
 mod ari;
 mod certificate;
 mod challenge;
-mod ingress;
 mod issuer;
 mod order;
 mod request;
+mod shim;
 mod solver_endpoints;
 mod watches;
 

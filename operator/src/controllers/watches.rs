@@ -30,7 +30,7 @@ use kube::{
     },
 };
 
-use super::{certificate, challenge, ingress, issuer, order, request, run, solver_endpoints};
+use super::{certificate, challenge, issuer, order, request, run, shim, solver_endpoints};
 use crate::{
     context::{Context, Stores},
     decision,
@@ -257,7 +257,7 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
         };
     }
     vec![
-        controller!(ingress::NAME, ingresses, 32, ingress::reconcile),
+        controller!(shim::NAME, ingresses, 32, shim::reconcile),
         controller!(issuer::NAME, issuers, 8, issuer::reconcile),
         controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
         controller!(certificate::NAME, certificates, certificate::AT_ONCE, certificate::reconcile),

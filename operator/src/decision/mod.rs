@@ -7,7 +7,6 @@
 pub mod backoff;
 pub mod certificate;
 pub mod challenge;
-pub mod ingress;
 pub mod issuer;
 pub mod limits;
 pub mod order;
@@ -15,6 +14,7 @@ mod reaction;
 pub mod renewal;
 pub mod request;
 mod requeue;
+pub mod shim;
 pub mod solver_select;
 pub mod windows;
 

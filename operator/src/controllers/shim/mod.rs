@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        ingress::{self, Decision, FROM_INGRESS},
+        shim::{self, Decision, FROM_INGRESS},
     },
     error::ReconcileError,
     k8s,
@@ -27,7 +27,7 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
     let existing = gather(&ingress, &context);
-    let decision = ingress::decide(&ingress, &existing, &context.settings.ingress);
+    let decision = shim::decide(&ingress, &existing, &context.settings.ingress);
     apply(decision, &ingress, &context).await?;
     Ok(Requeue::Resync)
 }
