@@ -7,7 +7,7 @@ use crds::{
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
 
-use super::metadata::{handed_on, owned, some};
+use super::metadata::{copied_annotations, non_empty, owned};
 
 /// The request for a revision of a Certificate, signed with the key in a Secret.
 pub fn build(of: &Certificate, name: &str, revision: i64, key_secret: &str, csr: &str) -> CertificateRequest {
@@ -21,7 +21,7 @@ pub fn build(of: &Certificate, name: &str, revision: i64, key_secret: &str, csr:
     };
     let mut made = CertificateRequest::new(name, spec);
     made.metadata = owned(name, of);
-    let mut annotations = handed_on(of.annotations());
+    let mut annotations = copied_annotations(of.annotations());
     annotations.extend(
         [
             (request::CERTIFICATE_NAME, of.name_any()),
@@ -31,7 +31,7 @@ pub fn build(of: &Certificate, name: &str, revision: i64, key_secret: &str, csr:
         .map(|(name, value)| (name.to_owned(), value)),
     );
     made.metadata.annotations = Some(annotations);
-    made.metadata.labels = some(of.labels().clone());
+    made.metadata.labels = non_empty(of.labels().clone());
     made
 }
 

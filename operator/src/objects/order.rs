@@ -7,7 +7,7 @@ use crds::{
 use kube::ResourceExt;
 
 use super::{
-    metadata::{handed_on, owned, some},
+    metadata::{copied_annotations, non_empty, owned},
     names,
 };
 use crate::pki::Csr;
@@ -28,7 +28,7 @@ pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: 
     };
     let mut order = Order::new(&name, spec);
     order.metadata = owned(&name, of);
-    order.metadata.annotations = some(handed_on(of.annotations()));
-    order.metadata.labels = some(of.labels().clone());
+    order.metadata.annotations = non_empty(copied_annotations(of.annotations()));
+    order.metadata.labels = non_empty(of.labels().clone());
     order
 }

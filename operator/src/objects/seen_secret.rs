@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use crds::certmanager::Certificate;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, api::ObjectMeta, runtime::reflector::Lookup};
 
-use super::metadata::controlled_by;
+use super::metadata::controller_of_kind;
 
 /// Whose a Secret is and how new: what else stands on it is read with what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl SeenSecret {
     /// What is kept.
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |of: &Option<String>| of.as_deref().unwrap_or_default().into();
-        let owner = controlled_by(metadata, "Certificate");
+        let owner = controller_of_kind::<Certificate>(metadata);
         Self {
             namespace: text(&metadata.namespace),
             name: text(&metadata.name),

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::objects::{
     EventNote,
-    metadata::{controlled_by, includes, owned, some},
+    metadata::{controlled_by, includes, non_empty, owned},
 };
 
 /// A label that must not be copied: kubectl would prune the Certificate with it.
@@ -214,12 +214,15 @@ fn certificate(
     certificate.metadata = owned(secret, ingress);
     let mut labels = ingress.labels().clone();
     labels.remove(APPLY_SET_LABEL);
-    certificate.metadata.labels = some(labels);
-    certificate.metadata.annotations = some(handed_on(ingress, settings)?);
+    certificate.metadata.labels = non_empty(labels);
+    certificate.metadata.annotations = non_empty(copied_annotations(ingress, settings)?);
     Ok(certificate)
 }
 
-fn handed_on(ingress: &Ingress, settings: &ShimSettings) -> Result<BTreeMap<String, String>, String> {
+fn copied_annotations(
+    ingress: &Ingress,
+    settings: &ShimSettings,
+) -> Result<BTreeMap<String, String>, String> {
     let mut annotations = BTreeMap::new();
     for (from, to) in FROM_INGRESS {
         let Some(value) = annotation(ingress, from) else { continue };
