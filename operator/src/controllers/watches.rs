@@ -454,7 +454,7 @@ where
 
 fn wake_by_certificate(wakers: &Wakers, _: &Stores, certificate: &Certificate) {
     wakers.certificates.wake(certificate);
-    wake_owner(&wakers.ingresses, certificate, "Ingress");
+    wake_owner(&wakers.ingresses, certificate, &Ingress::kind(&()));
 }
 
 /// A Secret wakes the Certificates that name it, and the one whose next key it holds.

@@ -44,7 +44,7 @@ fn gather(ingress: &Ingress, context: &Context) -> Vec<Arc<Certificate>> {
     let mut found: Vec<_> =
         named.filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).collect();
     let uid = ingress.uid().unwrap_or_default();
-    let made = context.indexes.certificates_by_ingress.names(&namespace, &uid);
+    let made = context.indexes.certificates_by_owner.names(&namespace, &uid);
     found.extend(made.iter().filter_map(|name| store.get(&ObjectRef::new(name).within(&namespace))).filter(
         |certificate| controlled_by(&certificate.metadata, "Ingress").is_some_and(|owner| owner.uid == uid),
     ));
