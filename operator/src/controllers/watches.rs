@@ -30,7 +30,11 @@ use kube::{
     },
 };
 
-use super::{certificate, challenge, issuer, order, request, run, shim, solver_endpoints};
+use super::{
+    certificate, challenge, issuer, order, request, run,
+    shim::{self, Shimmed},
+    solver_endpoints,
+};
 use crate::{
     context::{Context, Stores},
     decision,
@@ -257,7 +261,7 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
         };
     }
     vec![
-        controller!(shim::NAME, ingresses, 32, shim::reconcile),
+        controller!(Ingress::NAME, ingresses, 32, shim::reconcile),
         controller!(issuer::NAME, issuers, 8, issuer::reconcile),
         controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
         controller!(certificate::NAME, certificates, certificate::AT_ONCE, certificate::reconcile),

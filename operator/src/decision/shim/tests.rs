@@ -1,7 +1,11 @@
-use k8s_openapi::api::networking::v1::{IngressSpec, IngressTLS};
-use kube::api::ObjectMeta;
+use crds::{
+    annotations::{request, source},
+    certmanager::{KeyAlgorithm, KeyUsage},
+};
+use k8s_openapi::api::networking::v1::{Ingress, IngressSpec, IngressTLS};
 
 use super::*;
+use crate::objects::metadata::controller_of_kind;
 
 fn ingress(annotations: &[(&str, &str)], tls: &[(&str, &[&str])]) -> Ingress {
     let map = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -27,13 +31,19 @@ fn settings() -> ShimSettings {
 }
 
 fn decided(ingress: &Ingress, existing: &[Arc<Certificate>]) -> Decision {
-    decide(ingress, existing, &settings())
+    decide(&CertificateSource::from(ingress), existing, &settings())
+}
+
+/// The Certificates that exist after those that an Ingress asks for have been created.
+fn created(ingress: &Ingress) -> Vec<Arc<Certificate>> {
+    decided(ingress, &[]).create.into_iter().map(Arc::new).collect()
 }
 
 const PROD: (&str, &str) = (source::CLUSTER_ISSUER, "letsencrypt-prod");
 
+/// The README's example.
 #[test]
-fn the_example_of_the_readme_asks_for_one_certificate() {
+fn one_tls_block_asks_for_one_certificate() {
     let decision = decided(&ingress(&[PROD], &[("web-tls", &["web.example.test"])]), &[]);
     let [certificate] = decision.create.as_slice() else { panic!("{decision:?}") };
     assert_eq!(certificate.name_any(), "web-tls");
@@ -41,37 +51,49 @@ fn the_example_of_the_readme_asks_for_one_certificate() {
     assert_eq!(certificate.spec.dns_names.as_deref(), Some(["web.example.test".to_owned()].as_slice()));
     let issuer = certificate.spec.issuer_ref.identity();
     assert_eq!((issuer.kind, issuer.name), ("ClusterIssuer", "letsencrypt-prod"));
-    assert!(controlled_by(&certificate.metadata, "Ingress").is_some());
+    let owner = controller_of_kind::<Ingress>(&certificate.metadata).expect("the Ingress as its controller");
+    assert_eq!((&*owner.name, &*owner.uid, owner.block_owner_deletion), ("web", "1", Some(true)));
 }
 
 #[test]
-fn an_ingress_without_annotation_or_complete_block_asks_for_nothing() {
-    assert_eq!(decided(&ingress(&[], &[("a", &["a.test"])]), &[]), Decision::default());
-    assert_eq!(decided(&ingress(&[PROD], &[("", &["a.test"]), ("b", &[])]), &[]), Decision::default());
+fn incomplete_ingress_asks_for_nothing() {
+    assert_eq!(decided(&ingress(&[], &[("a", &["a.test"])]), &[]), Decision::default(), "no annotation");
+    let incomplete = ingress(&[PROD], &[("", &["a.test"]), ("b", &[])]);
+    assert_eq!(decided(&incomplete, &[]), Decision::default(), "no complete block");
 }
 
 #[test]
-fn what_is_as_it_shall_be_is_left_alone_and_what_is_not_is_changed() {
+fn only_differences_are_written() {
     let first = ingress(&[PROD], &[("a", &["a.test"]), ("b", &["b.test"])]);
-    let made: Vec<_> = decided(&first, &[]).create.into_iter().map(Arc::new).collect();
-    assert_eq!(decided(&first, &made), Decision::default());
-    let changed = ingress(&[PROD], &[("a", &["a.test", "c.test"])]);
-    let decision = decided(&changed, &made);
+    assert_eq!(decided(&first, &created(&first)), Decision::default(), "nothing differs");
+    let decision = decided(&ingress(&[PROD], &[("a", &["a.test", "c.test"])]), &created(&first));
     assert_eq!(decision.delete, ["b"]);
-    assert_eq!(decision.update.len(), 1);
-    assert_eq!(decision.update[0].1.spec.dns_names.as_ref().map(Vec::len), Some(2));
-    // Edit in place came, and went.
-    let edited = ingress(&[PROD, (source::HTTP01_EDIT_IN_PLACE, "true")], &[("a", &["a.test"])]);
-    let edited_made = vec![Arc::new(decided(&edited, &[]).create[0].clone())];
-    assert_eq!(edited_made[0].annotations()[request::OVERRIDE_INGRESS_NAME], "web");
-    assert_eq!(decided(&ingress(&[PROD], &[("a", &["a.test"])]), &edited_made).update.len(), 1);
+    let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(update.name, "a");
+    assert_eq!(update.patch["spec"], json!({ "dnsNames": ["a.test", "c.test"] }));
 }
 
 #[test]
-fn a_certificate_that_somebody_else_made_is_never_touched() {
-    let ingress = ingress(&[PROD], &[("a", &["a.test"])]);
-    let other = Arc::new(crds::fixtures::certificate("a", |_| {}));
-    assert_eq!(decided(&ingress, &[other]), Decision::default());
+fn removed_override_is_removed_from_certificate() {
+    let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
+    let existing = created(&ingress(&[PROD, (source::HTTP01_EDIT_IN_PLACE, "true")], tls));
+    assert_eq!(existing[0].annotations()[request::OVERRIDE_INGRESS_NAME], "web");
+    let decision = decided(&ingress(&[PROD], tls), &existing);
+    let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(
+        update.patch["metadata"]["annotations"],
+        json!({ request::OVERRIDE_INGRESS_NAME: null, request::ISSUE_TEMPORARY_CERTIFICATE: null })
+    );
+}
+
+#[test]
+fn certificates_of_others_are_never_touched() {
+    let ours = ingress(&[PROD], &[("a", &["a.test"])]);
+    let manual = Arc::new(crds::fixtures::certificate("a", |_| {}));
+    assert_eq!(decided(&ours, &[manual]), Decision::default(), "created by a user");
+    let mut other = ingress(&[PROD], &[("a", &["b.test"]), ("b", &["b.test"])]);
+    other.metadata.uid = Some("2".into());
+    assert_eq!(decided(&ours, &created(&other)), Decision::default(), "created for another Ingress");
 }
 
 #[test]
@@ -104,18 +126,22 @@ fn annotations_become_fields() {
 }
 
 #[test]
-fn a_mistake_is_told_and_changes_nothing() {
+fn invalid_annotation_is_reported_and_changes_nothing() {
     let block: &[(&str, &[&str])] = &[("a", &["a.test"])];
-    let made = vec![Arc::new(decided(&ingress(&[PROD], block), &[]).create[0].clone())];
+    let existing = created(&ingress(&[PROD], block));
     for (annotations, word) in [
-        (vec![PROD, (source::ISSUER, "other")], "excludes"),
+        (vec![PROD, (source::ISSUER, "other")], "cannot be combined"),
         (vec![PROD, (source::DURATION, "48")], source::DURATION),
+        (vec![PROD, (source::REVISION_HISTORY_LIMIT, "x")], "must be a whole number"),
         (vec![PROD, (source::PRIVATE_KEY_ALGORITHM, "DSA")], source::PRIVATE_KEY_ALGORITHM),
         (vec![PROD, (source::SECRET_TEMPLATE, r#"{"other":{}}"#)], source::SECRET_TEMPLATE),
-        (vec![PROD, (source::HTTP01_EDIT_IN_PLACE, "true"), (source::HTTP01_INGRESS_CLASS, "x")], "only one"),
+        (
+            vec![PROD, (source::HTTP01_EDIT_IN_PLACE, "true"), (source::HTTP01_INGRESS_CLASS, "x")],
+            "exclude each other",
+        ),
         (vec![(source::TLS_ACME, "true")], "--default-issuer-name"),
     ] {
-        let decision = decided(&ingress(&annotations, block), &made);
+        let decision = decided(&ingress(&annotations, block), &existing);
         let [note] = decision.notes.as_slice() else { panic!("{decision:?}") };
         assert!(note.warning && note.reason == "BadConfig" && note.message.contains(word), "{note:?}");
         assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
@@ -128,6 +154,7 @@ fn a_mistake_is_told_and_changes_nothing() {
 fn tls_acme_takes_the_default_issuer() {
     let default = IssuerRef { name: "default".into(), ..IssuerRef::default() };
     let settings = ShimSettings { default_issuer: Some(default), ..settings() };
-    let decision = decide(&ingress(&[(source::TLS_ACME, "true")], &[("a", &["a.test"])]), &[], &settings);
+    let ingress = ingress(&[(source::TLS_ACME, "true")], &[("a", &["a.test"])]);
+    let decision = decide(&CertificateSource::from(&ingress), &[], &settings);
     assert_eq!(decision.create[0].spec.issuer_ref.name, "default");
 }
