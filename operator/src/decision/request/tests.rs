@@ -1,8 +1,8 @@
-use crds::fixtures;
+use crds::{acme::State, fixtures};
 use k8s_openapi::ByteString;
 
 use super::*;
-use crate::pki::{CsrRequest, Curve, KeyKind, PrivateKey, Subject};
+use crate::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
 
 fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
     let mut csr = CsrRequest { dns_names: vec!["web.example.test".into()], ..CsrRequest::default() };
@@ -17,7 +17,7 @@ fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
 }
 
 fn decided(request: &CertificateRequest, issuer: IssuerView<'_>, order: Option<&Order>) -> Vec<Action> {
-    decide(&View { request, issuer, order, approves: true, now: Timestamp::UNIX_EPOCH })
+    decide(&View { request, issuer, order, auto_approve: true, now: Timestamp::UNIX_EPOCH })
 }
 
 fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
@@ -31,7 +31,7 @@ fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
 }
 
 #[test]
-fn it_is_approved_before_anything_is_ordered() {
+fn approval_comes_before_the_order() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let actions = decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true }, None);
     let [Action::WriteStatus(status), Action::CreateOrder(order)] = actions.as_slice() else {
@@ -42,17 +42,18 @@ fn it_is_approved_before_anything_is_ordered() {
 }
 
 #[test]
-fn what_is_not_approved_or_not_ours_is_left_alone() {
+fn unapproved_and_foreign_requests_are_ignored() {
     let request = request(|_| {});
     assert!(decided(&request, IssuerView::Other, None).is_empty());
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let issuer = IssuerView::Acme { acme: &acme, ready: true };
-    let view = View { request: &request, issuer, order: None, approves: false, now: Timestamp::UNIX_EPOCH };
+    let view =
+        View { request: &request, issuer, order: None, auto_approve: false, now: Timestamp::UNIX_EPOCH };
     assert!(decide(&view).is_empty());
 }
 
 #[test]
-fn a_request_waits_for_its_issuer_and_says_so() {
+fn request_reports_that_it_waits_for_its_issuer() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     for (issuer, part) in [
         (IssuerView::Missing, "not found"),
@@ -69,7 +70,7 @@ fn a_request_waits_for_its_issuer_and_says_so() {
 }
 
 #[test]
-fn a_common_name_must_be_one_of_the_names() {
+fn common_name_must_be_listed() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let issuer = IssuerView::Acme { acme: &acme, ready: true };
     let good = request(|csr| csr.subject = Subject::common_name("web.example.test"));
@@ -81,11 +82,11 @@ fn a_common_name_must_be_one_of_the_names() {
 }
 
 #[test]
-fn nothing_is_ordered_for_a_key_that_did_not_sign() {
+fn forged_csr_creates_no_order() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let mut forged = request(|_| {});
     let mut der = Csr::from_pem(&forged.spec.request.0).expect("a CSR").der;
-    // The last byte is one of the signature's.
+    // The last byte belongs to the signature.
     *der.last_mut().expect("a signature") ^= 1;
     let pem = ::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der));
     forged.spec.request = ByteString(pem.into_bytes());
@@ -99,7 +100,7 @@ fn nothing_is_ordered_for_a_key_that_did_not_sign() {
 }
 
 #[test]
-fn a_failed_order_fails_the_request_in_the_orders_words() {
+fn failed_order_fails_the_request_with_its_reason() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let order = fixtures::order("web-1-x", |it| {
         it.status = Some(crds::acme::OrderStatus {
