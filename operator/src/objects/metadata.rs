@@ -1,13 +1,13 @@
-//! Names, owners, labels and annotations: the parts of an object's metadata that every builder and controller handles alike.
+//! Owners, labels and annotations: the metadata that every builder and controller handles alike.
 //!
-//! Knows how an object refers to the one that it was created for; must not know what any kind of object is for. Next: `names.rs`.
+//! Knows how an object refers to its owner; must not know what any kind of object is for. Next: `names.rs`.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt, api::ObjectMeta};
 
-/// Prefixes of annotations that are not copied from one object to the next, because they describe the object that they are on.
+/// Prefixes of annotations that are not copied to other objects, because they describe the object that they are on.
 const UNCOPIED_ANNOTATION_PREFIXES: [&str; 3] =
     ["kubectl.kubernetes.io/", "fluxcd.io/", "argocd.argoproj.io/"];
 
@@ -81,7 +81,7 @@ pub fn copied_annotations(annotations: &BTreeMap<String, String>) -> BTreeMap<St
         .collect()
 }
 
-/// Whether labels or annotations contain the `expected` ones. Others may be there: they belong to users and other controllers.
+/// Whether labels or annotations contain the `expected` ones. Others may be there: users and other controllers own them.
 pub fn includes(all: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) -> bool {
     expected.iter().all(|(name, value)| all.get(name) == Some(value))
 }
