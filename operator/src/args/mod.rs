@@ -14,7 +14,7 @@ use crds::{annotations::source, duration::GoDuration, meta::IssuerRef};
 use self::{config_file::flags_of_file, ignored::drop_ignored};
 use crate::{
     context::Settings,
-    decision::{backoff::IssuanceBackoff, ingress},
+    decision::{backoff::IssuanceBackoff, shim::ShimSettings},
     k8s::LeaseSettings,
 };
 
@@ -158,7 +158,7 @@ impl Arguments {
                 minimum: self.certificate_request_minimum_backoff_duration,
                 maximum: self.certificate_request_maximum_backoff_duration,
             },
-            ingress: ingress::Settings {
+            ingress: ShimSettings {
                 default_issuer,
                 auto_annotations: self.auto_certificate_annotations.clone(),
                 extra_annotations: self.extra_certificate_annotations.clone(),

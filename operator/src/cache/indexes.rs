@@ -1,4 +1,4 @@
-//! What is looked for otherwise than by its name. Kept up by the watches, before anybody is woken.
+//! Secondary indexes, updated by the watches before they enqueue dependent objects.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -6,60 +6,67 @@ use std::{
     sync::Mutex,
 };
 
-use crds::{acme::Challenge, certmanager::Certificate};
-use kube::{Resource, ResourceExt};
+use crds::{
+    acme::{Challenge, Order},
+    certmanager::Certificate,
+};
+use kube::ResourceExt;
 
-use crate::{objects::metadata::controlled_by, sync::lock};
+use crate::{
+    objects::metadata::{Identity, controller_of, controller_of_kind},
+    sync::lock,
+};
 
-/// All of them.
+/// The indexes that controllers look objects up in.
 #[derive(Default)]
 pub struct Indexes {
-    /// Certificates by the Secret that they name.
+    /// Certificates by the name of the Secret in their spec.
     pub certificates_by_secret: Index,
-    /// Certificates by the UID of the Ingress that they were made for.
-    pub certificates_by_ingress: Index,
+    /// Certificates by the UID of their controller, of whatever kind: the Ingress that they were created for, for example.
+    pub certificates_by_owner: Index,
     /// Challenges by the UID of their Order.
     pub challenges_by_order: Index,
 }
 
 impl Indexes {
-    /// A Certificate is there, or has changed.
+    /// Adds a Certificate. Entries of its earlier versions stay, see [`Index`].
     pub fn put_certificate(&self, certificate: &Certificate) {
-        let (name, namespace) = (certificate.name_any(), certificate.namespace().unwrap_or_default());
-        self.certificates_by_secret.put(&namespace, &certificate.spec.secret_name, &name);
-        if let Some(owner) = controlled_by(certificate.meta(), "Ingress") {
-            self.certificates_by_ingress.put(&namespace, &owner.uid, &name);
+        let (name, namespace) = (certificate.name_any(), certificate.namespace_or_empty());
+        self.certificates_by_secret.put(namespace, &certificate.spec.secret_name, &name);
+        if let Some(owner) = controller_of(&certificate.metadata) {
+            self.certificates_by_owner.put(namespace, &owner.uid, &name);
         }
     }
 
-    /// A Certificate is gone.
+    /// Removes a deleted Certificate.
     pub fn remove_certificate(&self, certificate: &Certificate) {
-        let (name, namespace) = (certificate.name_any(), certificate.namespace().unwrap_or_default());
-        self.certificates_by_secret.remove(&namespace, &certificate.spec.secret_name, &name);
-        if let Some(owner) = controlled_by(certificate.meta(), "Ingress") {
-            self.certificates_by_ingress.remove(&namespace, &owner.uid, &name);
+        let (name, namespace) = (certificate.name_any(), certificate.namespace_or_empty());
+        self.certificates_by_secret.remove(namespace, &certificate.spec.secret_name, &name);
+        if let Some(owner) = controller_of(&certificate.metadata) {
+            self.certificates_by_owner.remove(namespace, &owner.uid, &name);
         }
     }
 
-    /// A Challenge is there.
+    /// Adds a Challenge.
     pub fn put_challenge(&self, challenge: &Challenge) {
-        if let Some(owner) = controlled_by(challenge.meta(), "Order") {
-            let namespace = challenge.namespace().unwrap_or_default();
-            self.challenges_by_order.put(&namespace, &owner.uid, &challenge.name_any());
+        if let Some(owner) = controller_of_kind::<Order>(&challenge.metadata) {
+            self.challenges_by_order.put(challenge.namespace_or_empty(), &owner.uid, &challenge.name_any());
         }
     }
 
-    /// A Challenge is gone.
+    /// Removes a deleted Challenge.
     pub fn remove_challenge(&self, challenge: &Challenge) {
-        if let Some(owner) = controlled_by(challenge.meta(), "Order") {
-            let namespace = challenge.namespace().unwrap_or_default();
-            self.challenges_by_order.remove(&namespace, &owner.uid, &challenge.name_any());
+        if let Some(owner) = controller_of_kind::<Order>(&challenge.metadata) {
+            let namespace = challenge.namespace_or_empty();
+            self.challenges_by_order.remove(namespace, &owner.uid, &challenge.name_any());
         }
     }
 }
 
-/// Names of objects by something that they have, in a namespace. It may name more than have it: what it names is to be looked
-/// at. A few dozen bytes for each object, as keys are kept as their hashes.
+/// Names of objects by a property that they have, within a namespace.
+///
+/// An index may return too many names, so callers check what they find: a name stays under an earlier value of the property, and two
+/// keys may share a hash. Only hashes of the keys are stored, so an entry takes a few dozen bytes per object.
 #[derive(Default)]
 pub struct Index {
     hasher: RandomState,
@@ -67,7 +74,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Adds a name.
+    /// Adds a name to a key, once.
     pub fn put(&self, namespace: &str, key: &str, name: &str) {
         let mut index = lock(&self.names);
         let names =
@@ -77,7 +84,7 @@ impl Index {
         }
     }
 
-    /// Removes a name.
+    /// Removes a name from a key.
     pub fn remove(&self, namespace: &str, key: &str, name: &str) {
         let hash = self.hasher.hash_one((namespace, key));
         let mut index = lock(&self.names);
@@ -89,7 +96,7 @@ impl Index {
         }
     }
 
-    /// The names, without order.
+    /// The names of a key, in no particular order.
     pub fn names(&self, namespace: &str, key: &str) -> Vec<String> {
         let index = lock(&self.names);
         let names = index.get(&self.hasher.hash_one((namespace, key)));
@@ -100,11 +107,12 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use crds::fixtures;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
     use super::*;
 
     #[test]
-    fn certificates_are_found_by_their_secret_until_they_are_gone() {
+    fn certificates_are_found_by_secret_until_deleted() {
         let indexes = Indexes::default();
         let certificate = |name: &str| {
             fixtures::certificate(name, |it| {
@@ -125,8 +133,27 @@ mod tests {
         indexes.remove_certificate(&certificate("one"));
         assert_eq!(found(), ["two"]);
         indexes.remove_certificate(&certificate("two"));
-        assert!(
-            found().is_empty() && indexes.certificates_by_secret.names.lock().is_ok_and(|it| it.is_empty())
-        );
+        assert!(found().is_empty(), "a deleted Certificate is still found");
+        let left = indexes.certificates_by_secret.names.lock().expect("no panic while it was locked").len();
+        assert_eq!(left, 0, "keys without names must not take memory");
+    }
+
+    #[test]
+    fn owners_of_every_kind_are_indexed() {
+        let indexes = Indexes::default();
+        for (kind, uid) in [("Ingress", "1"), ("Gateway", "2")] {
+            let owner = OwnerReference {
+                kind: kind.to_owned(),
+                uid: uid.to_owned(),
+                controller: Some(true),
+                ..OwnerReference::default()
+            };
+            indexes.put_certificate(&fixtures::certificate(kind, |it| {
+                it.metadata.namespace = Some("a".to_owned());
+                it.metadata.owner_references = Some(vec![owner]);
+            }));
+        }
+        assert_eq!(indexes.certificates_by_owner.names("a", "1"), ["Ingress"]);
+        assert_eq!(indexes.certificates_by_owner.names("a", "2"), ["Gateway"]);
     }
 }

@@ -1,6 +1,6 @@
 //! What the flags and the configuration file say.
 
-use crate::decision::{backoff::IssuanceBackoff, ingress};
+use crate::decision::{backoff::IssuanceBackoff, shim::ShimSettings};
 
 /// The settings of all controllers.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Settings {
     /// How long failed issuances wait.
     pub backoff: IssuanceBackoff,
     /// Defaults for annotated Ingresses.
-    pub ingress: ingress::Settings,
+    pub ingress: ShimSettings,
     /// Whether CertificateRequests are approved automatically.
     pub auto_approve: bool,
     /// Whether a Secret gets an owner reference to its Certificate, so that both are deleted together.

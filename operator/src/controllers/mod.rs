@@ -10,11 +10,11 @@
 mod ari;
 mod certificate;
 mod challenge;
-mod ingress;
 mod issuer;
 mod order;
 mod request;
 mod runner;
+mod shim;
 mod solver_endpoints;
 mod watches;
 

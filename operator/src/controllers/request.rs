@@ -1,4 +1,4 @@
-//! CertificateRequests: approves them, orders for them, and hands back what came of it.
+//! CertificateRequests: approves them, creates their Orders, and copies the result into their status.
 
 use std::sync::Arc;
 
@@ -15,25 +15,29 @@ use crate::{
     error::ReconcileError,
     k8s,
     memory::EXPECTATION_TTL,
-    objects::{metadata::controlled_by, names},
+    objects::{
+        metadata::{Identity, controller_of_kind},
+        names,
+    },
 };
 
-/// Its name, as cert-manager's metrics and events have it.
+/// The controller's name in cert-manager's metrics, and in logs.
 pub(super) const NAME: &str = "certificaterequests-issuer-acme";
+/// The field manager of its writes and the reporter of its Events, as in cert-manager.
 const MANAGER: &str = "cert-manager-certificaterequests-issuer-acme";
 
 pub(super) async fn reconcile(
     object: Arc<CertificateRequest>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let namespace = object.namespace().unwrap_or_default();
-    let issuer = context.cache.issuer(&object.spec.issuer_ref, &namespace);
+    let namespace = object.namespace_or_empty();
+    let issuer = context.cache.issuer(&object.spec.issuer_ref, namespace);
     let name = names::order(&object.name_any(), &object.spec.request.0);
-    let order = context.cache.orders.get(&namespace, &name);
-    // One that somebody else made under this name does not count, and is in the way: that is an error until it is gone.
+    let order = context.cache.orders.get(namespace, &name);
+    // An Order of this name that was created for another object is not used, and the request waits until it is deleted.
     let order = order.filter(|order| {
-        controlled_by(&order.metadata, "CertificateRequest").map(|owner| owner.uid.as_str())
-            == object.uid().as_deref()
+        controller_of_kind::<CertificateRequest>(&order.metadata)
+            .is_some_and(|owner| owner.uid == object.uid_or_empty())
     });
     let actions = request::decide(&View {
         request: &object,
@@ -46,7 +50,7 @@ pub(super) async fn reconcile(
             },
         },
         order: order.as_deref(),
-        approves: context.settings.auto_approve,
+        auto_approve: context.settings.auto_approve,
         now: context.now(),
     });
     apply(actions, &object, &context).await
@@ -57,16 +61,16 @@ async fn apply(
     request: &CertificateRequest,
     context: &Context,
 ) -> Result<Requeue, ReconcileError> {
-    let namespace = request.namespace().unwrap_or_default();
-    let orders = context.kube.api::<Order>(&namespace);
+    let namespace = request.namespace_or_empty();
+    let orders = context.kube.api::<Order>(namespace);
     for action in actions {
         match action {
             Action::WriteStatus(status) => {
-                let api = context.kube.api::<CertificateRequest>(&namespace);
+                let api = context.kube.api::<CertificateRequest>(namespace);
                 context.kube.write_status(&api, MANAGER, request, request.status.as_ref(), &*status).await?;
             }
             Action::CreateOrder(order) => {
-                let made = format!("{}/{}", request.uid().unwrap_or_default(), order.name_any());
+                let made = format!("{}/{}", request.uid_or_empty(), order.name_any());
                 if context.memory.expectations.is_pending(&made, context.now()) {
                     return Ok(Requeue::After(EXPECTATION_TTL));
                 }
@@ -74,7 +78,7 @@ async fn apply(
                 context.memory.expectations.expect(made, context.now());
             }
             Action::DeleteOrder(name) => {
-                context.memory.expectations.forget(&format!("{}/{name}", request.uid().unwrap_or_default()));
+                context.memory.expectations.forget(&format!("{}/{name}", request.uid_or_empty()));
                 k8s::delete(&orders, &name, None).await?;
             }
             Action::Publish(note) => context.kube.publish(MANAGER, &note, request),

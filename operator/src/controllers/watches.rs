@@ -32,7 +32,11 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Controller, certificate, challenge, ingress, issuer, order, request, solver_endpoints};
+use super::{
+    Controller, certificate, challenge, issuer, order, request,
+    shim::{self, Shimmed},
+    solver_endpoints,
+};
 use crate::{
     cache::{Cache, Kind},
     context::Context,
@@ -249,7 +253,7 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     let mut registry = Registry::new(context, metrics);
 
     registry.watch(|cache| &cache.ingresses, all(), Presence::Required);
-    registry.control(|cache| &cache.ingresses, ingress::NAME, 32, ingress::reconcile);
+    registry.control(|cache| &cache.ingresses, <Ingress as Shimmed>::NAME, 32, shim::reconcile);
 
     registry.watch(|cache| &cache.issuers, all(), Presence::Required);
     registry.control(|cache| &cache.issuers, issuer::NAME, 8, issuer::reconcile);

@@ -1,15 +1,18 @@
-//! How long to wait before something is tried or looked at again. Jitter comes from a seed, so that a wait can be repeated.
+//! How long to wait before a retry or a poll.
+//!
+//! Knows attempts and seeds; must not know what is retried. Jitter is computed from a seed, so that a test can repeat it. Next:
+//! `renewal.rs`, which spreads renewals by the same [`fraction`].
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long an issuance that failed waits, the first and the longest time. cert-manager's are an hour and 32 hours.
+/// The wait after a failed issuance. The defaults are cert-manager's: 1 hour, doubled after each failure up to 32 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuanceBackoff {
-    /// After the first failure.
+    /// The wait after the first failure.
     pub minimum: Duration,
-    /// However often it failed.
+    /// The longest wait, after any number of failures.
     pub maximum: Duration,
 }
 
@@ -20,7 +23,7 @@ impl Default for IssuanceBackoff {
 }
 
 impl IssuanceBackoff {
-    /// When an issuance may be tried again that failed at a time, and so many times in a row: twice as long each time.
+    /// The time of the next attempt, if the last one failed at `failed` and `attempts` have failed in a row.
     ///
     /// ```
     /// use operator::decision::backoff::IssuanceBackoff;
@@ -41,13 +44,13 @@ impl IssuanceBackoff {
     }
 }
 
-/// Before what failed for a moment is tried again: from a second to five minutes, with a quarter of jitter.
+/// The wait before a failed reconcile is retried: 1 second, doubled up to 5 minutes, less up to a quarter of jitter.
 pub fn after_error(attempt: u32, seed: &str) -> Duration {
     jittered(doubled(Duration::from_secs(1), attempt, Duration::from_mins(5)), seed, attempt)
 }
 
-/// Before something at an ACME server is looked at again: as long as it said, within bounds, else after 100 ms once, and then
-/// from 250 ms upwards.
+/// The wait before an ACME resource is polled again: the server's `Retry-After`, up to an hour. Without one, 100 ms at first,
+/// then from 250 ms up to 10 seconds.
 pub fn poll(attempt: u32, retry_after: Option<Duration>) -> Duration {
     const LONGEST: Duration = Duration::from_hours(1);
     match retry_after {
@@ -57,39 +60,41 @@ pub fn poll(attempt: u32, retry_after: Option<Duration>) -> Duration {
     }
 }
 
-/// Before the way to the solver is looked at again: from 50 ms upwards, as routes take effect in tenths of a second or not
-/// for long.
+/// The wait before the next self-check: from 50 ms up to 10 seconds, because a route takes effect either within tenths of a second
+/// or after a long time.
 pub fn self_check(attempt: u32, seed: &str) -> Duration {
     let wait = doubled(Duration::from_millis(50), attempt / 4, Duration::from_secs(10));
     jittered(wait, seed, attempt)
 }
 
+/// `first`, doubled so many `times`, but at most `longest`.
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.checked_mul(1_u32.checked_shl(times.min(31)).unwrap_or(u32::MAX)).unwrap_or(longest).min(longest)
 }
 
-/// A duration less up to a quarter, the same for the same seed and attempt.
+/// `whole` less up to a quarter; the same for the same seed and attempt.
 fn jittered(whole: Duration, seed: &str, attempt: u32) -> Duration {
     whole.mul_f64(1.0 - fraction(seed, &[i64::from(attempt)]) / 4.0)
 }
 
-/// A number from 0 to below 1 that stands for a text and numbers: evenly spread, the same each time. Nobody is kept from
-/// finding two that share it.
+/// A number from 0 (inclusive) to 1 (exclusive) computed from a seed and numbers: evenly distributed, and the same for the same
+/// input. The hash is not cryptographic: collisions are easy to find.
 ///
-/// It is FNV-1a, whose bits are mixed at the end as in SplitMix64: a fleet draws millions in an hour.
+/// It is FNV-1a with the finalizer of SplitMix64. Unlike the standard library's `DefaultHasher`, it is the same in every release, so
+/// an upgrade moves no renewal. It has to be fast: a large cluster computes millions in an hour.
 pub fn fraction(seed: &str, numbers: &[i64]) -> f64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let step = |hash: u64, part: u64| (hash ^ part).wrapping_mul(PRIME);
     let hash = seed.bytes().map(u64::from).fold(OFFSET, step);
-    let hash = numbers.iter().map(|number| mixed(number.cast_unsigned())).fold(hash, step);
-    // Above are the better bits; a float holds 53, and 32 are enough.
-    let bits = u32::try_from(mixed(hash) >> 32).unwrap_or_default();
+    let hash = numbers.iter().map(|number| finalized(number.cast_unsigned())).fold(hash, step);
+    // The upper bits are the better ones. A float holds 53, and 32 are enough.
+    let bits = u32::try_from(finalized(hash) >> 32).unwrap_or_default();
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// The end of SplitMix64: each bit depends on all.
-fn mixed(hash: u64) -> u64 {
+/// The finalizer of SplitMix64: each bit of the result depends on every bit of the input.
+fn finalized(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
@@ -100,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_waits_longer_each_time_and_never_longer_than_five_minutes() {
+    fn error_backoff_grows_up_to_five_minutes() {
         let waits: Vec<_> = (0..40).map(|attempt| after_error(attempt, "a")).collect();
         assert!(waits[0] >= Duration::from_millis(750) && waits[0] <= Duration::from_secs(1));
         assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(5)));
@@ -110,22 +115,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_is_spread_evenly_also_for_seeds_that_are_alike() {
-        let mut drawn = [0; 20];
+    fn fractions_of_similar_seeds_are_evenly_distributed() {
+        let mut histogram = [0; 20];
         for seed in 0..2000 {
             for number in 0..10 {
                 let fraction = fraction(&seed.to_string(), &[1_800_000_000 + number * 3600]);
                 assert!((0.0..1.0).contains(&fraction));
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 19")]
                 let bin = (fraction * 20.0) as usize;
-                drawn[bin] += 1;
+                histogram[bin] += 1;
             }
         }
-        assert!(drawn.iter().all(|count| (900..1100).contains(count)), "{drawn:?}");
+        assert!(histogram.iter().all(|count| (900..1100).contains(count)), "{histogram:?}");
     }
 
     #[test]
-    fn a_server_is_asked_again_when_it_says_so_but_not_in_ten_years() {
+    fn poll_honors_retry_after_up_to_an_hour() {
         assert_eq!(poll(0, None), Duration::from_millis(100));
         assert_eq!(poll(1, None), Duration::from_millis(250));
         assert_eq!(poll(1, Some(Duration::ZERO)), Duration::from_millis(250));
@@ -135,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_self_check_is_quick_at_first() {
+    fn self_check_is_frequent_in_the_first_second() {
         let in_the_first_second = (0..).scan(Duration::ZERO, |sum, attempt| {
             *sum += self_check(attempt, "a");
             Some(*sum)

@@ -1,22 +1,24 @@
-//! How much may be asked of a CA, and when: a token bucket, and the new orders of an account. Knows no clock: who asks says what
-//! time it is. Next: `acme/server/rate_limiter.rs`, `accounts.rs`, and the simulation in `examples/`, which hold the values.
+//! Rate limits of a CA: a token bucket for requests, and the new-order slots of an account.
+//!
+//! Knows rates and times; must not read a clock, so callers pass the time in. Next: `acme/server/rate_limiter.rs` and `accounts.rs`, which
+//! store the values, and the simulation.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long the CAs that are known count new orders.
+/// The period in which Let's Encrypt counts an account's new orders.
 const PERIOD: Duration = Duration::from_hours(3);
 
-/// Who has a turn is not sent back for less.
+/// An order whose slot has come is placed even if its token is still missing by less than this.
 const ROUNDING: Duration = Duration::from_millis(100);
 
-/// What Let's Encrypt says in its refusal of an account that has ordered too often, and of no other limit.
+/// Let's Encrypt's words for the limit on an account's new orders, which no other limit's message contains.
 const TOO_MANY: &str = "too many new orders";
 
-/// Something that happens at a rate for long, and more often for a while after a rest.
+/// A limit on how often something happens: at a steady rate, with a burst after an idle period.
 ///
-/// Time is how long some moment is past that the caller has chosen, and never runs backwards.
+/// Time is the duration since a moment that the caller chooses, and never runs backward.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,38 +31,38 @@ const TOO_MANY: &str = "too many new orders";
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
-    /// Tokens in a second.
+    /// Tokens per second.
     rate: f64,
     burst: f64,
-    /// How many are left, below zero where some wait; and when that was so.
+    /// The number of tokens at the time `at`. Negative if callers are waiting for tokens that they have taken.
     level: f64,
     at: Duration,
 }
 
 impl TokenBucket {
-    /// One that is full: `rate` tokens come in a second, and `burst` are kept.
+    /// A full bucket that gains `rate` tokens per second and holds at most `burst`.
     pub fn new(rate: f64, burst: f64) -> Self {
         Self { rate, burst, level: burst, at: Duration::ZERO }
     }
 
-    /// Takes a token. Returns how long whoever took it must wait.
+    /// Takes a token. Returns how long the caller must wait before using it.
     pub fn take(&mut self, now: Duration) -> Duration {
         self.level = self.level(now) - 1.0;
         self.at = self.at.max(now);
         self.until(0.0 - self.level)
     }
 
-    /// How long there is none to be taken at once.
+    /// How long until a token can be taken without a wait.
     pub fn wait(&self, now: Duration) -> Duration {
         self.until(1.0 - self.level(now))
     }
 
-    /// How many are left, below zero where some wait.
+    /// The number of tokens now. Negative if callers are waiting for tokens that they have taken.
     pub fn level(&self, now: Duration) -> f64 {
         (self.level + now.saturating_sub(self.at).as_secs_f64() * self.rate).min(self.burst)
     }
 
-    /// Until so many have come.
+    /// How long until so many tokens have come in.
     fn until(&self, missing: f64) -> Duration {
         if missing <= 0.0 {
             return Duration::ZERO;
@@ -69,8 +71,8 @@ impl TokenBucket {
     }
 }
 
-/// How many new orders, which renew nothing, an account may place within three hours at the CA with this directory: as the
-/// issuer's annotation says, else what the CA publishes; `None` where neither does.
+/// How many new orders an account may place within 3 hours at the CA with this directory, not counting renewals: the number in the
+/// issuer's annotation, otherwise the limit that the CA publishes. `None` if there is neither.
 ///
 /// ```
 /// use operator::decision::limits::new_orders_in_3_hours;
@@ -91,42 +93,42 @@ pub fn new_orders_in_3_hours(directory_url: &str, annotation: Option<&str>) -> O
     })
 }
 
-/// What an annotation says, if it is a number above zero.
+/// The value of the annotation, if it is a number greater than zero.
 pub fn number_of_orders(annotation: &str) -> Option<u32> {
     annotation.trim().parse().ok().filter(|number| *number > 0)
 }
 
-/// Whether a CA's refusal of an order, by its detail, is about the account's new orders, not about the names of this one.
+/// Whether the problem detail of a rejected order is about the account's number of new orders, not about the order's names.
 pub fn is_about_new_orders(detail: &str) -> bool {
     detail.contains(TOO_MANY)
 }
 
-/// When an order may be placed.
+/// Whether an order may be placed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// At once: it has been counted.
+    /// It may, and has been counted.
     Now,
-    /// Then it is to ask again; it has not been counted.
+    /// It has a slot at this time, and asks again then. It has not been counted.
     At(Timestamp),
 }
 
 /// The new orders of one account.
 ///
-/// They are counted when they are placed, not when they are given a turn: after an outage, hundreds have had theirs in vain.
+/// An order is counted when it is placed, not when it gets a slot: after an outage, the slots of hundreds have passed unused.
 #[derive(Clone, Copy, Debug)]
 pub struct NewOrders {
     limit: Option<u32>,
     placed: TokenBucket,
-    /// When the next one that can't be placed at once has its turn.
+    /// The next free slot, for an order that cannot be placed immediately.
     next: Timestamp,
-    /// Turns before it are void: the CA has said to wait.
+    /// Slots before this time are void, because the CA has said to wait until then.
     open: Timestamp,
 }
 
 impl NewOrders {
-    /// None so far. `limit` is how many the CA allows in three hours; `None` if it does not say.
+    /// An account without orders. `limit` is the number of orders that the CA allows in 3 hours; `None` if it does not publish one.
     ///
-    /// Two in a hundred fewer are placed at once than the CA allows: orders arrive later than they are sent, and not all equally.
+    /// The burst is 2% smaller than the limit, because orders reach the CA with varying delays.
     pub fn new(limit: Option<u32>) -> Self {
         let allowed = limit.map_or(f64::INFINITY, f64::from);
         let burst = (allowed - (allowed / 50.0).ceil()).max(1.0);
@@ -137,7 +139,7 @@ impl NewOrders {
         Self { limit, placed, next: Timestamp::MIN, open: Timestamp::MIN }
     }
 
-    /// The CA allows another number in three hours: what was placed before counts on.
+    /// Changes the number of orders that the CA allows in 3 hours. Orders placed before still count.
     pub fn set_limit(&mut self, limit: Option<u32>) {
         if limit != self.limit {
             let TokenBucket { rate, burst, .. } = Self::new(limit).placed;
@@ -147,22 +149,22 @@ impl NewOrders {
         }
     }
 
-    /// Whether an order may be placed, or else when it is to ask again: first come, first served. `held` is the turn that it
-    /// was given before.
+    /// Places an order if it may be placed now, otherwise returns its slot: first come, first served. `held` is the slot that the order
+    /// got before.
     pub fn turn(&mut self, now: Timestamp, held: Option<Timestamp>) -> Turn {
-        let held = held.filter(|turn| *turn >= self.open);
+        let held = held.filter(|slot| *slot >= self.open);
         match held {
-            Some(turn) if now < turn => Turn::At(turn),
-            None if self.others_wait(now) => self.queue(now),
+            Some(slot) if now < slot => Turn::At(slot),
+            None if self.others_wait(now) => self.next_slot(now),
             _ if self.placed.wait(elapsed(now)) < ROUNDING => {
                 self.placed.take(elapsed(now));
                 Turn::Now
             }
-            _ => self.queue(now),
+            _ => self.next_slot(now),
         }
     }
 
-    /// The CA has refused a new order, and says to place none until then.
+    /// Closes the account, because the CA has rejected a new order and said to place none until then.
     pub fn close(&mut self, until: Timestamp) {
         if until <= self.open {
             return;
@@ -170,20 +172,21 @@ impl NewOrders {
         self.open = until;
         self.next = until;
         if self.limit.is_some() {
-            // It lets the first one through then.
+            // The CA lets one order through then.
             self.placed = TokenBucket { level: 1.0, at: elapsed(until), ..self.placed };
         }
     }
 
-    /// Whether some were given turns that are yet to come, and do come: of those who don't, their tokens are left.
+    /// Whether earlier orders wait for their slots, so that a new one has to wait as well. Many tokens that are left over mean that
+    /// these slots were abandoned.
     fn others_wait(&self, now: Timestamp) -> bool {
         now < self.open || now < self.next && self.placed.level(elapsed(now)) < self.placed.burst / 10.0
     }
 
-    fn queue(&mut self, now: Timestamp) -> Turn {
-        let turn = self.next.max(later(now, self.placed.wait(elapsed(now))));
-        self.next = later(turn, Duration::try_from_secs_f64(1.0 / self.placed.rate).unwrap_or_default());
-        Turn::At(turn)
+    fn next_slot(&mut self, now: Timestamp) -> Turn {
+        let slot = self.next.max(later(now, self.placed.wait(elapsed(now))));
+        self.next = later(slot, Duration::try_from_secs_f64(1.0 / self.placed.rate).unwrap_or_default());
+        Turn::At(slot)
     }
 }
 
@@ -201,13 +204,13 @@ mod tests {
 
     use super::*;
 
-    /// So many seconds after the beginning.
+    /// This many seconds after an arbitrary start.
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).expect("a time")
     }
 
     #[test]
-    fn a_bucket_fills_up_to_its_burst() {
+    fn bucket_fills_up_to_its_burst() {
         let mut bucket = TokenBucket::new(1.0, 3.0);
         let hour = Duration::from_hours(1);
         let waits: Vec<_> = (0..5).map(|_| bucket.take(hour).as_secs()).collect();
@@ -217,20 +220,20 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_placed_at_once_and_the_rest_in_the_order_of_asking() {
+    fn orders_beyond_the_burst_get_slots_in_order() {
         let mut orders = NewOrders::new(Some(300));
-        let turns: Vec<_> = (0..300).map(|_| orders.turn(at(0), None)).collect();
-        assert!(turns[..294].iter().all(|turn| *turn == Turn::Now));
+        let slots: Vec<_> = (0..300).map(|_| orders.turn(at(0), None)).collect();
+        assert!(slots[..294].iter().all(|slot| *slot == Turn::Now));
         let waiting: Vec<_> = (1..=6).map(|place| Turn::At(at(36 * place))).collect();
-        assert_eq!(turns[294..], waiting);
-        // Who has a turn keeps it, and nobody comes in between.
+        assert_eq!(slots[294..], waiting);
+        // An order keeps its slot, and no later order gets ahead of it.
         assert_eq!(orders.turn(at(1), Some(at(36))), Turn::At(at(36)));
         assert_eq!(orders.turn(at(36), None), Turn::At(at(252)));
         assert_eq!(orders.turn(at(36), Some(at(36))), Turn::Now);
     }
 
     #[test]
-    fn turns_that_nobody_came_for_hold_up_nobody() {
+    fn abandoned_slots_delay_no_other_order() {
         let mut orders = NewOrders::new(Some(300));
         for _ in 0..1000 {
             orders.turn(at(0), None);
@@ -240,19 +243,19 @@ mod tests {
     }
 
     #[test]
-    fn those_who_all_come_late_are_not_placed_all_at_once() {
+    fn late_orders_are_not_all_placed_together() {
         let mut orders = NewOrders::new(Some(300));
-        let turns: Vec<_> = (0..1294).map(|_| orders.turn(at(0), None)).collect();
+        let slots: Vec<_> = (0..1294).map(|_| orders.turn(at(0), None)).collect();
         let day = at(24 * 3600);
-        let late = turns[294..].iter().map(|turn| match turn {
-            Turn::At(turn) => orders.turn(day, Some(*turn)),
+        let late = slots[294..].iter().map(|slot| match slot {
+            Turn::At(slot) => orders.turn(day, Some(*slot)),
             Turn::Now => Turn::Now,
         });
-        assert_eq!(late.filter(|turn| *turn == Turn::Now).count(), 294);
+        assert_eq!(late.filter(|slot| *slot == Turn::Now).count(), 294);
     }
 
     #[test]
-    fn a_refusal_closes_the_account_until_the_ca_says() {
+    fn rejection_closes_the_account_for_the_given_time() {
         let mut orders = NewOrders::new(Some(300));
         assert_eq!(orders.turn(at(0), None), Turn::Now);
         orders.close(at(600));
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_that_publishes_nothing_is_waited_for_only_when_it_says_so() {
+    fn unlimited_account_waits_only_while_closed() {
         let mut orders = NewOrders::new(None);
         assert!((0..10_000).all(|_| orders.turn(at(0), None) == Turn::Now));
         orders.close(at(60));
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn another_limit_holds_at_once_and_gives_nothing_back() {
+    fn new_limit_keeps_earlier_orders_counted() {
         let mut orders = NewOrders::new(Some(300));
         assert!((0..294).all(|_| orders.turn(at(0), None) == Turn::Now));
         for limit in [Some(3000), Some(300)] {
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_accounts_own_limit_closes_it() {
+    fn only_the_account_limit_is_about_new_orders() {
         assert!(is_about_new_orders(
             "too many new orders (300) from this account in the last 3h0m0s, retry after 2026-01-01 00:00:00 UTC"
         ));
@@ -296,9 +299,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever asks whenever: no three hours and no shorter time see more than the CA's bucket holds.
+        /// Whenever orders ask, the CA's own bucket has a token for each that is placed.
         #[test]
-        fn what_is_placed_is_never_more_than_is_allowed(
+        fn placed_orders_never_exceed_the_limit(
             pauses in proptest::collection::vec(0_i64..200, 1..400),
             limit in 2_u32..100,
         ) {
@@ -309,19 +312,19 @@ mod tests {
             for pause in pauses {
                 now += pause;
                 let mut asking = vec![None];
-                while let Some(std::cmp::Reverse(turn)) = waiting.pop() {
-                    if turn > at(now) {
-                        waiting.push(std::cmp::Reverse(turn));
+                while let Some(std::cmp::Reverse(slot)) = waiting.pop() {
+                    if slot > at(now) {
+                        waiting.push(std::cmp::Reverse(slot));
                         break;
                     }
-                    asking.push(Some(turn));
+                    asking.push(Some(slot));
                 }
                 for held in asking {
                     match orders.turn(at(now), held) {
                         Turn::Now => prop_assert_eq!(ca.take(elapsed(at(now))), Duration::ZERO),
-                        Turn::At(turn) => {
-                            prop_assert!(turn > at(now));
-                            waiting.push(std::cmp::Reverse(turn));
+                        Turn::At(slot) => {
+                            prop_assert!(slot > at(now));
+                            waiting.push(std::cmp::Reverse(slot));
                         }
                     }
                 }

@@ -7,7 +7,6 @@
 pub mod backoff;
 pub mod certificate;
 pub mod challenge;
-pub mod ingress;
 pub mod issuer;
 pub mod limits;
 pub mod order;
@@ -16,6 +15,7 @@ pub mod renewal;
 pub mod request;
 mod requeue;
 pub mod retry;
+pub mod shim;
 pub mod solver_select;
 pub mod windows;
 

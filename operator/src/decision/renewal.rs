@@ -1,4 +1,6 @@
-//! When a certificate is renewed. Knows lifetimes, nothing of how renewal happens.
+//! When a certificate is renewed.
+//!
+//! Knows lifetimes and ACME renewal information (ARI, RFC 9773); must not know how a renewal is carried out. Next: `windows.rs`.
 
 use std::time::Duration;
 
@@ -7,11 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::fraction;
 
-/// When to renew a certificate, in whole seconds: `renewBefore` before its end if that is shorter than its lifetime, else
-/// the percentage of its lifetime before its end, else a third. The formula is cert-manager's, to the second, so that a
-/// certificate that it issued keeps its time.
+/// The time to renew a certificate, in whole seconds: `renew_before` before it expires, if that is shorter than its lifetime;
+/// otherwise `renew_before_percentage` of its lifetime before it expires; otherwise a third of it. The formula is cert-manager's,
+/// to the second, so that certificates issued by it keep their renewal time.
 ///
-/// `None` for a certificate whose end is not after its beginning.
+/// `None` if `not_after` is not later than `not_before`.
 ///
 /// ```
 /// use jiff::Timestamp;
@@ -33,20 +35,20 @@ pub fn renewal_time(
     if lifetime <= SignedDuration::ZERO {
         return None;
     }
-    let asked = renew_before
+    let by_duration = renew_before
         .map(|duration| SignedDuration::from_nanos(duration.as_nanos()))
         .filter(|before| *before > SignedDuration::ZERO && *before < lifetime);
     let by_percentage = renew_before_percentage
         .filter(|percentage| (1..100).contains(percentage))
         .map(|percentage| part(lifetime, i128::from(percentage), 100));
-    let before = asked.or(by_percentage).unwrap_or_else(|| part(lifetime, 1, 3));
+    let before = by_duration.or(by_percentage).unwrap_or_else(|| part(lifetime, 1, 3));
     let time = not_after.checked_sub(before).ok()?;
-    // Down to the second, as metav1.Time holds it: a fraction would be written, lost and written again for ever.
+    // Rounded down to the second, as metav1.Time stores it: a fraction would be lost and written again with every reconcile.
     Some(crds::condition::whole_seconds(time).0)
 }
 
-/// How long after what a server is first asked when to renew: an hour and up to six more, so that not all certificates are asked
-/// for at once; less for those that live less than five days. `None` for those that live too short for it to be of use.
+/// How long after the issuance, or after the operator's start, renewal information is first fetched: 1 to 7 hours, so that the
+/// requests are spread out. Proportionally less for lifetimes below 5 days; `None` below 1 hour, where it is of no use.
 pub fn first_ari_check(not_before: Timestamp, not_after: Timestamp, seed: &str) -> Option<SignedDuration> {
     const LEAST_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
     const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(5 * 24);
@@ -59,8 +61,9 @@ pub fn first_ari_check(not_before: Timestamp, not_after: Timestamp, seed: &str) 
     SignedDuration::try_from_secs_f64(hours * share * 3600.0).ok()
 }
 
-/// When to ask a server again when to renew (RFC 9773 section 4.3.2): when it says so, but no earlier than in an hour and no
-/// later than in a week, less up to a tenth; in six hours if it does not say.
+/// The time of the next fetch of renewal information
+/// ([RFC 9773 section 4.3.2](https://www.rfc-editor.org/rfc/rfc9773#section-4.3.2)): after the server's `Retry-After`, limited to
+/// 1 hour to 7 days, or after 6 hours without one; less up to a tenth of jitter.
 pub fn next_ari_check(now: Timestamp, retry_after: Option<Duration>, seed: &str) -> Timestamp {
     let wait = retry_after.unwrap_or(Duration::from_hours(6));
     let wait = wait.clamp(Duration::from_hours(1), Duration::from_hours(7 * 24));
@@ -68,8 +71,9 @@ pub fn next_ari_check(now: Timestamp, retry_after: Option<Duration>, seed: &str)
     now.checked_add(SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now)
 }
 
-/// When to renew within the window that a server suggests (RFC 9773 section 4.2): at a time that is drawn once for a
-/// certificate and a window, and never in the last twentieth of its life.
+/// The time to renew within the window that a server suggests
+/// ([RFC 9773 section 4.2](https://www.rfc-editor.org/rfc/rfc9773#section-4.2)): a pseudorandom time in the window, the same for the
+/// same window and seed, but never in the last twentieth of the lifetime.
 ///
 /// ```
 /// use jiff::Timestamp;
@@ -90,14 +94,14 @@ pub fn ari_renewal_time(
 ) -> Timestamp {
     let width = end.duration_since(start).max(SignedDuration::ZERO);
     let share = fraction(seed, &[start.as_second(), end.as_second()]);
-    let into = SignedDuration::try_from_secs_f64(width.as_secs_f64() * share);
-    let drawn = start.checked_add(into.unwrap_or_default()).unwrap_or(start);
+    let offset = SignedDuration::try_from_secs_f64(width.as_secs_f64() * share);
+    let time = start.checked_add(offset.unwrap_or_default()).unwrap_or(start);
     let last = part(not_after.duration_since(not_before).max(SignedDuration::ZERO), 1, 20);
     let latest = not_after.checked_sub(last).unwrap_or(not_after);
-    crds::condition::whole_seconds(drawn.min(latest)).0
+    crds::condition::whole_seconds(time.min(latest)).0
 }
 
-/// So many parts of a duration, to the nanosecond below.
+/// A fraction of a duration, rounded down to the nanosecond.
 fn part(whole: SignedDuration, numerator: i128, denominator: i128) -> SignedDuration {
     SignedDuration::from_nanos_i128(whole.as_nanos() * numerator / denominator)
 }
@@ -113,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_formula_is_cert_managers_to_the_second() {
+    fn renewal_time_equals_cert_managers() {
         let begin = "2026-01-01T00:00:00Z";
         for (end, renew_before, percentage, expected) in [
             // A third of 90 days, of 45 days, of 160 hours and of 100 seconds, which does not divide.
@@ -122,31 +126,31 @@ mod tests {
             ("2026-01-07T16:00:00Z", None, None, Some("2026-01-05T10:40:00Z")),
             ("2026-01-01T00:01:40Z", None, None, Some("2026-01-01T00:01:06Z")),
             ("2026-01-01T00:01:00Z", None, None, Some("2026-01-01T00:00:40Z")),
-            // What is asked for, as far as it fits.
+            // renewBefore, if it fits into the lifetime.
             ("2026-01-02T00:00:00Z", Some("1h"), None, Some("2026-01-01T23:00:00Z")),
             ("2026-01-02T00:00:00Z", Some("24h"), None, Some("2026-01-01T16:00:00Z")),
             ("2026-01-02T00:00:00Z", Some("2160h"), None, Some("2026-01-01T16:00:00Z")),
             ("2026-01-02T00:00:00Z", Some("0s"), None, Some("2026-01-01T16:00:00Z")),
             ("2026-01-02T00:00:00Z", Some("-1h"), None, Some("2026-01-01T16:00:00Z")),
             ("2026-01-02T00:00:00Z", Some("1.5s"), None, Some("2026-01-01T23:59:58Z")),
-            // Percent of the lifetime that are left.
+            // The percentage of the lifetime that is left.
             ("2026-01-02T00:00:00Z", None, Some(25), Some("2026-01-01T18:00:00Z")),
             ("2026-01-02T00:00:00Z", None, Some(99), Some("2026-01-01T00:14:24Z")),
             ("2026-01-02T00:00:00Z", None, Some(0), Some("2026-01-01T16:00:00Z")),
             ("2026-01-02T00:00:00Z", None, Some(100), Some("2026-01-01T16:00:00Z")),
             ("2026-01-02T00:00:00Z", Some("48h"), Some(25), Some("2026-01-01T18:00:00Z")),
-            // No lifetime at all.
+            // No lifetime.
             (begin, None, None, None),
             ("2025-12-31T00:00:00Z", None, None, None),
         ] {
             let renew_before = renew_before.map(|text: &str| text.parse().expect("a duration"));
-            let seen = renewal_time(at(begin), at(end), renew_before, percentage);
-            assert_eq!(seen, expected.map(at), "{end} {renew_before:?} {percentage:?}");
+            let time = renewal_time(at(begin), at(end), renew_before, percentage);
+            assert_eq!(time, expected.map(at), "{end} {renew_before:?} {percentage:?}");
         }
     }
 
     #[test]
-    fn a_server_is_asked_in_time_and_not_too_often() {
+    fn ari_checks_are_early_and_not_too_frequent() {
         let now = at("2026-01-01T00:00:00Z");
         let wait = |retry_after| next_ari_check(now, retry_after, "a").duration_since(now).as_secs();
         assert!((5 * 3600..=6 * 3600).contains(&wait(None)));
@@ -159,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_comes_too_late_is_not_waited_for() {
+    fn ari_window_after_latest_time_is_not_awaited() {
         let life = (at("2026-01-01T00:00:00Z"), at("2026-01-21T00:00:00Z"));
         let late = (at("2026-01-20T12:00:00Z"), at("2026-01-20T13:00:00Z"));
         assert_eq!(ari_renewal_time(late, life, "a"), at("2026-01-20T00:00:00Z"));
-        // One that is over says: at once.
+        // A window in the past means immediately.
         let past = (at("2026-01-02T00:00:00Z"), at("2026-01-02T01:00:00Z"));
         assert!(ari_renewal_time(past, life, "a") < at("2026-01-02T01:00:00Z"));
     }

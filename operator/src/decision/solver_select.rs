@@ -1,24 +1,26 @@
-//! Which of an issuer's solvers shows a name to be ours.
+//! Which of an issuer's solvers proves control of an identifier.
+//!
+//! Knows selectors and challenge types; must not know how a solver works. Next: `order.rs`, which asks for a solver per authorization.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use crds::acme::{ChallengeType, Selector, Solver};
 
-/// What has to be shown.
+/// The identifier whose control has to be proved.
 #[derive(Clone, Copy, Debug)]
 pub struct Authorization<'a> {
     /// The DNS name without `*.`, or the IP address.
     pub identifier: &'a str,
-    /// Whether it is for all names one label below.
+    /// Whether the authorization is for `*.` and the identifier.
     pub wildcard: bool,
-    /// The challenge types that the server offers.
+    /// The challenge types that the ACME server offers.
     pub offered: &'a [ChallengeType],
 }
 
-/// The solver that fits best: one without a selector or with one that matches, of a type that the server offers. More
-/// exact names win, then a longer zone, then more labels, then what stands first.
+/// The best matching solver, among those of an offered type whose selector matches or is absent. More exact DNS names win, then
+/// the longer zone, then more labels, then the first in the list: cert-manager's order.
 ///
-/// `labels` are those of the Order, which has them of its Certificate.
+/// `labels` are the Order's labels, which are copied from its Certificate.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -45,7 +47,8 @@ pub fn select<'a>(
         .map(|(_, _, solver, challenge_type)| (solver, challenge_type))
 }
 
-/// How a solver would show it, if the server offers that. RFC 8555 section 8.3 has no HTTP-01 for wildcards.
+/// The challenge type of a solver, if the server offers it. HTTP-01 is not possible for wildcards
+/// ([RFC 8555 section 8.3](https://www.rfc-editor.org/rfc/rfc8555#section-8.3)).
 fn type_of(solver: &Solver, authorization: Authorization<'_>) -> Option<ChallengeType> {
     let challenge_type = match (&solver.http01, &solver.dns01) {
         (Some(_), _) => ChallengeType::Http01,
@@ -56,7 +59,7 @@ fn type_of(solver: &Solver, authorization: Authorization<'_>) -> Option<Challeng
     (possible && authorization.offered.contains(&challenge_type)).then_some(challenge_type)
 }
 
-/// How well a selector fits: exact names, length of the zone, labels. `None` if one of its parts does not match.
+/// How well a selector matches: number of exact names, length of the zone, number of labels. `None` if a part does not match.
 fn rank(
     selector: Option<&Selector>,
     labels: &BTreeMap<String, String>,
@@ -68,9 +71,9 @@ fn rank(
     } else {
         authorization.identifier.to_owned()
     };
-    let wanted = selector.match_labels.iter().flatten();
-    let matched = wanted.clone().filter(|(key, value)| labels.get(*key) == Some(value)).count();
-    if matched < wanted.count() {
+    let required = selector.match_labels.iter().flatten();
+    let matched = required.clone().filter(|(key, value)| labels.get(*key) == Some(value)).count();
+    if matched < required.count() {
         return None;
     }
     let names = selector.dns_names.as_deref().unwrap_or_default();
@@ -99,7 +102,7 @@ mod tests {
 
     const BOTH: &[ChallengeType] = &[ChallengeType::Http01, ChallengeType::Dns01];
 
-    /// An HTTP-01 solver whose class is its name, with a selector.
+    /// An HTTP-01 solver with a selector. Its Ingress class is `name`.
     fn solver(name: &str, dns_names: &[&str], dns_zones: &[&str], labels: &[(&str, &str)]) -> Solver {
         let list = |of: &[&str]| (!of.is_empty()).then(|| of.iter().map(ToString::to_string).collect());
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -112,7 +115,7 @@ mod tests {
         Solver { dns01: Some(Preserved::default()), ..Solver::default() }
     }
 
-    /// The class of the solver that is chosen for a name; "dns" for one by DNS.
+    /// The Ingress class of the solver that is selected for a DNS name; "dns" for the DNS-01 solver.
     fn chosen(solvers: &[Solver], labels: &[(&str, &str)], name: &str) -> Option<String> {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let bare = name.strip_prefix("*.").unwrap_or(name);
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_selector_that_matches_wins_and_then_the_first() {
+    fn most_specific_selector_wins_then_the_first() {
         let solvers = [
             ingress_solver("default"),
             ingress_solver("second"),
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_shown_by_dns_alone() {
+    fn wildcard_is_solved_by_dns01_only() {
         assert_eq!(chosen(&[ingress_solver("default")], &[], "*.example.test"), None);
         assert_eq!(
             chosen(&[ingress_solver("default"), dns()], &[], "*.example.test").as_deref(),
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_does_not_offer_is_not_chosen() {
+    fn type_that_is_not_offered_is_not_selected() {
         let solvers = [ingress_solver("default"), dns()];
         let of = |offered: &[ChallengeType]| {
             let authorization = Authorization { identifier: "a.example.test", wildcard: false, offered };

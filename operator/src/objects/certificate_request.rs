@@ -1,15 +1,15 @@
-//! CertificateRequests of Certificates.
+//! The CertificateRequest of a Certificate.
 
 use crds::{
-    annotations::request,
+    annotations::request as annotation,
     certmanager::{Certificate, CertificateRequest, CertificateRequestSpec},
 };
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
 
-use super::metadata::{handed_on, owned, some};
+use super::metadata::{copied_annotations, non_empty, owned};
 
-/// The request for a revision of a Certificate, signed with the key in a Secret.
+/// The request for a revision of a Certificate. `csr` is PEM, and signed with the key in the Secret `key_secret`.
 pub fn build(of: &Certificate, name: &str, revision: i64, key_secret: &str, csr: &str) -> CertificateRequest {
     let spec = CertificateRequestSpec {
         duration: of.spec.duration,
@@ -19,23 +19,23 @@ pub fn build(of: &Certificate, name: &str, revision: i64, key_secret: &str, csr:
         usages: of.spec.usages.clone(),
         ..CertificateRequestSpec::default()
     };
-    let mut made = CertificateRequest::new(name, spec);
-    made.metadata = owned(name, of);
-    let mut annotations = handed_on(of.annotations());
+    let mut request = CertificateRequest::new(name, spec);
+    request.metadata = owned(name, of);
+    let mut annotations = copied_annotations(of.annotations());
     annotations.extend(
         [
-            (request::CERTIFICATE_NAME, of.name_any()),
-            (request::CERTIFICATE_REVISION, revision.to_string()),
-            (request::PRIVATE_KEY_SECRET_NAME, key_secret.to_owned()),
+            (annotation::CERTIFICATE_NAME, of.name_any()),
+            (annotation::CERTIFICATE_REVISION, revision.to_string()),
+            (annotation::PRIVATE_KEY_SECRET_NAME, key_secret.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    made.metadata.annotations = Some(annotations);
-    made.metadata.labels = some(of.labels().clone());
-    made
+    request.metadata.annotations = Some(annotations);
+    request.metadata.labels = non_empty(of.labels().clone());
+    request
 }
 
-/// Which revision of its Certificate a request is for.
+/// The revision of the Certificate that a request is for. `None` if the annotation is absent or not a number.
 pub fn revision(request: &CertificateRequest) -> Option<i64> {
-    request.annotations().get(request::CERTIFICATE_REVISION)?.parse().ok()
+    request.annotations().get(annotation::CERTIFICATE_REVISION)?.parse().ok()
 }

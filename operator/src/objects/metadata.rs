@@ -1,14 +1,36 @@
-//! What all objects that are made for others have in common: names, owners, labels.
+//! Owners, labels and annotations: the metadata that every builder and controller handles alike.
+//!
+//! Knows how an object refers to its owner; must not know what any kind of object is for. Next: `names.rs`.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt, api::ObjectMeta};
 
-/// Annotations that are not handed on from one object to the next: they are about the object that they stand on.
-const KEPT_BACK: [&str; 3] = ["kubectl.kubernetes.io/", "fluxcd.io/", "argocd.argoproj.io/"];
+/// Prefixes of annotations that are not copied to other objects, because they describe the object that they are on.
+const UNCOPIED_ANNOTATION_PREFIXES: [&str; 3] =
+    ["kubectl.kubernetes.io/", "fluxcd.io/", "argocd.argoproj.io/"];
 
-/// The owner of whatever is made for an object that the API server knows; the controller of it.
+/// What identifies an object, as text for keys, lookups and messages.
+pub trait Identity {
+    /// The namespace; empty for a cluster-scoped object.
+    fn namespace_or_empty(&self) -> &str;
+
+    /// The UID; empty for an object that the API server has not stored yet.
+    fn uid_or_empty(&self) -> &str;
+}
+
+impl<K: Resource> Identity for K {
+    fn namespace_or_empty(&self) -> &str {
+        self.meta().namespace.as_deref().unwrap_or_default()
+    }
+
+    fn uid_or_empty(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+}
+
+/// The reference that makes `owner` the controller of an object. `None` if `owner` has no name or UID yet.
 pub fn controller<K>(owner: &K) -> Option<OwnerReference>
 where
     K: Resource<DynamicType = ()>,
@@ -18,7 +40,7 @@ where
     Some(reference)
 }
 
-/// Metadata of an object in the namespace of its owner.
+/// Metadata of an object in the namespace of `owner`, which becomes its controller.
 pub fn owned<K>(name: &str, owner: &K) -> ObjectMeta
 where
     K: Resource<DynamicType = ()>,
@@ -31,27 +53,40 @@ where
     }
 }
 
-/// The UID of the controller of an object, if that is of a kind.
-pub fn controlled_by<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
-    let references = metadata.owner_references.as_ref()?;
-    references.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind)
+/// The controller of an object, of whatever kind. The API server accepts at most one.
+pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
-/// The annotations that go from an object to what is made for it.
-pub fn handed_on(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// The controller of an object, if it is of the kind `K`.
+pub fn controller_of_kind<K>(metadata: &ObjectMeta) -> Option<&OwnerReference>
+where
+    K: Resource<DynamicType = ()>,
+{
+    controlled_by(metadata, &K::kind(&()))
+}
+
+/// The controller of an object, if it is of this kind.
+pub fn controlled_by<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
+    controller_of(metadata).filter(|owner| owner.kind == kind)
+}
+
+/// The annotations that an object passes on to the objects that are created for it.
+pub fn copied_annotations(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let is_copied = |name: &str| !UNCOPIED_ANNOTATION_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     annotations
         .iter()
-        .filter(|(name, _)| !KEPT_BACK.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|(name, _)| is_copied(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
-/// Whether labels or annotations have these among them; what others add is theirs.
-pub fn includes(all: &BTreeMap<String, String>, these: &BTreeMap<String, String>) -> bool {
-    these.iter().all(|(name, value)| all.get(name) == Some(value))
+/// Whether labels or annotations contain the `expected` ones. Others may be there: users and other controllers own them.
+pub fn includes(all: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) -> bool {
+    expected.iter().all(|(name, value)| all.get(name) == Some(value))
 }
 
-/// A map, or none if there is nothing in it: what the API server stores.
-pub fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
+/// `None` for an empty map, which the API server does not store.
+pub fn non_empty<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
     (!map.is_empty()).then_some(map)
 }

@@ -1,18 +1,19 @@
-//! Names of objects that are made for others: the same name for the same purpose, so that what exists already is found and
-//! nothing is made twice.
+//! Deterministic names of created objects: an object that already exists is found by its name, so none is created twice.
+//!
+//! Knows length limits and hashes; must not know what the objects contain. Next: `metadata.rs`.
 
 use aws_lc_rs::digest;
 
-/// How long the name of a CertificateRequest may be, as cert-manager has it: its Order's name gets longer still.
+/// The longest name of a CertificateRequest, in bytes, as in cert-manager, which derives longer names from it.
 const REQUEST_LIMIT: usize = 233;
 
-/// How long the name of an object may be, RFC 1123 as Kubernetes has it.
+/// The longest name of a Kubernetes object, in bytes: a DNS subdomain name of RFC 1123.
 const OBJECT_LIMIT: usize = 253;
 
-/// How long the part of an Order's name may be that is its CertificateRequest's.
+/// The longest part of an Order's name that comes from its CertificateRequest, in bytes. With the hash, the name fits into a label.
 const ORDER_BASE_LIMIT: usize = 52;
 
-/// How many hexadecimal digits tell two names apart.
+/// The number of hexadecimal digits of a hash.
 const HASH_LENGTH: usize = 10;
 
 /// The CertificateRequest for a revision of a Certificate: `<certificate>-<revision>`, as cert-manager names it.
@@ -26,10 +27,10 @@ pub fn certificate_request(certificate: &str, revision: i64) -> String {
     with_suffix(certificate, &format!("-{revision}"), REQUEST_LIMIT)
 }
 
-/// The Order of a CertificateRequest: its name, cut where it is long, and a hash of name and CSR.
+/// The Order of a CertificateRequest: the request's name, truncated if it is long, and a hash of name and CSR.
 pub fn order(certificate_request: &str, csr: &[u8]) -> String {
     let hash = hash(&[certificate_request.as_bytes(), csr]);
-    format!("{}-{hash}", cut(certificate_request, ORDER_BASE_LIMIT))
+    format!("{}-{hash}", truncated(certificate_request, ORDER_BASE_LIMIT))
 }
 
 /// The Challenge of an Order for an authorization: the Order's name and a hash of the authorization's URL.
@@ -37,19 +38,20 @@ pub fn challenge(order: &str, authorization_url: &str) -> String {
     format!("{order}-{}", hash(&[order.as_bytes(), authorization_url.as_bytes()]))
 }
 
-/// The Secret with the key of a Certificate's next issuance: another one for each Certificate that ever had the name, and
-/// for each revision.
+/// The Secret with the next key of a Certificate. Each revision has its own, and so does a Certificate that is deleted and created
+/// again under the same name.
 pub fn next_private_key(certificate: &str, uid: &str, revision: i64) -> String {
     let hash = hash(&[certificate.as_bytes(), uid.as_bytes(), &revision.to_be_bytes()]);
     with_suffix(certificate, &format!("-{hash}"), OBJECT_LIMIT)
 }
 
-/// Ten hexadecimal digits that stand for a text.
+/// Ten hexadecimal digits of a hash of a text.
 pub fn short_hash(text: &str) -> String {
     hash(&[text.as_bytes()])
 }
 
-/// The decimal Adler-32 (RFC 1950 section 8.2) of a DNS name or token, which users' tools find challenge routes by.
+/// The decimal Adler-32 checksum (RFC 1950 section 8.2) of a DNS name or token: the value of the labels by which users' tools find
+/// challenge routes.
 ///
 /// ```
 /// use operator::objects::names;
@@ -65,17 +67,17 @@ pub fn adler32_label(text: &str) -> String {
     ((b << 16) | a).to_string()
 }
 
-/// A name with something at its end, hashed in between where it would be too long.
+/// `base` and `suffix`. If they are too long together, `base` is truncated and a hash of it is put between them.
 fn with_suffix(base: &str, suffix: &str, limit: usize) -> String {
     if base.len() + suffix.len() <= limit {
         return format!("{base}{suffix}");
     }
     let room = limit.saturating_sub(suffix.len() + HASH_LENGTH + 1);
-    format!("{}-{}{suffix}", cut(base, room), hash(&[base.as_bytes()]))
+    format!("{}-{}{suffix}", truncated(base, room), hash(&[base.as_bytes()]))
 }
 
-/// The beginning of a name, without what a name can't end with.
-fn cut(name: &str, limit: usize) -> &str {
+/// The beginning of a name, without characters at its end that a name can't end with.
+fn truncated(name: &str, limit: usize) -> &str {
     let end = (0..=limit.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
     name[..end].trim_end_matches(['-', '.'])
 }
@@ -86,7 +88,7 @@ fn hash(parts: &[&[u8]]) -> String {
         context.update(&part.len().to_be_bytes());
         context.update(part);
     }
-    // The first 40 bits: 10 digits.
+    // The first 40 bits are 10 digits.
     let bits =
         context.finish().as_ref().iter().take(5).fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
     format!("{bits:0HASH_LENGTH$x}")
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_certificate_name_still_gives_each_revision_its_own_request() {
+    fn long_names_still_give_each_revision_a_request() {
         let name = "a".repeat(253);
         let (first, second) = (certificate_request(&name, 1), certificate_request(&name, 2));
         assert!(first.len() <= REQUEST_LIMIT && first.ends_with("-1") && second.ends_with("-2"));
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn another_csr_or_authorization_gives_another_name_and_the_same_one_the_same() {
+    fn names_depend_on_csr_and_authorization_only() {
         assert_eq!(order("web-1", b"csr"), order("web-1", b"csr"));
         assert_ne!(order("web-1", b"csr"), order("web-1", b"other"));
         assert!(order("web-1", b"csr").starts_with("web-1-"));
@@ -127,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_made_of_a_name_is_a_name(
+        fn derived_names_are_valid_object_names(
             certificate in "[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?){0,3}",
             revision in 1_i64..,
             url: String,
@@ -139,7 +141,7 @@ mod tests {
             for name in [&request, &order, &challenge] {
                 prop_assert!(is_object_name(name), "{}", name);
             }
-            // Orders and Challenges stand in labels of what they own.
+            // Orders and Challenges are values of labels.
             prop_assert!(order.len() <= 63, "{}", order);
         }
     }

@@ -1,4 +1,4 @@
-//! Orders of CertificateRequests.
+//! The Order of a CertificateRequest.
 
 use crds::{
     acme::{AcmeIssuer, Order, OrderSpec},
@@ -7,12 +7,13 @@ use crds::{
 use kube::ResourceExt;
 
 use super::{
-    metadata::{handed_on, owned, some},
+    metadata::{copied_annotations, non_empty, owned},
     names,
 };
 use crate::pki::Csr;
 
-/// The Order for a request at an issuer. `replaces` is the identifier of the certificate that is renewed.
+/// The Order for a request to an ACME issuer. `replaces` is the identifier of the certificate that it renews
+/// ([RFC 9773 section 4.1](https://www.rfc-editor.org/rfc/rfc9773#section-4.1)).
 pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: Option<String>) -> Order {
     let name = names::order(&of.name_any(), &of.spec.request.0);
     let list = |list: Vec<String>| (!list.is_empty()).then_some(list);
@@ -28,7 +29,7 @@ pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: 
     };
     let mut order = Order::new(&name, spec);
     order.metadata = owned(&name, of);
-    order.metadata.annotations = some(handed_on(of.annotations()));
-    order.metadata.labels = some(of.labels().clone());
+    order.metadata.annotations = non_empty(copied_annotations(of.annotations()));
+    order.metadata.labels = non_empty(of.labels().clone());
     order
 }

@@ -1,4 +1,6 @@
-//! Secrets: with a certificate, with the key of the next one. Their layout is cert-manager's, byte for byte.
+//! Secrets with a certificate, with the next key, and with an account key. Their layout is cert-manager's, byte for byte.
+//!
+//! Knows data keys, encodings, labels and annotations; must not know when a Secret is written. Next: `pki` for keys and chains.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +15,15 @@ use kube::{ResourceExt, api::ObjectMeta};
 use super::metadata::owned;
 use crate::pki::{KeyEncoding, KeyError, LeafCertificate, PrivateKey, combined_pem};
 
-/// Data key of the Java key store.
+/// The data key of the Java key store.
 pub const JKS: &str = "keystore.jks";
-/// Data key of the PKCS#12 key store.
+/// The data key of the PKCS#12 key store.
 pub const PKCS12: &str = "keystore.p12";
 
-/// Type of a Secret with a certificate.
+/// The type of a Secret with a certificate.
 const TYPE: &str = "kubernetes.io/tls";
 
-/// Who issued what is in a Secret, by its annotations.
+/// The issuer of the certificate in a Secret, according to the Secret's annotations.
 pub fn issuer_of(annotations: &BTreeMap<String, String>) -> IssuerRef {
     IssuerRef {
         group: annotations.get(secret::ISSUER_GROUP).cloned(),
@@ -30,7 +32,8 @@ pub fn issuer_of(annotations: &BTreeMap<String, String>) -> IssuerRef {
     }
 }
 
-/// The annotations of a Certificate's Secret. The names are there even where there are none of their kind.
+/// The annotations of a Certificate's Secret. As in cert-manager, those for names are set even if the certificate has no such
+/// names, except the one for email addresses.
 pub fn annotations(certificate: &Certificate, leaf: &LeafCertificate) -> BTreeMap<String, String> {
     let issuer = certificate.spec.issuer_ref.identity();
     let addresses: Vec<_> = leaf.ip_addresses.iter().map(ToString::to_string).collect();
@@ -53,25 +56,27 @@ pub fn annotations(certificate: &Certificate, leaf: &LeafCertificate) -> BTreeMa
     annotations
 }
 
-/// A Certificate's Secret, for server-side apply: what it says is ours, the rest is left alone. `more` are key stores.
+/// A Certificate's Secret, for server-side apply: the operator owns the fields in it, and leaves others alone. `chain` is PEM, leaf
+/// first. `key_stores` are further data keys and their values.
 ///
 /// # Errors
-/// The key can't be written.
+/// The key cannot be encoded this way.
 pub fn certificate(
     certificate: &Certificate,
     leaf: &LeafCertificate,
     chain: &str,
     key: &PrivateKey,
     encoding: KeyEncoding,
-    more: BTreeMap<String, Vec<u8>>,
+    key_stores: BTreeMap<String, Vec<u8>>,
 ) -> Result<Secret, KeyError> {
     let template = certificate.spec.secret_template.clone().unwrap_or_default();
     let mut labels = template.labels.unwrap_or_default();
     labels.insert(secret::FULL_ACCESS_LABEL.to_owned(), "true".to_owned());
-    let mut all = template.annotations.unwrap_or_default();
-    all.extend(annotations(certificate, leaf));
+    let mut all_annotations = template.annotations.unwrap_or_default();
+    all_annotations.extend(annotations(certificate, leaf));
     let pem = key.to_pem(encoding)?;
-    let mut data: BTreeMap<_, _> = more.into_iter().map(|(name, value)| (name, ByteString(value))).collect();
+    let mut data: BTreeMap<_, _> =
+        key_stores.into_iter().map(|(name, value)| (name, ByteString(value))).collect();
     data.insert(secret::TLS_CRT.to_owned(), ByteString(chain.as_bytes().to_vec()));
     data.insert(secret::TLS_KEY.to_owned(), ByteString(pem.as_bytes().to_vec()));
     for format in certificate.spec.additional_output_formats.iter().flatten() {
@@ -88,7 +93,7 @@ pub fn certificate(
             name: Some(certificate.spec.secret_name.clone()),
             namespace: certificate.namespace(),
             labels: Some(labels),
-            annotations: Some(all),
+            annotations: Some(all_annotations),
             ..ObjectMeta::default()
         },
         data: Some(data),
@@ -97,10 +102,10 @@ pub fn certificate(
     })
 }
 
-/// The Secret with the key of a Certificate's next issuance: PKCS#8, whatever the spec says.
+/// The Secret with the next key of a Certificate, as PKCS#8 PEM whatever encoding the spec asks for.
 ///
 /// # Errors
-/// The key can't be written.
+/// The key cannot be encoded this way.
 pub fn next_private_key(name: &str, of: &Certificate, key: &PrivateKey) -> Result<Secret, KeyError> {
     let pem = key.to_pem(KeyEncoding::Pkcs8)?;
     let mut metadata = owned(name, of);
@@ -115,10 +120,10 @@ pub fn next_private_key(name: &str, of: &Certificate, key: &PrivateKey) -> Resul
     })
 }
 
-/// The Secret with the key of an ACME account: PKCS#1 for RSA, as cert-manager keeps it.
+/// The Secret with the key of an ACME account, as PEM in the encoding that cert-manager uses: PKCS#1 for RSA.
 ///
 /// # Errors
-/// The key can't be written.
+/// The key cannot be encoded this way.
 pub fn account_key(
     namespace: &str,
     name: &str,

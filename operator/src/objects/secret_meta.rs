@@ -1,24 +1,28 @@
-//! What is kept of a Secret that is watched: there is one for each Certificate, so it is little.
+//! The cached part of a watched Secret. There is a Secret per Certificate, so it is small.
+//!
+//! Knows metadata only; must not hold data, labels or annotations, which are read on demand. Next: `secret.rs`.
 
 use std::borrow::Cow;
 
+use crds::certmanager::Certificate;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, api::ObjectMeta, runtime::reflector::Lookup};
 
-use super::metadata::controlled_by;
+use super::metadata::controller_of_kind;
 
-/// Whose a Secret is and how new: what else stands on it is read with what it holds.
+/// Owner and resourceVersion of a watched Secret; everything else is read on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretMeta {
     namespace: Box<str>,
     name: Box<str>,
-    /// Its resourceVersion.
+    /// The resourceVersion; empty if unknown.
     pub version: Box<str>,
-    /// The Certificate that controls it: that of a next key, or of any where Secrets go with their Certificates.
+    /// The Certificate that controls the Secret. Secrets with a next key have one, and others if the operator is configured to set
+    /// owner references.
     pub owner: Option<Box<Owner>>,
 }
 
-/// A Certificate.
+/// The Certificate that controls a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Its name.
@@ -28,10 +32,10 @@ pub struct Owner {
 }
 
 impl SecretMeta {
-    /// What is kept.
+    /// Takes what is cached from a Secret's metadata.
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |of: &Option<String>| of.as_deref().unwrap_or_default().into();
-        let owner = controlled_by(metadata, "Certificate");
+        let owner = controller_of_kind::<Certificate>(metadata);
         Self {
             namespace: text(&metadata.namespace),
             name: text(&metadata.name),
@@ -79,12 +83,12 @@ impl Lookup for SecretMeta {
         Some(Cow::Borrowed(&self.namespace))
     }
 
-    /// Not told: a store would keep a second copy.
+    /// `None`, because a store would keep a second copy.
     fn resource_version(&self) -> Option<Cow<'_, str>> {
         None
     }
 
-    /// Not told: nobody asks for it.
+    /// `None`, because no caller needs it.
     fn uid(&self) -> Option<Cow<'_, str>> {
         None
     }

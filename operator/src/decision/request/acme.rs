@@ -1,0 +1,93 @@
+//! An approved request to an ACME issuer: create its Order, then mirror the Order's result in the request's status.
+//!
+//! Knows what an ACME server can sign; must not know how an Order is processed. Next: `decision/order.rs`.
+
+use crds::{
+    acme::{AcmeIssuer, Order, State},
+    annotations,
+    certmanager::CertificateRequest,
+    condition::ConditionStatus,
+};
+use kube::ResourceExt;
+
+use super::{Action, Decision, WAITING};
+use crate::{
+    objects::{self, metadata::Identity},
+    pki::{Chain, Csr},
+};
+
+impl Decision<'_> {
+    pub(super) fn sign_by_acme(&mut self, acme: &AcmeIssuer) {
+        let csr = match acceptable_csr(self.view.request) {
+            Ok(csr) => csr,
+            Err(message) => return self.fail(message),
+        };
+        match self.view.order {
+            None => match csr.verify() {
+                Ok(()) => self.create_order(acme, &csr),
+                Err(error) => self.fail(error.to_string()),
+            },
+            Some(order) => self.mirror_order(order, &csr),
+        }
+    }
+
+    fn create_order(&mut self, acme: &AcmeIssuer, csr: &Csr) {
+        let replaces = self.view.request.annotations().get(annotations::request::REPLACES).cloned();
+        let order = objects::order::build(self.view.request, acme, csr, replaces);
+        // Writes the status first, so that the request is approved before its Order exists.
+        self.wait(self.waiting_for(&order.name_any(), None));
+        self.actions.push(Action::CreateOrder(Box::new(order)));
+    }
+
+    fn mirror_order(&mut self, order: &Order, csr: &Csr) {
+        let name = order.name_any();
+        let status = order.status.clone().unwrap_or_default();
+        match (status.state, status.certificate) {
+            (Some(State::Valid), Some(chain)) => match Chain::from_pem(&chain.0) {
+                Ok(read) if read.leaf().public_key_der == csr.public_key_der => {
+                    self.status.certificate = Some(chain);
+                    let message = "Certificate fetched from issuer successfully".to_owned();
+                    self.finish(ConditionStatus::True, "Issued", message);
+                }
+                Ok(_) => self.actions.push(Action::DeleteOrder(name)),
+                Err(error) => self.fail(error.to_string()),
+            },
+            (Some(state @ (State::Invalid | State::Expired | State::Errored)), _) => {
+                let state = format!("{state:?}").to_lowercase();
+                let reason = status.reason.unwrap_or_default();
+                self.fail(format!(
+                    "Failed to wait for order resource {name:?} to become ready: order is in {state:?} state: {reason}"
+                ));
+            }
+            _ => self.wait(self.waiting_for(&name, status.reason.as_deref())),
+        }
+    }
+
+    fn waiting_for(&self, order: &str, reason: Option<&str>) -> String {
+        let namespace = self.view.request.namespace_or_empty();
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("{WAITING} {namespace}/{order}: \"pending\"{reason}")
+    }
+}
+
+/// The CSR of a request, if an ACME server can sign it.
+fn acceptable_csr(request: &CertificateRequest) -> Result<Csr, String> {
+    let csr = Csr::from_pem(&request.spec.request.0).map_err(|error| error.to_string())?;
+    if csr.dns_names.is_empty() && csr.ip_addresses.is_empty() {
+        return Err("The CSR PEM requests neither dnsNames nor ipAddresses: ACME needs at least one of them"
+            .to_owned());
+    }
+    let name = &csr.common_name;
+    let is_listed = name.is_empty()
+        || csr.dns_names.contains(name)
+        || csr.ip_addresses.iter().any(|address| address.to_string() == *name);
+    if is_listed {
+        return Ok(csr);
+    }
+    Err(format!(
+        "The CSR PEM requests a commonName that is not present in the list of dnsNames or ipAddresses. If a commonName \
+         is set, ACME requires that the value is also present in the list of dnsNames or ipAddresses: {name:?} does not \
+         exist in {:?} or {:?}",
+        csr.dns_names, csr.ip_addresses
+    ))
+}

@@ -1,0 +1,153 @@
+//! What to do about a CertificateRequest: approve it, then let its issuer sign it.
+//!
+//! Knows approval, conditions, and which issuer signs; must not know what a CSR contains. Next: `acme.rs` for ACME issuers.
+
+mod acme;
+
+use crds::{
+    acme::{AcmeIssuer, Order},
+    certmanager::{CertificateRequest, CertificateRequestStatus},
+    condition::{self, Condition, ConditionStatus},
+};
+use jiff::Timestamp;
+
+use crate::objects::EventNote;
+
+/// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
+pub const WAITING: &str = "Waiting on certificate issuance from order";
+
+/// The issuer that a request refers to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum IssuerView<'a> {
+    /// An issuer with an ACME server.
+    Acme {
+        /// The ACME part of its spec.
+        acme: &'a AcmeIssuer,
+        /// Whether its Ready condition is true: its account is registered.
+        ready: bool,
+    },
+    /// It does not exist.
+    Missing,
+    /// An issuer of a group or type that this operator leaves to other controllers.
+    Other,
+}
+
+/// The state of the world that a decision is based on.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The request.
+    pub request: &'a CertificateRequest,
+    /// Its issuer.
+    pub issuer: IssuerView<'a>,
+    /// Its Order, if one exists.
+    pub order: Option<&'a Order>,
+    /// Whether requests are approved automatically; otherwise another controller or a person approves them.
+    pub auto_approve: bool,
+    /// The current time, UTC.
+    pub now: Timestamp,
+}
+
+/// A write or an Event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Writes the request's status, if it differs.
+    WriteStatus(Box<CertificateRequestStatus>),
+    /// Creates the Order that the request asks for.
+    CreateOrder(Box<Order>),
+    /// Deletes the Order of this name, because its certificate is for another key.
+    DeleteOrder(String),
+    /// Publishes an Event about the request.
+    Publish(EventNote),
+}
+
+/// Returns what to do about a request, in this order. Nothing if its issuer belongs to another controller, if it is final, or
+/// before it is approved.
+pub fn decide(view: &View<'_>) -> Vec<Action> {
+    let request = view.request;
+    let status = request.status.clone().unwrap_or_default();
+    if request.metadata.deletion_timestamp.is_some() || view.issuer == IssuerView::Other || is_final(&status)
+    {
+        return Vec::new();
+    }
+    let mut decision = Decision { view, status, actions: Vec::new() };
+    decision.decide();
+    decision.actions
+}
+
+/// Whether a request is issued, failed or denied: its status never changes again.
+pub fn is_final(status: &CertificateRequestStatus) -> bool {
+    condition::find(&status.conditions, condition::READY).is_some_and(|ready| {
+        ready.status == ConditionStatus::True || matches!(ready.reason.as_deref(), Some("Failed" | "Denied"))
+    })
+}
+
+/// A decision in progress: the status as it will be written, and the actions so far.
+struct Decision<'a> {
+    view: &'a View<'a>,
+    status: CertificateRequestStatus,
+    actions: Vec<Action>,
+}
+
+impl Decision<'_> {
+    fn decide(&mut self) {
+        if condition::is_true(&self.status.conditions, condition::DENIED) {
+            self.status.failure_time = Some(condition::whole_seconds(self.view.now));
+            let message = "The CertificateRequest was denied by an approval controller".to_owned();
+            return self.finish(ConditionStatus::False, "Denied", message);
+        }
+        if !condition::is_true(&self.status.conditions, condition::APPROVED) {
+            if !self.view.auto_approve {
+                return;
+            }
+            let message = "Certificate request has been approved by cert-manager.io".to_owned();
+            self.set(condition::APPROVED, ConditionStatus::True, crds::GROUP, message);
+        }
+        match self.view.issuer {
+            IssuerView::Acme { acme, ready: true } => self.sign_by_acme(acme),
+            IssuerView::Acme { ready: false, .. } => {
+                self.wait("Referenced issuer does not have a Ready status condition".to_owned());
+            }
+            IssuerView::Missing => {
+                let issuer = self.view.request.spec.issuer_ref.identity();
+                self.wait(format!("Referenced {:?} not found: there is no {:?}", issuer.kind, issuer.name));
+            }
+            IssuerView::Other => {}
+        }
+    }
+
+    fn wait(&mut self, message: String) {
+        self.set(condition::READY, ConditionStatus::False, "Pending", message);
+        self.write();
+    }
+
+    fn fail(&mut self, message: String) {
+        self.status.failure_time = Some(condition::whole_seconds(self.view.now));
+        self.finish(ConditionStatus::False, "Failed", message.clone());
+        let reason = if self.view.order.is_some() { "OrderFailed" } else { "InvalidOrder" };
+        self.actions.push(Action::Publish(EventNote::warning(reason, message)));
+    }
+
+    fn finish(&mut self, status: ConditionStatus, reason: &str, message: String) {
+        self.set(condition::READY, status, reason, message);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        self.actions.push(Action::WriteStatus(Box::new(self.status.clone())));
+    }
+
+    fn set(&mut self, type_: &str, status: ConditionStatus, reason: &str, message: String) {
+        let new = Condition {
+            type_: type_.to_owned(),
+            status,
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            observed_generation: None,
+            last_transition_time: None,
+        };
+        condition::set(&mut self.status.conditions, new, self.view.now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

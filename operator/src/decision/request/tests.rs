@@ -1,0 +1,116 @@
+use crds::{acme::State, fixtures};
+use k8s_openapi::ByteString;
+
+use super::*;
+use crate::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
+
+fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
+    let mut csr = CsrRequest { dns_names: vec!["web.example.test".into()], ..CsrRequest::default() };
+    change(&mut csr);
+    let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+    let pem = csr.sign_pem(&key).expect("a CSR");
+    fixtures::certificate_request("web-1", |it| {
+        it.metadata.namespace = Some("a".into());
+        it.metadata.uid = Some("1".into());
+        it.spec.request = ByteString(pem.into_bytes());
+    })
+}
+
+fn decided(request: &CertificateRequest, issuer: IssuerView<'_>, order: Option<&Order>) -> Vec<Action> {
+    decide(&View { request, issuer, order, auto_approve: true, now: Timestamp::UNIX_EPOCH })
+}
+
+fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
+    actions.iter().find_map(|action| match action {
+        Action::WriteStatus(status) => {
+            let ready = condition::find(&status.conditions, condition::READY)?.clone();
+            Some((ready.status, ready.reason?, ready.message?))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn approval_comes_before_the_order() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let actions = decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true }, None);
+    let [Action::WriteStatus(status), Action::CreateOrder(order)] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    assert!(condition::is_true(&status.conditions, condition::APPROVED));
+    assert_eq!(order.spec.dns_names.as_deref(), Some(["web.example.test".to_owned()].as_slice()));
+}
+
+#[test]
+fn unapproved_and_foreign_requests_are_ignored() {
+    let request = request(|_| {});
+    assert!(decided(&request, IssuerView::Other, None).is_empty());
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let issuer = IssuerView::Acme { acme: &acme, ready: true };
+    let view =
+        View { request: &request, issuer, order: None, auto_approve: false, now: Timestamp::UNIX_EPOCH };
+    assert!(decide(&view).is_empty());
+}
+
+#[test]
+fn request_reports_that_it_waits_for_its_issuer() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    for (issuer, part) in [
+        (IssuerView::Missing, "not found"),
+        (IssuerView::Acme { acme: &acme, ready: false }, "does not have a Ready status"),
+    ] {
+        let actions = decided(&request(|_| {}), issuer, None);
+        let (status, reason, message) = ready(&actions).expect("a condition");
+        assert!(
+            status == ConditionStatus::False && reason == "Pending" && message.contains(part),
+            "{message}"
+        );
+        assert_eq!(actions.len(), 1);
+    }
+}
+
+#[test]
+fn common_name_must_be_listed() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let issuer = IssuerView::Acme { acme: &acme, ready: true };
+    let good = request(|csr| csr.subject = Subject::common_name("web.example.test"));
+    assert_eq!(ready(&decided(&good, issuer, None)).expect("a condition").1, "Pending");
+    for bad in [request(|csr| csr.subject = Subject::common_name("x")), request(|csr| csr.dns_names.clear())]
+    {
+        assert_eq!(ready(&decided(&bad, issuer, None)).expect("a condition").1, "Failed");
+    }
+}
+
+#[test]
+fn forged_csr_creates_no_order() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let mut forged = request(|_| {});
+    let mut der = Csr::from_pem(&forged.spec.request.0).expect("a CSR").der;
+    // The last byte belongs to the signature.
+    *der.last_mut().expect("a signature") ^= 1;
+    let pem = ::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der));
+    forged.spec.request = ByteString(pem.into_bytes());
+    let actions = decided(&forged, IssuerView::Acme { acme: &acme, ready: true }, None);
+    let (_, reason, message) = ready(&actions).expect("a condition");
+    assert_eq!(
+        (&*reason, &*message),
+        ("Failed", "failed to read the CSR: it is not signed by the key in it")
+    );
+    assert!(!actions.iter().any(|action| matches!(action, Action::CreateOrder(_))));
+}
+
+#[test]
+fn failed_order_fails_the_request_with_its_reason() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let order = fixtures::order("web-1-x", |it| {
+        it.status = Some(crds::acme::OrderStatus {
+            state: Some(State::Invalid),
+            reason: Some("no such host".into()),
+            ..crds::acme::OrderStatus::default()
+        });
+    });
+    let actions = decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true }, Some(&order));
+    let (_, reason, message) = ready(&actions).expect("a condition");
+    assert_eq!(reason, "Failed");
+    assert!(message.ends_with("order is in \"invalid\" state: no such host"), "{message}");
+}

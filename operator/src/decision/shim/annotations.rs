@@ -1,0 +1,247 @@
+//! What the annotations of a source become: the issuer, the fields of a Certificate's spec, and the Certificate's own annotations.
+//!
+//! Knows the name and format of each annotation; must not know which Certificates exist. Errors are messages for users, and name
+//! the annotation. Next: `crds/src/annotations.rs` for the names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::{
+    annotations::{request, source},
+    certmanager::{
+        CertificatePrivateKey, CertificateSpec, KeyAlgorithm, KeyEncoding, KeyUsage, RotationPolicy,
+        SecretTemplate, Subject,
+    },
+    duration::GoDuration,
+    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
+};
+use kube::api::ObjectMeta;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{CertificateSource, ShimSettings, SourceKind, TlsBlock};
+
+/// Annotations of an Ingress, and the annotations that they become on its Certificates.
+pub(super) const TRANSLATED: [(&str, &str); 4] = [
+    (source::HTTP01_EDIT_IN_PLACE, request::OVERRIDE_INGRESS_NAME),
+    (source::HTTP01_EDIT_IN_PLACE, request::ISSUE_TEMPORARY_CERTIFICATE),
+    (source::HTTP01_INGRESS_CLASS, request::OVERRIDE_INGRESS_CLASS),
+    (source::HTTP01_INGRESS_CLASS_NAME, request::OVERRIDE_INGRESS_CLASS_NAME),
+];
+
+/// The issuer that a source asks for. `None` if it does not ask for certificates.
+pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<Option<IssuerRef>, String> {
+    let annotations = Annotations::of(metadata);
+    let text = |name| annotations.text(name);
+    let (name, kind, group) = (text(source::ISSUER), text(source::ISSUER_KIND), text(source::ISSUER_GROUP));
+    if let Some(cluster_issuer) = text(source::CLUSTER_ISSUER) {
+        if name.is_some() || kind.is_some() || group.is_some() {
+            return Err(format!(
+                "the annotation {} cannot be combined with {}, {} or {}: name the issuer in one way only",
+                source::CLUSTER_ISSUER,
+                source::ISSUER,
+                source::ISSUER_KIND,
+                source::ISSUER_GROUP
+            ));
+        }
+        return Ok(Some(IssuerRef {
+            group: Some(crds::GROUP.to_owned()),
+            kind: Some(CLUSTER_ISSUER_KIND.to_owned()),
+            name: cluster_issuer.to_owned(),
+        }));
+    }
+    if let Some(name) = name {
+        return Ok(Some(IssuerRef {
+            group: Some(group.unwrap_or(crds::GROUP).to_owned()),
+            kind: Some(kind.unwrap_or(DEFAULT_ISSUER_KIND).to_owned()),
+            name: name.to_owned(),
+        }));
+    }
+    let Some(auto) = settings.auto_annotations.iter().find(|name| text(name) == Some("true")) else {
+        return Ok(None);
+    };
+    let default = settings.default_issuer.as_ref().ok_or_else(|| {
+        format!(
+            "the annotation {auto} asks for the default issuer, but the operator has none: name an issuer with {}, or set \
+             the operator's flag --default-issuer-name",
+            source::CLUSTER_ISSUER
+        )
+    })?;
+    Ok(Some(IssuerRef {
+        kind: kind.map(ToOwned::to_owned).or_else(|| default.kind.clone()),
+        group: group.map(ToOwned::to_owned).or_else(|| default.group.clone()),
+        name: default.name.clone(),
+    }))
+}
+
+/// The spec of the Certificate for a TLS block.
+pub(super) fn certificate_spec(
+    metadata: &ObjectMeta,
+    issuer: &IssuerRef,
+    block: &TlsBlock<'_>,
+) -> Result<CertificateSpec, String> {
+    let read = Annotations::of(metadata);
+    let mut dns_names: Vec<_> = block.hosts.iter().map(ToString::to_string).collect();
+    dns_names.extend(read.list(source::ALT_NAMES).into_iter().flatten());
+    let mut seen = BTreeSet::new();
+    dns_names.retain(|name| seen.insert(name.clone()));
+    Ok(CertificateSpec {
+        common_name: read.string(source::COMMON_NAME),
+        dns_names: Some(dns_names),
+        duration: read.duration(source::DURATION)?,
+        email_addresses: read.list(source::EMAIL_SANS),
+        ip_addresses: read.list(source::IP_SANS),
+        issuer_ref: issuer.clone(),
+        private_key: private_key(read)?,
+        renew_before: read.duration(source::RENEW_BEFORE)?,
+        renew_before_percentage: read.number(source::RENEW_BEFORE_PERCENTAGE)?,
+        revision_history_limit: read.number(source::REVISION_HISTORY_LIMIT)?,
+        secret_name: block.secret_name.to_owned(),
+        secret_template: read.json::<SecretTemplate>(source::SECRET_TEMPLATE)?,
+        subject: subject(read)?.map(Box::new),
+        // cert-manager writes these two if the annotation is absent.
+        usages: Some(
+            read.words(source::USAGES)?
+                .unwrap_or_else(|| vec![KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment]),
+        ),
+        ..CertificateSpec::default()
+    })
+}
+
+/// The annotations of a source's Certificates: what its own annotations are translated to, and those that a flag names.
+pub(super) fn certificate_annotations(
+    source: &CertificateSource<'_>,
+    settings: &ShimSettings,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut annotations = match source.kind {
+        SourceKind::Ingress => solver_overrides(source.metadata)?,
+    };
+    let all = source.metadata.annotations.iter().flatten();
+    let extra = all.filter(|(name, _)| settings.extra_annotations.contains(name));
+    annotations.extend(extra.map(|(name, value)| (name.clone(), value.clone())));
+    Ok(annotations)
+}
+
+/// Annotations that replace the Ingress or its class in the issuer's HTTP-01 solver.
+fn solver_overrides(ingress: &ObjectMeta) -> Result<BTreeMap<String, String>, String> {
+    let read = Annotations::of(ingress);
+    let mut overrides = BTreeMap::new();
+    for (from, to) in TRANSLATED {
+        let Some(value) = read.text(from) else { continue };
+        let value = match to {
+            request::OVERRIDE_INGRESS_NAME if value == "true" => ingress.name.clone().unwrap_or_default(),
+            request::ISSUE_TEMPORARY_CERTIFICATE if value == "true" => "true".to_owned(),
+            request::OVERRIDE_INGRESS_NAME | request::ISSUE_TEMPORARY_CERTIFICATE => continue,
+            _ => value.to_owned(),
+        };
+        overrides.insert(to.to_owned(), value);
+    }
+    if overrides.keys().filter(|name| *name != request::ISSUE_TEMPORARY_CERTIFICATE).count() > 1 {
+        return Err(format!(
+            "the annotations {}, {} and {} exclude each other: set only one of them",
+            source::HTTP01_EDIT_IN_PLACE,
+            source::HTTP01_INGRESS_CLASS,
+            source::HTTP01_INGRESS_CLASS_NAME
+        ));
+    }
+    Ok(overrides)
+}
+
+fn private_key(read: Annotations<'_>) -> Result<Option<CertificatePrivateKey>, String> {
+    let key = CertificatePrivateKey {
+        algorithm: read.word::<KeyAlgorithm>(source::PRIVATE_KEY_ALGORITHM)?,
+        encoding: read.word::<KeyEncoding>(source::PRIVATE_KEY_ENCODING)?,
+        rotation_policy: read.word::<RotationPolicy>(source::PRIVATE_KEY_ROTATION_POLICY)?,
+        size: read.number(source::PRIVATE_KEY_SIZE)?,
+    };
+    Ok((key != CertificatePrivateKey::default()).then_some(key))
+}
+
+fn subject(read: Annotations<'_>) -> Result<Option<Subject>, String> {
+    let subject = Subject {
+        countries: read.csv(source::SUBJECT_COUNTRIES)?,
+        localities: read.csv(source::SUBJECT_LOCALITIES)?,
+        organizational_units: read.csv(source::SUBJECT_ORGANIZATIONAL_UNITS)?,
+        organizations: read.csv(source::SUBJECT_ORGANIZATIONS)?,
+        postal_codes: read.csv(source::SUBJECT_POSTAL_CODES)?,
+        provinces: read.csv(source::SUBJECT_PROVINCES)?,
+        serial_number: read.string(source::SUBJECT_SERIAL_NUMBER),
+        street_addresses: read.csv(source::SUBJECT_STREET_ADDRESSES)?,
+    };
+    Ok((subject != Subject::default()).then_some(subject))
+}
+
+/// Annotations, read as typed values. Surrounding spaces are ignored, and an empty value counts as absent.
+#[derive(Clone, Copy)]
+struct Annotations<'a>(Option<&'a BTreeMap<String, String>>);
+
+impl<'a> Annotations<'a> {
+    fn of(metadata: &'a ObjectMeta) -> Self {
+        Self(metadata.annotations.as_ref())
+    }
+
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0?.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn string(self, name: &str) -> Option<String> {
+        self.text(name).map(ToOwned::to_owned)
+    }
+
+    /// Values separated by commas, without quoting.
+    fn list(self, name: &str) -> Option<Vec<String>> {
+        self.text(name).map(|text| split(text).map(ToOwned::to_owned).collect())
+    }
+
+    /// One record of comma-separated values as in RFC 4180, so that quoted values may contain commas.
+    fn csv(self, name: &str) -> Result<Option<Vec<String>>, String> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(text.as_bytes());
+        let record = reader.records().next().transpose();
+        let record = record.map_err(|_| invalid(name, text, "a list of comma-separated values (CSV)"))?;
+        Ok(record.map(|record| record.iter().map(ToOwned::to_owned).collect()))
+    }
+
+    fn duration(self, name: &str) -> Result<Option<GoDuration>, String> {
+        let parse = |text: &str| text.parse().map_err(|error| format!("the annotation {name}: {error}"));
+        self.text(name).map(parse).transpose()
+    }
+
+    fn number(self, name: &str) -> Result<Option<i32>, String> {
+        let parse = |text: &str| text.parse().map_err(|_| invalid(name, text, "a whole number"));
+        self.text(name).map(parse).transpose()
+    }
+
+    /// A value of an enum, spelled as in the API.
+    fn word<T: DeserializeOwned>(self, name: &str) -> Result<Option<T>, String> {
+        self.text(name).map(|text| word(name, text)).transpose()
+    }
+
+    /// Values of an enum, separated by commas.
+    fn words<T: DeserializeOwned>(self, name: &str) -> Result<Option<Vec<T>>, String> {
+        self.text(name).map(|text| split(text).map(|text| word(name, text)).collect()).transpose()
+    }
+
+    fn json<T: DeserializeOwned + Serialize>(self, name: &str) -> Result<Option<T>, String> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let parse = || -> Option<T> {
+            let value: serde_json::Value = serde_json::from_str(text).ok()?;
+            let typed: T = serde_json::from_value(value.clone()).ok()?;
+            // An unknown member would be lost silently.
+            (serde_json::to_value(&typed).ok()? == value).then_some(typed)
+        };
+        let error = || invalid(name, text, "a JSON object that has only annotations and labels");
+        parse().map(Some).ok_or_else(error)
+    }
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn word<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| format!("the annotation {name}: {error}"))
+}
+
+fn invalid(name: &str, text: &str, expected: &str) -> String {
+    format!("the annotation {name} must be {expected}, not {text:?}")
+}

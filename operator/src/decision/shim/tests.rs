@@ -1,0 +1,160 @@
+use crds::{
+    annotations::{request, source},
+    certmanager::{KeyAlgorithm, KeyUsage},
+};
+use k8s_openapi::api::networking::v1::{Ingress, IngressSpec, IngressTLS};
+
+use super::*;
+use crate::objects::metadata::controller_of_kind;
+
+fn ingress(annotations: &[(&str, &str)], tls: &[(&str, &[&str])]) -> Ingress {
+    let map = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let block = |(secret, hosts): &(&str, &[&str])| IngressTLS {
+        hosts: Some(hosts.iter().map(ToString::to_string).collect()),
+        secret_name: Some((*secret).to_owned()),
+    };
+    Ingress {
+        metadata: ObjectMeta {
+            name: Some("web".into()),
+            namespace: Some("a".into()),
+            uid: Some("1".into()),
+            annotations: Some(map),
+            ..ObjectMeta::default()
+        },
+        spec: Some(IngressSpec { tls: Some(tls.iter().map(block).collect()), ..IngressSpec::default() }),
+        status: None,
+    }
+}
+
+fn settings() -> ShimSettings {
+    ShimSettings { auto_annotations: vec![source::TLS_ACME.to_owned()], ..ShimSettings::default() }
+}
+
+fn decided(ingress: &Ingress, existing: &[Arc<Certificate>]) -> Decision {
+    decide(&CertificateSource::from(ingress), existing, &settings())
+}
+
+/// The Certificates that exist after those that an Ingress asks for have been created.
+fn created(ingress: &Ingress) -> Vec<Arc<Certificate>> {
+    decided(ingress, &[]).create.into_iter().map(Arc::new).collect()
+}
+
+const PROD: (&str, &str) = (source::CLUSTER_ISSUER, "letsencrypt-prod");
+
+/// The README's example.
+#[test]
+fn one_tls_block_asks_for_one_certificate() {
+    let decision = decided(&ingress(&[PROD], &[("web-tls", &["web.example.test"])]), &[]);
+    let [certificate] = decision.create.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(certificate.name_any(), "web-tls");
+    assert_eq!(certificate.spec.secret_name, "web-tls");
+    assert_eq!(certificate.spec.dns_names.as_deref(), Some(["web.example.test".to_owned()].as_slice()));
+    let issuer = certificate.spec.issuer_ref.identity();
+    assert_eq!((issuer.kind, issuer.name), ("ClusterIssuer", "letsencrypt-prod"));
+    let owner = controller_of_kind::<Ingress>(&certificate.metadata).expect("the Ingress as its controller");
+    assert_eq!((&*owner.name, &*owner.uid, owner.block_owner_deletion), ("web", "1", Some(true)));
+}
+
+#[test]
+fn incomplete_ingress_asks_for_nothing() {
+    assert_eq!(decided(&ingress(&[], &[("a", &["a.test"])]), &[]), Decision::default(), "no annotation");
+    let incomplete = ingress(&[PROD], &[("", &["a.test"]), ("b", &[])]);
+    assert_eq!(decided(&incomplete, &[]), Decision::default(), "no complete block");
+}
+
+#[test]
+fn only_differences_are_written() {
+    let first = ingress(&[PROD], &[("a", &["a.test"]), ("b", &["b.test"])]);
+    assert_eq!(decided(&first, &created(&first)), Decision::default(), "nothing differs");
+    let decision = decided(&ingress(&[PROD], &[("a", &["a.test", "c.test"])]), &created(&first));
+    assert_eq!(decision.delete, ["b"]);
+    let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(update.name, "a");
+    assert_eq!(update.patch["spec"], json!({ "dnsNames": ["a.test", "c.test"] }));
+}
+
+#[test]
+fn removed_override_is_removed_from_certificate() {
+    let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
+    let existing = created(&ingress(&[PROD, (source::HTTP01_EDIT_IN_PLACE, "true")], tls));
+    assert_eq!(existing[0].annotations()[request::OVERRIDE_INGRESS_NAME], "web");
+    let decision = decided(&ingress(&[PROD], tls), &existing);
+    let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(
+        update.patch["metadata"]["annotations"],
+        json!({ request::OVERRIDE_INGRESS_NAME: null, request::ISSUE_TEMPORARY_CERTIFICATE: null })
+    );
+}
+
+#[test]
+fn certificates_of_others_are_never_touched() {
+    let ours = ingress(&[PROD], &[("a", &["a.test"])]);
+    let manual = Arc::new(crds::fixtures::certificate("a", |_| {}));
+    assert_eq!(decided(&ours, &[manual]), Decision::default(), "created by a user");
+    let mut other = ingress(&[PROD], &[("a", &["b.test"]), ("b", &["b.test"])]);
+    other.metadata.uid = Some("2".into());
+    assert_eq!(decided(&ours, &created(&other)), Decision::default(), "created for another Ingress");
+}
+
+#[test]
+fn annotations_become_fields() {
+    let annotations = [
+        PROD,
+        (source::COMMON_NAME, "a.test"),
+        (source::ALT_NAMES, "b.test, a.test"),
+        (source::IP_SANS, "192.0.2.1"),
+        (source::SUBJECT_ORGANIZATIONS, r#"Example,"Smith, Jones""#),
+        (source::DURATION, "48h"),
+        (source::RENEW_BEFORE_PERCENTAGE, "25"),
+        (source::USAGES, "server auth,digital signature"),
+        (source::PRIVATE_KEY_ALGORITHM, "ECDSA"),
+        (source::PRIVATE_KEY_SIZE, "384"),
+        (source::SECRET_TEMPLATE, r#"{"labels":{"x":"y"}}"#),
+    ];
+    let decision = decided(&ingress(&annotations, &[("a", &["a.test"])]), &[]);
+    let spec = &decision.create.first().unwrap_or_else(|| panic!("{decision:?}")).spec;
+    assert_eq!(spec.dns_names.as_deref(), Some(["a.test".to_owned(), "b.test".to_owned()].as_slice()));
+    let subject = spec.subject.as_ref().expect("a subject");
+    assert_eq!(
+        subject.organizations.as_deref(),
+        Some(["Example".to_owned(), "Smith, Jones".to_owned()].as_slice())
+    );
+    assert_eq!(spec.usages.as_deref(), Some([KeyUsage::ServerAuth, KeyUsage::DigitalSignature].as_slice()));
+    let key = spec.private_key.as_ref().expect("a key");
+    assert_eq!((key.algorithm, key.size), (Some(KeyAlgorithm::ECDSA), Some(384)));
+    assert_eq!(spec.secret_template.as_ref().and_then(|it| it.labels.as_ref()).map(BTreeMap::len), Some(1));
+}
+
+#[test]
+fn invalid_annotation_is_reported_and_changes_nothing() {
+    let block: &[(&str, &[&str])] = &[("a", &["a.test"])];
+    let existing = created(&ingress(&[PROD], block));
+    for (annotations, word) in [
+        (vec![PROD, (source::ISSUER, "other")], "cannot be combined"),
+        (vec![PROD, (source::DURATION, "48")], source::DURATION),
+        (vec![PROD, (source::REVISION_HISTORY_LIMIT, "x")], "must be a whole number"),
+        (vec![PROD, (source::PRIVATE_KEY_ALGORITHM, "DSA")], source::PRIVATE_KEY_ALGORITHM),
+        (vec![PROD, (source::SECRET_TEMPLATE, r#"{"other":{}}"#)], source::SECRET_TEMPLATE),
+        (
+            vec![PROD, (source::HTTP01_EDIT_IN_PLACE, "true"), (source::HTTP01_INGRESS_CLASS, "x")],
+            "exclude each other",
+        ),
+        (vec![(source::TLS_ACME, "true")], "--default-issuer-name"),
+    ] {
+        let decision = decided(&ingress(&annotations, block), &existing);
+        let [note] = decision.notes.as_slice() else { panic!("{decision:?}") };
+        assert!(note.warning && note.reason == "BadConfig" && note.message.contains(word), "{note:?}");
+        assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
+    }
+    let twice = ingress(&[PROD], &[("a", &["a.test"]), ("a", &["b.test"])]);
+    assert!(decided(&twice, &[]).notes[0].message.contains("two blocks"));
+}
+
+#[test]
+fn tls_acme_takes_the_default_issuer() {
+    let default = IssuerRef { name: "default".into(), ..IssuerRef::default() };
+    let settings = ShimSettings { default_issuer: Some(default), ..settings() };
+    let ingress = ingress(&[(source::TLS_ACME, "true")], &[("a", &["a.test"])]);
+    let decision = decide(&CertificateSource::from(&ingress), &[], &settings);
+    assert_eq!(decision.create[0].spec.issuer_ref.name, "default");
+}
