@@ -1,14 +1,12 @@
-//! The testbed: a real Kubernetes, Pebble and Traefik on one machine, and what tests need to use them.
+//! The operator as its users have it: installed in a cluster of the testbed, and driven by objects, Pods and logs alone.
 //!
 //! ```text
-//! tools ──▶ image ──▶ cluster ──▶ ingress, pebble, helm ──▶ harness, probe, audit ──▶ e2e/tests, operator/tests
-//! (Go, a     (OCI)     (own network,   (what runs on it)       (what a test calls)
-//!  wheel)               PID and mount
-//!                       namespaces)
+//! testbed ──▶ harness ──▶ operator, cert_manager ──▶ user ──▶ scenarios ──▶ e2e/tests, operator/tests, bench
+//!             (a namespace,  (install or start it)   (what users  (what happens
+//!              waits, dumps)                          do)          to them)
 //! ```
 //!
-//! A test starts at [`harness`]. Someone who changes the testbed starts at [`cluster`]. Nothing here knows the
-//! operator's insides: it is driven from outside, as its users drive it.
+//! A test starts at [`harness`]. Nothing here knows the operator's insides.
 
 pub mod cert_manager;
 pub mod cert_manager_fixture;

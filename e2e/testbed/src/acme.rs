@@ -1,5 +1,5 @@
 //! instant-acme on the testbed's own HTTP client, so that a test can be an ACME client of any Pebble, wherever it runs.
-//! For tests of the testbed; the operator has its own transport, with all that this one lacks.
+//! For tests of the testbed.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -56,7 +56,7 @@ struct ResponseStatus {
 }
 
 impl AuditEvent {
-    /// The client, such as `system:serviceaccount:acme-operator:acme-operator`.
+    /// The client, such as `system:serviceaccount:traefik:traefik`.
     pub fn user(&self) -> &str {
         &self.user.username
     }

@@ -47,7 +47,7 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
     if options.mode == Mode::Node && !unistd::geteuid().is_root() {
         bail!(
             "a cluster with a node needs root, to run containers: run the command as root, or add \
-             `--control-plane-only` for a cluster without a node, where the operator runs as a plain process"
+             `--control-plane-only` for a cluster without a node, where programs run as plain processes"
         );
     }
     let needs = if options.mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };

@@ -1,13 +1,14 @@
 //! `cargo xtask cluster`, and the arguments of every command that starts a cluster.
 
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use xtask::progress::Steps;
+
 use crate::{
     bring_up,
     cluster::{self, Cluster, DEFAULT_NAME, Mode, Options, Standing},
     tools::Tools,
 };
-use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
-use xtask::progress::Steps;
 
 /// What `cargo xtask cluster` can do.
 #[derive(Debug, Subcommand)]
@@ -61,7 +62,7 @@ pub struct Choice {
     /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
     #[arg(long)]
     pub relay_port: Option<u16>,
-    /// The class of the Ingresses that Traefik serves: that of the example in the README if not given.
+    /// The class of the Ingresses that Traefik serves.
     #[arg(long, default_value = "nginx")]
     pub ingress_class: String,
 }

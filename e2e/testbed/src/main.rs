@@ -18,7 +18,7 @@ struct Arguments {
 enum Task {
     /// Builds what the testbed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others.
     Tools,
-    /// Starts, stops and looks into a Kubernetes cluster on this machine.
+    /// Starts, stops and inspects a Kubernetes cluster on this machine.
     #[command(subcommand)]
     Cluster(commands::Task),
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Cluster`] is a handle on one: while a handle lives in any process, or after [`Cluster::keep`], the cluster
 //! lives. Inside, all clusters look the same (`layout.rs`); from the host, [`Cluster::dial`] and every kubeconfig go
-//! through the supervisor's SOCKS relay on loopback. Knows nothing of the operator. Next: [`crate::bring_up`] for how
+//! through the supervisor's SOCKS relay on loopback. Next: [`crate::bring_up`] for how
 //! one comes up, `supervisor/` for what holds it together and cleans up after it.
 
 pub(crate) mod config;

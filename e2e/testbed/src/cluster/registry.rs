@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::unistd;
 use serde::{Deserialize, Serialize};
+use xtask::paths;
 
 use super::{
     control::{Connection, Request},
@@ -17,7 +18,6 @@ use super::{
     options::Mode,
     supervisor,
 };
-use xtask::paths;
 
 /// The cluster that people use by hand: `cargo xtask cluster up` without a name.
 pub const DEFAULT_NAME: &str = "dev";

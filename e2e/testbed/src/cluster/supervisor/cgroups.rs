@@ -15,7 +15,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The path of a cluster's groups below each hierarchy's root, as the kubelet's `cgroupRoot` takes it.
-pub(in crate::cluster) fn path(cluster: &str) -> String {
+pub(crate) fn path(cluster: &str) -> String {
     format!("/testbed-{cluster}")
 }
 
@@ -28,7 +28,7 @@ pub(super) fn create(cluster: &str) -> Result<()> {
 }
 
 /// Removes a cluster's groups with all below. Their processes must be dead or dying.
-pub(in crate::cluster) fn remove(cluster: &str) -> Result<()> {
+pub(crate) fn remove(cluster: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for folder in folders(cluster)? {
         while let Err(error) = remove_tree(&folder) {
