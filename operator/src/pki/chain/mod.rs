@@ -101,7 +101,7 @@ impl Chain {
     }
 
     /// Checks that the leaf is what was requested: it belongs to the key, is valid for at least these DNS names and IP
-    /// addresses, and has not expired. It may become valid a little later than `now`, because clocks differ.
+    /// addresses, and has not expired. `not_before` is not checked, because clocks differ.
     ///
     /// # Errors
     /// The first check that fails.
