@@ -17,5 +17,5 @@ pub use self::{
     lease::{Lease, LeaseSettings},
     queue::{Enqueuer, Queue, queue},
     watch::{ObjectEvent, Presence, Watch},
-    write::{apply, create, delete, is_newer, merge_diff, patch, version_number, write_status},
+    write::{apply, create, delete, is_newer, patch, version_number, write_status},
 };

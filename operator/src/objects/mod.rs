@@ -6,6 +6,7 @@
 pub mod certificate_request;
 pub mod challenge;
 mod event_note;
+mod merge_diff;
 pub mod metadata;
 pub mod names;
 pub mod order;
@@ -13,4 +14,4 @@ pub mod route;
 pub mod secret;
 pub mod secret_meta;
 
-pub use self::event_note::EventNote;
+pub use self::{event_note::EventNote, merge_diff::merge_diff};

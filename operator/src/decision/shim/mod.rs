@@ -20,12 +20,9 @@ use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
 use self::annotations::{TRANSLATED, certificate_annotations, certificate_spec, issuer};
-use crate::{
-    k8s::merge_diff,
-    objects::{
-        EventNote,
-        metadata::{controller_of, includes, non_empty},
-    },
+use crate::objects::{
+    EventNote, merge_diff,
+    metadata::{controller_of, includes, non_empty},
 };
 
 /// Marks the members of a `kubectl apply` set. It is not copied, because kubectl prunes members that are not in the manifests.
