@@ -160,7 +160,7 @@ pub async fn an_issuer_that_can_not_work_says_why(user: &User<'_>) -> Result<()>
     of_operator.create(&PostParams::default(), &another_key).await?;
     let account = |secret: &str| json!({ "keyID": "kid", "keySecretRef": { "name": secret, "key": "mac" } });
     for (pebble, change, words) in [
-        (&pebble, json!({ "server": url.replace("/dir", "/nothing") }), "check spec.acme.server"),
+        (&pebble, json!({ "server": url.replace("/dir", "/nothing") }), "Check spec.acme.server"),
         (&pebble, json!({ "caBundle": null, "skipTLSVerify": false }), "certificate"),
         (&pebble, json!({ "caBundle": "bm8gUEVN" }), "caBundle"),
         (&pebble, json!({ "externalAccountBinding": account("missing") }), "\"missing\""),
