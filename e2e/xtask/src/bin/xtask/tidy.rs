@@ -22,22 +22,29 @@ struct Rule {
     reason: &'static str,
 }
 
-const RULES: [Rule; 1] = [Rule {
-    folders: &["operator/src/decision/", "operator/src/objects/"],
-    words: &[
-        "async ",
-        ".await",
-        "kube::Client",
-        "Api<",
-        "Timestamp::now",
-        "SystemTime",
-        "Instant",
-        "clock::",
-        "tracing",
-        "env::var",
-    ],
-    reason: "decisions and builders must be pure: pass the value in",
-}];
+const RULES: [Rule; 2] = [
+    Rule {
+        folders: &["operator/src/decision/", "operator/src/objects/"],
+        words: &[
+            "async ",
+            ".await",
+            "kube::Client",
+            "Api<",
+            "Timestamp::now",
+            "SystemTime",
+            "Instant",
+            "clock::",
+            "tracing",
+            "env::var",
+        ],
+        reason: "decisions and builders must be pure: pass the value in",
+    },
+    Rule {
+        folders: &["operator/src/controllers/"],
+        words: &["Class::", "ServerStatus::", "AuthorizationStatus::", "OrderStatus::"],
+        reason: "what a CA's answer means is decided in operator/src/decision: match on actions",
+    },
+];
 
 pub(crate) fn run() -> Result<()> {
     let mut complaints = Vec::new();
@@ -158,6 +165,13 @@ mod tests {
         }
         // A word that only begins like one of them.
         assert_eq!(check_file("operator/src/objects/secret.rs", "fn awaits() {}"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn meaning_of_an_answer_in_a_controller_is_found() {
+        let code = "match problem.class() { Class::Transient => {} }";
+        assert_eq!(check_file("operator/src/controllers/order.rs", code).len(), 1);
+        assert_eq!(check_file("operator/src/decision/order.rs", code), Vec::<String>::new());
     }
 
     #[test]
