@@ -53,7 +53,8 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match run(env::args_os().skip(1).collect()) {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -62,10 +63,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<OsString>) -> Result<()> {
+fn run(arguments: &[OsString]) -> Result<()> {
     // Before anything parses them: another program gets its arguments untouched, `--help` among them.
     if let Some(program) = arguments.first().and_then(|name| forward::program(name)) {
-        return Err(program.exec(&arguments));
+        return Err(program.exec(arguments));
     }
     let matches = command().get_matches();
     let steps = Steps::default();
