@@ -16,6 +16,8 @@ pub mod renewal;
 pub mod request;
 mod requeue;
 pub mod solver_select;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod windows;
 
 pub use self::{
