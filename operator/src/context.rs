@@ -34,7 +34,7 @@ use crate::{
     accounts::{Accounts, IssuerKey, Version},
     acme::{Account, AccountKey},
     clock::Clock,
-    controllers::{self, Watches},
+    controllers::Watches,
     decision::{
         self, backoff::IssuanceBackoff, certificate::SecretView, ingress, limits::new_orders_in_3_hours,
     },
@@ -151,7 +151,7 @@ pub struct Context {
     /// What was made or deleted a moment ago.
     pub lately: Lately,
     /// Orders that are under way, by UID.
-    pub orders: Memory<String, controllers::OrderMemory>,
+    pub orders: Memory<String, decision::order::OrderProgress>,
     /// Challenges that are under way, by UID.
     pub challenges: Memory<String, decision::challenge::Memory>,
     /// Issuers whose account the server has lost.

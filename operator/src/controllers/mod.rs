@@ -39,7 +39,6 @@ use tracing::Instrument;
 
 pub use self::{
     certificate::AT_ONCE as CERTIFICATES_AT_ONCE,
-    order::Memory as OrderMemory,
     watches::{Watches, start},
 };
 use crate::{

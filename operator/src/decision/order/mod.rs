@@ -1,450 +1,245 @@
-//! What to do next about an Order. One step at a time: each is made durable before the next is looked for.
+//! What to do next about an Order.
+//!
+//! Knows the course of an order, RFC 8555 section 7.4, and what every answer of the ACME server means for it. Must not send
+//! anything: a [`Decision`] names one request, and [`on_answer`] interprets its answer. Next: `draft.rs` for what comes when,
+//! `answers.rs` for the answers, and `controllers/order`, which sends the requests.
+//!
+//! ```text
+//! decide ──▶ profiles? ──▶ slot? ──▶ place ──▶ authorizations ──▶ write status
+//!        ├─▶ key authorizations ──▶ create Challenges
+//!        └─▶ finalize ──▶ order: processing? ──▶ wait, fetch the order again
+//!                         └──▶ order: valid ──▶ certificate ──▶ write status
+//! ```
 
-use std::sync::Arc;
+mod answers;
+mod challenges;
+mod draft;
+mod placing;
+mod progress;
 
-use crds::{
-    acme::{AcmeIssuer, Authorization, Challenge, ChallengeType, Order, OrderStatus, State},
-    annotations::request::CERTIFICATE_REVISION,
-    condition::whole_seconds,
-};
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use crds::acme::{AcmeIssuer, Authorization, Challenge, Order, OrderStatus, State};
 use jiff::Timestamp;
-use kube::ResourceExt;
 
-use super::solver_select;
-use crate::objects::{self, names};
+pub use self::{
+    answers::on_answer,
+    challenges::{ChallengePlan, asks_for},
+    placing::{missing_profile, new_order, renews},
+    progress::OrderProgress,
+};
+use self::{
+    draft::Draft,
+    progress::{Phase, Wait},
+};
+use super::{Requeue, limits::Turn};
+use crate::{
+    acme::{AcmeError, AuthorizationState, NewOrder, OrderState},
+    objects::EventNote,
+    pki::{Chain, ChainError},
+};
 
-/// What is known.
+/// How long an Order may wait for the ACME server before its status says so. Most waits are shorter, and a status write
+/// would only take time.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
+
+/// What is known about an Order.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The Order.
+    /// The Order as the watch shows it.
     pub order: &'a Order,
-    /// Its status, which may be newer than that in `order`.
+    /// Its status, with what this reconcile has changed but not written yet.
     pub status: &'a OrderStatus,
-    /// Its issuer's spec.
-    pub acme: &'a AcmeIssuer,
-    /// Its Challenges, by owner.
+    /// What this process remembers of it.
+    pub progress: &'a OrderProgress,
+    /// Its issuer.
+    pub issuer: IssuerView<'a>,
+    /// The Challenges that it owns.
     pub challenges: &'a [Arc<Challenge>],
-    /// Whether the CSR was sent, as far as is remembered.
-    pub finalized: bool,
+    /// Names of Challenges that were deleted, which the watch has not shown yet.
+    pub deleted: &'a [String],
+    /// UTC.
+    pub now: Timestamp,
 }
 
-/// The next thing to do.
+/// What is known about an Order's issuer.
+#[derive(Clone, Copy, Debug)]
+pub struct IssuerView<'a> {
+    /// Its spec.
+    pub acme: &'a AcmeIssuer,
+    /// Whether its account can be used.
+    pub has_account: bool,
+    /// How many new orders the CA allows the account in three hours, if that is known.
+    pub new_orders: Option<u32>,
+}
+
+/// What to do, and what is known by now.
+#[derive(Debug)]
+pub struct Decision {
+    /// The status that the Order should have. Only [`Action::WriteStatus`] writes it.
+    pub status: OrderStatus,
+    /// What to remember from now on, even if what follows fails.
+    pub progress: OrderProgress,
+    /// What to do.
+    pub next: Next,
+}
+
+/// How a reconcile continues.
+#[derive(Debug)]
+pub enum Next {
+    /// With a request. [`on_answer`] interprets its answer.
+    Send(Request),
+    /// With these actions, which end it. If one fails, the rest is left out.
+    Finish {
+        /// In this order.
+        actions: Vec<Action>,
+        /// When the Order is reconciled again.
+        outcome: Outcome,
+    },
+}
+
+/// A question whose answer decides how an order continues, in the order of the protocol.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Which profiles the server's directory advertises.
+    Profiles,
+    /// Whether the account may place a new order now. Sends nothing.
+    Slot {
+        /// How many new orders the CA allows in three hours, if that is known.
+        limit: Option<u32>,
+        /// The slot that the Order was given before.
+        held: Option<Timestamp>,
+    },
+    /// Place the order, RFC 8555 section 7.4.
+    Place(NewOrder),
+    /// Fetch the order.
+    Order {
+        /// Its URL.
+        url: String,
+    },
+    /// Fetch authorizations, RFC 8555 section 7.5.
+    Authorizations {
+        /// Their URLs.
+        urls: Vec<String>,
+    },
+    /// Derive the key authorizations of Challenges, RFC 8555 section 8.1. Takes the account's key; sends nothing.
+    KeyAuthorizations(Vec<ChallengePlan>),
+    /// Send the CSR, RFC 8555 section 7.4.
+    Finalize {
+        /// URL of the order.
+        url: String,
+        /// Where the CSR goes.
+        finalize_url: String,
+        /// DER.
+        csr: Vec<u8>,
+    },
+    /// Download the certificate, RFC 8555 section 7.4.2.
+    Certificate {
+        /// Its URL.
+        url: String,
+        /// Common name of the issuer of the topmost certificate in the preferred chain; may be empty.
+        preferred_chain: String,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug)]
+pub enum Answer {
+    /// Names of the advertised profiles.
+    Profiles(Vec<String>),
+    /// Whether the account may place the order now.
+    Slot(Turn),
+    /// The order was placed.
+    Placed {
+        /// Its URL.
+        url: String,
+        /// Its state.
+        state: OrderState,
+    },
+    /// The state of the order: it was fetched, or the server took the CSR.
+    Order(OrderState),
+    /// Authorizations, each with its URL, in the order of the request.
+    Authorizations(Vec<(String, AuthorizationState)>),
+    /// Planned Challenges, each with its key authorization.
+    KeyAuthorizations(Vec<(ChallengePlan, String)>),
+    /// The certificate's chain, or why it can't be used.
+    Certificate(Result<Chain, ChainError>),
+    /// The request failed.
+    Failed(AcmeError),
+}
+
+/// Something to change, in the order in which it is done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Places the order at the server.
-    Place,
-    /// Reads what the server wants to be shown.
-    ReadAuthorizations,
-    /// Makes Challenges, and deletes those that belong to nothing.
-    Challenge {
-        /// What is to be made.
-        create: Vec<Wanted>,
-        /// Names of what is to be deleted.
-        delete: Vec<String>,
+pub enum Action {
+    /// Lets the account place no new orders until then.
+    CloseNewOrders {
+        /// UTC.
+        until: Timestamp,
     },
-    /// Waits for Challenges; why, if they say so.
-    Wait {
-        /// For people.
-        reason: Option<String>,
-    },
-    /// Sends the CSR.
-    Finalize,
-    /// Looks whether the server is done.
-    Poll,
-    /// It can't become anything any more.
-    Fail {
-        /// Which of the final states.
-        state: State,
-        /// For people.
-        reason: String,
-    },
-    /// It is at its end: deletes its Challenges.
-    CleanUp(Vec<String>),
+    /// Has the issuer find or register its account again.
+    RecoverAccount,
+    /// Deletes the Challenges with these names.
+    DeleteChallenges(Vec<String>),
+    /// Creates Challenges.
+    CreateChallenges(Vec<Challenge>),
+    /// Writes [`Decision::status`], if it differs from what is there.
+    WriteStatus,
+    /// Publishes an Event about the Order's failure.
+    Publish(EventNote),
 }
 
-/// A Challenge that is to be made. Its key authorization depends on the account's key, which is none of a decision's business.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
-    /// What is to be shown.
-    pub authorization: Authorization,
-    /// Which of the challenges that the server offers.
-    pub offered: usize,
-    /// How.
-    pub type_: ChallengeType,
-    /// By which solver.
-    pub solver: crds::acme::Solver,
+/// When an Order is reconciled again.
+#[derive(Debug)]
+pub enum Outcome {
+    /// As planned.
+    Requeue(Requeue),
+    /// An ACME request has failed: it is retried.
+    Retry {
+        /// Why.
+        error: AcmeError,
+        /// From now.
+        after: Duration,
+    },
 }
 
-/// Whether nothing becomes of an order any more.
+/// Whether an order has reached one of its final states.
 pub fn is_final(state: Option<State>) -> bool {
     matches!(state, Some(State::Valid | State::Invalid | State::Expired | State::Errored))
 }
 
-/// Whether an order renews a certificate: CAs don't count those among an account's new orders.
-pub fn renews(order: &Order) -> bool {
-    let revision = order.annotations().get(CERTIFICATE_REVISION).and_then(|text| text.parse::<i64>().ok());
-    order.spec.replaces.is_some() || revision.is_some_and(|revision| revision > 1)
-}
-
-/// Why a new order is not placed yet, for people. `limit` is how many the CA allows in three hours.
-pub fn waits_for_turn(limit: Option<u32>, turn: Timestamp) -> String {
-    let why = limit.map_or_else(
-        || "the CA has asked for a pause in new orders".to_owned(),
-        |limit| format!("the CA allows {limit} new orders in 3 hours"),
-    );
-    format!("waits for its turn: {why}; the next attempt is at {}", whole_seconds(turn).0)
-}
-
-/// Decides.
-pub fn decide(view: &View<'_>) -> Step {
+/// What to do about an Order, whatever has enqueued it.
+pub fn decide(view: &View<'_>) -> Decision {
+    let mut draft = Draft::new(view);
     if is_final(view.status.state) {
-        return Step::CleanUp(view.challenges.iter().map(|challenge| challenge.name_any()).collect());
+        return draft.clean_up();
     }
-    if view.status.url.as_deref().unwrap_or_default().is_empty() {
-        return Step::Place;
+    if let Some(Wait { until, reason }) = draft.progress.wait.clone() {
+        // In case the reason could not be written when the wait began.
+        draft.status.reason = reason;
+        return draft.write(Requeue::at(until, view.now));
     }
-    let known = |list: &&Vec<Authorization>| !list.is_empty() && list.iter().all(is_known);
-    let Some(authorizations) = view.status.authorizations.as_ref().filter(known) else {
-        return Step::ReadAuthorizations;
-    };
-    if view.finalized {
-        return Step::Poll;
+    let Some(url) = non_empty(draft.status.url.as_deref()) else { return draft.place() };
+    if !is_read(&draft.status) || matches!(draft.progress.phase, Phase::Finalized(_)) {
+        return draft.send(Request::Order { url });
     }
-    let open: Vec<_> = authorizations
-        .iter()
-        .filter(|authorization| authorization.initial_state != Some(State::Valid))
-        .collect();
-    match wanted(view, &open) {
-        Err(reason) => Step::Fail { state: State::Errored, reason },
-        Ok((create, delete)) if !create.is_empty() || !delete.is_empty() => {
-            Step::Challenge { create, delete }
-        }
-        Ok(_) => follow(view),
-    }
+    draft.prove()
 }
 
-/// Whether an authorization was read. cert-manager keeps its URL alone until then.
-fn is_known(authorization: &Authorization) -> bool {
-    authorization.identifier.as_ref().is_some_and(|identifier| !identifier.is_empty())
+/// Whether the order's authorizations were read and stored. cert-manager stores their URLs first.
+fn is_read(status: &OrderStatus) -> bool {
+    let authorizations = status.authorizations.as_deref().unwrap_or_default();
+    non_empty(status.finalize_url.as_deref()).is_some()
+        && !authorizations.is_empty()
+        && authorizations.iter().all(has_identifier)
 }
 
-/// What became of the Challenges, which are all there.
-fn follow(view: &View<'_>) -> Step {
-    let state = |challenge: &Challenge| challenge.status.as_ref().and_then(|status| status.state);
-    let reason = |challenge: &Challenge| challenge.status.as_ref().and_then(|status| status.reason.clone());
-    let failed = view
-        .challenges
-        .iter()
-        .find(|challenge| matches!(state(challenge), Some(State::Invalid | State::Expired | State::Errored)));
-    if let Some(failed) = failed {
-        let name = &failed.spec.dns_name;
-        let reason = reason(failed).unwrap_or_else(|| "the server gives no reason".to_owned());
-        return Step::Fail {
-            state: state(failed).unwrap_or(State::Errored),
-            reason: format!("{name}: {reason}"),
-        };
-    }
-    if view.challenges.iter().all(|challenge| state(challenge) == Some(State::Valid)) {
-        return Step::Finalize;
-    }
-    let waiting = view
-        .challenges
-        .iter()
-        .find(|challenge| state(challenge) != Some(State::Valid) && reason(challenge).is_some());
-    let reason =
-        waiting.and_then(|challenge| Some(format!("{}: {}", challenge.spec.dns_name, reason(challenge)?)));
-    Step::Wait { reason }
+fn has_identifier(authorization: &Authorization) -> bool {
+    non_empty(authorization.identifier.as_deref()).is_some()
 }
 
-/// Which Challenges are missing, and which are there for nothing.
-fn wanted(view: &View<'_>, open: &[&Authorization]) -> Result<(Vec<Wanted>, Vec<String>), String> {
-    let order = view.order.name_any();
-    let mut create = Vec::new();
-    let mut kept = Vec::new();
-    for authorization in open {
-        let name = names::challenge(&order, &authorization.url);
-        // One that another operator made for the same authorization is as good.
-        let there =
-            view.challenges.iter().find(|challenge| challenge.spec.authorization_url == authorization.url);
-        if let Some(challenge) = there {
-            kept.push(challenge.name_any());
-        } else {
-            create.push(choose(view, authorization)?);
-            kept.push(name);
-        }
-    }
-    let delete =
-        view.challenges.iter().map(|challenge| challenge.name_any()).filter(|name| !kept.contains(name));
-    Ok((create, delete.collect()))
-}
-
-fn choose(view: &View<'_>, authorization: &Authorization) -> Result<Wanted, String> {
-    let identifier = authorization.identifier.as_deref().unwrap_or_default();
-    let wildcard = authorization.wildcard.unwrap_or_default();
-    let offered = authorization.challenges.as_deref().unwrap_or_default();
-    let types: Vec<_> = offered.iter().filter_map(|challenge| type_of(&challenge.type_)).collect();
-    let solvers = view.acme.solvers.as_deref().unwrap_or_default();
-    let what = solver_select::Authorization { identifier, wildcard, offered: &types };
-    let Some((solver, chosen)) = solver_select::select(solvers, view.order.labels(), what) else {
-        let star = if wildcard { "*." } else { "" };
-        let hint = if wildcard { "; a wildcard can only be shown by DNS-01" } else { "" };
-        return Err(format!(
-            "no configured challenge solvers can be used for {star}{identifier}: the issuer has {}, and none of them fits \
-             its name, the Certificate's labels and the challenges that the server offers{hint}",
-            solvers.len()
-        ));
-    };
-    if chosen == ChallengeType::Dns01 {
-        return Err(format!("the solver for {identifier} is by DNS-01, which this operator does not do"));
-    }
-    if solver.http01.as_ref().is_some_and(|http01| http01.ingress.is_none()) {
-        return Err(format!(
-            "the solver for {identifier} is by gatewayHTTPRoute, which this operator does not do yet"
-        ));
-    }
-    let position = offered.iter().position(|challenge| type_of(&challenge.type_) == Some(chosen));
-    Ok(Wanted {
-        authorization: authorization.clone(),
-        offered: position.unwrap_or_default(),
-        type_: chosen,
-        solver: solver.clone(),
-    })
-}
-
-/// The type of a challenge as the server calls it.
-fn type_of(name: &str) -> Option<ChallengeType> {
-    match name {
-        "http-01" => Some(ChallengeType::Http01),
-        "dns-01" => Some(ChallengeType::Dns01),
-        _ => None,
-    }
-}
-
-/// Whether a Challenge is one that its Order asks for, with a solver that the issuer has: one that somebody made by hand must
-/// not be acted upon (GHSA-8rvj-mm4h-c258).
-pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool {
-    let Some(status) = &order.status else { return false };
-    let offered = status.authorizations.iter().flatten().any(|authorization| {
-        authorization.url == challenge.spec.authorization_url
-            && authorization.identifier.as_deref() == Some(&challenge.spec.dns_name)
-            && authorization
-                .challenges
-                .iter()
-                .flatten()
-                .any(|offered| offered.url == challenge.spec.url && offered.token == challenge.spec.token)
-    });
-    let solvers = acme.solvers.iter().flatten();
-    offered
-        && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
-        && solvers
-            .map(|solver| objects::challenge::overridden(solver, order))
-            .any(|it| it == challenge.spec.solver)
-}
-
-#[cfg(test)]
-mod tests {
-    use crds::{
-        acme::{ChallengeStatus, OfferedChallenge},
-        fixtures,
-    };
-
-    use super::*;
-
-    fn authorization(name: &str, state: State) -> Authorization {
-        Authorization {
-            challenges: Some(
-                ["tls-alpn-01", "http-01"]
-                    .iter()
-                    .map(|type_| OfferedChallenge {
-                        token: format!("{name}-token"),
-                        type_: (*type_).to_owned(),
-                        url: format!("https://ca/{type_}/{name}"),
-                    })
-                    .collect(),
-            ),
-            identifier: Some(name.to_owned()),
-            initial_state: Some(state),
-            url: format!("https://ca/authz/{name}"),
-            wildcard: None,
-        }
-    }
-
-    struct World {
-        order: Order,
-        acme: AcmeIssuer,
-        challenges: Vec<Arc<Challenge>>,
-        finalized: bool,
-    }
-
-    impl World {
-        fn new(authorizations: Vec<Authorization>) -> Self {
-            let status = OrderStatus {
-                url: Some("https://ca/order".into()),
-                finalize_url: Some("https://ca/finalize".into()),
-                authorizations: Some(authorizations),
-                state: Some(State::Pending),
-                ..OrderStatus::default()
-            };
-            Self {
-                order: fixtures::order("web", |it| {
-                    it.metadata.namespace = Some("a".into());
-                    it.metadata.uid = Some("1".into());
-                    it.status = Some(status);
-                }),
-                acme: fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer"),
-                challenges: Vec::new(),
-                finalized: false,
-            }
-        }
-
-        fn step(&self) -> Step {
-            decide(&View {
-                order: &self.order,
-                status: self.order.status.as_ref().expect("a status"),
-                acme: &self.acme,
-                challenges: &self.challenges,
-                finalized: self.finalized,
-            })
-        }
-
-        /// Does what the step says about Challenges.
-        fn make(&mut self) {
-            let Step::Challenge { create, delete } = self.step() else { panic!("{:?}", self.step()) };
-            self.challenges.retain(|challenge| !delete.contains(&challenge.name_any()));
-            for Wanted { authorization, offered, type_, solver } in create {
-                let offered = authorization.challenges.as_ref().expect("challenges")[offered].clone();
-                let key = format!("{}.thumbprint", offered.token);
-                let made =
-                    objects::challenge::build(&self.order, &authorization, &offered, type_, &solver, key);
-                self.challenges.push(Arc::new(made));
-            }
-        }
-
-        fn become_(&mut self, index: usize, state: State, reason: Option<&str>) {
-            let mut changed = (*self.challenges[index]).clone();
-            changed.status = Some(ChallengeStatus {
-                state: Some(state),
-                reason: reason.map(ToOwned::to_owned),
-                ..ChallengeStatus::default()
-            });
-            self.challenges[index] = Arc::new(changed);
-        }
-    }
-
-    #[test]
-    fn authorizations_of_which_the_url_alone_is_known_are_read() {
-        let url_alone =
-            |name| Authorization { url: authorization(name, State::Pending).url, ..Authorization::default() };
-        for authorizations in [
-            vec![],
-            vec![url_alone("a.example.test")],
-            vec![authorization("a.example.test", State::Pending), url_alone("b.example.test")],
-        ] {
-            assert!(matches!(World::new(authorizations).step(), Step::ReadAuthorizations));
-        }
-    }
-
-    #[test]
-    fn an_order_renews_that_replaces_something_or_is_not_the_first() {
-        let order = |revision: &str, replaces: Option<&str>| {
-            fixtures::order("web", |it| {
-                it.annotations_mut().insert(CERTIFICATE_REVISION.to_owned(), revision.to_owned());
-                it.spec.replaces = replaces.map(ToOwned::to_owned);
-            })
-        };
-        assert!(!renews(&fixtures::order("web", |_| {})));
-        assert!(!renews(&order("1", None)) && !renews(&order("two", None)));
-        assert!(renews(&order("2", None)) && renews(&order("1", Some("aki.serial"))));
-    }
-
-    #[test]
-    fn an_order_that_waits_for_its_turn_says_until_when() {
-        let turn = "2026-01-01T00:00:36.5Z".parse().expect("a time");
-        assert_eq!(
-            waits_for_turn(Some(300), turn),
-            "waits for its turn: the CA allows 300 new orders in 3 hours; the next attempt is at 2026-01-01T00:00:36Z"
-        );
-    }
-
-    #[test]
-    fn what_is_valid_already_needs_no_challenge() {
-        let mut world =
-            World::new(vec![authorization("a", State::Valid), authorization("b", State::Pending)]);
-        world.make();
-        assert_eq!(world.challenges.len(), 1);
-        assert_eq!(world.challenges[0].spec.url, "https://ca/http-01/b");
-        world.become_(0, State::Valid, None);
-        assert_eq!(world.step(), Step::Finalize);
-        assert_eq!(World::new(vec![authorization("a", State::Valid)]).step(), Step::Finalize);
-    }
-
-    #[test]
-    fn the_first_reason_of_a_challenge_that_waits_is_told() {
-        let mut world =
-            World::new(vec![authorization("a", State::Pending), authorization("b", State::Pending)]);
-        world.make();
-        assert_eq!(world.step(), Step::Wait { reason: None });
-        world.become_(1, State::Pending, Some("no route"));
-        assert_eq!(world.step(), Step::Wait { reason: Some("b: no route".into()) });
-        world.become_(0, State::Invalid, Some("DNS problem"));
-        assert_eq!(world.step(), Step::Fail { state: State::Invalid, reason: "a: DNS problem".into() });
-    }
-
-    #[test]
-    fn a_challenge_that_belongs_to_nothing_goes() {
-        let mut world = World::new(vec![authorization("a", State::Pending)]);
-        world.make();
-        world.challenges.push(Arc::new(fixtures::challenge("stranger", |_| {})));
-        assert_eq!(world.step(), Step::Challenge { create: vec![], delete: vec!["stranger".into()] });
-    }
-
-    #[test]
-    fn a_wildcard_without_a_solver_fails_in_words() {
-        let mut star = authorization("a", State::Pending);
-        star.wildcard = Some(true);
-        let Step::Fail { state: State::Errored, reason } = World::new(vec![star]).step() else {
-            panic!("it goes on")
-        };
-        assert!(reason.contains("*.a") && reason.contains("DNS-01"), "{reason}");
-    }
-
-    #[test]
-    fn a_solver_of_a_kind_that_is_not_served_fails_in_words() {
-        let mut world = World::new(vec![authorization("a", State::Pending)]);
-        let http01 = crds::acme::Http01Solver {
-            gateway_http_route: Some(crds::acme::GatewaySolver::default()),
-            ingress: None,
-        };
-        world.acme.solvers =
-            Some(vec![crds::acme::Solver { http01: Some(http01), ..crds::acme::Solver::default() }]);
-        let Step::Fail { reason, .. } = world.step() else { panic!("it goes on") };
-        assert!(reason.contains("gatewayHTTPRoute"), "{reason}");
-    }
-
-    #[test]
-    fn only_challenges_that_the_order_asks_for_count() {
-        let mut world = World::new(vec![authorization("a", State::Pending)]);
-        world.make();
-        let good = (*world.challenges[0]).clone();
-        assert!(asks_for(&world.order, &world.acme, &good));
-        let changes: [fn(&mut Challenge); 4] = [
-            |it| it.spec.url = "https://elsewhere/".into(),
-            |it| it.spec.dns_name = "b".into(),
-            |it| it.spec.solver = fixtures::ingress_solver("other"),
-            |it| it.spec.issuer_ref.name = "other".into(),
-        ];
-        for change in changes {
-            let mut bad = good.clone();
-            change(&mut bad);
-            assert!(!asks_for(&world.order, &world.acme, &bad), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn an_order_at_its_end_leaves_no_challenge() {
-        let mut world = World::new(vec![authorization("a", State::Pending)]);
-        world.make();
-        world.order.status.as_mut().expect("a status").state = Some(State::Valid);
-        assert_eq!(world.step(), Step::CleanUp(vec![world.challenges[0].name_any()]));
-    }
+fn non_empty(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
