@@ -1,8 +1,12 @@
-//! Orders, decision by decision. Next: `placing.rs`, `challenges.rs` and `answers.rs`.
+//! Orders, decision by decision, and in a model world. Next: `placing.rs`, `challenges.rs` and `answers.rs` for single
+//! decisions, `model.rs` for the world.
 
 mod answers;
+mod ca;
 mod challenges;
+mod model;
 mod placing;
+mod world;
 
 use std::sync::LazyLock;
 
@@ -34,6 +38,11 @@ static ISSUED: LazyLock<(String, Chain)> = LazyLock::new(|| {
 /// The first names of all tests' orders.
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|index| format!("{index}.example.test")).collect()
+}
+
+/// A time after another one.
+fn after(time: Timestamp, by: Duration) -> Timestamp {
+    time + SignedDuration::try_from(by).expect("a duration of a test")
 }
 
 const URL: &str = "https://ca/order";
