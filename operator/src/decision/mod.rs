@@ -17,6 +17,8 @@ mod requeue;
 pub mod retry;
 pub mod shim;
 pub mod solver_select;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod windows;
 
 pub use self::{

@@ -1,0 +1,161 @@
+//! Sends an Order's requests, and does what was decided.
+
+use crds::acme::{Challenge, Order, OrderStatus};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{Api, ResourceExt};
+
+use super::MANAGER;
+use crate::{
+    acme::Account,
+    cache::AnyIssuer,
+    context::Context,
+    decision::{
+        Requeue,
+        order::{Action, Answer, OrderProgress, Outcome, Request},
+    },
+    error::ReconcileError,
+    k8s,
+};
+
+/// How many requests for one Order are in flight at most.
+const MAX_CONCURRENT_REQUESTS: usize = 8;
+
+/// The key of an expectation: a Challenge was deleted, which the watch has not shown yet.
+pub(super) fn deletion(order_uid: &str, challenge: &str) -> String {
+    format!("{order_uid}/{challenge}")
+}
+
+/// What can be done for one Order.
+pub(super) struct Effects<'a> {
+    pub(super) context: &'a Context,
+    pub(super) order: &'a Order,
+    pub(super) issuer: &'a AnyIssuer,
+}
+
+impl Effects<'_> {
+    /// Keeps an Order's progress for its next reconcile. One without progress takes no memory.
+    pub(super) fn remember(&self, progress: &OrderProgress) {
+        let uid = self.order.uid().unwrap_or_default();
+        if *progress == OrderProgress::default() {
+            self.context.memory.orders.forget(&uid);
+        } else {
+            self.context.memory.orders.put(uid, progress.clone());
+        }
+    }
+
+    /// Makes a request. A failed ACME request is an answer, too.
+    ///
+    /// # Errors
+    /// The account can't be used.
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer, ReconcileError> {
+        match self.answer(request).await {
+            Err(ReconcileError::Acme(error)) => Ok(Answer::Failed(error)),
+            answer => answer,
+        }
+    }
+
+    async fn answer(&self, request: &Request) -> Result<Answer, ReconcileError> {
+        let account = self.context.account(self.issuer).await?;
+        Ok(match request {
+            Request::Profiles => {
+                let directory = account.session().server().directory().await?;
+                Answer::Profiles(directory.meta.profiles.keys().cloned().collect())
+            }
+            Request::Slot { limit, held } => {
+                let now = self.context.now();
+                Answer::Slot(self.context.accounts.new_order_turn(url(&account), *limit, now, *held))
+            }
+            Request::Place(order) => {
+                let (url, state) = account.new_order(order).await?;
+                tracing::info!(order_url = url, "placed the order");
+                Answer::Placed { url, state }
+            }
+            Request::Order { url } => Answer::Order(account.order(url).await?),
+            Request::Authorizations { urls } => {
+                let account = &account;
+                let reads = stream::iter(urls.clone())
+                    .map(|url| async move { account.authorization(&url).await.map(|state| (url, state)) });
+                // In the order of the request.
+                Answer::Authorizations(reads.buffered(MAX_CONCURRENT_REQUESTS).try_collect().await?)
+            }
+            Request::KeyAuthorizations(plans) => {
+                let key = account.key();
+                let derived =
+                    plans.iter().map(|plan| (plan.clone(), key.key_authorization(&plan.offered.token)));
+                Answer::KeyAuthorizations(derived.collect())
+            }
+            Request::Finalize { url, finalize_url, csr } => {
+                Answer::Order(account.finalize(url, finalize_url, csr).await?)
+            }
+            Request::Certificate { url, preferred_chain } => {
+                Answer::Certificate(account.preferred_chain(url, preferred_chain).await?)
+            }
+        })
+    }
+
+    /// Does what was decided, in that order, up to the first failure.
+    pub(super) async fn apply(
+        &self,
+        actions: Vec<Action>,
+        status: &OrderStatus,
+    ) -> Result<(), ReconcileError> {
+        for action in actions {
+            match action {
+                Action::CloseNewOrders { until } => {
+                    let account = self.context.account(self.issuer).await?;
+                    let limit = self.issuer.new_orders;
+                    self.context.accounts.close_new_orders(url(&account), limit, until);
+                }
+                Action::RecoverAccount => self.context.recover_account(&self.issuer.key),
+                Action::DeleteChallenges(names) => self.delete(names).await?,
+                Action::CreateChallenges(challenges) => self.create(challenges).await?,
+                Action::WriteStatus => self.write(status).await?,
+                Action::Publish(event) => {
+                    tracing::warn!(state = ?status.state, reason = event.message, "the order failed");
+                    self.context.kube.publish(MANAGER, &event, self.order);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, names: Vec<String>) -> Result<(), ReconcileError> {
+        let (challenges, uid) = (&self.challenges(), &self.order.uid().unwrap_or_default());
+        let deletes = stream::iter(names).map(|name| async move {
+            k8s::delete(challenges, &name, None).await?;
+            self.context.memory.expectations.expect(deletion(uid, &name), self.context.now());
+            Ok::<_, ReconcileError>(())
+        });
+        deletes.buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect().await
+    }
+
+    async fn create(&self, objects: Vec<Challenge>) -> Result<(), ReconcileError> {
+        let challenges = &self.challenges();
+        let creates = stream::iter(objects)
+            .map(|challenge| async move { k8s::create(challenges, MANAGER, &challenge).await.map(drop) });
+        creates.buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect().await
+    }
+
+    async fn write(&self, status: &OrderStatus) -> Result<(), ReconcileError> {
+        let orders = self.context.kube.api::<Order>(&self.order.namespace().unwrap_or_default());
+        let old = self.order.status.as_ref();
+        self.context.kube.write_status(&orders, MANAGER, self.order, old, status).await.map(drop)
+    }
+
+    fn challenges(&self) -> Api<Challenge> {
+        self.context.kube.api(&self.order.namespace().unwrap_or_default())
+    }
+}
+
+fn url(account: &Account) -> &str {
+    account.session().account_url().unwrap_or_default()
+}
+
+impl From<Outcome> for Result<Requeue, ReconcileError> {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Requeue(requeue) => Ok(requeue),
+            Outcome::Retry { error: source, after } => Err(ReconcileError::AcmeRetry { source, after }),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What is known about an Order: from the watches, and from memory.
+
+use std::sync::Arc;
+
+use crds::acme::{AcmeIssuer, Challenge, Order, OrderStatus, State};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::apply::deletion;
+use crate::{
+    cache::{AnyIssuer, IssuerLookup},
+    context::Context,
+    decision::order::{IssuerView, OrderProgress, View},
+    objects::metadata::controlled_by,
+};
+
+/// What does not change within a reconcile.
+pub(super) struct Gathered<'a> {
+    order: &'a Order,
+    /// Its issuer.
+    pub(super) issuer: Box<AnyIssuer>,
+    acme: AcmeIssuer,
+    has_account: bool,
+    challenges: Vec<Arc<Challenge>>,
+    deleted: Vec<String>,
+}
+
+impl<'a> Gathered<'a> {
+    /// `None` for an Order that must not be acted upon: no approved request asks for it, or its issuer is missing or has no
+    /// ACME server.
+    pub(super) fn of(order: &'a Order, context: &Context) -> Option<Self> {
+        if !is_requested(order, context) {
+            return None;
+        }
+        let namespace = order.namespace().unwrap_or_default();
+        let IssuerLookup::Found(issuer) = context.cache.issuer(&order.spec.issuer_ref, &namespace) else {
+            return None;
+        };
+        let acme = issuer.config.acme()?.clone();
+        let challenges = challenges(order, context);
+        let uid = order.uid().unwrap_or_default();
+        let names = challenges.iter().map(|challenge| challenge.name_any());
+        let now = context.now();
+        let deleted =
+            names.filter(|name| context.memory.expectations.is_pending(&deletion(&uid, name), now)).collect();
+        let has_account = has_account(&issuer, context);
+        Some(Self { order, issuer, acme, has_account, challenges, deleted })
+    }
+
+    /// All of it, as a decision sees it.
+    pub(super) fn view<'b>(
+        &'b self,
+        status: &'b OrderStatus,
+        progress: &'b OrderProgress,
+        now: Timestamp,
+    ) -> View<'b> {
+        let issuer = IssuerView {
+            acme: &self.acme,
+            has_account: self.has_account,
+            new_orders: self.issuer.new_orders,
+        };
+        View {
+            order: self.order,
+            status,
+            progress,
+            issuer,
+            challenges: &self.challenges,
+            deleted: &self.deleted,
+            now,
+        }
+    }
+}
+
+/// Whether an Order belongs to a CertificateRequest that exists and is approved. One that a user created does not.
+fn is_requested(order: &Order, context: &Context) -> bool {
+    let Some(owner) = controlled_by(&order.metadata, "CertificateRequest") else { return false };
+    let namespace = order.namespace().unwrap_or_default();
+    context.cache.requests.get(&namespace, &owner.name).is_some_and(|request| {
+        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        request.uid().as_deref() == Some(&owner.uid)
+            && request.spec.request == order.spec.request
+            && crds::condition::is_true(conditions, crds::condition::APPROVED)
+    })
+}
+
+/// Whether an issuer's account is in use already, or can be taken into use.
+fn has_account(issuer: &AnyIssuer, context: &Context) -> bool {
+    let has_uri = issuer.status.acme.as_ref().is_some_and(|acme| acme.uri.is_some());
+    context.accounts.get(&issuer.key, &issuer.version).is_some() || issuer.is_ready() && has_uri
+}
+
+/// The Challenges that an Order owns.
+fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
+    let (namespace, uid) = (order.namespace().unwrap_or_default(), order.uid().unwrap_or_default());
+    let mut names = context.cache.indexes.challenges_by_order.names(&namespace, &uid);
+    names.sort();
+    let known = names.iter().filter_map(|name| context.cache.challenges.get(&namespace, name));
+    let is_its = |challenge: &Arc<Challenge>| {
+        controlled_by(&challenge.metadata, "Order").is_some_and(|owner| owner.uid == uid)
+    };
+    known.filter(is_its).map(|challenge| with_memory(challenge, context)).collect()
+}
+
+/// A Challenge with what its controller knows and has not written: if it becomes valid quickly, a status write is not worth its
+/// time, as the Order deletes it next.
+fn with_memory(mut challenge: Arc<Challenge>, context: &Context) -> Arc<Challenge> {
+    let memory = context.memory.challenges.get(&challenge.uid().unwrap_or_default());
+    if memory.is_some_and(|memory| memory.valid) {
+        let status = Arc::make_mut(&mut challenge).status.get_or_insert_default();
+        status.state = Some(State::Valid);
+    }
+    challenge
+}

@@ -1,0 +1,54 @@
+//! Orders: places them at the ACME server, creates their Challenges, and downloads their certificates.
+//!
+//! Knows where an Order's facts come from and how its requests are sent. Must not know what an answer means: that is in
+//! `decision/order`. Next: `gather.rs` for the reads, `apply.rs` for the requests and writes.
+
+mod apply;
+mod gather;
+
+use std::sync::Arc;
+
+use crds::acme::Order;
+use kube::ResourceExt;
+
+use self::{apply::Effects, gather::Gathered};
+use crate::{
+    context::Context,
+    decision::{
+        Requeue,
+        order::{self, Next},
+    },
+    error::ReconcileError,
+};
+
+/// The controller's name in metrics and events, as in cert-manager.
+pub(super) const NAME: &str = "orders";
+const MANAGER: &str = "cert-manager-orders";
+
+pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
+    let uid = object.uid().unwrap_or_default();
+    if object.metadata.deletion_timestamp.is_some() {
+        context.memory.orders.forget(&uid);
+        return Ok(Requeue::Resync);
+    }
+    let Some(gathered) = Gathered::of(&object, &context) else { return Ok(Requeue::Resync) };
+    let effects = Effects { context: &context, order: &object, issuer: &gathered.issuer };
+    let status = object.status.clone().unwrap_or_default();
+    let progress = context.memory.orders.get(&uid).unwrap_or_default();
+    let mut decision = order::decide(&gathered.view(&status, &progress, context.now()));
+    loop {
+        // Before anything else that may fail: the progress has the URL of an order that was just placed.
+        effects.remember(&decision.progress);
+        match decision.next {
+            Next::Send(request) => {
+                let answer = effects.send(&request).await?;
+                let view = gathered.view(&decision.status, &decision.progress, context.now());
+                decision = order::on_answer(&view, &request, answer);
+            }
+            Next::Finish { actions, outcome } => {
+                effects.apply(actions, &decision.status).await?;
+                return outcome.into();
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The Challenges of an Order: which are missing, which belong to nothing, and how far they are.
+
+use std::sync::Arc;
+
+use crds::acme::{
+    AcmeIssuer, Authorization, Challenge, ChallengeType, OfferedChallenge, Order, Solver, State,
+};
+use kube::ResourceExt;
+
+use super::{Action, View};
+use crate::{acme, decision::solver_select, objects};
+
+/// The name of HTTP-01 in RFC 8555 section 8.3.
+const HTTP01: &str = "http-01";
+/// The name of DNS-01 in RFC 8555 section 8.4.
+const DNS01: &str = "dns-01";
+
+/// A Challenge to create. Its key authorization takes the account's key, which no decision has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChallengePlan {
+    /// What to prove.
+    pub authorization: Authorization,
+    /// One of the challenges that the server offers for it.
+    pub offered: OfferedChallenge,
+    /// The type of that challenge.
+    pub type_: ChallengeType,
+    /// The solver that proves it.
+    pub solver: Solver,
+}
+
+impl ChallengePlan {
+    /// The Challenge.
+    pub(super) fn build(&self, order: &Order, key_authorization: String) -> Challenge {
+        let Self { authorization, offered, type_, solver } = self;
+        objects::challenge::build(order, authorization, offered, *type_, solver, key_authorization)
+    }
+}
+
+/// How far the Challenges of an Order are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ChallengesState {
+    /// All are valid.
+    Valid,
+    /// Some are not final.
+    Waiting {
+        /// What the first of these waits for, if its status says so.
+        reason: Option<String>,
+    },
+    /// One has failed.
+    Failed {
+        /// Its state.
+        state: State,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The Challenges to create: one for each authorization that was not valid when it was read and has none.
+///
+/// # Errors
+/// Why there is no solver for one of them, for people.
+pub(super) fn missing(
+    view: &View<'_>,
+    authorizations: &[Authorization],
+) -> Result<Vec<ChallengePlan>, String> {
+    // A Challenge that another operator created for the authorization is as good as ours.
+    let has_none = |authorization: &&Authorization| {
+        view.challenges.iter().all(|challenge| challenge.spec.authorization_url != authorization.url)
+    };
+    open(authorizations).filter(has_none).map(|authorization| plan(view, authorization)).collect()
+}
+
+/// The Challenges that belong to none of the authorizations that need one.
+pub(super) fn strays(challenges: &[Arc<Challenge>], authorizations: &[Authorization]) -> Vec<String> {
+    let is_stray = |challenge: &&Arc<Challenge>| {
+        open(authorizations).all(|authorization| challenge.spec.authorization_url != authorization.url)
+    };
+    challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
+}
+
+/// Deletes Challenges, except those whose deletion the watch has not shown yet.
+pub(super) fn delete(view: &View<'_>, mut names: Vec<String>) -> Vec<Action> {
+    names.retain(|name| !view.deleted.contains(name));
+    if names.is_empty() { Vec::new() } else { vec![Action::DeleteChallenges(names)] }
+}
+
+/// How far Challenges are that are all there.
+pub(super) fn state(challenges: &[Arc<Challenge>]) -> ChallengesState {
+    let state = |challenge: &Challenge| challenge.status.as_ref().and_then(|status| status.state);
+    let reason = |challenge: &Challenge| challenge.status.as_ref().and_then(|status| status.reason.clone());
+    let named = |challenge: &Challenge, reason: String| format!("{}: {reason}", challenge.spec.dns_name);
+    let failed = challenges.iter().find_map(|challenge| match state(challenge) {
+        Some(state @ (State::Invalid | State::Expired | State::Errored)) => Some((state, challenge)),
+        Some(State::Pending | State::Ready | State::Processing | State::Valid) | None => None,
+    });
+    if let Some((state, failed)) = failed {
+        let reason = reason(failed).unwrap_or_else(|| "the ACME server gave no reason".to_owned());
+        return ChallengesState::Failed { state, reason: named(failed, reason) };
+    }
+    let mut waiting = challenges.iter().filter(|challenge| state(challenge) != Some(State::Valid)).peekable();
+    if waiting.peek().is_none() {
+        return ChallengesState::Valid;
+    }
+    let reason = waiting.find_map(|challenge| Some(named(challenge, reason(challenge)?)));
+    ChallengesState::Waiting { reason }
+}
+
+/// The authorizations that were not valid when they were read.
+fn open(authorizations: &[Authorization]) -> impl Iterator<Item = &Authorization> {
+    authorizations.iter().filter(|authorization| authorization.initial_state != Some(State::Valid))
+}
+
+fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan, String> {
+    let identifier = authorization.identifier.as_deref().unwrap_or_default();
+    let wildcard = authorization.wildcard.unwrap_or_default();
+    let offered = authorization.challenges.as_deref().unwrap_or_default();
+    let offered_types: Vec<_> = offered.iter().filter_map(|offered| type_of(&offered.type_)).collect();
+    let solvers = view.issuer.acme.solvers.as_deref().unwrap_or_default();
+    let what = solver_select::Authorization { identifier, wildcard, offered: &offered_types };
+    let selected = solver_select::select(solvers, view.order.labels(), what).and_then(|(solver, type_)| {
+        let offered = offered.iter().find(|offered| type_of(&offered.type_) == Some(type_))?;
+        Some((solver, type_, offered))
+    });
+    let Some((solver, type_, offered)) = selected else {
+        let star = if wildcard { "*." } else { "" };
+        let hint = if wildcard { "; wildcard names require DNS-01" } else { "" };
+        return Err(format!(
+            "no configured challenge solvers can be used for {star}{identifier}: none of the issuer's solvers ({}) matches \
+             the name, the Certificate's labels, and the challenge types that the server offers{hint}",
+            solvers.len()
+        ));
+    };
+    if type_ == ChallengeType::Dns01 {
+        return Err(format!("the solver for {identifier} uses DNS-01, which this operator does not support"));
+    }
+    if solver.http01.as_ref().is_some_and(|http01| http01.ingress.is_none()) {
+        return Err(format!(
+            "the solver for {identifier} uses gatewayHTTPRoute, which this operator does not support yet"
+        ));
+    }
+    let (authorization, offered, solver) = (authorization.clone(), offered.clone(), solver.clone());
+    Ok(ChallengePlan { authorization, offered, type_, solver })
+}
+
+/// The type of a challenge by its name at the server.
+fn type_of(name: &str) -> Option<ChallengeType> {
+    match name {
+        HTTP01 => Some(ChallengeType::Http01),
+        DNS01 => Some(ChallengeType::Dns01),
+        _ => None,
+    }
+}
+
+/// The name of a type of challenge at the server.
+pub(super) fn type_name(type_: &acme::ChallengeType) -> String {
+    match type_ {
+        acme::ChallengeType::Dns01 => DNS01.to_owned(),
+        acme::ChallengeType::Http01 => HTTP01.to_owned(),
+        acme::ChallengeType::TlsAlpn01 => "tls-alpn-01".to_owned(),
+        acme::ChallengeType::Unknown(name) => name.clone(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// Whether an Order asks for a Challenge, with a solver that the issuer has. A Challenge that a user created must not be
+/// acted upon (GHSA-8rvj-mm4h-c258).
+pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool {
+    let Some(status) = &order.status else { return false };
+    let offered = status.authorizations.iter().flatten().any(|authorization| {
+        authorization.url == challenge.spec.authorization_url
+            && authorization.identifier.as_deref() == Some(&challenge.spec.dns_name)
+            && authorization
+                .challenges
+                .iter()
+                .flatten()
+                .any(|offered| offered.url == challenge.spec.url && offered.token == challenge.spec.token)
+    });
+    let solvers = acme.solvers.iter().flatten();
+    offered
+        && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
+        && solvers
+            .map(|solver| objects::challenge::overridden(solver, order))
+            .any(|it| it == challenge.spec.solver)
+}

@@ -1,0 +1,108 @@
+//! What is ordered, and what is stored of the server's answer.
+
+use std::net::IpAddr;
+
+use crds::{
+    acme::{Authorization, OfferedChallenge, Order, OrderSpec, State},
+    annotations::request::CERTIFICATE_REVISION,
+    condition::whole_seconds,
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::challenges::type_name;
+use crate::acme::{AuthorizationState, AuthorizationStatus, Identifier, NewOrder};
+
+/// The order to place for an Order. The common name is one of its names.
+///
+/// ```
+/// use crds::fixtures;
+/// use operator::{acme::Identifier, decision::order::new_order};
+///
+/// let order = fixtures::order("web", |it| it.spec.common_name = Some("a.example.test".into()));
+/// let names = ["a.example.test", "web.example.test"].map(|name| Identifier::Dns(name.into()));
+/// assert_eq!(new_order(&order.spec, "2026-01-01T00:00:00Z".parse()?).identifiers, names);
+/// # Ok::<(), jiff::Error>(())
+/// ```
+pub fn new_order(spec: &OrderSpec, now: Timestamp) -> NewOrder {
+    let mut names: Vec<_> = spec.dns_names.iter().flatten().cloned().collect();
+    if let Some(name) = spec.common_name.as_ref().filter(|name| !name.is_empty() && !names.contains(name))
+        && name.parse::<IpAddr>().is_err()
+    {
+        names.push(name.clone());
+    }
+    names.sort();
+    let addresses = spec.ip_addresses.iter().flatten().filter_map(|address| address.parse().ok());
+    let not_after = spec
+        .duration
+        .and_then(|duration| now.checked_add(SignedDuration::from_nanos(duration.as_nanos())).ok());
+    NewOrder {
+        identifiers: names.into_iter().map(Identifier::Dns).chain(addresses.map(Identifier::Ip)).collect(),
+        profile: spec.profile.clone(),
+        not_after,
+        replaces: spec.replaces.clone(),
+    }
+}
+
+/// Whether an order renews a certificate: CAs don't count those among an account's new orders.
+pub fn renews(order: &Order) -> bool {
+    let revision = order.annotations().get(CERTIFICATE_REVISION).and_then(|text| text.parse::<i64>().ok());
+    order.spec.replaces.is_some() || revision.is_some_and(|revision| revision > 1)
+}
+
+/// Why a profile can't be ordered, if the server does not advertise it. The message begins as cert-manager's.
+///
+/// ```
+/// use operator::decision::order::missing_profile;
+///
+/// let offered = ["classic".to_owned(), "tlsserver".to_owned()];
+/// assert_eq!(missing_profile("classic", &offered), None);
+/// assert!(missing_profile("shortlived", &offered).is_some_and(|reason| reason.ends_with("it offers: classic, tlsserver")));
+/// ```
+pub fn missing_profile(profile: &str, offered: &[String]) -> Option<String> {
+    if offered.iter().any(|name| name == profile) {
+        return None;
+    }
+    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    Some(format!(
+        "acme: certificate authority does not advertise a profile with name {profile:?}; it offers: {offered}"
+    ))
+}
+
+/// Why a new order is not placed yet, for people. `limit` is how many the CA allows in three hours.
+pub(super) fn waiting_for_slot(limit: Option<u32>, slot: Timestamp) -> String {
+    let why = limit.map_or_else(
+        || "the CA asked for a pause in new orders".to_owned(),
+        |limit| format!("the CA allows {limit} new orders in 3 hours"),
+    );
+    format!("waiting for a new-order slot: {why}; the next attempt is at {}", whole_seconds(slot).0)
+}
+
+/// What is stored of an authorization. Its identifier is empty if it is neither a DNS name nor an IP address.
+pub(super) fn stored_authorization(url: String, state: &AuthorizationState) -> Authorization {
+    let identifier = match &state.identifier {
+        Identifier::Dns(name) => name.trim_start_matches("*.").to_owned(),
+        Identifier::Ip(address) => address.to_string(),
+        _ => String::new(),
+    };
+    let challenges = state.challenges.iter().filter(|challenge| !challenge.token.is_empty());
+    let offered = challenges.map(|challenge| OfferedChallenge {
+        token: challenge.token.clone(),
+        type_: type_name(&challenge.r#type),
+        url: challenge.url.clone(),
+    });
+    Authorization {
+        challenges: Some(offered.collect()),
+        identifier: Some(identifier),
+        initial_state: Some(match state.status {
+            AuthorizationStatus::Valid => State::Valid,
+            AuthorizationStatus::Pending => State::Pending,
+            AuthorizationStatus::Invalid
+            | AuthorizationStatus::Revoked
+            | AuthorizationStatus::Expired
+            | AuthorizationStatus::Deactivated => State::Invalid,
+        }),
+        url,
+        wildcard: Some(state.wildcard).filter(|wildcard| *wildcard),
+    }
+}

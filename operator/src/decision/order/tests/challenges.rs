@@ -1,0 +1,87 @@
+//! The Challenges of an Order.
+
+use crds::acme::{GatewaySolver, Http01Solver, Solver};
+
+use super::*;
+
+#[test]
+fn valid_authorization_needs_no_challenge() {
+    let mut fixture =
+        Fixture::placed(vec![authorization("a", State::Valid), authorization("b", State::Pending)]);
+    fixture.create_challenges();
+    assert_eq!(fixture.challenges.len(), 1);
+    assert_eq!(fixture.challenges[0].spec.url, "https://ca/http-01/b");
+    fixture.set_challenge(0, State::Valid, None);
+    assert!(matches!(fixture.request(), Request::Finalize { .. }));
+    assert!(matches!(Fixture::proven().request(), Request::Finalize { .. }));
+}
+
+#[test]
+fn first_challenge_with_a_reason_is_reported() {
+    let mut fixture =
+        Fixture::placed(vec![authorization("a", State::Pending), authorization("b", State::Pending)]);
+    fixture.create_challenges();
+    assert_eq!(fixture.decide().status.reason, None);
+    fixture.set_challenge(1, State::Pending, Some("no route"));
+    assert_eq!(fixture.decide().status.reason.as_deref(), Some("b: no route"));
+    fixture.set_challenge(0, State::Invalid, Some("DNS problem"));
+    assert_eq!(failure(fixture.decide()), (State::Invalid, "a: DNS problem".into()));
+}
+
+#[test]
+fn stray_challenge_is_deleted() {
+    let mut fixture = Fixture::pending();
+    fixture.challenges.push(Arc::new(fixtures::challenge("stray", |_| {})));
+    assert_eq!(actions(fixture.decide()), [Action::DeleteChallenges(vec!["stray".into()])]);
+}
+
+#[test]
+fn wildcard_without_a_dns01_solver_fails() {
+    let mut star = authorization("a", State::Pending);
+    star.wildcard = Some(true);
+    let (state, reason) = failure(Fixture::placed(vec![star]).decide());
+    assert_eq!(state, State::Errored);
+    assert!(reason.contains("*.a") && reason.contains("DNS-01"), "{reason}");
+}
+
+#[test]
+fn unsupported_solver_fails() {
+    let mut fixture = Fixture::placed(vec![authorization("a", State::Pending)]);
+    let http01 = Http01Solver { gateway_http_route: Some(GatewaySolver::default()), ingress: None };
+    fixture.acme.solvers = Some(vec![Solver { http01: Some(http01), ..Solver::default() }]);
+    let (_, reason) = failure(fixture.decide());
+    assert!(reason.contains("gatewayHTTPRoute"), "{reason}");
+}
+
+/// GHSA-8rvj-mm4h-c258.
+#[test]
+fn only_requested_challenges_count() {
+    let fixture = Fixture::pending();
+    let good = (*fixture.challenges[0]).clone();
+    assert!(asks_for(&fixture.order, &fixture.acme, &good));
+    let changes: [fn(&mut Challenge); 4] = [
+        |it| it.spec.url = "https://elsewhere/".into(),
+        |it| it.spec.dns_name = "b".into(),
+        |it| it.spec.solver = fixtures::ingress_solver("other"),
+        |it| it.spec.issuer_ref.name = "other".into(),
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert!(!asks_for(&fixture.order, &fixture.acme, &bad), "{bad:?}");
+    }
+}
+
+#[test]
+fn final_order_deletes_its_challenges() {
+    let mut fixture = Fixture::pending();
+    fixture.order.status.as_mut().expect("a status").state = Some(State::Valid);
+    fixture.progress.failures = 3;
+    let decision = fixture.decide();
+    assert_eq!(decision.progress, OrderProgress::default());
+    let name = fixture.challenges[0].name_any();
+    assert_eq!(actions(decision), [Action::DeleteChallenges(vec![name.clone()])]);
+    let decision = fixture.with_view(|view| decide(&View { deleted: &[name], ..*view }));
+    assert_eq!(wait(&decision), DELETION_CHECK);
+    assert_eq!(actions(decision), []);
+}

@@ -1,0 +1,140 @@
+//! Placing orders, and reading their authorizations.
+
+use crds::annotations::request::CERTIFICATE_REVISION;
+
+use super::{super::placing::stored_authorization, *};
+use crate::acme::Identifier;
+
+#[test]
+fn order_renews_after_the_first_revision() {
+    let order = |revision: &str, replaces: Option<&str>| {
+        fixtures::order("web", |it| {
+            it.annotations_mut().insert(CERTIFICATE_REVISION.to_owned(), revision.to_owned());
+            it.spec.replaces = replaces.map(ToOwned::to_owned);
+        })
+    };
+    assert!(!renews(&fixtures::order("web", |_| {})));
+    assert!(!renews(&order("1", None)) && !renews(&order("two", None)));
+    assert!(renews(&order("2", None)) && renews(&order("1", Some("aki.serial"))));
+}
+
+#[test]
+fn new_order_has_sorted_names_then_addresses() {
+    let order = fixtures::order("web", |it| {
+        it.spec.dns_names = Some(vec!["b".into(), "a".into()]);
+        it.spec.common_name = Some("aa".into());
+        it.spec.ip_addresses = Some(vec!["192.0.2.1".into()]);
+        it.spec.duration = Some("24h".parse().expect("a duration"));
+    });
+    let placed = new_order(&order.spec, now());
+    let address = Identifier::Ip("192.0.2.1".parse().expect("an address"));
+    let names = ["a", "aa", "b"].map(|name| Identifier::Dns(name.into()));
+    assert_eq!(placed.identifiers, [&names[..], &[address]].concat());
+    assert_eq!(placed.not_after, Some(now() + SignedDuration::from_hours(24)));
+    // An address as common name is among the addresses already.
+    let order = fixtures::order("web", |it| it.spec.common_name = Some("192.0.2.1".into()));
+    assert_eq!(new_order(&order.spec, now()).identifiers.len(), 1);
+}
+
+#[test]
+fn profile_is_checked_before_the_slot() {
+    let mut fixture = Fixture::unplaced();
+    fixture.order.spec.profile = Some("shortlived".into());
+    assert!(matches!(fixture.request(), Request::Profiles));
+    let decision = fixture.answered(Answer::Profiles(vec!["shortlived".into()]));
+    assert!(matches!(decision.next, Next::Send(Request::Slot { limit: Some(300), held: None })));
+    let (state, reason) = failure(fixture.answered(Answer::Profiles(vec!["classic".into()])));
+    assert_eq!(state, State::Errored);
+    assert_eq!(
+        reason,
+        "acme: certificate authority does not advertise a profile with name \"shortlived\"; it offers: classic"
+    );
+}
+
+#[test]
+fn slot_is_kept_until_its_time() {
+    let mut fixture = Fixture::unplaced();
+    let slot = now() + SignedDuration::from_millis(36_500);
+    let decision = fixture.answered(Answer::Slot(Turn::At(slot)));
+    assert_eq!(wait(&decision), Duration::from_millis(36_500));
+    let reason = "waiting for a new-order slot: the CA allows 300 new orders in 3 hours; the next attempt is at \
+                  2026-01-01T00:00:36Z";
+    assert_eq!(decision.status.reason.as_deref(), Some(reason));
+    fixture.progress = decision.progress;
+    // Whatever enqueues it meanwhile.
+    assert_eq!(wait(&fixture.decide()), Duration::from_millis(36_500));
+    fixture.now = slot;
+    assert!(matches!(fixture.request(), Request::Slot { held: Some(held), .. } if held == slot));
+    let decision = fixture.answered(Answer::Slot(Turn::Now));
+    assert!(matches!(decision.next, Next::Send(Request::Place(_))));
+}
+
+#[test]
+fn renewal_takes_no_slot() {
+    let mut fixture = Fixture::unplaced();
+    fixture.order.spec.replaces = Some("aki.serial".into());
+    assert!(matches!(fixture.request(), Request::Place(_)));
+}
+
+/// The URL is remembered with the answer, so that a status write that fails can't lead to a second order.
+#[test]
+fn placed_order_is_never_placed_again() {
+    let mut fixture = Fixture::unplaced();
+    let placed = Answer::Placed { url: URL.into(), state: state("pending", None) };
+    let decision = fixture.answered(placed);
+    assert!(matches!(&decision.next, Next::Send(Request::Authorizations { urls }) if urls.len() == 2));
+    fixture.progress = decision.progress;
+    assert!(matches!(fixture.request(), Request::Order { url } if url == URL));
+    let decision = fixture.failed(Failure::problem("serverInternal", 500));
+    assert_eq!(decision.status.url.as_deref(), Some(URL));
+    assert_eq!(decision.status.state, Some(State::Pending));
+}
+
+#[test]
+fn unread_authorizations_are_fetched() {
+    let url_only =
+        |name| Authorization { url: authorization(name, State::Pending).url, ..Authorization::default() };
+    for authorizations in [
+        vec![],
+        vec![url_only("a.example.test")],
+        vec![authorization("a.example.test", State::Pending), url_only("b.example.test")],
+    ] {
+        assert!(matches!(Fixture::placed(authorizations).request(), Request::Order { .. }));
+    }
+}
+
+/// Without them, the order would be fetched again and again.
+#[test]
+fn order_without_usable_authorizations_fails() {
+    let fixture = Fixture::placed(vec![]);
+    let empty = OrderState { authorizations: vec![], ..state("pending", None) };
+    let (_, reason) = failure(fixture.answered(Answer::Order(empty)));
+    assert_eq!(reason, "the ACME server returned an order without authorizations");
+    let document = json!({
+        "identifier": { "type": "permanent-identifier", "value": "7" }, "status": "pending", "challenges": [],
+    });
+    let unknown = serde_json::from_value(document).expect("an authorization");
+    let (_, reason) =
+        failure(fixture.answered(Answer::Authorizations(vec![("https://ca/1".into(), unknown)])));
+    assert!(reason.contains("https://ca/1") && reason.contains("neither a DNS name nor"), "{reason}");
+}
+
+#[test]
+fn authorization_is_stored_without_its_wildcard() {
+    let document = json!({
+        "identifier": { "type": "dns", "value": "*.a" },
+        "status": "revoked",
+        "wildcard": true,
+        "challenges": [
+            { "type": "http-01", "url": "https://ca/1", "token": "t", "status": "pending" },
+            { "type": "other-01", "url": "https://ca/2", "status": "pending" },
+        ],
+    });
+    let read = serde_json::from_value(document).expect("an authorization");
+    let stored = stored_authorization("https://ca/authz".into(), &read);
+    assert_eq!(stored.identifier.as_deref(), Some("a"));
+    assert_eq!((stored.wildcard, stored.initial_state), (Some(true), Some(State::Invalid)));
+    let offered = stored.challenges.expect("challenges");
+    // One without a token is for no solver.
+    assert_eq!(offered.iter().map(|it| it.type_.as_str()).collect::<Vec<_>>(), ["http-01"]);
+}
