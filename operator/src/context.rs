@@ -153,7 +153,7 @@ pub struct Context {
     /// Orders that are under way, by UID.
     pub orders: Memory<String, controllers::OrderMemory>,
     /// Challenges that are under way, by UID.
-    pub challenges: Memory<String, decision::challenge::Memory>,
+    pub challenges: Memory<String, decision::challenge::ChallengeProgress>,
     /// Issuers whose account the server has lost.
     pub lost_accounts: Memory<IssuerKey, ()>,
     /// Since when a namespace has had no Challenge.

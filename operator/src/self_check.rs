@@ -17,7 +17,7 @@ use hyper_util::{
 use tokio::time::timeout;
 
 use crate::{
-    decision::challenge::Seen,
+    decision::challenge::ProbeResult,
     net::{FilteringResolver, Trust, is_forbidden, tls_config},
     objects::route,
 };
@@ -62,25 +62,31 @@ impl SelfCheck {
     }
 
     /// Looks at a challenge the way that the CA will.
-    pub async fn look(&self, host: &str, token: &str, key_authorization: &str) -> Seen {
+    pub async fn look(&self, host: &str, token: &str, key_authorization: &str) -> ProbeResult {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = format!("http://{host}{}", route::path(token));
         within(self.follow(url, None, key_authorization)).await
     }
 
     /// Asks one of the solver's Pods itself.
-    pub async fn ask(&self, solver: SocketAddr, host: &str, token: &str, key_authorization: &str) -> Seen {
+    pub async fn ask(
+        &self,
+        solver: SocketAddr,
+        host: &str,
+        token: &str,
+        key_authorization: &str,
+    ) -> ProbeResult {
         let url = format!("http://{solver}{}", route::path(token));
         within(self.follow(url, Some(host), key_authorization)).await
     }
 
-    async fn follow(&self, url: String, host: Option<&str>, key_authorization: &str) -> Seen {
+    async fn follow(&self, url: String, host: Option<&str>, key_authorization: &str) -> ProbeResult {
         let mut url = url;
         for _ in 0..=REDIRECTS {
             let uri: Uri = match url.parse() {
                 Ok(uri) if is_allowed(&uri) || host.is_some() => uri,
                 _ => {
-                    return Seen::Wrong(
+                    return ProbeResult::WrongAnswer(
                         "a redirect leads where no CA follows: only ports 80 and 443 count".to_owned(),
                     );
                 }
@@ -90,47 +96,51 @@ impl SelfCheck {
                 request = request.header(HOST, host);
             }
             let Ok(request) = request.body(Empty::new()) else {
-                return Seen::Wrong("the name can't stand in a request".to_owned());
+                return ProbeResult::WrongAnswer("the name can't stand in a request".to_owned());
             };
             let response = match self.http.request(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    return Seen::Nobody(format!("failed to reach {}: {}", origin(&uri), chain(&error)));
+                    return ProbeResult::Unreachable(format!(
+                        "failed to reach {}: {}",
+                        origin(&uri),
+                        chain(&error)
+                    ));
                 }
             };
             let (parts, body) = response.into_parts();
             if parts.status.is_redirection() {
                 let location = parts.headers.get(LOCATION).and_then(|location| location.to_str().ok());
                 let Some(next) = location.and_then(|location| resolve(&uri, location)) else {
-                    return Seen::Wrong(format!("{} redirects to nowhere", origin(&uri)));
+                    return ProbeResult::WrongAnswer(format!("{} redirects to nowhere", origin(&uri)));
                 };
                 url = next;
                 continue;
             }
             if parts.status != StatusCode::OK {
-                return Seen::Wrong(format!(
+                return ProbeResult::WrongAnswer(format!(
                     "{} answers with status {}: the ingress controller does not lead to the solver yet",
                     origin(&uri),
                     parts.status.as_u16()
                 ));
             }
             let Ok(body) = Limited::new(body, LIMIT).collect().await else {
-                return Seen::Wrong(format!("{} answers with something else", origin(&uri)));
+                return ProbeResult::WrongAnswer(format!("{} answers with something else", origin(&uri)));
             };
             if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
-                return Seen::Right;
+                return ProbeResult::Reachable;
             }
-            return Seen::Wrong(format!(
+            return ProbeResult::WrongAnswer(format!(
                 "{} answers with something else: the name leads elsewhere",
                 origin(&uri)
             ));
         }
-        Seen::Wrong(format!("more than {REDIRECTS} redirects"))
+        ProbeResult::WrongAnswer(format!("more than {REDIRECTS} redirects"))
     }
 }
 
-async fn within(look: impl Future<Output = Seen>) -> Seen {
-    let late = || Seen::Nobody(format!("no answer within {} s", DEADLINE.as_secs()));
+async fn within(look: impl Future<Output = ProbeResult>) -> ProbeResult {
+    let late = || ProbeResult::Unreachable(format!("no answer within {} s", DEADLINE.as_secs()));
     timeout(DEADLINE, look).await.unwrap_or_else(|_| late())
 }
 

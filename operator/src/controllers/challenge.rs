@@ -18,7 +18,7 @@ use crate::{
     context::{AnyIssuer, Context, IssuerLookup},
     decision::{
         Requeue, backoff,
-        challenge::{self, AfterCheck, Memory, QUIET, Seen, Step},
+        challenge::{self, AfterCheck, ChallengeProgress, ProbeResult, REPORT_WAITING_AFTER, Step},
         order::asks_for,
     },
     error::{ReconcileError, Tried},
@@ -40,7 +40,8 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
     let uid = object.uid().unwrap_or_default();
-    let memory = context.challenges.get(&uid).unwrap_or_else(|| Memory::new(since(&object, context.now())));
+    let memory =
+        context.challenges.get(&uid).unwrap_or_else(|| ChallengeProgress::new(since(&object, context.now())));
     let namespace = object.namespace().unwrap_or_default();
     let issuer = match context.issuer(&object.spec.issuer_ref, &namespace) {
         IssuerLookup::Found(issuer) => Some(issuer),
@@ -83,7 +84,7 @@ struct Reconciling<'a> {
     context: &'a Context,
     challenge: &'a Challenge,
     namespace: String,
-    memory: Memory,
+    memory: ChallengeProgress,
 }
 
 impl Reconciling<'_> {
@@ -93,7 +94,7 @@ impl Reconciling<'_> {
 
     async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
         let seen = match self.present().await? {
-            Some(problem) => Seen::Wrong(problem),
+            Some(problem) => ProbeResult::WrongAnswer(problem),
             None => self.look().await,
         };
         self.memory.checks = self.memory.checks.saturating_add(1);
@@ -127,7 +128,7 @@ impl Reconciling<'_> {
     }
 
     /// First whether the solver's Pods know the challenge, then the way that the CA takes.
-    async fn look(&mut self) -> Seen {
+    async fn look(&mut self) -> ProbeResult {
         let spec = &self.challenge.spec;
         let check = &self.context.self_check;
         if self.memory.solved {
@@ -135,14 +136,16 @@ impl Reconciling<'_> {
         }
         let solvers = self.context.solvers();
         if solvers.is_empty() {
-            return Seen::Wrong(
+            return ProbeResult::WrongAnswer(
                 "no Pod of the http01-solver is ready: see `kubectl get pods` in its namespace".to_owned(),
             );
         }
         let asked = solvers.iter().map(|solver| check.ask(*solver, &spec.dns_name, &spec.token, &spec.key));
-        let wrong = join_all(asked).await.into_iter().find(|seen| *seen != Seen::Right);
-        if let Some(Seen::Wrong(what) | Seen::Nobody(what)) = wrong {
-            return Seen::Wrong(format!("a Pod of the http01-solver does not answer for it yet: {what}"));
+        let wrong = join_all(asked).await.into_iter().find(|seen| *seen != ProbeResult::Reachable);
+        if let Some(ProbeResult::WrongAnswer(what) | ProbeResult::Unreachable(what)) = wrong {
+            return ProbeResult::WrongAnswer(format!(
+                "a Pod of the http01-solver does not answer for it yet: {what}"
+            ));
         }
         self.memory.solved = true;
         check.look(&spec.dns_name, &spec.token, &spec.key).await
@@ -269,7 +272,7 @@ impl Reconciling<'_> {
                 self.memory.polls = self.memory.polls.saturating_add(1);
                 self.remember();
                 let age = self.context.now().duration_since(self.memory.since);
-                if Duration::try_from(age).is_ok_and(|age| age >= QUIET) {
+                if Duration::try_from(age).is_ok_and(|age| age >= REPORT_WAITING_AFTER) {
                     self.show("Waiting for the ACME server to validate it".to_owned()).await?;
                 }
                 Ok(Requeue::After(wait))

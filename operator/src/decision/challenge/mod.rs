@@ -9,15 +9,15 @@ use super::{backoff, order::is_final};
 
 /// How long a challenge must be seen from inside the cluster before the server is told. After that, one whose name can't be
 /// reached from inside at all (no hairpin, another DNS) is left to the server.
-pub const STRICT: Duration = Duration::from_mins(2);
+pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
 
 /// How long a challenge may wait before its status says for what: what is over in a moment needs no words. Ingress controllers
 /// that are busy take changes every two seconds.
-pub const QUIET: Duration = Duration::from_secs(5);
+pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(5);
 
 /// What is remembered of a Challenge between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct ChallengeProgress {
     /// When it was seen first.
     pub since: Timestamp,
     /// Whether the solver's Pods were seen to answer for it: then only the way to them is in question.
@@ -32,7 +32,7 @@ pub struct Memory {
     pub valid: bool,
 }
 
-impl Memory {
+impl ChallengeProgress {
     /// Of a Challenge that is seen for the first time.
     pub const fn new(now: Timestamp) -> Self {
         Self { since: now, solved: false, accepted: false, checks: 0, polls: 0, valid: false }
@@ -41,13 +41,13 @@ impl Memory {
 
 /// What a look at the way to the solver has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ProbeResult {
     /// The right answer.
-    Right,
+    Reachable,
     /// Another one, or none from a server that was reached.
-    Wrong(String),
+    WrongAnswer(String),
     /// Nobody: the name could not be found or its address not reached.
-    Nobody(String),
+    Unreachable(String),
 }
 
 /// The next thing to do.
@@ -69,7 +69,7 @@ pub enum Step {
 }
 
 /// Decides. `ours` is whether its Order asks for it.
-pub fn decide(challenge: &Challenge, ours: bool, memory: &Memory) -> Step {
+pub fn decide(challenge: &Challenge, ours: bool, memory: &ChallengeProgress) -> Step {
     if challenge.metadata.deletion_timestamp.is_some() {
         let held = challenge.metadata.finalizers.as_ref().is_some_and(|finalizers| {
             finalizers.iter().any(|finalizer| {
@@ -108,15 +108,16 @@ pub enum AfterCheck {
 }
 
 /// What a look means.
-pub fn after_check(seen: &Seen, memory: &Memory, name: &str, now: Timestamp) -> AfterCheck {
+pub fn after_check(seen: &ProbeResult, memory: &ChallengeProgress, name: &str, now: Timestamp) -> AfterCheck {
     let age = Duration::try_from(now.duration_since(memory.since)).unwrap_or_default();
     let what = match seen {
-        Seen::Right => return AfterCheck::Accept,
+        ProbeResult::Reachable => return AfterCheck::Accept,
         // The server may see more than we do: once it is its turn.
-        Seen::Nobody(_) if age >= STRICT => return AfterCheck::Accept,
-        Seen::Wrong(what) | Seen::Nobody(what) => what,
+        ProbeResult::Unreachable(_) if age >= SELF_CHECK_REQUIRED_FOR => return AfterCheck::Accept,
+        ProbeResult::WrongAnswer(what) | ProbeResult::Unreachable(what) => what,
     };
-    let reason = (age >= QUIET).then(|| format!("Waiting for HTTP-01 challenge propagation: {what}"));
+    let reason =
+        (age >= REPORT_WAITING_AFTER).then(|| format!("Waiting for HTTP-01 challenge propagation: {what}"));
     AfterCheck::Again { after: backoff::self_check(memory.checks, name), reason }
 }
 
@@ -144,14 +145,15 @@ mod tests {
 
     #[test]
     fn the_server_is_told_once_the_right_answer_was_seen() {
-        let memory = Memory::new(START);
-        assert_eq!(after_check(&Seen::Right, &memory, "a", START), AfterCheck::Accept);
-        for seen in [Seen::Wrong("404".into()), Seen::Nobody("no such host".into())] {
+        let memory = ChallengeProgress::new(START);
+        assert_eq!(after_check(&ProbeResult::Reachable, &memory, "a", START), AfterCheck::Accept);
+        for seen in [ProbeResult::WrongAnswer("404".into()), ProbeResult::Unreachable("no such host".into())]
+        {
             let AfterCheck::Again { reason: None, .. } = after_check(&seen, &memory, "a", START) else {
                 panic!("{seen:?} is told at once")
             };
             let AfterCheck::Again { reason: Some(reason), .. } =
-                after_check(&seen, &memory, "a", after(QUIET))
+                after_check(&seen, &memory, "a", after(REPORT_WAITING_AFTER))
             else {
                 panic!("{seen:?} is not told")
             };
@@ -161,14 +163,14 @@ mod tests {
 
     #[test]
     fn after_two_minutes_a_name_that_nobody_can_reach_is_left_to_the_server_and_a_wrong_answer_never() {
-        let memory = Memory::new(START);
-        let nobody = Seen::Nobody("timed out".into());
-        let wrong = Seen::Wrong("status 404".into());
-        let late = after(STRICT);
+        let memory = ChallengeProgress::new(START);
+        let nobody = ProbeResult::Unreachable("timed out".into());
+        let wrong = ProbeResult::WrongAnswer("status 404".into());
+        let late = after(SELF_CHECK_REQUIRED_FOR);
         assert_eq!(after_check(&nobody, &memory, "a", late), AfterCheck::Accept);
         assert!(matches!(after_check(&wrong, &memory, "a", late), AfterCheck::Again { .. }));
         assert!(matches!(
-            after_check(&nobody, &memory, "a", after(STRICT.mul_f64(0.99))),
+            after_check(&nobody, &memory, "a", after(SELF_CHECK_REQUIRED_FOR.mul_f64(0.99))),
             AfterCheck::Again { .. }
         ));
     }
@@ -178,7 +180,7 @@ mod tests {
         let mut challenge = fixtures::challenge("web", |it| {
             it.spec.solver.wait_instead_of_self_check = Some(crds::duration::GoDuration::from_secs(30));
         });
-        let memory = Memory::new(START);
+        let memory = ChallengeProgress::new(START);
         let until = |challenge: &Challenge| match decide(challenge, true, &memory) {
             Step::PresentAndWait { until } => until,
             other => panic!("{other:?}"),
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_left_alone_but_always_let_go() {
-        let memory = Memory::new(START);
+        let memory = ChallengeProgress::new(START);
         let challenge = fixtures::challenge("web", |_| {});
         assert_eq!(decide(&challenge, false, &memory), Step::Nothing);
         let gone = |finalizers: Vec<String>| {
