@@ -18,3 +18,4 @@ pub mod pki;
 pub mod rest;
 pub mod self_check;
 pub mod server;
+pub mod solvers;

@@ -3,37 +3,31 @@
 use std::{sync::Arc, time::Duration};
 
 use crds::{
-    acme::{Challenge, ChallengeStatus, IngressSolver, Order, State},
+    acme::{Challenge, ChallengeStatus, Order, State},
     annotations::challenge::{FINALIZER, LEGACY_FINALIZER},
 };
-use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::Ingress;
 use kube::{ResourceExt, api::Patch, runtime::reflector::ObjectRef};
 use serde_json::json;
 
-use super::solver_endpoints;
 use crate::{
     acme::{AuthorizationState, AuthorizationStatus, Class},
     context::{AnyIssuer, Context, IssuerLookup},
     decision::{
         Requeue, backoff,
-        challenge::{self, AfterCheck, ChallengeProgress, ProbeResult, REPORT_WAITING_AFTER, Step},
+        challenge::{
+            self, AfterCheck, ChallengeProgress, Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, Step,
+        },
         order::asks_for,
     },
-    error::{ReconcileError, Tried},
+    error::ReconcileError,
     k8s,
-    objects::{
-        EventNote,
-        challenge::edited_ingress,
-        metadata::{controlled_by, includes},
-        route,
-    },
+    objects::{EventNote, metadata::controlled_by},
+    solvers::{FIELD_MANAGER, Solver},
 };
 
 /// Its name, as cert-manager's metrics and events have it.
 pub(super) const NAME: &str = "challenges";
-const MANAGER: &str = "cert-manager-challenges";
 
 pub(super) async fn reconcile(
     object: Arc<Challenge>,
@@ -94,8 +88,8 @@ impl Reconciling<'_> {
 
     async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
         let seen = match self.present().await? {
-            Some(problem) => ProbeResult::WrongAnswer(problem),
-            None => self.look().await,
+            Presentation::Blocked(problem) => ProbeResult::WrongAnswer(problem),
+            Presentation::Presented => self.look().await,
         };
         self.memory.checks = self.memory.checks.saturating_add(1);
         let name = self.challenge.name_any();
@@ -123,95 +117,43 @@ impl Reconciling<'_> {
         }
         self.remember();
         let waiting = || "Waiting as the solver's waitInsteadOfSelfCheck says".to_owned();
-        self.show(problem.unwrap_or_else(waiting)).await?;
+        self.show(match problem {
+            Presentation::Blocked(problem) => problem,
+            Presentation::Presented => waiting(),
+        })
+        .await?;
         Ok(Requeue::at(until, now))
     }
 
     /// First whether the solver's Pods know the challenge, then the way that the CA takes.
     async fn look(&mut self) -> ProbeResult {
-        let spec = &self.challenge.spec;
-        let check = &self.context.self_check;
-        if self.memory.solved {
-            return check.look(&spec.dns_name, &spec.token, &spec.key).await;
-        }
-        let solvers = self.context.solvers();
-        if solvers.is_empty() {
-            return ProbeResult::WrongAnswer(
-                "no Pod of the http01-solver is ready: see `kubectl get pods` in its namespace".to_owned(),
-            );
-        }
-        let asked = solvers.iter().map(|solver| check.ask(*solver, &spec.dns_name, &spec.token, &spec.key));
-        let wrong = join_all(asked).await.into_iter().find(|seen| *seen != ProbeResult::Reachable);
-        if let Some(ProbeResult::WrongAnswer(what) | ProbeResult::Unreachable(what)) = wrong {
-            return ProbeResult::WrongAnswer(format!(
-                "a Pod of the http01-solver does not answer for it yet: {what}"
-            ));
-        }
-        self.memory.solved = true;
-        check.look(&spec.dns_name, &spec.token, &spec.key).await
-    }
-
-    /// Sees that everything is there that leads to the solver; returns what is in the way, if anything is.
-    async fn present(&self) -> Result<Option<String>, ReconcileError> {
-        let solver = self.challenge.spec.solver.http01.as_ref().and_then(|http01| http01.ingress.as_ref());
-        let Some(solver) = solver else {
-            return Ok(Some(
-                "the solver is none by Ingress, which is all that this operator does yet".to_owned(),
-            ));
+        let solver = match Solver::of(self.challenge) {
+            Ok(solver) => solver,
+            Err(unsupported) => return ProbeResult::WrongAnswer(unsupported.to_string()),
         };
-        let node_port = solver.service_type.as_deref() == Some("NodePort");
-        solver_endpoints::ensure(&self.namespace, node_port, self.context).await?;
-        match edited_ingress(&self.challenge.spec.solver) {
-            Some(name) => self.edit(name).await,
-            None => self.create_ingress(solver).await.map(|()| None),
-        }
-    }
-
-    async fn create_ingress(&self, solver: &IngressSolver) -> Result<(), ReconcileError> {
-        let wanted = route::ingress(self.challenge, solver);
-        let name = wanted.name_any();
-        let ingresses = self.context.api::<Ingress>(&self.namespace);
-        match self.context.stores.ingresses.get(&ObjectRef::new(&name).within(&self.namespace)) {
-            Some(there) if is_as_wanted(&there, &wanted) => Ok(()),
-            // Somebody has spoiled it.
-            Some(_) => k8s::apply(&ingresses, MANAGER, &wanted, true).await.map(drop),
-            // What was made a moment ago may not have been heard of yet.
-            None if self.memory.checks.is_multiple_of(8) => {
-                k8s::create(&ingresses, MANAGER, &wanted).await.map(drop)
+        if !self.memory.solved {
+            let solved = solver.probe(Probe::Solver, self.context).await;
+            if solved != ProbeResult::Reachable {
+                return solved;
             }
-            None => Ok(()),
+            self.memory.solved = true;
         }
+        solver.probe(Probe::Route, self.context).await
     }
 
-    /// Adds the path to a user's own Ingress: its rules are one list, so nothing but this path may be touched.
-    async fn edit(&self, name: &str) -> Result<Option<String>, ReconcileError> {
-        let Some(ingress) = self.own_ingress(name).await? else {
-            let problem =
-                format!("the Ingress {name:?} that the solver edits does not exist in this namespace");
-            return Ok(Some(problem));
-        };
-        if let Some(patch) = route::patch_to_add(&ingress, self.challenge) {
-            self.patch_ingress(name, patch).await?;
+    /// Sees that everything is there that leads to the solver.
+    async fn present(&self) -> Result<Presentation, ReconcileError> {
+        match Solver::of(self.challenge) {
+            Ok(solver) => solver.present(self.memory.checks.is_multiple_of(8), self.context).await,
+            Err(unsupported) => Ok(Presentation::Blocked(unsupported.to_string())),
         }
-        Ok(None)
-    }
-
-    async fn own_ingress(&self, name: &str) -> Result<Option<Ingress>, ReconcileError> {
-        let ingresses = self.context.api::<Ingress>(&self.namespace);
-        ingresses.get_opt(name).await.tried(|| format!("read Ingress {}/{name}", self.namespace))
-    }
-
-    async fn patch_ingress(&self, name: &str, patch: json_patch::Patch) -> Result<(), ReconcileError> {
-        let ingresses = self.context.api::<Ingress>(&self.namespace);
-        k8s::patch(&ingresses, MANAGER, name, Patch::Json(patch)).await.map(drop)
     }
 
     async fn clean_up(&self) -> Result<Requeue, ReconcileError> {
-        if let Some(name) = edited_ingress(&self.challenge.spec.solver)
-            && let Some(ingress) = self.own_ingress(name).await?
-            && let Some(patch) = route::patch_to_remove(&ingress, self.challenge)
+        if let Ok(solver) = Solver::of(self.challenge)
+            && solver.needs_finalizer()
         {
-            self.patch_ingress(name, patch).await?;
+            solver.clean_up(self.context).await?;
         }
         let finalizers =
             self.challenge.finalizers().iter().filter(|it| *it != FINALIZER && *it != LEGACY_FINALIZER);
@@ -220,7 +162,7 @@ impl Reconciling<'_> {
             "finalizers": finalizers.collect::<Vec<_>>(),
         } });
         let challenges = self.context.api::<Challenge>(&self.namespace);
-        k8s::patch(&challenges, MANAGER, &self.challenge.name_any(), Patch::Merge(patch)).await?;
+        k8s::patch(&challenges, FIELD_MANAGER, &self.challenge.name_any(), Patch::Merge(patch)).await?;
         self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
         Ok(Requeue::Resync)
     }
@@ -315,7 +257,7 @@ impl Reconciling<'_> {
         self.write(&status).await?;
         if state != State::Valid {
             let note = EventNote::warning("Failed", reason);
-            self.context.publish(MANAGER, &note, self.challenge);
+            self.context.publish(FIELD_MANAGER, &note, self.challenge);
         }
         self.context.challenges.forget(&self.challenge.uid().unwrap_or_default());
         Ok(Requeue::Resync)
@@ -324,16 +266,8 @@ impl Reconciling<'_> {
     async fn write(&self, status: &ChallengeStatus) -> Result<(), ReconcileError> {
         let api = self.context.api::<Challenge>(&self.namespace);
         self.context
-            .write_status(&api, MANAGER, self.challenge, self.challenge.status.as_ref(), status)
+            .write_status(&api, FIELD_MANAGER, self.challenge, self.challenge.status.as_ref(), status)
             .await
             .map(drop)
     }
-}
-
-/// Whether an Ingress has what is wanted of it; what others add is theirs.
-fn is_as_wanted(there: &Ingress, wanted: &Ingress) -> bool {
-    there.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
-        == wanted.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
-        && includes(there.labels(), wanted.labels())
-        && includes(there.annotations(), wanted.annotations())
 }

@@ -1,10 +1,13 @@
 //! What to do next about a Challenge: lead the way to the solver, see that it works, tell the server, and look what it says.
 
+mod route;
+
 use std::time::Duration;
 
 use crds::acme::{Challenge, State};
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::route::{RouteWrite, must_write_slice, route_write};
 use super::{backoff, order::is_final};
 
 /// How long a challenge must be seen from inside the cluster before the server is told. After that, one whose name can't be
@@ -48,6 +51,42 @@ pub enum ProbeResult {
     WrongAnswer(String),
     /// Nobody: the name could not be found or its address not reached.
     Unreachable(String),
+}
+
+/// What is requested to see whether the CA would get the right answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Every Pod that gives the answer. Until all of them do, the route would lead to wrong answers.
+    Solver,
+    /// The URL that the CA requests.
+    Route,
+}
+
+/// Whether the CA could get an answer, as far as the operator can do something about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presentation {
+    /// Everything is in place.
+    Presented,
+    /// Something is missing that a user has to change: what, and how.
+    Blocked(String),
+}
+
+/// The result of [`Probe::Solver`] from the result of each Pod.
+pub fn pods_result(pods: Vec<ProbeResult>) -> ProbeResult {
+    if pods.is_empty() {
+        return ProbeResult::WrongAnswer(
+            "no http01-solver Pod is ready. Check the Pods in the operator's namespace with `kubectl get pods`"
+                .to_owned(),
+        );
+    }
+    for result in pods {
+        if let ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why) = result {
+            return ProbeResult::WrongAnswer(format!(
+                "an http01-solver Pod does not serve the challenge yet: {why}"
+            ));
+        }
+    }
+    ProbeResult::Reachable
 }
 
 /// The next thing to do.
