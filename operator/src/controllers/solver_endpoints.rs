@@ -1,48 +1,55 @@
-//! The way from a namespace to the solver: one Service and its EndpointSlices, as long as the namespace has a Challenge.
+//! The Services to http01-solver: each stays as long as its namespace has a Challenge, and follows the solver's Pods.
+//!
+//! Next: `decision/route_service.rs`, then `solvers/service.rs`, which creates what is kept and deleted here.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crds::acme::Challenge;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
 use crate::{
-    context::Context, decision::Requeue, error::ReconcileError, k8s, objects::route,
+    context::Context,
+    decision::{
+        Requeue,
+        route_service::{self, Step},
+    },
+    error::ReconcileError,
+    k8s,
+    objects::route,
     solvers::service::write_slices,
 };
 
-/// Its name in metrics and logs.
+/// The name of the controller in metrics and logs.
 pub(super) const NAME: &str = "solver-endpoints";
 
-/// How long a Service stays after the last Challenge: the next one is often near.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Takes a Service away that nobody needs, and follows the solver's Pods.
 pub(super) async fn reconcile(
     service: Arc<Service>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let key = service.namespace().unwrap_or_default();
-    if service.name_any() != route::SERVICE || service.metadata.deletion_timestamp.is_some() {
-        return Ok(Requeue::Resync);
+    let namespace = service.namespace().unwrap_or_default();
+    let idle_since = context.idle_since.get(&namespace);
+    let step =
+        route_service::decide(&service, has_challenge(&namespace, &context), idle_since, context.now());
+    match step {
+        Step::Nothing => Ok(Requeue::Resync),
+        Step::Keep => {
+            context.idle_since.forget(&namespace);
+            let lock = context.namespace_turn(&namespace);
+            let _guard = lock.lock().await;
+            write_slices(&service, &context).await?;
+            Ok(Requeue::Resync)
+        }
+        Step::Linger { since, left } => {
+            context.idle_since.put(namespace, since);
+            Ok(Requeue::After(left))
+        }
+        Step::Delete => {
+            context.idle_since.forget(&namespace);
+            k8s::delete(&context.api::<Service>(&namespace), route::SERVICE, service.uid()).await?;
+            Ok(Requeue::Resync)
+        }
     }
-    let now = context.now();
-    if has_challenge(&key, &context) {
-        context.idle_since.forget(&key);
-        let turn = context.namespace_turn(&key);
-        let _turn = turn.lock().await;
-        write_slices(&service, &context).await?;
-        return Ok(Requeue::Resync);
-    }
-    let since = context.idle_since.get(&key).unwrap_or(now);
-    let idle = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    if let Some(left) = LINGER.checked_sub(idle).filter(|left| !left.is_zero()) {
-        context.idle_since.put(key, since);
-        return Ok(Requeue::After(left));
-    }
-    context.idle_since.forget(&key);
-    k8s::delete(&context.api::<Service>(&key), route::SERVICE, service.uid()).await?;
-    Ok(Requeue::Resync)
 }
 
 fn has_challenge(namespace: &str, context: &Context) -> bool {

@@ -15,6 +15,7 @@ mod reaction;
 pub mod renewal;
 pub mod request;
 mod requeue;
+pub mod route_service;
 pub mod solver_select;
 pub mod windows;
 
