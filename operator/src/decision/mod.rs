@@ -17,6 +17,8 @@ pub mod request;
 mod requeue;
 pub mod route_service;
 pub mod solver_select;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod windows;
 
 pub use self::{
