@@ -16,6 +16,7 @@ use crate::{
     context::{AnyIssuer, Context, IssuerLookup, Lately},
     decision::{
         Requeue, backoff,
+        challenge::Phase,
         limits::{Turn, is_about_new_orders},
         order::{self, Step, View, Wanted},
     },
@@ -93,7 +94,7 @@ fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
 /// A Challenge with what its controller knows and has not written.
 fn as_it_stands(mut challenge: Arc<Challenge>, context: &Context) -> Arc<Challenge> {
     let memory = context.challenges.get(&challenge.uid().unwrap_or_default());
-    if memory.is_some_and(|memory| memory.valid) {
+    if memory.is_some_and(|memory| memory.phase == Phase::Valid) {
         let status = Arc::make_mut(&mut challenge).status.get_or_insert_default();
         status.state = Some(State::Valid);
     }

@@ -16,6 +16,8 @@ pub mod renewal;
 pub mod request;
 mod requeue;
 pub mod route_service;
+#[cfg(test)]
+mod runner;
 pub mod solver_select;
 #[cfg(test)]
 pub(crate) mod testing;
