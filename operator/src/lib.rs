@@ -23,4 +23,5 @@ pub mod objects;
 pub mod pki;
 pub mod self_check;
 pub mod server;
+pub mod solvers;
 pub mod sync;

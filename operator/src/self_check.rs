@@ -18,7 +18,7 @@ use hyper_util::{
 use tokio::time::timeout;
 
 use crate::{
-    decision::challenge::Seen,
+    decision::challenge::ProbeResult,
     error_chain::ErrorChain,
     net::{FilteringResolver, Trust, is_forbidden, tls_config},
     objects::route,
@@ -64,7 +64,7 @@ impl SelfCheck {
     }
 
     /// Requests the token by its DNS name, like the CA will.
-    pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> Seen {
+    pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> ProbeResult {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = format!("http://{host}{}", route::path(token));
         with_deadline(self.follow_redirects(url, None, key_authorization)).await
@@ -77,18 +77,23 @@ impl SelfCheck {
         host: &str,
         token: &str,
         key_authorization: &str,
-    ) -> Seen {
+    ) -> ProbeResult {
         let url = format!("http://{solver}{}", route::path(token));
         with_deadline(self.follow_redirects(url, Some(host), key_authorization)).await
     }
 
-    async fn follow_redirects(&self, url: String, host: Option<&str>, key_authorization: &str) -> Seen {
+    async fn follow_redirects(
+        &self,
+        url: String,
+        host: Option<&str>,
+        key_authorization: &str,
+    ) -> ProbeResult {
         let mut url = url;
         for _ in 0..=MAX_REDIRECTS {
             let uri: Uri = match url.parse() {
                 Ok(uri) if is_allowed(&uri) || host.is_some() => uri,
                 _ => {
-                    return Seen::Wrong(
+                    return ProbeResult::WrongAnswer(
                         "a redirect leads to a URL that CAs do not follow. Redirect to port 80 or 443 of a public address"
                             .to_owned(),
                     );
@@ -99,19 +104,23 @@ impl SelfCheck {
                 request = request.header(HOST, host);
             }
             let Ok(request) = request.body(Empty::new()) else {
-                return Seen::Wrong("the DNS name is not valid in an HTTP request".to_owned());
+                return ProbeResult::WrongAnswer("the DNS name is not valid in an HTTP request".to_owned());
             };
             let response = match self.http.request(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    return Seen::Nobody(format!("failed to reach {}: {}", origin(&uri), ErrorChain(&error)));
+                    return ProbeResult::Unreachable(format!(
+                        "failed to reach {}: {}",
+                        origin(&uri),
+                        ErrorChain(&error)
+                    ));
                 }
             };
             let (parts, body) = response.into_parts();
             if parts.status.is_redirection() {
                 let location = parts.headers.get(LOCATION).and_then(|location| location.to_str().ok());
                 let Some(next) = location.and_then(|location| resolve(&uri, location)) else {
-                    return Seen::Wrong(format!(
+                    return ProbeResult::WrongAnswer(format!(
                         "{} redirects without a valid Location header",
                         origin(&uri)
                     ));
@@ -120,26 +129,26 @@ impl SelfCheck {
                 continue;
             }
             if parts.status != StatusCode::OK {
-                return Seen::Wrong(format!(
+                return ProbeResult::WrongAnswer(format!(
                     "{} responds with status {}: the ingress controller does not route to the solver yet",
                     origin(&uri),
                     parts.status.as_u16()
                 ));
             }
             let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-                return Seen::Wrong(unexpected_body(&uri));
+                return ProbeResult::WrongAnswer(unexpected_body(&uri));
             };
             if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
-                return Seen::Right;
+                return ProbeResult::Reachable;
             }
-            return Seen::Wrong(unexpected_body(&uri));
+            return ProbeResult::WrongAnswer(unexpected_body(&uri));
         }
-        Seen::Wrong(format!("more than {MAX_REDIRECTS} redirects"))
+        ProbeResult::WrongAnswer(format!("more than {MAX_REDIRECTS} redirects"))
     }
 }
 
-async fn with_deadline(probe: impl Future<Output = Seen>) -> Seen {
-    let timed_out = || Seen::Nobody(format!("no response within {} s", DEADLINE.as_secs()));
+async fn with_deadline(probe: impl Future<Output = ProbeResult>) -> ProbeResult {
+    let timed_out = || ProbeResult::Unreachable(format!("no response within {} s", DEADLINE.as_secs()));
     timeout(DEADLINE, probe).await.unwrap_or_else(|_| timed_out())
 }
 

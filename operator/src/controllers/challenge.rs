@@ -1,344 +1,194 @@
-//! Challenges: leads the way to the solver, looks whether it works, tells the server, and follows what it says.
+//! Challenges: does what `decision::challenge` asks for, and hands each result back to it.
+//!
+//! Knows how an action is done; must not know what a result means. Next: `decision/challenge/mod.rs`, then `solvers`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use crds::{
-    acme::{Challenge, ChallengeStatus, IngressSolver, State},
-    annotations::challenge::{FINALIZER, LEGACY_FINALIZER},
-};
-use futures::future::join_all;
-use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::Ingress;
-use kube::{ResourceExt, api::Patch};
+use crds::acme::{Challenge, ChallengeStatus};
+use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
-use super::solver_endpoints;
 use crate::{
-    acme::{AuthorizationState, AuthorizationStatus, Class},
+    acme::Account,
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
     decision::{
-        Requeue, backoff,
-        challenge::{self, AfterCheck, ChallengeProgress, QUIET, Seen, Step},
+        Requeue,
+        challenge::{
+            self, Action, ChallengeProgress, Decision, Next, Notify, Presentation, ProbeResult, View,
+        },
         order::asks_for,
     },
-    error::{ReconcileError, Tried},
+    error::ReconcileError,
     k8s,
-    objects::{
-        EventNote,
-        challenge::edited_ingress,
-        metadata::{controlled_by, includes},
-        route,
-    },
+    objects::metadata::controlled_by,
+    solvers::{FIELD_MANAGER, Solver, Unsupported},
 };
 
-/// Its name, as cert-manager's metrics and events have it.
+/// The name of the controller in metrics and logs, as cert-manager names it.
 pub(super) const NAME: &str = "challenges";
-const MANAGER: &str = "cert-manager-challenges";
 
 pub(super) async fn reconcile(
-    object: Arc<Challenge>,
+    challenge: Arc<Challenge>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let uid = object.uid().unwrap_or_default();
-    let memory = context
-        .memory
-        .challenges
-        .get(&uid)
-        .unwrap_or_else(|| ChallengeProgress::new(since(&object, context.now())));
-    let namespace = object.namespace().unwrap_or_default();
-    let issuer = match context.cache.issuer(&object.spec.issuer_ref, &namespace) {
-        IssuerLookup::Found(issuer) => Some(issuer),
-        IssuerLookup::Foreign | IssuerLookup::Missing => None,
-    };
-    let ours = issuer.as_ref().is_some_and(|issuer| is_ours(&object, issuer, &context));
-    let step = challenge::decide(&object, ours, &memory);
-    let mut reconciling = Reconciling { context: &context, challenge: &object, namespace, memory };
-    match (step, issuer) {
-        (Step::CleanUp, _) => reconciling.clean_up().await,
-        (Step::Nothing, _) | (_, None) => {
-            // Its Order has yet to hear that it is valid.
-            if !reconciling.memory.valid {
-                context.memory.challenges.forget(&uid);
-            }
-            Ok(Requeue::Resync)
-        }
-        (Step::PresentAndCheck, Some(issuer)) => reconciling.present_and_check(&issuer).await,
-        (Step::PresentAndWait { until }, Some(issuer)) => reconciling.present_and_wait(until, &issuer).await,
-        (Step::Poll, Some(issuer)) => reconciling.poll(&issuer).await,
+    let mut reconciling = gather(&challenge, &context);
+    let mut decision = challenge::decide(&reconciling.view());
+    loop {
+        decision = match reconciling.record(decision).await? {
+            Next::Act(action) => reconciling.perform(action).await?,
+            Next::Requeue(requeue) => return Ok(requeue),
+            Next::Retry { after, source } => return Err(ReconcileError::AcmeRetry { source, after }),
+        };
     }
 }
 
-/// Since when a Challenge is: what was waited before this process began counts.
-fn since(challenge: &Challenge, now: Timestamp) -> Timestamp {
-    challenge.creation_timestamp().map_or(now, |created| created.0.min(now))
+fn gather<'a>(challenge: &'a Challenge, context: &'a Context) -> Reconciling<'a> {
+    let uid = challenge.uid().unwrap_or_default();
+    let progress = context.memory.challenges.get(&uid);
+    Reconciling {
+        context,
+        challenge,
+        issuer: requested_issuer(challenge, context),
+        solver: Solver::of(challenge),
+        namespace: challenge.namespace().unwrap_or_default(),
+        progress: progress.unwrap_or_else(|| ChallengeProgress::new(challenge, context.now())),
+        uid,
+    }
 }
 
-/// Whether the Order that owns a Challenge asks for it.
-fn is_ours(challenge: &Challenge, issuer: &AnyIssuer, context: &Context) -> bool {
-    let (Some(owner), Some(acme)) = (controlled_by(&challenge.metadata, "Order"), &issuer.config.acme())
-    else {
-        return false;
-    };
+/// The issuer of a Challenge, if the Order that owns the Challenge asks for it.
+fn requested_issuer(challenge: &Challenge, context: &Context) -> Option<Box<AnyIssuer>> {
     let namespace = challenge.namespace().unwrap_or_default();
-    let order = context.cache.orders.get(&namespace, &owner.name);
-    order.is_some_and(|order| order.uid().as_deref() == Some(&owner.uid) && asks_for(&order, acme, challenge))
+    let IssuerLookup::Found(issuer) = context.cache.issuer(&challenge.spec.issuer_ref, &namespace) else {
+        return None;
+    };
+    let owner = controlled_by(&challenge.metadata, "Order")?;
+    let order = context.cache.orders.get(&namespace, &owner.name)?;
+    let asked = order.uid().as_deref() == Some(&owner.uid)
+        && asks_for(&order, issuer.config.acme().as_ref()?, challenge);
+    asked.then_some(issuer)
 }
 
 struct Reconciling<'a> {
     context: &'a Context,
     challenge: &'a Challenge,
+    /// `None` if no Order asks for the Challenge.
+    issuer: Option<Box<AnyIssuer>>,
+    solver: Result<Solver<'a>, Unsupported>,
+    uid: String,
     namespace: String,
-    memory: ChallengeProgress,
+    progress: ChallengeProgress,
 }
 
 impl Reconciling<'_> {
-    fn remember(&self) {
-        self.context.memory.challenges.put(self.challenge.uid().unwrap_or_default(), self.memory);
+    fn view(&self) -> View<'_> {
+        View {
+            challenge: self.challenge,
+            requested: self.issuer.is_some(),
+            progress: self.progress,
+            now: self.context.now(),
+        }
     }
 
-    async fn present_and_check(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
-        let seen = match self.present().await? {
-            Some(problem) => Seen::Wrong(problem),
-            None => self.look().await,
-        };
-        self.memory.checks = self.memory.checks.saturating_add(1);
-        let name = self.challenge.name_any();
-        match challenge::after_check(&seen, &self.memory, &name, self.context.now()) {
-            AfterCheck::Accept => self.accept(issuer).await,
-            AfterCheck::Again { after, reason } => {
-                self.remember();
-                if let Some(reason) = reason {
-                    self.show(reason).await?;
+    async fn record(&mut self, decision: Decision) -> Result<Next, ReconcileError> {
+        let Decision { status, event, progress, notify, next } = decision;
+        if let Some(status) = status {
+            self.write(&status).await?;
+        }
+        if let Some(event) = event {
+            self.context.kube.publish(FIELD_MANAGER, &event, self.challenge);
+        }
+        match progress {
+            Some(progress) => {
+                self.progress = progress;
+                self.context.memory.challenges.put(self.uid.clone(), progress);
+            }
+            None => drop(self.context.memory.challenges.forget(&self.uid)),
+        }
+        if let Some(notify) = notify {
+            self.notify(notify);
+        }
+        Ok(next)
+    }
+
+    async fn perform(&self, action: Action) -> Result<Decision, ReconcileError> {
+        match action {
+            Action::Present { create_route } => {
+                let presentation = match self.solver {
+                    Ok(solver) => solver.present(create_route, self.context).await?,
+                    Err(unsupported) => Presentation::Blocked(unsupported.to_string()),
+                };
+                Ok(challenge::on_presented(&self.view(), presentation))
+            }
+            Action::Probe(probe) => {
+                let result = match self.solver {
+                    Ok(solver) => solver.probe(probe, self.context).await,
+                    Err(unsupported) => ProbeResult::WrongAnswer(unsupported.to_string()),
+                };
+                Ok(challenge::on_probe(&self.view(), probe, &result))
+            }
+            Action::Submit => {
+                let result = self.account().await?.challenge_ready(&self.challenge.spec.url).await;
+                Ok(challenge::on_submitted(&self.view(), result.map(drop)))
+            }
+            Action::FetchAuthorization => {
+                let url = &self.challenge.spec.authorization_url;
+                let result = self.account().await?.authorization(url).await;
+                Ok(challenge::on_authorization(&self.view(), result))
+            }
+            Action::CleanUp => {
+                if let Ok(solver) = self.solver
+                    && solver.needs_finalizer()
+                {
+                    solver.clean_up(self.context).await?;
                 }
-                Ok(Requeue::After(after))
+                self.remove_finalizer().await?;
+                Ok(challenge::on_cleaned_up())
             }
         }
     }
 
-    async fn present_and_wait(
-        &mut self,
-        until: Timestamp,
-        issuer: &AnyIssuer,
-    ) -> Result<Requeue, ReconcileError> {
-        let problem = self.present().await?;
-        let now = self.context.now();
-        if until <= now {
-            return self.accept(issuer).await;
-        }
-        self.remember();
-        let waiting = || "Waiting as the solver's waitInsteadOfSelfCheck says".to_owned();
-        self.show(problem.unwrap_or_else(waiting)).await?;
-        Ok(Requeue::at(until, now))
-    }
-
-    /// First whether the solver's Pods know the challenge, then the way that the CA takes.
-    async fn look(&mut self) -> Seen {
-        let spec = &self.challenge.spec;
-        let check = &self.context.self_check;
-        if self.memory.solved {
-            return check.probe_route(&spec.dns_name, &spec.token, &spec.key).await;
-        }
-        let solvers = self.context.cache.solver_addresses();
-        if solvers.is_empty() {
-            return Seen::Wrong(
-                "no Pod of the http01-solver is ready: see `kubectl get pods` in its namespace".to_owned(),
-            );
-        }
-        let asked =
-            solvers.iter().map(|solver| check.probe_solver(*solver, &spec.dns_name, &spec.token, &spec.key));
-        let wrong = join_all(asked).await.into_iter().find(|seen| *seen != Seen::Right);
-        if let Some(Seen::Wrong(what) | Seen::Nobody(what)) = wrong {
-            return Seen::Wrong(format!("a Pod of the http01-solver does not answer for it yet: {what}"));
-        }
-        self.memory.solved = true;
-        check.probe_route(&spec.dns_name, &spec.token, &spec.key).await
-    }
-
-    /// Sees that everything is there that leads to the solver; returns what is in the way, if anything is.
-    async fn present(&self) -> Result<Option<String>, ReconcileError> {
-        let solver = self.challenge.spec.solver.http01.as_ref().and_then(|http01| http01.ingress.as_ref());
-        let Some(solver) = solver else {
-            return Ok(Some(
-                "the solver is none by Ingress, which is all that this operator does yet".to_owned(),
-            ));
+    async fn account(&self) -> Result<Account, ReconcileError> {
+        let Some(issuer) = &self.issuer else {
+            return Err(ReconcileError::Internal("a Challenge without an issuer has an account".to_owned()));
         };
-        let node_port = solver.service_type.as_deref() == Some("NodePort");
-        solver_endpoints::ensure(&self.namespace, node_port, self.context).await?;
-        match edited_ingress(&self.challenge.spec.solver) {
-            Some(name) => self.edit(name).await,
-            None => self.create_ingress(solver).await.map(|()| None),
-        }
+        self.context.account(issuer).await
     }
 
-    async fn create_ingress(&self, solver: &IngressSolver) -> Result<(), ReconcileError> {
-        let wanted = route::ingress(self.challenge, solver);
-        let name = wanted.name_any();
-        let ingresses = self.context.kube.api::<Ingress>(&self.namespace);
-        match self.context.cache.ingresses.get(&self.namespace, &name) {
-            Some(there) if is_as_wanted(&there, &wanted) => Ok(()),
-            // Somebody has spoiled it.
-            Some(_) => k8s::apply(&ingresses, MANAGER, &wanted, true).await.map(drop),
-            // What was made a moment ago may not have been heard of yet.
-            None if self.memory.checks.is_multiple_of(8) => {
-                k8s::create(&ingresses, MANAGER, &wanted).await.map(drop)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Adds the path to a user's own Ingress: its rules are one list, so nothing but this path may be touched.
-    async fn edit(&self, name: &str) -> Result<Option<String>, ReconcileError> {
-        let Some(ingress) = self.own_ingress(name).await? else {
-            let problem =
-                format!("the Ingress {name:?} that the solver edits does not exist in this namespace");
-            return Ok(Some(problem));
-        };
-        if let Some(patch) = route::patch_to_add(&ingress, self.challenge) {
-            self.patch_ingress(name, patch).await?;
-        }
-        Ok(None)
-    }
-
-    async fn own_ingress(&self, name: &str) -> Result<Option<Ingress>, ReconcileError> {
-        let ingresses = self.context.kube.api::<Ingress>(&self.namespace);
-        ingresses.get_opt(name).await.tried(|| format!("read Ingress {}/{name}", self.namespace))
-    }
-
-    async fn patch_ingress(&self, name: &str, patch: json_patch::Patch) -> Result<(), ReconcileError> {
-        let ingresses = self.context.kube.api::<Ingress>(&self.namespace);
-        k8s::patch(&ingresses, MANAGER, name, Patch::Json(patch)).await.map(drop)
-    }
-
-    async fn clean_up(&self) -> Result<Requeue, ReconcileError> {
-        if let Some(name) = edited_ingress(&self.challenge.spec.solver)
-            && let Some(ingress) = self.own_ingress(name).await?
-            && let Some(patch) = route::patch_to_remove(&ingress, self.challenge)
-        {
-            self.patch_ingress(name, patch).await?;
-        }
-        let finalizers =
-            self.challenge.finalizers().iter().filter(|it| *it != FINALIZER && *it != LEGACY_FINALIZER);
-        let patch = json!({ "metadata": {
-            "resourceVersion": self.challenge.resource_version(),
-            "finalizers": finalizers.collect::<Vec<_>>(),
-        } });
-        let challenges = self.context.kube.api::<Challenge>(&self.namespace);
-        k8s::patch(&challenges, MANAGER, &self.challenge.name_any(), Patch::Merge(patch)).await?;
-        self.context.memory.challenges.forget(&self.challenge.uid().unwrap_or_default());
-        Ok(Requeue::Resync)
-    }
-
-    async fn accept(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
-        let account = self.context.account(issuer).await?;
-        if let Err(error) = account.challenge_ready(&self.challenge.spec.url).await {
-            return match error.class() {
-                Class::Refused | Class::Fatal => self.end(State::Errored, error.to_string()).await,
-                Class::Transient | Class::RateLimited { .. } => {
-                    self.show(error.to_string()).await?;
-                    Err(error.into())
-                }
-            };
-        }
-        self.memory.accepted = true;
-        self.memory.polls = 1;
-        self.remember();
-        Ok(Requeue::After(backoff::poll(0, None)))
-    }
-
-    /// Reads the authorization: it says more than the challenge.
-    async fn poll(&mut self, issuer: &AnyIssuer) -> Result<Requeue, ReconcileError> {
-        let account = self.context.account(issuer).await?;
-        let state = match account.authorization(&self.challenge.spec.authorization_url).await {
-            Ok(state) => state,
-            Err(error) if error.class() == Class::Refused => {
-                let state =
-                    if error.problem_type() == Some("malformed") { State::Expired } else { State::Errored };
-                return self.end(state, error.to_string()).await;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match state.status {
-            AuthorizationStatus::Valid if self.challenge.status.is_none() => {
-                // Nothing was said of it so far, and its Order will delete it: a status would be read by nobody.
-                self.memory.valid = true;
-                self.remember();
+    fn notify(&self, notify: Notify) {
+        match notify {
+            Notify::Order => {
                 if let Some(order) = controlled_by(&self.challenge.metadata, "Order") {
                     self.context.cache.orders.enqueuer().enqueue_named(&order.name, Some(&self.namespace));
                 }
-                Ok(Requeue::Resync)
             }
-            AuthorizationStatus::Valid => {
-                self.end(State::Valid, "Successfully authorized domain".to_owned()).await
-            }
-            AuthorizationStatus::Pending => {
-                let wait = backoff::poll(self.memory.polls, state.retry_after);
-                self.memory.polls = self.memory.polls.saturating_add(1);
-                self.remember();
-                let age = self.context.now().duration_since(self.memory.since);
-                if Duration::try_from(age).is_ok_and(|age| age >= QUIET) {
-                    self.show("Waiting for the ACME server to validate it".to_owned()).await?;
+            Notify::Issuer => {
+                if let Some(issuer) = &self.issuer {
+                    self.context.recover_account(&issuer.key);
                 }
-                Ok(Requeue::After(wait))
-            }
-            other => {
-                let name = format!("{other:?}").to_lowercase();
-                let reason = self.problem(&state).unwrap_or_else(|| format!("the authorization is {name}"));
-                self.end(challenge::failed_state(&name), reason).await
             }
         }
-    }
-
-    /// Why the server did not accept it, in its own words.
-    fn problem(&self, state: &AuthorizationState) -> Option<String> {
-        let challenge = state.challenges.iter().find(|challenge| challenge.url == self.challenge.spec.url)?;
-        let problem = challenge.error.as_ref()?;
-        let kind = problem.r#type.as_deref().unwrap_or_default();
-        let kind = kind.rsplit(':').next().unwrap_or_default();
-        Some(format!("{} ({kind})", problem.detail.as_deref().unwrap_or("the server gives no reason")))
-    }
-
-    /// Tells users what it waits for.
-    async fn show(&self, reason: String) -> Result<(), ReconcileError> {
-        let mut status = self.challenge.status.clone().unwrap_or_default();
-        status.processing = Some(true);
-        status.presented = Some(true);
-        status.presented_at =
-            status.presented_at.or_else(|| Some(crds::condition::whole_seconds(self.context.now())));
-        status.state = Some(State::Pending);
-        status.reason = Some(reason);
-        self.write(&status).await
-    }
-
-    async fn end(&self, state: State, reason: String) -> Result<Requeue, ReconcileError> {
-        let mut status = self.challenge.status.clone().unwrap_or_default();
-        status.processing = Some(false);
-        status.presented = Some(true);
-        status.state = Some(state);
-        status.reason = Some(reason.clone());
-        self.write(&status).await?;
-        if state != State::Valid {
-            let note = EventNote::warning("Failed", reason);
-            self.context.kube.publish(MANAGER, &note, self.challenge);
-        }
-        self.context.memory.challenges.forget(&self.challenge.uid().unwrap_or_default());
-        Ok(Requeue::Resync)
     }
 
     async fn write(&self, status: &ChallengeStatus) -> Result<(), ReconcileError> {
-        let api = self.context.kube.api::<Challenge>(&self.namespace);
-        self.context
-            .kube
-            .write_status(&api, MANAGER, self.challenge, self.challenge.status.as_ref(), status)
-            .await
-            .map(drop)
+        let old = self.challenge.status.as_ref();
+        let written =
+            self.context.kube.write_status(&self.api(), FIELD_MANAGER, self.challenge, old, status).await;
+        written.map(drop)
     }
-}
 
-/// Whether an Ingress has what is wanted of it; what others add is theirs.
-fn is_as_wanted(there: &Ingress, wanted: &Ingress) -> bool {
-    there.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
-        == wanted.spec.as_ref().map(|spec| (&spec.rules, &spec.ingress_class_name))
-        && includes(there.labels(), wanted.labels())
-        && includes(there.annotations(), wanted.annotations())
+    async fn remove_finalizer(&self) -> Result<(), ReconcileError> {
+        let patch = json!({ "metadata": {
+            // A finalizer that someone else has added meanwhile must not get lost.
+            "resourceVersion": self.challenge.resource_version(),
+            "finalizers": challenge::remaining_finalizers(self.challenge),
+        } });
+        let name = self.challenge.name_any();
+        k8s::patch(&self.api(), FIELD_MANAGER, &name, Patch::Merge(patch)).await.map(drop)
+    }
+
+    fn api(&self) -> Api<Challenge> {
+        self.context.kube.api(&self.namespace)
+    }
 }

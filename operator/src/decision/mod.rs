@@ -15,6 +15,9 @@ pub mod renewal;
 pub mod request;
 mod requeue;
 pub mod retry;
+pub mod route_service;
+#[cfg(test)]
+mod runner;
 pub mod shim;
 pub mod solver_select;
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Challenges of Orders.
+//! The Challenges of an Order.
 
 use crds::{
     acme::{Authorization, Challenge, ChallengeSpec, ChallengeType, OfferedChallenge, Order, Solver},
-    annotations::{challenge, request},
+    annotations::{challenge::FINALIZER, request},
 };
 use kube::ResourceExt;
 
 use super::{metadata::owned, names};
 
-/// The Challenge of an Order for one of its authorizations.
+/// Builds the Challenge of an Order for one of its authorizations: `offered` is the challenge of it that is solved.
 pub fn build(
     of: &Order,
     authorization: &Authorization,
@@ -19,7 +19,7 @@ pub fn build(
 ) -> Challenge {
     let name = names::challenge(&of.name_any(), &authorization.url);
     let solver = overridden(solver, of);
-    let edits_in_place = edited_ingress(&solver).is_some();
+    let finalizers = needs_finalizer(&solver).then(|| vec![FINALIZER.to_owned()]);
     let spec = ChallengeSpec {
         authorization_url: authorization.url.clone(),
         dns_name: authorization.identifier.clone().unwrap_or_default(),
@@ -31,20 +31,25 @@ pub fn build(
         url: offered.url.clone(),
         wildcard: authorization.wildcard.filter(|wildcard| *wildcard),
     };
-    let mut made = Challenge::new(&name, spec);
-    made.metadata = owned(&name, of);
-    // What is owned goes with its owner; only a user's own Ingress has to be cleaned up by us.
-    made.metadata.finalizers = edits_in_place.then(|| vec![challenge::FINALIZER.to_owned()]);
-    made
+    let mut challenge = Challenge::new(&name, spec);
+    challenge.metadata = owned(&name, of);
+    challenge.metadata.finalizers = finalizers;
+    challenge
 }
 
-/// The user's own Ingress that a solver edits, if it does.
+/// Whether a Challenge with this solver must outlive its deletion until it was cleaned up. The garbage collector deletes objects
+/// that the Challenge owns; a path in a user's Ingress is the only thing that it can't.
+pub fn needs_finalizer(solver: &Solver) -> bool {
+    edited_ingress(solver).is_some()
+}
+
+/// The user's Ingress that a solver adds a path to, if it does not create its own.
 pub fn edited_ingress(solver: &Solver) -> Option<&str> {
     let ingress = solver.http01.as_ref()?.ingress.as_ref()?;
     ingress.name.as_deref().filter(|name| !name.is_empty())
 }
 
-/// An issuer's solver with what the Certificate's annotations say instead.
+/// An issuer's solver, with the Ingress or class that annotations of the Certificate set instead: the Order has them too.
 pub fn overridden(solver: &Solver, order: &Order) -> Solver {
     let mut solver = solver.clone();
     let Some(ingress) = solver.http01.as_mut().and_then(|http01| http01.ingress.as_mut()) else {

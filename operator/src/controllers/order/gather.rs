@@ -10,7 +10,10 @@ use super::apply::deletion;
 use crate::{
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
-    decision::order::{IssuerView, OrderProgress, View},
+    decision::{
+        challenge::Phase,
+        order::{IssuerView, OrderProgress, View},
+    },
     objects::metadata::controlled_by,
 };
 
@@ -104,8 +107,8 @@ fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
 /// A Challenge with what its controller knows and has not written: if it becomes valid quickly, a status write is not worth its
 /// time, as the Order deletes it next.
 fn with_memory(mut challenge: Arc<Challenge>, context: &Context) -> Arc<Challenge> {
-    let memory = context.memory.challenges.get(&challenge.uid().unwrap_or_default());
-    if memory.is_some_and(|memory| memory.valid) {
+    let progress = context.memory.challenges.get(&challenge.uid().unwrap_or_default());
+    if progress.is_some_and(|progress| progress.phase == Phase::Valid) {
         let status = Arc::make_mut(&mut challenge).status.get_or_insert_default();
         status.state = Some(State::Valid);
     }

@@ -1,5 +1,4 @@
-//! What leads the CA's question to the solver: an Ingress for each Challenge, and in each namespace one Service without a
-//! selector, with EndpointSlices that name the solver's Pods.
+//! The Ingress of a Challenge, and the path of a Challenge in a user's own Ingress.
 
 use std::collections::BTreeMap;
 
@@ -8,41 +7,15 @@ use crds::{
     annotations::{INGRESS_CLASS, challenge},
 };
 use json_patch::Patch;
-use k8s_openapi::{
-    api::{
-        core::v1::{Service, ServicePort, ServiceSpec},
-        discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
-        networking::v1::{
-            HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
-            IngressServiceBackend, IngressSpec, ServiceBackendPort,
-        },
-    },
-    apimachinery::pkg::util::intstr::IntOrString,
+use k8s_openapi::api::networking::v1::{
+    HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
+    IngressSpec, ServiceBackendPort,
 };
-use kube::{ResourceExt, api::ObjectMeta};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{
-    metadata::{controller, owned},
-    names,
-};
-
-/// Name of the Service in each namespace, and the start of its EndpointSlices' names.
-pub const SERVICE: &str = "cm-acme-http-solver";
-
-/// Label of what is made by this operator for all Challenges of a namespace.
-pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-operator");
-
-/// Label of an EndpointSlice that names its Service.
-pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-/// The port of solver and Service, as cert-manager has it.
-pub const PORT: i32 = 8089;
-
-/// Where HTTP-01 is asked, RFC 8555 section 8.3.
-pub fn path(token: &str) -> String {
-    format!("/.well-known/acme-challenge/{token}")
-}
+use super::{PORT, SERVICE, path};
+use crate::objects::{metadata::owned, names};
 
 /// Labels of an Ingress that routes a Challenge.
 fn labels(of: &Challenge) -> BTreeMap<String, String> {
@@ -57,7 +30,7 @@ fn labels(of: &Challenge) -> BTreeMap<String, String> {
 }
 
 /// Path and backend of a Challenge.
-pub fn http_path(of: &Challenge) -> HTTPIngressPath {
+fn http_path(of: &Challenge) -> HTTPIngressPath {
     let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
     HTTPIngressPath {
         path: Some(path(&of.spec.token)),
@@ -70,7 +43,7 @@ pub fn http_path(of: &Challenge) -> HTTPIngressPath {
 }
 
 /// The host that a Challenge's route is for: none for an IP address, which no rule can name.
-pub fn host(of: &Challenge) -> Option<String> {
+fn host(of: &Challenge) -> Option<String> {
     let name = &of.spec.dns_name;
     name.parse::<std::net::IpAddr>().is_err().then(|| name.clone())
 }
@@ -152,72 +125,4 @@ fn unchanged(rules: &[IngressRule]) -> Value {
 /// Whether a path is a Challenge's.
 fn is_of(there: &HTTPIngressPath, of: &Challenge) -> bool {
     there.path.as_deref() == Some(&path(&of.spec.token))
-}
-
-/// The Service of a namespace. Without a selector: its EndpointSlices are ours.
-pub fn service(namespace: &str, node_port: bool) -> Service {
-    let port = ServicePort {
-        name: Some("http".to_owned()),
-        port: PORT,
-        target_port: Some(IntOrString::Int(PORT)),
-        ..ServicePort::default()
-    };
-    Service {
-        metadata: ObjectMeta {
-            name: Some(SERVICE.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            labels: Some(shared_labels()),
-            // STRICT mTLS of Istio, as cert-manager has it.
-            annotations: Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())])),
-            ..ObjectMeta::default()
-        },
-        spec: Some(ServiceSpec {
-            ports: Some(vec![port]),
-            type_: node_port.then(|| "NodePort".to_owned()),
-            ..ServiceSpec::default()
-        }),
-        status: None,
-    }
-}
-
-/// The EndpointSlices of a namespace's Service: those of the solver itself, under other names. They go with the Service.
-pub fn endpoint_slices(service: &Service, solver: &[EndpointSlice]) -> Vec<EndpointSlice> {
-    solver.iter().map(|slice| endpoint_slice(service, slice)).collect()
-}
-
-fn endpoint_slice(service: &Service, of: &EndpointSlice) -> EndpointSlice {
-    let mut labels = shared_labels();
-    labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
-    let endpoints = of.endpoints.iter().map(|endpoint| {
-        // Who the Pod is and where it runs is nothing to do with the namespace; its address and its state are.
-        Endpoint {
-            addresses: endpoint.addresses.clone(),
-            conditions: endpoint.conditions.clone(),
-            ..Endpoint::default()
-        }
-    });
-    EndpointSlice {
-        metadata: ObjectMeta {
-            name: Some(format!("{SERVICE}-{}", names::short_hash(&of.name_any()))),
-            namespace: service.namespace(),
-            labels: Some(labels),
-            owner_references: controller(service).map(|owner| vec![owner]),
-            ..ObjectMeta::default()
-        },
-        address_type: of.address_type.clone(),
-        endpoints: endpoints.collect(),
-        ports: Some(vec![EndpointPort {
-            name: Some("http".to_owned()),
-            port: Some(PORT),
-            protocol: Some("TCP".to_owned()),
-            ..EndpointPort::default()
-        }]),
-    }
-}
-
-fn shared_labels() -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
-        (challenge::SOLVER_LABEL.to_owned(), "true".to_owned()),
-    ])
 }

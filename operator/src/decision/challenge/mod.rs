@@ -1,0 +1,215 @@
+//! What to do about a Challenge: route the CA's request to the solver, probe that, submit the challenge, poll the authorization.
+//!
+//! ```text
+//! Presenting ─solver Pods answer─▶ Reachable ─route answers, CA accepts─▶ Accepted ─CA has validated─▶ Valid or a final state
+//! ```
+//!
+//! [`decide`] chooses the first action of a reconcile. Each action has one function here that says what its result means:
+//! [`on_presented`], [`on_probe`], [`on_submitted`], [`on_authorization`], [`on_cleaned_up`]. Must not know how an action is done,
+//! which is `controllers/challenge.rs` and `solvers`. Next: `probe.rs` and `acme.rs`.
+
+mod acme;
+mod probe;
+mod route;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crds::{
+    acme::{Challenge, ChallengeStatus},
+    annotations::challenge::{FINALIZER, LEGACY_FINALIZER},
+};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+pub use self::{
+    acme::{on_authorization, on_submitted},
+    probe::{
+        Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, SELF_CHECK_REQUIRED_FOR, on_presented,
+        on_probe, pods_result,
+    },
+    route::{RouteWrite, must_write_slice, route_write},
+};
+use super::{Requeue, order::is_final};
+use crate::{acme::AcmeError, objects::EventNote};
+
+/// How many probes apart the route is created again if the watch does not show it: either the watch is behind, or something has
+/// deleted the route.
+const RECREATE_ROUTE_EVERY: u32 = 8;
+
+/// How far a Challenge is, as far as this process knows. Losing it costs requests, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChallengeProgress {
+    /// When the Challenge was created: time that passed before this process started counts.
+    pub since: Timestamp,
+    /// What has been achieved.
+    pub phase: Phase,
+    /// How many times its route was presented and probed.
+    pub probes: u32,
+    /// How many times the authorization was requested.
+    pub polls: u32,
+    /// How many requests to the CA have failed in a row.
+    pub failures: u32,
+    /// When to act again. Events enqueue a Challenge before that, even the watch event of its own status: nothing is repeated
+    /// for them.
+    pub next_attempt: Timestamp,
+}
+
+/// What has been achieved for a Challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing: the solver's Pods have not answered yet.
+    Presenting,
+    /// The solver's Pods answer. From now on only the route to them is probed.
+    Reachable,
+    /// The CA was asked to validate.
+    Accepted,
+    /// The CA has validated, and no status says so: the Order reads it here, and deletes the Challenge.
+    Valid,
+}
+
+impl ChallengeProgress {
+    /// The progress of a Challenge that this process has not seen yet.
+    pub fn new(challenge: &Challenge, now: Timestamp) -> Self {
+        let since = challenge.creation_timestamp().map_or(now, |created| created.0.min(now));
+        Self { since, phase: Phase::Presenting, probes: 0, polls: 0, failures: 0, next_attempt: since }
+    }
+}
+
+/// What is known of a Challenge when something is decided about it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The Challenge.
+    pub challenge: &'a Challenge,
+    /// Whether its Order asks for it: other Challenges must not be acted upon.
+    pub requested: bool,
+    /// What is remembered of it.
+    pub progress: ChallengeProgress,
+    /// UTC.
+    pub now: Timestamp,
+}
+
+impl View<'_> {
+    fn age(&self) -> Duration {
+        Duration::try_from(self.now.duration_since(self.progress.since)).unwrap_or_default()
+    }
+
+    /// The progress with a time for the next attempt, and that as a requeue.
+    fn again_after(&self, wait: Duration) -> (ChallengeProgress, Requeue) {
+        let next_attempt = self.now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        (ChallengeProgress { next_attempt, ..self.progress }, Requeue::After(wait))
+    }
+}
+
+/// Something to do for a Challenge, in the order of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make the answer reachable.
+    Present {
+        /// Whether a route that the watch does not show is created.
+        create_route: bool,
+    },
+    /// Request the answer.
+    Probe(Probe),
+    /// Ask the CA to validate, RFC 8555 section 7.5.1.
+    Submit,
+    /// Fetch the authorization, which says more than the challenge.
+    FetchAuthorization,
+    /// Undo what was done to a user's Ingress, and remove the finalizer.
+    CleanUp,
+}
+
+/// What comes after a decision was recorded.
+#[derive(Debug)]
+pub enum Next {
+    /// This action. Its result needs another decision.
+    Act(Action),
+    /// The end of the reconcile.
+    Requeue(Requeue),
+    /// The end of the reconcile with an error that is retried.
+    Retry {
+        /// From now.
+        after: Duration,
+        /// Why.
+        source: AcmeError,
+    },
+}
+
+/// Another controller that has to act on what no watch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// The Order: the Challenge is valid, and its status does not say so.
+    Order,
+    /// The issuer: the CA has lost its account.
+    Issuer,
+}
+
+/// What is recorded, in this order, and what comes next.
+#[derive(Debug)]
+pub struct Decision {
+    /// The status to write, if it differs.
+    pub status: Option<ChallengeStatus>,
+    /// The event to publish.
+    pub event: Option<EventNote>,
+    /// What to remember; `None` forgets the Challenge.
+    pub progress: Option<ChallengeProgress>,
+    /// Who else has to act.
+    pub notify: Option<Notify>,
+    /// What comes next.
+    pub next: Next,
+}
+
+impl Decision {
+    const fn new(progress: Option<ChallengeProgress>, next: Next) -> Self {
+        Self { status: None, event: None, progress, notify: None, next }
+    }
+
+    const fn act(progress: ChallengeProgress, action: Action) -> Self {
+        Self::new(Some(progress), Next::Act(action))
+    }
+}
+
+/// Decides how a reconcile starts.
+pub fn decide(view: &View<'_>) -> Decision {
+    let View { challenge, requested, progress, now } = *view;
+    if challenge.metadata.deletion_timestamp.is_some() {
+        let held = challenge.finalizers().iter().any(|it| is_ours(it));
+        return if held {
+            Decision::act(progress, Action::CleanUp)
+        } else {
+            Decision::new(None, Next::Requeue(Requeue::Resync))
+        };
+    }
+    if !requested || is_final(view.status().state) {
+        // That it is valid stays known until its Order has read it.
+        let kept = Some(progress).filter(|progress| progress.phase == Phase::Valid);
+        return Decision::new(kept, Next::Requeue(Requeue::Resync));
+    }
+    if now < progress.next_attempt {
+        return Decision::new(Some(progress), Next::Requeue(Requeue::at(progress.next_attempt, now)));
+    }
+    match progress.phase {
+        Phase::Presenting | Phase::Reachable => {
+            let create_route = progress.probes.is_multiple_of(RECREATE_ROUTE_EVERY);
+            Decision::act(progress, Action::Present { create_route })
+        }
+        Phase::Accepted => Decision::act(progress, Action::FetchAuthorization),
+        Phase::Valid => Decision::new(Some(progress), Next::Requeue(Requeue::Resync)),
+    }
+}
+
+/// Decides what remains to do after [`Action::CleanUp`].
+pub const fn on_cleaned_up() -> Decision {
+    Decision::new(None, Next::Requeue(Requeue::Resync))
+}
+
+/// The finalizers that a Challenge keeps once it is cleaned up.
+pub fn remaining_finalizers(challenge: &Challenge) -> Vec<&str> {
+    challenge.finalizers().iter().map(String::as_str).filter(|it| !is_ours(it)).collect()
+}
+
+fn is_ours(finalizer: &str) -> bool {
+    finalizer == FINALIZER || finalizer == LEGACY_FINALIZER
+}

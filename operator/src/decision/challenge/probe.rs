@@ -1,0 +1,190 @@
+//! The probes before the CA is asked (RFC 8555 section 8.3): a failed validation costs one of a few attempts.
+
+use std::time::Duration;
+
+use crds::{acme::ChallengeStatus, condition::whole_seconds};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::{Action, ChallengeProgress, Decision, Next, Phase, View};
+use crate::decision::{Requeue, backoff};
+
+/// How long a probe must succeed from inside the cluster before the CA is asked. After that, a name that can't be reached from
+/// inside at all (no hairpin, another DNS) is left to the CA. A wrong answer never is.
+pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
+
+/// How old a Challenge is before its status says what it waits for: most are valid before anyone could read it. Ingress
+/// controllers under load apply changes every two seconds.
+pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(5);
+
+/// Whether the CA could get an answer, as far as the operator can do something about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presentation {
+    /// Everything is in place.
+    Presented,
+    /// Something is missing that a user has to change: what, and how.
+    Blocked(String),
+}
+
+/// What is requested to see whether the CA would get the right answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Every Pod that gives the answer. Until all of them do, the route would lead to wrong answers.
+    Solver,
+    /// The URL that the CA requests.
+    Route,
+}
+
+/// The result of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// The right answer.
+    Reachable,
+    /// A server was reached, and gave another answer or none.
+    WrongAnswer(String),
+    /// No server was reached: the name does not resolve, or its address does not respond.
+    Unreachable(String),
+}
+
+/// The result of [`Probe::Solver`] from the result of each Pod.
+pub fn pods_result(pods: Vec<ProbeResult>) -> ProbeResult {
+    if pods.is_empty() {
+        return ProbeResult::WrongAnswer(
+            "no http01-solver Pod is ready. Check the Pods in the operator's namespace with `kubectl get pods`"
+                .to_owned(),
+        );
+    }
+    for result in pods {
+        if let ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why) = result {
+            return ProbeResult::WrongAnswer(format!(
+                "an http01-solver Pod does not serve the challenge yet: {why}"
+            ));
+        }
+    }
+    ProbeResult::Reachable
+}
+
+/// Decides what follows from the result of [`Action::Present`].
+pub fn on_presented(view: &View<'_>, presentation: Presentation) -> Decision {
+    let progress = ChallengeProgress { probes: view.progress.probes.saturating_add(1), ..view.progress };
+    let view = View { progress, ..*view };
+    if let Presentation::Blocked(why) = presentation {
+        return probe_again(&view, view.blocked(propagation(&why)));
+    }
+    let Some(wait) = view.challenge.spec.solver.wait_instead_of_self_check else {
+        let probe = if progress.phase == Phase::Presenting { Probe::Solver } else { Probe::Route };
+        return Decision::act(progress, Action::Probe(probe));
+    };
+    let presented_at = view.status().presented_at.unwrap_or_else(|| whole_seconds(view.now)).0;
+    let until =
+        presented_at.checked_add(SignedDuration::from_nanos(wait.as_nanos())).unwrap_or(Timestamp::MAX);
+    if until <= view.now {
+        return Decision::act(progress, Action::Submit);
+    }
+    let reason =
+        format!("Waiting until {} because the solver has waitInsteadOfSelfCheck", whole_seconds(until).0);
+    let progress = ChallengeProgress { next_attempt: until, ..progress };
+    Decision {
+        status: Some(view.waiting(reason)),
+        ..Decision::new(Some(progress), Next::Requeue(Requeue::at(until, view.now)))
+    }
+}
+
+/// Decides what follows from the result of [`Action::Probe`].
+pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision {
+    match (probe, result) {
+        (Probe::Solver, ProbeResult::Reachable) => {
+            let progress = ChallengeProgress { phase: Phase::Reachable, ..view.progress };
+            Decision::act(progress, Action::Probe(Probe::Route))
+        }
+        (Probe::Route, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
+        // The CA may reach more than we do.
+        (Probe::Route, ProbeResult::Unreachable(_)) if view.age() >= SELF_CHECK_REQUIRED_FOR => {
+            Decision::act(view.progress, Action::Submit)
+        }
+        (_, ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why)) => {
+            probe_again(view, view.waiting(propagation(why)))
+        }
+    }
+}
+
+/// Probes again after a while, with this status once it is worth reading.
+fn probe_again(view: &View<'_>, status: ChallengeStatus) -> Decision {
+    let wait = backoff::self_check(view.progress.probes, &view.challenge.name_any());
+    let (progress, requeue) = view.again_after(wait);
+    Decision {
+        status: (view.age() >= REPORT_WAITING_AFTER).then_some(status),
+        ..Decision::new(Some(progress), Next::Requeue(requeue))
+    }
+}
+
+/// What cert-manager writes, word by word, before the reason.
+fn propagation(why: &str) -> String {
+    format!("Waiting for HTTP-01 challenge propagation: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::fixtures;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+    /// What follows from a probe of the route at an age: the next action, or what the status says while it waits.
+    fn after(age: Duration, result: &ProbeResult) -> Result<Action, Option<String>> {
+        let challenge = fixtures::challenge("web", |_| {});
+        let progress =
+            ChallengeProgress { phase: Phase::Reachable, ..ChallengeProgress::new(&challenge, START) };
+        let view = View { challenge: &challenge, requested: true, progress, now: START + age };
+        let decision = on_probe(&view, Probe::Route, result);
+        match decision.next {
+            Next::Act(action) => Ok(action),
+            Next::Requeue(Requeue::After(wait)) if wait <= Duration::from_secs(10) => {
+                Err(decision.status.and_then(|status| status.reason))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn right_answer_is_submitted() {
+        assert_eq!(after(Duration::ZERO, &ProbeResult::Reachable), Ok(Action::Submit));
+    }
+
+    #[test]
+    fn waiting_is_reported_after_five_seconds() {
+        for result in
+            [ProbeResult::WrongAnswer("404".into()), ProbeResult::Unreachable("no such host".into())]
+        {
+            assert_eq!(after(Duration::ZERO, &result), Err(None));
+            let reason = after(REPORT_WAITING_AFTER, &result).expect_err("it waits").expect("a reason");
+            assert!(reason.starts_with("Waiting for HTTP-01 challenge propagation: "), "{reason}");
+        }
+    }
+
+    #[test]
+    fn unreachable_is_submitted_after_two_minutes() {
+        let unreachable = ProbeResult::Unreachable("timed out".into());
+        assert!(after(SELF_CHECK_REQUIRED_FOR.mul_f64(0.99), &unreachable).is_err());
+        assert_eq!(after(SELF_CHECK_REQUIRED_FOR, &unreachable), Ok(Action::Submit));
+    }
+
+    #[test]
+    fn wrong_answer_is_never_submitted() {
+        let wrong = ProbeResult::WrongAnswer("status 404".into());
+        assert!(after(SELF_CHECK_REQUIRED_FOR * 1000, &wrong).is_err());
+    }
+
+    #[test]
+    fn every_pod_must_answer() {
+        let wrong = ProbeResult::WrongAnswer("404".into());
+        let right = ProbeResult::Reachable;
+        assert_eq!(pods_result(vec![right.clone(), right.clone()]), right);
+        for pods in [vec![], vec![right.clone(), wrong], vec![ProbeResult::Unreachable("refused".into())]] {
+            let result = pods_result(pods.clone());
+            // Never unreachable: that would be left to the CA after two minutes.
+            assert!(matches!(result, ProbeResult::WrongAnswer(_)), "{pods:?}: {result:?}");
+        }
+    }
+}

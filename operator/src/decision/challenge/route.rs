@@ -1,0 +1,97 @@
+//! Which objects of a Challenge's route have to be written.
+
+use k8s_openapi::api::{discovery::v1::EndpointSlice, networking::v1::Ingress};
+use kube::ResourceExt;
+
+use crate::objects::metadata::includes;
+
+/// What to do about the Ingress of a Challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteWrite {
+    /// It exists and routes the challenge, or it was created and the watch does not show it yet.
+    Nothing,
+    /// Create it.
+    Create,
+    /// Take back the fields that something else has changed.
+    Restore,
+}
+
+/// Compares the Ingress of a Challenge, if the watch shows one, with the desired one. `create` is whether one that the watch does
+/// not show is created. Labels and annotations that others have added stay.
+pub fn route_write(existing: Option<&Ingress>, desired: &Ingress, create: bool) -> RouteWrite {
+    let routes = |ingress: &Ingress| {
+        ingress.spec.as_ref().map(|spec| (spec.rules.clone(), spec.ingress_class_name.clone()))
+    };
+    match existing {
+        None if create => RouteWrite::Create,
+        None => RouteWrite::Nothing,
+        Some(existing)
+            if routes(existing) == routes(desired)
+                && includes(existing.labels(), desired.labels())
+                && includes(existing.annotations(), desired.annotations()) =>
+        {
+            RouteWrite::Nothing
+        }
+        Some(_) => RouteWrite::Restore,
+    }
+}
+
+/// Whether an EndpointSlice of the namespace's Service has to be written. `existing` is what the watch shows, and `written` what
+/// was written last, which the watch may not show yet.
+pub fn must_write_slice(
+    desired: &EndpointSlice,
+    existing: Option<&EndpointSlice>,
+    written: Option<&EndpointSlice>,
+) -> bool {
+    match existing {
+        Some(existing) => {
+            existing.endpoints != desired.endpoints
+                || existing.ports != desired.ports
+                || existing.metadata.owner_references != desired.metadata.owner_references
+        }
+        None => !desired.endpoints.is_empty() && written != Some(desired),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::fixtures;
+    use k8s_openapi::api::discovery::v1::Endpoint;
+
+    use super::*;
+    use crate::objects::route;
+
+    #[test]
+    fn route_write_restores_what_others_changed() {
+        let challenge = fixtures::challenge("web", |_| {});
+        let http01 = challenge.spec.solver.http01.as_ref().expect("an HTTP-01 solver");
+        let desired = route::ingress(&challenge, http01.ingress.as_ref().expect("an Ingress solver"));
+        assert_eq!(route_write(None, &desired, true), RouteWrite::Create);
+        assert_eq!(route_write(None, &desired, false), RouteWrite::Nothing);
+        let mut existing = desired.clone();
+        existing.labels_mut().insert("added".into(), "by others".into());
+        assert_eq!(route_write(Some(&existing), &desired, true), RouteWrite::Nothing);
+        for change in [
+            (|it: &mut Ingress| it.labels_mut().clear()) as fn(&mut Ingress),
+            |it| it.annotations_mut().clear(),
+            |it| it.spec.get_or_insert_default().rules = None,
+            |it| it.spec.get_or_insert_default().ingress_class_name = Some("other".into()),
+        ] {
+            let mut existing = desired.clone();
+            change(&mut existing);
+            assert_eq!(route_write(Some(&existing), &desired, false), RouteWrite::Restore, "{existing:?}");
+        }
+    }
+
+    #[test]
+    fn slices_are_written_once_and_when_pods_change() {
+        let empty = EndpointSlice::default();
+        let desired = EndpointSlice { endpoints: vec![Endpoint::default()], ..empty.clone() };
+        assert!(must_write_slice(&desired, None, None));
+        assert!(must_write_slice(&desired, None, Some(&empty)));
+        assert!(!must_write_slice(&desired, None, Some(&desired)), "the watch is behind");
+        assert!(!must_write_slice(&empty, None, None), "there is nothing to route to");
+        assert!(must_write_slice(&empty, Some(&desired), None));
+        assert!(!must_write_slice(&desired, Some(&desired), None));
+    }
+}

@@ -1,0 +1,74 @@
+//! How long a namespace keeps its Service to http01-solver.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+
+use crate::objects::route;
+
+/// How long the Service stays after the last Challenge: often the next one comes soon.
+const IDLE_FOR: Duration = Duration::from_secs(2);
+
+/// What to do about a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it is not ours, or it is being deleted.
+    Nothing,
+    /// Keep it, and its EndpointSlices up to date.
+    Keep,
+    /// Check again, because no Challenge has needed it since a time.
+    Linger {
+        /// UTC.
+        since: Timestamp,
+        /// From now.
+        left: Duration,
+    },
+    /// Delete it.
+    Delete,
+}
+
+/// Decides about a Service. `idle_since` is when its namespace was first seen without a Challenge.
+pub fn decide(service: &Service, has_challenge: bool, idle_since: Option<Timestamp>, now: Timestamp) -> Step {
+    if service.name_any() != route::SERVICE || service.metadata.deletion_timestamp.is_some() {
+        return Step::Nothing;
+    }
+    if has_challenge {
+        return Step::Keep;
+    }
+    let since = idle_since.unwrap_or(now);
+    let idle = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    match IDLE_FOR.checked_sub(idle).filter(|left| !left.is_zero()) {
+        Some(left) => Step::Linger { since, left },
+        None => Step::Delete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_is_deleted_two_seconds_after_the_last_challenge() {
+        let service = route::service("a", false);
+        let start = Timestamp::UNIX_EPOCH;
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let linger = |left| Step::Linger { since: start, left: Duration::from_secs(left) };
+        for (has_challenge, idle_since, now, expected) in [
+            (true, Some(start), at(9), Step::Keep),
+            (false, None, start, linger(2)),
+            (false, Some(start), at(1), linger(1)),
+            (false, Some(start), at(2), Step::Delete),
+        ] {
+            assert_eq!(decide(&service, has_challenge, idle_since, now), expected);
+        }
+    }
+
+    #[test]
+    fn services_of_others_are_left_alone() {
+        let mut service = route::service("a", false);
+        service.metadata.name = Some("web".into());
+        assert_eq!(decide(&service, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX), Step::Nothing);
+    }
+}

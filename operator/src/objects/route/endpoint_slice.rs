@@ -1,0 +1,45 @@
+//! The EndpointSlices of that Service.
+
+use k8s_openapi::api::{
+    core::v1::Service,
+    discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
+};
+use kube::{ResourceExt, api::ObjectMeta};
+
+use super::{PORT, SERVICE, SERVICE_NAME, shared_labels};
+use crate::objects::{metadata::controller, names};
+
+/// The EndpointSlices of a namespace's Service: those of the solver itself, under other names. They go with the Service.
+pub fn endpoint_slices(service: &Service, solver: &[EndpointSlice]) -> Vec<EndpointSlice> {
+    solver.iter().map(|slice| endpoint_slice(service, slice)).collect()
+}
+
+fn endpoint_slice(service: &Service, of: &EndpointSlice) -> EndpointSlice {
+    let mut labels = shared_labels();
+    labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
+    let endpoints = of.endpoints.iter().map(|endpoint| {
+        // Who the Pod is and where it runs is nothing to do with the namespace; its address and its state are.
+        Endpoint {
+            addresses: endpoint.addresses.clone(),
+            conditions: endpoint.conditions.clone(),
+            ..Endpoint::default()
+        }
+    });
+    EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some(format!("{SERVICE}-{}", names::short_hash(&of.name_any()))),
+            namespace: service.namespace(),
+            labels: Some(labels),
+            owner_references: controller(service).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        address_type: of.address_type.clone(),
+        endpoints: endpoints.collect(),
+        ports: Some(vec![EndpointPort {
+            name: Some("http".to_owned()),
+            port: Some(PORT),
+            protocol: Some("TCP".to_owned()),
+            ..EndpointPort::default()
+        }]),
+    }
+}

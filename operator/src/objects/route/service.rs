@@ -1,0 +1,37 @@
+//! The Service in each namespace with Challenges.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use kube::api::ObjectMeta;
+
+use super::{PORT, SERVICE, shared_labels};
+
+/// The Service of a namespace. Without a selector: its EndpointSlices are ours.
+pub fn service(namespace: &str, node_port: bool) -> Service {
+    let port = ServicePort {
+        name: Some("http".to_owned()),
+        port: PORT,
+        target_port: Some(IntOrString::Int(PORT)),
+        ..ServicePort::default()
+    };
+    Service {
+        metadata: ObjectMeta {
+            name: Some(SERVICE.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(shared_labels()),
+            // STRICT mTLS of Istio, as cert-manager has it.
+            annotations: Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())])),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            ports: Some(vec![port]),
+            type_: node_port.then(|| "NodePort".to_owned()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}

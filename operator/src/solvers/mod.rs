@@ -1,0 +1,85 @@
+//! How challenges are solved: what makes the CA's request reach an answer, how that is probed, and how it is undone.
+//!
+//! Does the I/O that `decision::challenge` asks for; must not decide what a result means, or when to try again. An enum, not a
+//! trait: the set of solvers is closed, and a `match` finds every place that a new one has to fill. Next: `http01_ingress.rs`.
+
+mod http01_ingress;
+pub mod service;
+
+use crds::acme::Challenge;
+
+use self::http01_ingress::Http01Ingress;
+use crate::{
+    context::Context,
+    decision::challenge::{Presentation, Probe, ProbeResult},
+    error::ReconcileError,
+    objects::challenge,
+};
+
+/// Field manager of what is written for one Challenge, as cert-manager names it.
+pub const FIELD_MANAGER: &str = "cert-manager-challenges";
+
+/// How one Challenge is solved.
+#[derive(Clone, Copy, Debug)]
+pub enum Solver<'a> {
+    /// HTTP-01 (RFC 8555 section 8.3), with an Ingress that routes the challenge's path to http01-solver.
+    Http01Ingress(Http01Ingress<'a>),
+}
+
+/// The solver of a Challenge is one that this operator does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this operator solves challenges only with http01.ingress so far. Configure such a solver in the issuer for this name"
+)]
+pub struct Unsupported;
+
+impl<'a> Solver<'a> {
+    /// The solver that a Challenge asks for.
+    ///
+    /// # Errors
+    /// [`Unsupported`]: the Challenge can't be solved until the issuer has another solver.
+    pub fn of(challenge: &'a Challenge) -> Result<Self, Unsupported> {
+        let http01 = challenge.spec.solver.http01.as_ref();
+        let solver = http01.and_then(|http01| http01.ingress.as_ref()).ok_or(Unsupported)?;
+        Ok(Self::Http01Ingress(Http01Ingress { challenge, solver }))
+    }
+
+    /// Makes the challenge's answer reachable. `create_route` is whether an object that the watch does not show may be created.
+    ///
+    /// # Errors
+    /// The API server rejects a request: retry.
+    pub async fn present(
+        self,
+        create_route: bool,
+        context: &Context,
+    ) -> Result<Presentation, ReconcileError> {
+        match self {
+            Self::Http01Ingress(solver) => solver.present(create_route, context).await,
+        }
+    }
+
+    /// Requests the challenge's answer from the Pods that give it, or the way that the CA does.
+    pub async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
+        match self {
+            Self::Http01Ingress(solver) => solver.probe(probe, context).await,
+        }
+    }
+
+    /// Undoes what the garbage collector does not: only a Challenge that [needs a finalizer](Self::needs_finalizer) has
+    /// something to undo.
+    ///
+    /// # Errors
+    /// The API server rejects a request: retry.
+    pub async fn clean_up(self, context: &Context) -> Result<(), ReconcileError> {
+        match self {
+            Self::Http01Ingress(solver) => solver.clean_up(context).await,
+        }
+    }
+
+    /// Whether the Challenge must outlive its deletion until [`Self::clean_up`] has run.
+    pub fn needs_finalizer(self) -> bool {
+        match self {
+            Self::Http01Ingress(solver) => challenge::needs_finalizer(&solver.challenge.spec.solver),
+        }
+    }
+}

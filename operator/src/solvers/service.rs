@@ -1,0 +1,82 @@
+//! The Service and EndpointSlices that lead from a namespace with Challenges to the Pods of http01-solver.
+//!
+//! Writes them; must not decide how long they stay, which `controllers/solver_endpoints.rs` does.
+
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::ResourceExt;
+
+use crate::{
+    context::Context,
+    decision::challenge::must_write_slice,
+    error::{ReconcileError, Tried},
+    k8s,
+    objects::route,
+};
+
+/// Field manager of what all Challenges of a namespace share.
+const FIELD_MANAGER: &str = "acme-operator-solver-endpoints";
+
+/// Creates the Service and its EndpointSlices unless the namespace has them. Once the Service exists, its own controller keeps
+/// the EndpointSlices up to date.
+///
+/// # Errors
+/// [`ReconcileError::Invalid`] if the Service belongs to someone else; otherwise the API server rejected a request.
+pub async fn ensure(namespace: &str, node_port: bool, context: &Context) -> Result<(), ReconcileError> {
+    if exists(namespace, context) {
+        return Ok(());
+    }
+    // All Challenges of a namespace share it: the first one creates it while the others wait.
+    let lock = context.memory.namespace_lock(namespace);
+    let _guard = lock.lock().await;
+    if exists(namespace, context) {
+        return Ok(());
+    }
+    let services = context.kube.api::<Service>(namespace);
+    let created = k8s::create(&services, FIELD_MANAGER, &route::service(namespace, node_port)).await?;
+    let service = match created {
+        Some(service) => service,
+        None => services
+            .get(route::SERVICE)
+            .await
+            .tried(|| format!("read Service {namespace}/{}", route::SERVICE))?,
+    };
+    let (label, value) = route::MANAGED_BY;
+    if service.labels().get(label).is_none_or(|manager| manager != value) {
+        return Err(ReconcileError::Invalid {
+            what: format!("the Service \"{namespace}/{}\"", route::SERVICE),
+            why: format!(
+                "it lacks the label {label}={value}, so it may belong to someone else. Rename or delete it"
+            ),
+        });
+    }
+    write_slices(&service, context).await
+}
+
+fn exists(namespace: &str, context: &Context) -> bool {
+    let service = context.cache.services.get(namespace, route::SERVICE);
+    service.is_some_and(|service| service.metadata.deletion_timestamp.is_none())
+}
+
+/// Writes the EndpointSlices that differ from those of http01-solver's own Service.
+///
+/// # Errors
+/// The API server rejects a request.
+pub async fn write_slices(service: &Service, context: &Context) -> Result<(), ReconcileError> {
+    let namespace = service.namespace().unwrap_or_default();
+    let solver: Vec<_> = context.cache.solver_slices.all().iter().map(|slice| (**slice).clone()).collect();
+    let slices = context.kube.api::<EndpointSlice>(&namespace);
+    for desired in route::endpoint_slices(service, &solver) {
+        let name = desired.name_any();
+        let key = (namespace.clone(), name.clone());
+        let existing = context.cache.routed_slices.get(&namespace, &name);
+        // The watch may not show yet what was just written.
+        let written = context.memory.slices.get(&key);
+        if !must_write_slice(&desired, existing.as_deref(), written.as_ref()) {
+            continue;
+        }
+        tracing::debug!(namespace, slice = name, "writing an EndpointSlice of http01-solver");
+        k8s::apply(&slices, FIELD_MANAGER, &desired, true).await?;
+        context.memory.slices.put(key, desired);
+    }
+    Ok(())
+}
