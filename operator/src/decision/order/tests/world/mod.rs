@@ -141,8 +141,8 @@ pub(super) struct World {
     versions: usize,
     reconciles: usize,
     fuses: Vec<(usize, Interruption)>,
-    /// Whether an effect may be missing that would have come next.
-    was_interrupted: bool,
+    /// How often effects were left out that would have come next.
+    interruptions: usize,
     /// Whether the answer to the present write is lost.
     is_unheard: bool,
     /// What the last answer has said; none if the Order depends on its Challenges or its issuer.
@@ -189,7 +189,7 @@ impl World {
             versions: 0,
             reconciles: 0,
             fuses,
-            was_interrupted: false,
+            interruptions: 0,
             is_unheard: false,
             cause: None,
             unwritten: false,

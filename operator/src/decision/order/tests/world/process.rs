@@ -245,7 +245,8 @@ impl World {
             }
             WriteCourse::Rejected => Err(Stop::Rejected),
             WriteCourse::Unheard => {
-                (self.is_unheard, self.was_interrupted) = (true, true);
+                self.is_unheard = true;
+                self.interruptions += 1;
                 Ok(())
             }
         }
@@ -257,7 +258,7 @@ impl World {
             Some((0, interruption)) => {
                 let interruption = *interruption;
                 self.fuses.pop();
-                self.was_interrupted = true;
+                self.interruptions += 1;
                 Err(Stop::Interrupted(interruption))
             }
             Some((left, _)) => {

@@ -34,7 +34,7 @@ impl World {
             return ensure(status.certificate == Some(ByteString(issued)), "it has no certificate");
         }
         ensure(status.failure_time.is_some(), "it has no failure time")?;
-        ensure(self.was_interrupted || self.published.len() == 1, "its failure is not published")
+        ensure(self.interruptions > 0 || self.published.len() == 1, "its failure is not published")
     }
 
     /// Whether a status that stays like this until `time` says why, and when the next attempt is.
