@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use crate::{
     acme::{Account, AcmeError, Observer, Server, ServerSettings, Trust},
     clock::Clock,
-    decision::limits::{NewOrders, Turn},
+    decision::limits::{NewOrderSlot, NewOrders},
     sync::lock,
 };
 
@@ -141,14 +141,14 @@ impl Accounts {
 
     /// Returns when an account may place a new order that renews nothing. `limit` is the number of new orders that the
     /// CA allows in 3 h; `held` is the slot that the order got before.
-    pub fn new_order_turn(
+    pub fn new_order_slot(
         &self,
         account_url: &str,
         limit: Option<u32>,
         now: Timestamp,
         held: Option<Timestamp>,
-    ) -> Turn {
-        self.with_new_orders(account_url, limit, |orders| orders.turn(now, held))
+    ) -> NewOrderSlot {
+        self.with_new_orders(account_url, limit, |orders| orders.slot(now, held))
     }
 
     /// Blocks new orders of an account until a time, because the CA rejects them until then.
@@ -216,11 +216,11 @@ mod tests {
         let accounts = accounts();
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let until = "2026-01-01T00:10:00Z".parse().expect("a time");
-        let turn = |url| accounts.new_order_turn(url, Some(300), now, None);
-        assert!((0..294).all(|_| turn("https://ca/a") == Turn::Now));
-        assert_ne!(turn("https://ca/a"), Turn::Now);
-        assert_eq!(turn("https://ca/b"), Turn::Now);
+        let turn = |url| accounts.new_order_slot(url, Some(300), now, None);
+        assert!((0..294).all(|_| turn("https://ca/a") == NewOrderSlot::Now));
+        assert_ne!(turn("https://ca/a"), NewOrderSlot::Now);
+        assert_eq!(turn("https://ca/b"), NewOrderSlot::Now);
         accounts.close_new_orders("https://ca/c", Some(300), until);
-        assert_eq!(turn("https://ca/c"), Turn::At(until));
+        assert_eq!(turn("https://ca/c"), NewOrderSlot::At(until));
     }
 }

@@ -5,6 +5,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use crds::http01;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
     Request, StatusCode, Uri,
@@ -21,7 +22,6 @@ use crate::{
     decision::challenge::ProbeResult,
     error_chain::ErrorChain,
     net::{FilteringResolver, Trust, is_forbidden, tls_config},
-    objects::route,
 };
 
 /// The maximum duration of one probe, including redirects.
@@ -66,7 +66,7 @@ impl SelfCheck {
     /// Requests the token by its DNS name, like the CA will.
     pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> ProbeResult {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let url = format!("http://{host}{}", route::path(token));
+        let url = format!("http://{host}{}", http01::path(token));
         with_deadline(self.follow_redirects(url, None, key_authorization)).await
     }
 
@@ -78,7 +78,7 @@ impl SelfCheck {
         token: &str,
         key_authorization: &str,
     ) -> ProbeResult {
-        let url = format!("http://{solver}{}", route::path(token));
+        let url = format!("http://{solver}{}", http01::path(token));
         with_deadline(self.follow_redirects(url, Some(host), key_authorization)).await
     }
 

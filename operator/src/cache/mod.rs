@@ -13,8 +13,13 @@ use std::net::SocketAddr;
 use crds::{
     acme::{Challenge, Order},
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    http01,
 };
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::Ingress};
+use k8s_openapi::api::{
+    core::v1::Service,
+    discovery::v1::{Endpoint, EndpointSlice},
+    networking::v1::Ingress,
+};
 
 pub use self::{
     indexes::{Index, Indexes},
@@ -22,7 +27,7 @@ pub use self::{
     kind::Kind,
     secrets::{SecretRead, SecretReads},
 };
-use crate::objects::{route, secret_meta::SecretMeta};
+use crate::objects::secret_meta::SecretMeta;
 
 /// Every kind that is watched, one field each, and what is derived from them.
 #[derive(Default)]
@@ -64,7 +69,7 @@ impl Cache {
         let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter());
         let ready = endpoints
             .filter(|it| it.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true));
-        let port = u16::try_from(route::PORT).unwrap_or_default();
-        ready.filter_map(|it| Some(SocketAddr::new(it.addresses.first()?.parse().ok()?, port))).collect()
+        let address = |it: &Endpoint| it.addresses.first()?.parse().ok();
+        ready.filter_map(|it| Some(SocketAddr::new(address(it)?, http01::SOLVER_PORT))).collect()
     }
 }

@@ -13,9 +13,6 @@ use crate::{
     pki::{KeyError, PrivateKey},
 };
 
-/// The data key of an account's private key, if the issuer does not name one.
-pub(super) const ACCOUNT_KEY_DATA_KEY: &str = "tls.key";
-
 impl Context {
     /// The account of an issuer that is ready.
     ///
@@ -49,7 +46,7 @@ impl Context {
         namespace: &str,
     ) -> Result<Option<Result<PrivateKey, KeyError>>, ReconcileError> {
         let reference = &acme.private_key_secret_ref;
-        let data_key = reference.key.as_deref().filter(|key| !key.is_empty()).unwrap_or(ACCOUNT_KEY_DATA_KEY);
+        let data_key = acme.account_key_data_key();
         let data = self.kube.secret_value(namespace, &reference.name, data_key).await?;
         Ok(data.map(|data| PrivateKey::from_pem(&data)))
     }

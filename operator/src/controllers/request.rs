@@ -11,10 +11,10 @@ use crate::{
     decision::{
         Requeue,
         request::{self, Action, IssuerView, View},
+        retry::EXPECTATION_TTL,
     },
     error::ReconcileError,
     k8s,
-    memory::EXPECTATION_TTL,
     objects::{
         metadata::{Identity, controller_of_kind},
         names,

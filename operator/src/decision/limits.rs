@@ -105,7 +105,7 @@ pub fn is_about_new_orders(detail: &str) -> bool {
 
 /// Whether an order may be placed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum NewOrderSlot {
     /// It may, and has been counted.
     Now,
     /// It has a slot at this time, and asks again then. It has not been counted.
@@ -151,14 +151,14 @@ impl NewOrders {
 
     /// Places an order if it may be placed now, otherwise returns its slot: first come, first served. `held` is the slot that the order
     /// got before.
-    pub fn turn(&mut self, now: Timestamp, held: Option<Timestamp>) -> Turn {
+    pub fn slot(&mut self, now: Timestamp, held: Option<Timestamp>) -> NewOrderSlot {
         let held = held.filter(|slot| *slot >= self.open);
         match held {
-            Some(slot) if now < slot => Turn::At(slot),
+            Some(slot) if now < slot => NewOrderSlot::At(slot),
             None if self.others_wait(now) => self.next_slot(now),
             _ if self.placed.wait(elapsed(now)) < ROUNDING => {
                 self.placed.take(elapsed(now));
-                Turn::Now
+                NewOrderSlot::Now
             }
             _ => self.next_slot(now),
         }
@@ -183,10 +183,10 @@ impl NewOrders {
         now < self.open || now < self.next && self.placed.level(elapsed(now)) < self.placed.burst / 10.0
     }
 
-    fn next_slot(&mut self, now: Timestamp) -> Turn {
+    fn next_slot(&mut self, now: Timestamp) -> NewOrderSlot {
         let slot = self.next.max(later(now, self.placed.wait(elapsed(now))));
         self.next = later(slot, Duration::try_from_secs_f64(1.0 / self.placed.rate).unwrap_or_default());
-        Turn::At(slot)
+        NewOrderSlot::At(slot)
     }
 }
 
@@ -222,70 +222,70 @@ mod tests {
     #[test]
     fn orders_beyond_the_burst_get_slots_in_order() {
         let mut orders = NewOrders::new(Some(300));
-        let slots: Vec<_> = (0..300).map(|_| orders.turn(at(0), None)).collect();
-        assert!(slots[..294].iter().all(|slot| *slot == Turn::Now));
-        let waiting: Vec<_> = (1..=6).map(|place| Turn::At(at(36 * place))).collect();
+        let slots: Vec<_> = (0..300).map(|_| orders.slot(at(0), None)).collect();
+        assert!(slots[..294].iter().all(|slot| *slot == NewOrderSlot::Now));
+        let waiting: Vec<_> = (1..=6).map(|place| NewOrderSlot::At(at(36 * place))).collect();
         assert_eq!(slots[294..], waiting);
         // An order keeps its slot, and no later order gets ahead of it.
-        assert_eq!(orders.turn(at(1), Some(at(36))), Turn::At(at(36)));
-        assert_eq!(orders.turn(at(36), None), Turn::At(at(252)));
-        assert_eq!(orders.turn(at(36), Some(at(36))), Turn::Now);
+        assert_eq!(orders.slot(at(1), Some(at(36))), NewOrderSlot::At(at(36)));
+        assert_eq!(orders.slot(at(36), None), NewOrderSlot::At(at(252)));
+        assert_eq!(orders.slot(at(36), Some(at(36))), NewOrderSlot::Now);
     }
 
     #[test]
     fn abandoned_slots_delay_no_other_order() {
         let mut orders = NewOrders::new(Some(300));
         for _ in 0..1000 {
-            orders.turn(at(0), None);
+            orders.slot(at(0), None);
         }
-        assert!(matches!(orders.turn(at(600), None), Turn::At(_)));
-        assert_eq!(orders.turn(at(7200), None), Turn::Now);
+        assert!(matches!(orders.slot(at(600), None), NewOrderSlot::At(_)));
+        assert_eq!(orders.slot(at(7200), None), NewOrderSlot::Now);
     }
 
     #[test]
     fn late_orders_are_not_all_placed_together() {
         let mut orders = NewOrders::new(Some(300));
-        let slots: Vec<_> = (0..1294).map(|_| orders.turn(at(0), None)).collect();
+        let slots: Vec<_> = (0..1294).map(|_| orders.slot(at(0), None)).collect();
         let day = at(24 * 3600);
         let late = slots[294..].iter().map(|slot| match slot {
-            Turn::At(slot) => orders.turn(day, Some(*slot)),
-            Turn::Now => Turn::Now,
+            NewOrderSlot::At(slot) => orders.slot(day, Some(*slot)),
+            NewOrderSlot::Now => NewOrderSlot::Now,
         });
-        assert_eq!(late.filter(|slot| *slot == Turn::Now).count(), 294);
+        assert_eq!(late.filter(|slot| *slot == NewOrderSlot::Now).count(), 294);
     }
 
     #[test]
     fn rejection_closes_the_account_for_the_given_time() {
         let mut orders = NewOrders::new(Some(300));
-        assert_eq!(orders.turn(at(0), None), Turn::Now);
+        assert_eq!(orders.slot(at(0), None), NewOrderSlot::Now);
         orders.close(at(600));
         orders.close(at(500));
-        assert_eq!(orders.turn(at(1), Some(at(1))), Turn::At(at(600)));
-        assert_eq!(orders.turn(at(1), None), Turn::At(at(636)));
-        assert_eq!(orders.turn(at(600), Some(at(600))), Turn::Now);
-        assert_eq!(orders.turn(at(636), Some(at(636))), Turn::Now);
-        assert_eq!(orders.turn(at(637), None), Turn::At(at(672)));
+        assert_eq!(orders.slot(at(1), Some(at(1))), NewOrderSlot::At(at(600)));
+        assert_eq!(orders.slot(at(1), None), NewOrderSlot::At(at(636)));
+        assert_eq!(orders.slot(at(600), Some(at(600))), NewOrderSlot::Now);
+        assert_eq!(orders.slot(at(636), Some(at(636))), NewOrderSlot::Now);
+        assert_eq!(orders.slot(at(637), None), NewOrderSlot::At(at(672)));
     }
 
     #[test]
     fn unlimited_account_waits_only_while_closed() {
         let mut orders = NewOrders::new(None);
-        assert!((0..10_000).all(|_| orders.turn(at(0), None) == Turn::Now));
+        assert!((0..10_000).all(|_| orders.slot(at(0), None) == NewOrderSlot::Now));
         orders.close(at(60));
-        assert_eq!(orders.turn(at(1), None), Turn::At(at(60)));
-        assert_eq!(orders.turn(at(60), Some(at(60))), Turn::Now);
+        assert_eq!(orders.slot(at(1), None), NewOrderSlot::At(at(60)));
+        assert_eq!(orders.slot(at(60), Some(at(60))), NewOrderSlot::Now);
     }
 
     #[test]
     fn new_limit_keeps_earlier_orders_counted() {
         let mut orders = NewOrders::new(Some(300));
-        assert!((0..294).all(|_| orders.turn(at(0), None) == Turn::Now));
+        assert!((0..294).all(|_| orders.slot(at(0), None) == NewOrderSlot::Now));
         for limit in [Some(3000), Some(300)] {
             orders.set_limit(limit);
-            assert!(matches!(orders.turn(at(1), None), Turn::At(_)), "{limit:?}");
+            assert!(matches!(orders.slot(at(1), None), NewOrderSlot::At(_)), "{limit:?}");
         }
         orders.set_limit(Some(3000));
-        assert_eq!(orders.turn(at(3600), None), Turn::Now);
+        assert_eq!(orders.slot(at(3600), None), NewOrderSlot::Now);
     }
 
     #[test]
@@ -320,9 +320,9 @@ mod tests {
                     asking.push(Some(slot));
                 }
                 for held in asking {
-                    match orders.turn(at(now), held) {
-                        Turn::Now => prop_assert_eq!(ca.take(elapsed(at(now))), Duration::ZERO),
-                        Turn::At(slot) => {
+                    match orders.slot(at(now), held) {
+                        NewOrderSlot::Now => prop_assert_eq!(ca.take(elapsed(at(now))), Duration::ZERO),
+                        NewOrderSlot::At(slot) => {
                             prop_assert!(slot > at(now));
                             waiting.push(std::cmp::Reverse(slot));
                         }

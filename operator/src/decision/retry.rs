@@ -13,6 +13,9 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 /// How long to wait for the watch to report the operator's own last write. The report enqueues the object; this is for a watch that lags.
 const AFTER_STALE_READ: Duration = Duration::from_secs(1);
 
+/// How long a watch may take to report a change that the operator has made. Afterwards the cache counts again.
+pub const EXPECTATION_TTL: Duration = Duration::from_secs(2);
+
 /// Why a reconcile did not succeed, as far as that decides about the retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

@@ -8,10 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::sync::lock;
-
-/// How long a watch may take to report a change. Afterwards the cache counts again.
-pub const EXPECTATION_TTL: Duration = Duration::from_secs(2);
+use crate::{decision::retry::EXPECTATION_TTL, sync::lock};
 
 /// Creations and deletions that the cache may not show yet, so that they are not repeated.
 #[derive(Debug, Default)]

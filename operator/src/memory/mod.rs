@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use self::{
-    expectations::{EXPECTATION_TTL, Expectations},
+    expectations::Expectations,
     settled::{Settled, SettledCertificates},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use crds::{
     acme::{Challenge, ChallengeType, State},
     certmanager::Certificate,
-    condition::{self, ConditionStatus},
+    condition::{self, ConditionStatus, HasConditions},
 };
 use kube::ResourceExt;
 use prometheus::{GaugeVec, Opts, core::Collector};
@@ -57,8 +57,7 @@ pub(super) fn issuer_gauges(cache: &Cache) -> Vec<prometheus::proto::MetricFamil
     );
     for issuer in cache.issuers.all() {
         let (name, namespace) = (issuer.name_any(), issuer.namespace().unwrap_or_default());
-        let conditions = issuer.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        set_conditions(&issuers, &[&name, &namespace], conditions);
+        set_conditions(&issuers, &[&name, &namespace], issuer.conditions());
     }
     let cluster = gauges(
         "certmanager_clusterissuer_ready_status",
@@ -66,8 +65,7 @@ pub(super) fn issuer_gauges(cache: &Cache) -> Vec<prometheus::proto::MetricFamil
         &["name", "condition"],
     );
     for issuer in cache.cluster_issuers.all() {
-        let conditions = issuer.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        set_conditions(&cluster, &[&issuer.name_any()], conditions);
+        set_conditions(&cluster, &[&issuer.name_any()], issuer.conditions());
     }
     [issuers, cluster].iter().flat_map(Collector::collect).collect()
 }

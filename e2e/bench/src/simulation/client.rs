@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use jiff::Timestamp;
-use operator::decision::limits::{NewOrders, TokenBucket, Turn};
+use operator::decision::limits::{NewOrderSlot, NewOrders, TokenBucket};
 
 use crate::simulation::{
     authority::{Authority, Limit, Refusal, Request},
@@ -65,9 +65,9 @@ impl Client {
     /// Whether a new order may be placed, and otherwise when it is to ask again, in seconds since 1970. `held` is the turn that it
     /// was given before.
     pub(crate) fn turn(&mut self, now: Duration, held: Option<u32>) -> Option<u32> {
-        match self.new_orders.turn(precise(now), held.map(timestamp)) {
-            Turn::Now => None,
-            Turn::At(turn) => u32::try_from(turn.as_second() + 1).ok(),
+        match self.new_orders.slot(precise(now), held.map(timestamp)) {
+            NewOrderSlot::Now => None,
+            NewOrderSlot::At(turn) => u32::try_from(turn.as_second() + 1).ok(),
         }
     }
 

@@ -22,10 +22,10 @@ use crate::{
     decision::{
         Requeue,
         certificate::{self, Action, Decision, SecretView, View, Wanted},
+        retry::EXPECTATION_TTL,
     },
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
-    memory::EXPECTATION_TTL,
     objects::{self, EventNote, metadata::controlled_by, names, secret, secret_meta::SecretMeta},
     pki::{self, Chain, Pkcs12Profile, PrivateKey},
 };

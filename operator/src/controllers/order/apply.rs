@@ -63,7 +63,7 @@ impl Effects<'_> {
             }
             Request::Slot { limit, held } => {
                 let now = self.context.now();
-                Answer::Slot(self.context.accounts.new_order_turn(url(&account), *limit, now, *held))
+                Answer::Slot(self.context.accounts.new_order_slot(url(&account), *limit, now, *held))
             }
             Request::Place(order) => {
                 let (url, state) = account.new_order(order).await?;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crds::acme::{AcmeIssuer, Challenge, Order, OrderStatus, State};
+use crds::{
+    acme::{AcmeIssuer, Challenge, Order, OrderStatus, State},
+    condition::HasConditions,
+};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -79,10 +82,9 @@ fn is_requested(order: &Order, context: &Context) -> bool {
     let Some(owner) = controlled_by(&order.metadata, "CertificateRequest") else { return false };
     let namespace = order.namespace().unwrap_or_default();
     context.cache.requests.get(&namespace, &owner.name).is_some_and(|request| {
-        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
         request.uid().as_deref() == Some(&owner.uid)
             && request.spec.request == order.spec.request
-            && crds::condition::is_true(conditions, crds::condition::APPROVED)
+            && crds::condition::is_true(request.conditions(), crds::condition::APPROVED)
     })
 }
 

@@ -18,7 +18,7 @@ use crate::{
     acme::{AcmeError, AuthorizationState, OrderState, OrderStatus as ServerStatus},
     decision::{
         Reaction, Requeue, backoff,
-        limits::{Turn, is_about_new_orders, later},
+        limits::{NewOrderSlot, is_about_new_orders, later},
     },
     pki::{Chain, ChainError},
 };
@@ -31,7 +31,7 @@ pub fn on_answer(view: &View<'_>, request: &Request, answer: Answer) -> Decision
     let draft = Draft::new(view);
     match answer {
         Answer::Profiles(offered) => draft.on_profiles(&offered),
-        Answer::Slot(turn) => draft.on_slot(turn),
+        Answer::Slot(slot) => draft.on_slot(slot),
         Answer::Placed { url, state } => draft.on_placed(url, &state),
         Answer::Order(state) if is_read(&draft.status) => draft.on_server_state(&state),
         Answer::Order(state) => draft.read_authorizations(&state),
@@ -51,14 +51,14 @@ impl Draft<'_> {
         }
     }
 
-    fn on_slot(mut self, turn: Turn) -> Decision {
-        match turn {
-            Turn::Now => {
+    fn on_slot(mut self, slot: NewOrderSlot) -> Decision {
+        match slot {
+            NewOrderSlot::Now => {
                 self.progress.phase = Phase::Start;
                 let order = new_order(&self.view.order.spec, self.view.now);
                 self.send(Request::Place(order))
             }
-            Turn::At(slot) => {
+            NewOrderSlot::At(slot) => {
                 self.progress.phase = Phase::Queued { slot };
                 let reason = waiting_for_slot(self.view.issuer.new_orders, slot);
                 self.hold_until(slot, Some(reason));

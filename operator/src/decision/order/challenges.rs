@@ -10,11 +10,6 @@ use kube::ResourceExt;
 use super::{Action, View};
 use crate::{acme, decision::solver_select, objects};
 
-/// The name of HTTP-01 in RFC 8555 section 8.3.
-const HTTP01: &str = "http-01";
-/// The name of DNS-01 in RFC 8555 section 8.4.
-const DNS01: &str = "dns-01";
-
 /// A Challenge to create. Its key authorization takes the account's key, which no decision has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChallengePlan {
@@ -114,11 +109,13 @@ fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan,
     let identifier = authorization.identifier.as_deref().unwrap_or_default();
     let wildcard = authorization.wildcard.unwrap_or_default();
     let offered = authorization.challenges.as_deref().unwrap_or_default();
-    let offered_types: Vec<_> = offered.iter().filter_map(|offered| type_of(&offered.type_)).collect();
+    let offered_types: Vec<_> =
+        offered.iter().filter_map(|offered| ChallengeType::from_acme_name(&offered.type_)).collect();
     let solvers = view.issuer.acme.solvers.as_deref().unwrap_or_default();
     let what = solver_select::Authorization { identifier, wildcard, offered: &offered_types };
     let selected = solver_select::select(solvers, view.order.labels(), what).and_then(|(solver, type_)| {
-        let offered = offered.iter().find(|offered| type_of(&offered.type_) == Some(type_))?;
+        let offered =
+            offered.iter().find(|offered| ChallengeType::from_acme_name(&offered.type_) == Some(type_))?;
         Some((solver, type_, offered))
     });
     let Some((solver, type_, offered)) = selected else {
@@ -142,20 +139,11 @@ fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan,
     Ok(ChallengePlan { authorization, offered, type_, solver })
 }
 
-/// The type of a challenge by its name at the server.
-fn type_of(name: &str) -> Option<ChallengeType> {
-    match name {
-        HTTP01 => Some(ChallengeType::Http01),
-        DNS01 => Some(ChallengeType::Dns01),
-        _ => None,
-    }
-}
-
 /// The name of a type of challenge at the server.
 pub(super) fn type_name(type_: &acme::ChallengeType) -> String {
     match type_ {
-        acme::ChallengeType::Dns01 => DNS01.to_owned(),
-        acme::ChallengeType::Http01 => HTTP01.to_owned(),
+        acme::ChallengeType::Dns01 => ChallengeType::Dns01.acme_name().to_owned(),
+        acme::ChallengeType::Http01 => ChallengeType::Http01.acme_name().to_owned(),
         acme::ChallengeType::TlsAlpn01 => "tls-alpn-01".to_owned(),
         acme::ChallengeType::Unknown(name) => name.clone(),
         other => format!("{other:?}").to_lowercase(),

@@ -1,7 +1,5 @@
 //! The course of an order: which request or action comes next.
 
-use std::time::Duration;
-
 use crds::{
     acme::{OrderStatus, State},
     condition::whole_seconds,
@@ -16,10 +14,11 @@ use super::{
     progress::{Phase, Placed, Wait},
     renews,
 };
-use crate::{decision::Requeue, objects::EventNote, pki::Csr};
-
-/// How long after deleting Challenges to check that they are gone.
-pub(super) const DELETION_CHECK: Duration = Duration::from_secs(2);
+use crate::{
+    decision::{Requeue, retry::EXPECTATION_TTL},
+    objects::EventNote,
+    pki::Csr,
+};
 
 /// A decision in the making.
 pub(super) struct Draft<'a> {
@@ -136,7 +135,7 @@ impl<'a> Draft<'a> {
         }
         let names = self.view.challenges.iter().map(|challenge| challenge.name_any()).collect();
         let delete = challenges::delete(self.view, names);
-        self.finish(delete, Outcome::Requeue(Requeue::After(DELETION_CHECK)))
+        self.finish(delete, Outcome::Requeue(Requeue::After(EXPECTATION_TTL)))
     }
 
     pub(super) fn write(self, requeue: Requeue) -> Decision {

@@ -35,7 +35,7 @@ use self::{
     draft::Draft,
     progress::{Phase, Wait},
 };
-use super::{Requeue, limits::Turn};
+use super::{Requeue, limits::NewOrderSlot};
 use crate::{
     acme::{AcmeError, AuthorizationState, NewOrder, OrderState},
     objects::EventNote,
@@ -151,7 +151,7 @@ pub enum Answer {
     /// Names of the advertised profiles.
     Profiles(Vec<String>),
     /// Whether the account may place the order now.
-    Slot(Turn),
+    Slot(NewOrderSlot),
     /// The order was placed.
     Placed {
         /// Its URL.

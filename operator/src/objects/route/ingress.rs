@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crds::{
     acme::{Challenge, IngressSolver},
     annotations::{INGRESS_CLASS, challenge},
+    http01,
 };
 use json_patch::Patch;
 use k8s_openapi::api::networking::v1::{
@@ -14,7 +15,7 @@ use k8s_openapi::api::networking::v1::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{PORT, SERVICE, path};
+use super::{PORT, SERVICE};
 use crate::objects::{metadata::owned, names};
 
 /// Labels of an Ingress that routes a Challenge.
@@ -33,7 +34,7 @@ fn labels(of: &Challenge) -> BTreeMap<String, String> {
 fn http_path(of: &Challenge) -> HTTPIngressPath {
     let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
     HTTPIngressPath {
-        path: Some(path(&of.spec.token)),
+        path: Some(http01::path(&of.spec.token)),
         path_type: "Exact".to_owned(),
         backend: IngressBackend {
             service: Some(IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) }),
@@ -124,5 +125,5 @@ fn unchanged(rules: &[IngressRule]) -> Value {
 
 /// Whether a path is a Challenge's.
 fn is_of(there: &HTTPIngressPath, of: &Challenge) -> bool {
-    there.path.as_deref() == Some(&path(&of.spec.token))
+    there.path.as_deref() == Some(&http01::path(&of.spec.token))
 }

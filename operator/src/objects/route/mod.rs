@@ -1,5 +1,5 @@
-//! What leads the CA's question to the solver: an Ingress for each Challenge, and in each namespace one Service without a
-//! selector, with EndpointSlices that name the solver's Pods.
+//! Routes from the CA's request to the solver: an Ingress per Challenge, and in each namespace with Challenges one Service without a
+//! selector whose EndpointSlices contain the addresses of the solver's Pods.
 
 mod endpoint_slice;
 mod ingress;
@@ -7,7 +7,7 @@ mod service;
 
 use std::collections::BTreeMap;
 
-use crds::annotations::challenge;
+use crds::{annotations::challenge, http01};
 
 pub use self::{
     endpoint_slice::endpoint_slices,
@@ -18,19 +18,14 @@ pub use self::{
 /// Name of the Service in each namespace, and the start of its EndpointSlices' names.
 pub const SERVICE: &str = "cm-acme-http-solver";
 
-/// Label of what is made by this operator for all Challenges of a namespace.
+/// Label of the objects that all Challenges of a namespace share.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-operator");
 
 /// Label of an EndpointSlice that names its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The port of solver and Service, as cert-manager has it.
-pub const PORT: i32 = 8089;
-
-/// Where HTTP-01 is asked, RFC 8555 section 8.3.
-pub fn path(token: &str) -> String {
-    format!("/.well-known/acme-challenge/{token}")
-}
+/// The port of the solver and its Services, in the type that Kubernetes has for ports.
+const PORT: i32 = http01::SOLVER_PORT as i32;
 
 fn shared_labels() -> BTreeMap<String, String> {
     BTreeMap::from([

@@ -82,6 +82,6 @@ fn final_order_deletes_its_challenges() {
     let name = fixture.challenges[0].name_any();
     assert_eq!(actions(decision), [Action::DeleteChallenges(vec![name.clone()])]);
     let decision = fixture.with_view(|view| decide(&View { deleted: &[name], ..*view }));
-    assert_eq!(wait(&decision), DELETION_CHECK);
+    assert_eq!(wait(&decision), EXPECTATION_TTL);
     assert_eq!(actions(decision), []);
 }

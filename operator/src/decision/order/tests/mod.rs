@@ -20,7 +20,8 @@ use k8s_openapi::ByteString;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{draft::DELETION_CHECK, *};
+use super::*;
+use crate::decision::retry::EXPECTATION_TTL;
 use crate::{
     decision::{backoff, testing::Failure},
     pki::{self, CsrRequest, Curve, KeyKind, PrivateKey},

@@ -55,7 +55,7 @@ fn profile_is_checked_before_the_slot() {
 fn slot_is_kept_until_its_time() {
     let mut fixture = Fixture::unplaced();
     let slot = now() + SignedDuration::from_millis(36_500);
-    let decision = fixture.answered(Answer::Slot(Turn::At(slot)));
+    let decision = fixture.answered(Answer::Slot(NewOrderSlot::At(slot)));
     assert_eq!(wait(&decision), Duration::from_millis(36_500));
     let reason = "waiting for a new-order slot: the CA allows 300 new orders in 3 hours; the next attempt is at \
                   2026-01-01T00:00:36Z";
@@ -65,7 +65,7 @@ fn slot_is_kept_until_its_time() {
     assert_eq!(wait(&fixture.decide()), Duration::from_millis(36_500));
     fixture.now = slot;
     assert!(matches!(fixture.request(), Request::Slot { held: Some(held), .. } if held == slot));
-    let decision = fixture.answered(Answer::Slot(Turn::Now));
+    let decision = fixture.answered(Answer::Slot(NewOrderSlot::Now));
     assert!(matches!(decision.next, Next::Send(Request::Place(_))));
 }
 

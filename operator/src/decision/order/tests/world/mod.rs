@@ -198,7 +198,7 @@ impl World {
             course,
         };
         for _ in 0..world.course.new_orders.1 {
-            world.new_orders.turn(now, None);
+            world.new_orders.slot(now, None);
         }
         for (start, length) in world.course.outages.clone() {
             world.schedule(start, Event::Issuer { ready: false });

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::decision::{
     Requeue, backoff,
-    limits::{NewOrders, Turn},
+    limits::{NewOrderSlot, NewOrders},
     order::{Action, Answer, IssuerView, Next, Outcome, Request, View, decide, is_final, on_answer},
 };
 
@@ -131,7 +131,7 @@ impl World {
         let answer = match request {
             Request::Slot { limit, held } => {
                 assert_eq!(*limit, self.course.new_orders.0);
-                Answer::Slot(self.new_orders.turn(self.now, *held))
+                Answer::Slot(self.new_orders.slot(self.now, *held))
             }
             Request::KeyAuthorizations(plans) => {
                 Answer::KeyAuthorizations(plans.iter().map(|plan| (plan.clone(), "key".to_owned())).collect())
@@ -143,7 +143,7 @@ impl World {
         self.memory.polling_since = is_polled.then_some(since);
         self.cause = match &answer {
             Answer::Failed(error) => Some(error.to_string()),
-            Answer::Slot(Turn::At(_)) => Some("new-order slot".to_owned()),
+            Answer::Slot(NewOrderSlot::At(_)) => Some("new-order slot".to_owned()),
             Answer::Order(_) => Some("the order is ".to_owned()),
             _ => None,
         };
