@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use operator::{
-    controllers::CERTIFICATES_AT_ONCE,
+    controllers::MAX_CONCURRENT_CERTIFICATES,
     decision::renewal::{first_ari_check, next_ari_check},
 };
 
@@ -24,7 +24,7 @@ const SAMPLE: u32 = 20;
 const RETRY_AFTER: Duration = Duration::from_hours(6);
 
 /// How many ask at once: each does within the reconcile of its Certificate, and waits for the answer.
-const AT_ONCE: u32 = CERTIFICATES_AT_ONCE as u32;
+const AT_ONCE: u32 = MAX_CONCURRENT_CERTIFICATES as u32;
 
 /// Those who ask.
 pub(crate) struct Polls {

@@ -38,7 +38,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 pub use self::{
-    certificate::AT_ONCE as CERTIFICATES_AT_ONCE,
+    certificate::MAX_CONCURRENT_RECONCILES as MAX_CONCURRENT_CERTIFICATES,
     order::Memory as OrderMemory,
     watches::{Watches, start},
 };

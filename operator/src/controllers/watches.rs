@@ -176,7 +176,7 @@ impl Watches {
 /// `ready` is called when everything is known.
 pub async fn start(watches: Watches, context: Arc<Context>, ready: impl FnOnce()) {
     let Watches { stores, writers, wakers, queues } = watches;
-    let rested = Box::pin(certificate::wake_rested(Arc::clone(&context), wakers.certificates.clone()));
+    let rested = Box::pin(certificate::enqueue_due(Arc::clone(&context), wakers.certificates.clone()));
     let known = Arc::new(AtomicBool::new(false));
     let watching = join_any(watch_all(writers, &stores, wakers.clone(), &context, &known));
     let controlling = async {
@@ -260,7 +260,12 @@ fn control_all(queues: Queues, stores: &Stores, context: &Arc<Context>) -> Vec<T
         controller!(ingress::NAME, ingresses, 32, ingress::reconcile),
         controller!(issuer::NAME, issuers, 8, issuer::reconcile),
         controller!(issuer::CLUSTER_NAME, cluster_issuers, 8, issuer::reconcile_cluster),
-        controller!(certificate::NAME, certificates, certificate::AT_ONCE, certificate::reconcile),
+        controller!(
+            certificate::NAME,
+            certificates,
+            certificate::MAX_CONCURRENT_RECONCILES,
+            certificate::reconcile
+        ),
         controller!(request::NAME, requests, 32, request::reconcile),
         controller!(order::NAME, orders, 48, order::reconcile),
         // These wait for others most of the time, and hold nothing but a little memory meanwhile.

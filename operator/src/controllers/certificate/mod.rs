@@ -1,6 +1,6 @@
 //! Certificates: keeps a valid certificate in each one's Secret.
 
-mod rest;
+mod settled;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,14 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-pub(super) use self::rest::wake_rested;
-use self::rest::with_version;
+pub(super) use self::settled::enqueue_due;
+use self::settled::with_version;
 use super::ari;
 use crate::{
     context::{Context, Lately, SecretRead},
     decision::{
         Requeue,
-        certificate::{self, Action, Decision, SecretView, View, Wanted},
+        certificate::{self, Action, Decision, DesiredCertificate, SecretView, View},
     },
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
@@ -32,7 +32,7 @@ use crate::{
 pub(super) const NAME: &str = "certificates";
 
 /// How many are looked at at once.
-pub const AT_ONCE: u16 = 32;
+pub const MAX_CONCURRENT_RECONCILES: u16 = 32;
 
 /// Who owns the fields of Secrets, as cert-manager has it: both can take over from one another.
 const ISSUING: &str = "cert-manager-certificates-issuing";
@@ -52,29 +52,29 @@ pub(super) async fn reconcile(
 ) -> Result<Requeue, ReconcileError> {
     let reconciling = Reconciling { context: &context, certificate: &object };
     // Before anything is gathered: what changes from here on wakes it, and is not to be taken for what was decided on.
-    let seen = reconciling.seen();
+    let seen = reconciling.fingerprint();
     let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-    if reconciling.rests(with_version(seen, version)) {
+    if reconciling.is_settled(with_version(seen, version)) {
         return Ok(Requeue::OnChange);
     }
     let decision = reconciling.gather_and_decide().await?;
     let (next, rest) = reconciling.apply(decision).await?;
     Ok(match rest {
-        Some(version) => reconciling.rest(with_version(seen, &version), next),
+        Some(version) => reconciling.settle(with_version(seen, &version), next),
         None => next,
     })
 }
 
 /// What came of an action.
-enum Acted {
+enum ActionOutcome {
     /// All is as it shall be.
-    Nothing,
+    Unchanged,
     /// The status was written, which gave the Certificate this resourceVersion.
-    Status(String),
+    StatusWritten(String),
     /// Something else was done.
-    Something,
+    Changed,
     /// It was done a moment ago and not heard of yet.
-    TooEarly,
+    AwaitingCache,
 }
 
 struct Reconciling<'a> {
@@ -240,24 +240,27 @@ impl Reconciling<'_> {
         let mut rest = self.certificate.resource_version();
         for action in decision.actions {
             match self.act(action).await? {
-                Acted::Nothing => {}
-                Acted::Status(version) => rest = rest.map(|_| version),
-                Acted::Something => rest = None,
-                Acted::TooEarly => return Ok((Requeue::After(Lately::MOMENT), None)),
+                ActionOutcome::Unchanged => {}
+                ActionOutcome::StatusWritten(version) => rest = rest.map(|_| version),
+                ActionOutcome::Changed => rest = None,
+                ActionOutcome::AwaitingCache => return Ok((Requeue::After(Lately::MOMENT), None)),
             }
         }
         Ok((decision.requeue, rest))
     }
 
-    async fn act(&self, action: Action) -> Result<Acted, ReconcileError> {
+    async fn act(&self, action: Action) -> Result<ActionOutcome, ReconcileError> {
         match action {
             Action::EnsureNextKey { name, reuse } => self.ensure_next_key(&name, reuse).await?,
             Action::WriteStatus(status) => {
-                return Ok(self.write_status(&status).await?.map_or(Acted::Nothing, Acted::Status));
+                return Ok(self
+                    .write_status(&status)
+                    .await?
+                    .map_or(ActionOutcome::Unchanged, ActionOutcome::StatusWritten));
             }
             Action::CreateRequest { name, revision } => {
                 if !self.create_request(&name, revision).await? {
-                    return Ok(Acted::TooEarly);
+                    return Ok(ActionOutcome::AwaitingCache);
                 }
             }
             Action::DeleteRequest(name) => {
@@ -284,7 +287,7 @@ impl Reconciling<'_> {
                 self.context.publish(if issued { ISSUING } else { TRIGGER }, &note, self.certificate);
             }
         }
-        Ok(Acted::Something)
+        Ok(ActionOutcome::Changed)
     }
 
     /// Returns the resourceVersion that the Certificate has then, if its status was written.
@@ -296,7 +299,7 @@ impl Reconciling<'_> {
     }
 
     async fn ensure_next_key(&self, name: &str, reuse: bool) -> Result<(), ReconcileError> {
-        let wanted = self.wanted()?;
+        let desired = self.desired()?;
         let key = if reuse {
             let secret = &self.certificate.spec.secret_name;
             let value = self
@@ -306,7 +309,7 @@ impl Reconciling<'_> {
             let value = value.ok_or_else(|| ReconcileError::NotYet("the private key is gone".to_owned()))?;
             PrivateKey::from_pem(&value)?
         } else {
-            self.context.make_key(wanted.key).await?
+            self.context.make_key(desired.key).await?
         };
         let made = secret::next_private_key(name, self.certificate, &key)?;
         let secrets = self.context.api::<Secret>(&self.namespace());
@@ -324,8 +327,8 @@ impl Reconciling<'_> {
         Ok(())
     }
 
-    fn wanted(&self) -> Result<Wanted, ReconcileError> {
-        Wanted::of(&self.certificate.spec).map_err(ReconcileError::NotYet)
+    fn desired(&self) -> Result<DesiredCertificate, ReconcileError> {
+        DesiredCertificate::of(&self.certificate.spec).map_err(ReconcileError::NotYet)
     }
 
     /// Returns whether it was made, or is there; else it was made a moment ago and not heard of yet.
@@ -338,7 +341,7 @@ impl Reconciling<'_> {
         let key_name = self.next_key_name();
         let key = self.next_key(&key_name).await?;
         let key = key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
-        let csr = self.wanted()?.csr.sign_pem(&key)?;
+        let csr = self.desired()?.csr.sign_pem(&key)?;
         let mut request =
             objects::certificate_request::build(self.certificate, name, revision, &key_name, &csr);
         if let Some(replaces) = ari::replaced(self.context, self.certificate, self.secret().await?.as_deref())
@@ -354,14 +357,14 @@ impl Reconciling<'_> {
     }
 
     async fn write_secret(&self, key: &PrivateKey, chain: &str) -> Result<(), ReconcileError> {
-        let wanted = self.wanted()?;
+        let desired = self.desired()?;
         let namespace = self.namespace();
         let name = &self.certificate.spec.secret_name;
         let read =
             Chain::from_pem(chain.as_bytes()).map_err(|error| ReconcileError::NotYet(error.to_string()))?;
         let more = self.keystores(key, &read).await?;
         let mut secret =
-            secret::certificate(self.certificate, read.leaf(), chain, key, wanted.encoding, more)?;
+            secret::certificate(self.certificate, read.leaf(), chain, key, desired.encoding, more)?;
         if self.context.settings.owns_secrets {
             secret.metadata.owner_references =
                 objects::metadata::controller(self.certificate).map(|owner| vec![owner]);
@@ -385,10 +388,10 @@ impl Reconciling<'_> {
     }
 
     async fn write_temporary(&self) -> Result<(), ReconcileError> {
-        let wanted = self.wanted()?;
+        let desired = self.desired()?;
         let key = self.next_key(&self.next_key_name()).await?;
         let key = key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
-        let (names, addresses) = (&wanted.csr.dns_names, &wanted.csr.ip_addresses);
+        let (names, addresses) = (&desired.csr.dns_names, &desired.csr.ip_addresses);
         let chain = pki::temporary(&key, names, addresses, self.context.now())?;
         self.write_secret(&key, &chain).await
     }

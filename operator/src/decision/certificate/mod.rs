@@ -1,14 +1,14 @@
 //! What to do about a Certificate: issue, wait, write its Secret, or leave it alone. The states and conditions are
 //! cert-manager's; that they are one decision in place of six controllers is ours.
 //!
-//! Next: `policy.rs` for when a new certificate is needed, `wanted.rs` for what a spec asks for.
+//! Next: `policy.rs` for when a new certificate is needed, `desired.rs` for what a spec asks for.
 
+mod desired;
 mod policy;
 mod secret_view;
 #[cfg(test)]
 mod tests;
 mod times;
-mod wanted;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,9 +24,9 @@ use kube::ResourceExt;
 
 use self::policy::Input;
 pub use self::{
+    desired::DesiredCertificate,
     policy::Finding,
     secret_view::{KeyFacts, Part, SecretView},
-    wanted::Wanted,
 };
 use super::{Requeue, backoff::IssuanceBackoff};
 use crate::{
@@ -160,8 +160,8 @@ struct Deciding<'a> {
 
 impl Deciding<'_> {
     fn decide(&mut self) {
-        let wanted = match Wanted::of(&self.view.certificate.spec) {
-            Ok(wanted) => wanted,
+        let desired = match DesiredCertificate::of(&self.view.certificate.spec) {
+            Ok(desired) => desired,
             Err(message) => return self.refuse("InvalidSpec", message),
         };
         if let Some(message) = self.foreign_secret() {
@@ -186,7 +186,7 @@ impl Deciding<'_> {
         self.set_times(leaf);
         let input = Input {
             certificate: self.view.certificate,
-            wanted: &wanted,
+            desired: &desired,
             secret: self.view.secret,
             current_request: current.as_deref().zip(csr.as_ref()),
             renewal_time: self.status.renewal_time.as_ref().map(|time| time.0),
@@ -194,11 +194,11 @@ impl Deciding<'_> {
         };
         self.set_ready(policy::unready(&input));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
-            self.go_on(&wanted);
+            self.advance_issuance(&desired);
         } else if let Some(finding) = policy::trigger(&input) {
-            self.begin(&wanted, &finding);
+            self.start_issuance(&desired, &finding);
         } else {
-            self.rest(&input);
+            self.settle(&input);
         }
     }
 
@@ -288,8 +288,8 @@ impl Deciding<'_> {
     }
 
     /// A new certificate is needed: begins, unless one failed a short while ago.
-    fn begin(&mut self, wanted: &Wanted, finding: &Finding) {
-        if let Some(wait) = self.backoff(wanted) {
+    fn start_issuance(&mut self, desired: &DesiredCertificate, finding: &Finding) {
+        if let Some(wait) = self.backoff(desired) {
             self.requeue = Requeue::After(wait);
             self.delete_next_key();
             return self.write_status();
@@ -301,13 +301,13 @@ impl Deciding<'_> {
             finding.message.clone(),
         );
         self.publish(false, false, "Issuing", &finding.message);
-        self.go_on(wanted);
+        self.advance_issuance(desired);
     }
 
     /// How long the last failure still holds up the next attempt. A spec that has changed since is tried at once.
-    fn backoff(&self, wanted: &Wanted) -> Option<Duration> {
+    fn backoff(&self, desired: &DesiredCertificate) -> Option<Duration> {
         let failed = self.status.last_failure_time.as_ref()?.0;
-        let changed = self.next_request().is_some_and(|request| !self.is_wanted(wanted, &request));
+        let changed = self.next_request().is_some_and(|request| !self.matches_spec(desired, &request));
         let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
         let next = self.view.backoff.next_attempt(failed, attempts);
         if changed { None } else { until(next, self.view.now) }
@@ -318,14 +318,14 @@ impl Deciding<'_> {
         self.request(next_revision(self.view.certificate))
     }
 
-    fn is_wanted(&self, wanted: &Wanted, request: &CertificateRequest) -> bool {
+    fn matches_spec(&self, desired: &DesiredCertificate, request: &CertificateRequest) -> bool {
         Csr::from_pem(&request.spec.request.0)
-            .is_ok_and(|csr| wanted.differs_from_request(self.view.certificate, request, &csr).is_empty())
+            .is_ok_and(|csr| desired.differs_from_request(self.view.certificate, request, &csr).is_empty())
     }
 
     /// An issuance is under way: takes its next step.
-    fn go_on(&mut self, wanted: &Wanted) {
-        let Some(request) = self.next_request() else { return self.ask(wanted) };
+    fn advance_issuance(&mut self, desired: &DesiredCertificate) {
+        let Some(request) = self.next_request() else { return self.request_issuance(desired) };
         let issuing_since = condition::find(&self.status.conditions, condition::ISSUING)
             .and_then(|issuing| issuing.last_transition_time.as_ref())
             .map_or(self.view.now, |time| time.0);
@@ -340,7 +340,7 @@ impl Deciding<'_> {
             Csr::from_pem(&request.spec.request.0)
                 .is_ok_and(|csr| key.public_key_der().is_ok_and(|der| der == csr.public_key_der))
         });
-        if of_the_past || !has_key || !self.is_wanted(wanted, &request) {
+        if of_the_past || !has_key || !self.matches_spec(desired, &request) {
             // Its end wakes us, and another one is made.
             self.write_status();
             self.actions.push(Action::DeleteRequest(request.name_any()));
@@ -359,21 +359,21 @@ impl Deciding<'_> {
             }
             Outcome::Failed { reason, message } => {
                 let time = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
-                self.fail(time.map_or(self.view.now, |time| time.0), &reason, &message);
+                self.fail_issuance(time.map_or(self.view.now, |time| time.0), &reason, &message);
             }
-            Outcome::Issued(chain) => self.finish(wanted, &chain),
+            Outcome::Issued(chain) => self.complete_issuance(desired, &chain),
         }
     }
 
     /// Asks for a certificate. The key is durable before anybody is asked.
-    fn ask(&mut self, wanted: &Wanted) {
+    fn request_issuance(&mut self, desired: &DesiredCertificate) {
         let (name, key) = self.view.next_key;
         if key.is_none() {
             let mut reuse = false;
             if let (false, Some(Part::Valid(key))) =
-                (wanted.rotate, self.view.secret.map(|secret| &secret.key))
+                (desired.rotate, self.view.secret.map(|secret| &secret.key))
             {
-                let differences = wanted.differs_from_key(key.kind);
+                let differences = desired.differs_from_key(key.kind);
                 if !differences.is_empty() {
                     let message = format!(
                         "the private key in the Secret does not fit [{}], and spec.privateKey.rotationPolicy is Never: \
@@ -393,7 +393,7 @@ impl Deciding<'_> {
         }
         self.status.next_private_key_secret_name = Some(name.to_owned());
         self.write_status();
-        if self.wants_temporary() {
+        if self.needs_temporary() {
             self.actions.push(Action::WriteTemporary);
             self.publish(true, false, "Issuing", "Issued temporary certificate");
         }
@@ -403,7 +403,7 @@ impl Deciding<'_> {
     }
 
     /// Whether an ingress controller needs something to serve until the certificate is there.
-    fn wants_temporary(&self) -> bool {
+    fn needs_temporary(&self) -> bool {
         let asked =
             self.view.certificate.annotations().get(annotations::request::ISSUE_TEMPORARY_CERTIFICATE);
         asked.is_some_and(|value| value == "true") && self.view.secret.and_then(SecretView::leaf).is_none()
@@ -414,17 +414,17 @@ impl Deciding<'_> {
             .is_some_and(|issuing| issuing.message.as_deref() == Some(message))
     }
 
-    fn finish(&mut self, wanted: &Wanted, chain: &[u8]) {
+    fn complete_issuance(&mut self, desired: &DesiredCertificate, chain: &[u8]) {
         let key = self.view.next_key.1;
         let checked = Chain::from_pem(chain).and_then(|chain| {
             if let Some(key) = key {
-                chain.check(key, &wanted.csr.dns_names, &wanted.csr.ip_addresses, self.view.now)?;
+                chain.check(key, &desired.csr.dns_names, &desired.csr.ip_addresses, self.view.now)?;
             }
             Ok(chain)
         });
         let chain = match checked {
             Ok(chain) => chain,
-            Err(error) => return self.fail(self.view.now, "InvalidCertificate", &error.to_string()),
+            Err(error) => return self.fail_issuance(self.view.now, "InvalidCertificate", &error.to_string()),
         };
         self.actions.push(Action::WriteSecret { chain: chain.to_pem() });
         let revision = next_revision(self.view.certificate);
@@ -444,7 +444,7 @@ impl Deciding<'_> {
         self.requeue_at_renewal();
     }
 
-    fn fail(&mut self, failed: Timestamp, reason: &str, message: &str) {
+    fn fail_issuance(&mut self, failed: Timestamp, reason: &str, message: &str) {
         let attempts = self.status.failed_issuance_attempts.unwrap_or_default().saturating_add(1);
         let next = self.view.backoff.next_attempt(failed, attempts);
         let next = condition::whole_seconds(next).0;
@@ -462,7 +462,7 @@ impl Deciding<'_> {
     }
 
     /// All is well: cleans up, and waits for the renewal.
-    fn rest(&mut self, input: &Input<'_>) {
+    fn settle(&mut self, input: &Input<'_>) {
         if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.1.is_some() {
             self.delete_next_key();
         }

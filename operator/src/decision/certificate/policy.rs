@@ -9,7 +9,7 @@ use crds::{
 };
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter, tz::TimeZone};
 
-use super::{Part, SecretView, Wanted};
+use super::{DesiredCertificate, Part, SecretView};
 use crate::{
     objects::{self, metadata::includes},
     pki::Csr,
@@ -30,7 +30,7 @@ pub(super) struct Input<'a> {
     /// The Certificate.
     pub certificate: &'a Certificate,
     /// Its spec, read.
-    pub wanted: &'a Wanted,
+    pub desired: &'a DesiredCertificate,
     /// Its Secret, if there is one.
     pub secret: Option<&'a SecretView>,
     /// The CertificateRequest of the revision in the Secret with its CSR, where it is kept.
@@ -154,7 +154,7 @@ fn certificate_differs(input: &Input<'_>) -> Option<Finding> {
 
 fn key_differs_from_spec(input: &Input<'_>) -> Option<Finding> {
     let Part::Valid(key) = &input.secret?.key else { return None };
-    let differences = input.wanted.differs_from_key(key.kind);
+    let differences = input.desired.differs_from_key(key.kind);
     if differences.is_empty() {
         return None;
     }
@@ -177,7 +177,7 @@ fn key_differs_from_request(input: &Input<'_>) -> Option<Finding> {
 
 fn request_or_leaf_differs_from_spec(input: &Input<'_>) -> Option<Finding> {
     if let Some((request, csr)) = input.current_request {
-        let differences = input.wanted.differs_from_request(input.certificate, request, csr);
+        let differences = input.desired.differs_from_request(input.certificate, request, csr);
         if differences.is_empty() {
             return None;
         }
@@ -187,7 +187,7 @@ fn request_or_leaf_differs_from_spec(input: &Input<'_>) -> Option<Finding> {
             format!("Fields on existing CertificateRequest resource not up to date: [{fields}]"),
         );
     }
-    let differences = input.wanted.differs_from_leaf(&input.certificate.spec, input.secret?.leaf()?);
+    let differences = input.desired.differs_from_leaf(&input.certificate.spec, input.secret?.leaf()?);
     if differences.is_empty() {
         return None;
     }

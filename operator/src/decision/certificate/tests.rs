@@ -105,11 +105,11 @@ impl World {
     }
 
     fn apply(&mut self, action: Action) {
-        let wanted = Wanted::of(&self.certificate.spec).expect("a good spec");
+        let desired = DesiredCertificate::of(&self.certificate.spec).expect("a good spec");
         match action {
             Action::EnsureNextKey { name, reuse } => {
                 assert!(!reuse, "the model has no Secret to take it from");
-                self.keys.entry(name).or_insert_with(|| PrivateKey::generate(wanted.key).expect("a key"));
+                self.keys.entry(name).or_insert_with(|| PrivateKey::generate(desired.key).expect("a key"));
                 self.writes += 1;
             }
             Action::WriteStatus(status) => {
@@ -120,7 +120,7 @@ impl World {
             }
             Action::CreateRequest { name, revision } => {
                 let key = self.next_key().expect("the key comes first");
-                let csr = wanted.csr.sign_pem(key).expect("a CSR");
+                let csr = desired.csr.sign_pem(key).expect("a CSR");
                 let request =
                     objects::certificate_request::build(&self.certificate, &name, revision, "key", &csr);
                 self.requests.push(Arc::new(request));
@@ -138,7 +138,7 @@ impl World {
                     chain_read.leaf(),
                     &chain,
                     key,
-                    wanted.encoding,
+                    desired.encoding,
                     BTreeMap::new(),
                 );
                 self.secret = Some(SecretView::of(&secret.expect("a Secret")));

@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_hours(24);
 const SHORT: Duration = Duration::from_mins(1);
 
 /// Wakes Certificates whose rest is over, for ever.
-pub(in super::super) async fn wake_rested(context: Arc<Context>, waker: Waker<Certificate>) {
+pub(in super::super) async fn enqueue_due(context: Arc<Context>, waker: Waker<Certificate>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         for (namespace, name) in context.resting.rise(context.now()) {
@@ -44,7 +44,7 @@ pub(super) fn with_version(seen: u64, version: &str) -> u64 {
 impl Reconciling<'_> {
     /// A hash of all that a decision depends on but for the time and the Certificate itself, as far as it is known without
     /// asking anybody.
-    pub(super) fn seen(&self) -> u64 {
+    pub(super) fn fingerprint(&self) -> u64 {
         let mut seen = DefaultHasher::new();
         self.certificate.metadata.uid.hash(&mut seen);
         let next_key_name = self.next_key_name();
@@ -69,14 +69,14 @@ impl Reconciling<'_> {
     }
 
     /// Whether nothing is to be done, as what is seen is what it was when that was found.
-    pub(super) fn rests(&self, seen: u64) -> bool {
+    pub(super) fn is_settled(&self, seen: u64) -> bool {
         let rest = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
         rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == seen)
     }
 
     /// Remembers that nothing is to be done for a while, in place of what stands in the Secret. A short while is left to the
     /// queue.
-    pub(super) fn rest(&self, seen: u64, next: Requeue) -> Requeue {
+    pub(super) fn settle(&self, seen: u64, next: Requeue) -> Requeue {
         // Without our label, nothing is heard of a Secret.
         let is_heard_of = self.stored_secret(&self.certificate.spec.secret_name).is_some();
         let now = self.context.now();

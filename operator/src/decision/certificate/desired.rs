@@ -14,7 +14,7 @@ const DEFAULT_USAGES: [KeyUsage; 2] = [KeyUsage::DigitalSignature, KeyUsage::Key
 
 /// What a Certificate's spec asks for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct DesiredCertificate {
     /// Names, usages and how to sign.
     pub csr: CsrRequest,
     /// The private key.
@@ -25,7 +25,7 @@ pub struct Wanted {
     pub rotate: bool,
 }
 
-impl Wanted {
+impl DesiredCertificate {
     /// Reads a spec.
     ///
     /// # Errors
@@ -195,9 +195,9 @@ mod tests {
     /// A Certificate, and the request that its spec was when it was asked for.
     fn asked(change: impl FnOnce(&mut Certificate)) -> (Certificate, CertificateRequest, Csr) {
         let certificate = fixtures::certificate("web", |_| {});
-        let wanted = Wanted::of(&certificate.spec).expect("a good spec");
+        let desired = DesiredCertificate::of(&certificate.spec).expect("a good spec");
         let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
-        let pem = wanted.csr.sign_pem(&key).expect("a CSR");
+        let pem = desired.csr.sign_pem(&key).expect("a CSR");
         let request = fixtures::certificate_request("web-1", |it| {
             it.spec.request = ByteString(pem.clone().into_bytes());
             it.spec.issuer_ref = certificate.spec.issuer_ref.clone();
@@ -209,8 +209,8 @@ mod tests {
 
     fn differences(change: impl FnOnce(&mut Certificate)) -> Vec<&'static str> {
         let (certificate, request, csr) = asked(change);
-        let wanted = Wanted::of(&certificate.spec).expect("a good spec");
-        wanted.differs_from_request(&certificate, &request, &csr)
+        let desired = DesiredCertificate::of(&certificate.spec).expect("a good spec");
+        desired.differs_from_request(&certificate, &request, &csr)
     }
 
     #[test]
@@ -235,18 +235,19 @@ mod tests {
 
     #[test]
     fn the_defaults_are_cert_managers() {
-        let wanted = Wanted::of(&fixtures::certificate("web", |_| {}).spec).expect("a good spec");
-        assert_eq!(wanted.key, KeyKind::Rsa { bits: 2048 });
-        assert_eq!(wanted.encoding, KeyEncoding::Traditional);
-        assert!(wanted.rotate);
-        assert_eq!(wanted.csr.usages, DEFAULT_USAGES);
+        let desired =
+            DesiredCertificate::of(&fixtures::certificate("web", |_| {}).spec).expect("a good spec");
+        assert_eq!(desired.key, KeyKind::Rsa { bits: 2048 });
+        assert_eq!(desired.encoding, KeyEncoding::Traditional);
+        assert!(desired.rotate);
+        assert_eq!(desired.csr.usages, DEFAULT_USAGES);
     }
 
     #[test]
     fn a_key_that_can_not_be_made_is_told() {
         let of = |size| {
             let key = CertificatePrivateKey { size: Some(size), ..CertificatePrivateKey::default() };
-            Wanted::of(&fixtures::certificate("web", |it| it.spec.private_key = Some(key)).spec)
+            DesiredCertificate::of(&fixtures::certificate("web", |it| it.spec.private_key = Some(key)).spec)
         };
         assert!(of(4096).is_ok());
         assert!(of(2500).is_err_and(|error| error.contains("spec.privateKey.size")));
