@@ -21,7 +21,7 @@ use crds::{
     },
     condition::{self, Condition, ConditionStatus},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use self::policy::Input;
@@ -323,11 +323,16 @@ impl Deciding<'_> {
         self.actions.extend(past.into_iter().take(surplus).map(|(_, name)| Action::DeleteRequest(name)));
     }
 
+    /// Requeues at the renewal, or when the certificate has expired if it is not renewed. Times that have passed have had their effect
+    /// already, and must not requeue immediately: nothing would change, so it would never end.
     fn requeue_at_renewal(&mut self) {
         let renewal = self.status.renewal_time.as_ref().map(|time| time.0);
-        let end = self.status.not_after.as_ref().map(|time| time.0);
+        // The certificate is still valid in the second of `notAfter`.
+        let second = SignedDuration::from_secs(1);
+        let expired = self.status.not_after.as_ref().and_then(|time| time.0.checked_add(second).ok());
         let ari = self.status.acme.as_ref().and_then(|acme| acme.ari.as_ref()?.next_check.as_ref());
-        let next = [renewal.or(end), ari.map(|time| time.0)].into_iter().flatten().min();
+        let times = [renewal.or(expired), ari.map(|time| time.0)].into_iter().flatten();
+        let next = times.filter(|time| *time > self.view.now).min();
         self.requeue = next.map_or(Requeue::Resync, |time| Requeue::at(time, self.view.now));
     }
 }

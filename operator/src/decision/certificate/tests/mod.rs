@@ -5,7 +5,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use crds::{
-    certmanager::{Renewal, RenewalWindow, RotationPolicy, SuggestedWindow},
+    certmanager::{Renewal, RenewalPolicy, RenewalWindow, RotationPolicy, SuggestedWindow},
     fixtures,
 };
 use jiff::SignedDuration;
@@ -240,6 +240,27 @@ fn what_a_user_triggers_is_issued_whatever_the_last_failure() {
     world.issue();
     assert!(world.run(5));
     assert_eq!(world.status().revision, Some(2));
+}
+
+/// Neither its end nor a check that could not be made is a reason to reconcile it again immediately, without end.
+#[test]
+fn passed_times_do_not_requeue_immediately() {
+    let mut world =
+        issued(|it| it.spec.renewal = Some(Renewal { policy: Some(RenewalPolicy::Disabled), windows: None }));
+    let end = SignedDuration::from_hours(90 * 24);
+    assert_eq!(world.decide().requeue, Requeue::After((end + SignedDuration::from_secs(1)).unsigned_abs()));
+    world.wait(end + SignedDuration::from_secs(1));
+    assert!(world.run(5), "settles");
+    assert_eq!(world.condition(condition::READY).map(|it| it.1).as_deref(), Some("Expired"));
+    assert_eq!(world.decide().requeue, Requeue::Resync);
+
+    let mut world = issued(|_| {});
+    let passed = Some(condition::whole_seconds(world.now));
+    world.renewal_information =
+        Some(RenewalInformation { next_check: passed, ..RenewalInformation::default() });
+    assert!(world.run(5), "settles");
+    let renewal = SignedDuration::from_hours(60 * 24).unsigned_abs();
+    assert_eq!(world.decide().requeue, Requeue::After(renewal));
 }
 
 proptest! {

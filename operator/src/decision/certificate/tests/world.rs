@@ -94,6 +94,7 @@ impl World {
                 self.apply(action);
             }
             if self.writes == before && !ended {
+                assert_ne!(self.decide().requeue, Requeue::After(Duration::ZERO), "it would never end");
                 return true;
             }
         }
