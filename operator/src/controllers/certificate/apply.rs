@@ -119,7 +119,7 @@ impl Reconciling<'_> {
     }
 
     pub(super) fn desired(&self) -> Result<DesiredCertificate, ReconcileError> {
-        DesiredCertificate::of(&self.certificate.spec).map_err(ReconcileError::NotYet)
+        DesiredCertificate::parse(&self.certificate.spec).map_err(ReconcileError::NotYet)
     }
 
     /// Returns whether it was made, or is there; else it was made a moment ago and not heard of yet.

@@ -44,7 +44,7 @@ impl Reconciling<'_> {
             self.context.secret_reads.put(key, SecretRead::Absent { since: self.context.now() });
             return Ok(None);
         };
-        let view = Arc::new(SecretView::of(&secret));
+        let view = Arc::new(SecretView::parse(&secret));
         let version = secret.resource_version().unwrap_or_default();
         self.context.secret_reads.put(key, SecretRead::Present { version, view: Arc::clone(&view) });
         Ok(Some(view))
@@ -74,7 +74,7 @@ impl Reconciling<'_> {
         let written =
             k8s::apply(&self.context.api::<Secret>(&namespace), ISSUING, &secret, view.is_some()).await?;
         let version = written.resource_version().unwrap_or_default();
-        let view = Arc::new(SecretView::of(&written));
+        let view = Arc::new(SecretView::parse(&written));
         self.context.secret_reads.put(key, SecretRead::Present { version, view });
         let not_after = read.leaf().not_after;
         tracing::info!(secret = name, %not_after, "wrote the certificate");

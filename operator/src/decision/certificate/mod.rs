@@ -162,7 +162,7 @@ struct Deciding<'a> {
 
 impl Deciding<'_> {
     fn decide(&mut self) {
-        let desired = match DesiredCertificate::of(&self.view.certificate.spec) {
+        let desired = match DesiredCertificate::parse(&self.view.certificate.spec) {
             Ok(desired) => desired,
             Err(message) => return self.refuse("InvalidSpec", message),
         };

@@ -1,4 +1,4 @@
-//! What became of a CertificateRequest.
+//! The result of a CertificateRequest, as its conditions state it.
 
 use crds::{
     certmanager::CertificateRequest,
@@ -7,7 +7,7 @@ use crds::{
 
 use crate::decision::request;
 
-/// What became of a CertificateRequest, judged in cert-manager's order.
+/// The result of a CertificateRequest. Conditions are checked in cert-manager's order.
 pub(super) enum Outcome {
     Failed { reason: String, message: String },
     Issued(Vec<u8>),
@@ -35,7 +35,7 @@ impl Outcome {
             }
             (ConditionStatus::True, _, Some(chain)) => Self::Issued(chain.0.clone()),
             _ => {
-                // That it waits for its Order is how it should be.
+                // Waiting for its Order is normal, and not worth a message.
                 let message = ready.message.clone();
                 Self::Pending(message.filter(|message| !message.starts_with(request::WAITING)))
             }

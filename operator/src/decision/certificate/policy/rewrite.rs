@@ -1,4 +1,4 @@
-//! Rules about what is around a good certificate in the Secret, which is rewritten without an issuance.
+//! Rules about everything around a good certificate in the Secret: what they find is rewritten without an issuance.
 
 use std::collections::BTreeSet;
 
@@ -24,11 +24,11 @@ pub(super) fn keystores_are_missing(input: &Input<'_>) -> Option<Finding> {
 
 pub(super) fn metadata_differs(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
-    let wanted = objects::secret::annotations(input.certificate, view.leaf()?);
+    let expected = objects::secret::annotations(input.certificate, view.leaf()?);
     let issuer = [secret::ISSUER_NAME, secret::ISSUER_KIND, secret::ISSUER_GROUP];
-    let same = wanted
+    let same = expected
         .iter()
-        // Who the issuer is has its own rule, which knows the defaults.
+        // `issuer_differs` compares these, because it knows their defaults.
         .filter(|(name, _)| !issuer.contains(&name.as_str()))
         .all(|(name, value)| view.annotations.get(name) == Some(value))
         && view.labels.get(secret::FULL_ACCESS_LABEL).is_some_and(|value| value == "true");
@@ -50,7 +50,7 @@ pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
 
 pub(super) fn formats_differ(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
-    let wanted: BTreeSet<_> = input
+    let expected: BTreeSet<_> = input
         .certificate
         .spec
         .additional_output_formats
@@ -62,7 +62,7 @@ pub(super) fn formats_differ(input: &Input<'_>) -> Option<Finding> {
         })
         .collect();
     let fits = [(secret::KEY_DER, view.der_fits), (secret::TLS_COMBINED_PEM, view.combined_fits)];
-    if fits.iter().all(|(name, fits)| *fits || !wanted.contains(name)) {
+    if fits.iter().all(|(name, fits)| *fits || !expected.contains(name)) {
         return None;
     }
     finding(

@@ -1,4 +1,4 @@
-//! Rules about what is in the Secret, which trigger an issuance or make the Certificate unready.
+//! Rules about the certificate and the key in the Secret: what they find triggers an issuance, or makes the Certificate unready.
 
 use jiff::{fmt::rfc2822::DateTimePrinter, tz::TimeZone};
 
@@ -48,20 +48,20 @@ pub(super) fn certificate_is_temporary(input: &Input<'_>) -> Option<Finding> {
     if !input.secret?.temporary {
         return None;
     }
-    finding("DoesNotExist", "Issuing certificate as Secret holds a temporary certificate that nobody trusts")
+    finding("DoesNotExist", "Issuing certificate as Secret contains a temporary certificate")
 }
 
 pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
-    let of = objects::secret::issuer_of(&input.secret?.annotations);
-    if of.identity() == input.certificate.spec.issuer_ref.identity() {
+    let issuer = objects::secret::issuer_of(&input.secret?.annotations);
+    let previous = issuer.identity();
+    if previous == input.certificate.spec.issuer_ref.identity() {
         return None;
     }
-    let was = of.identity();
     finding(
         "IncorrectIssuer",
         format!(
             "Issuing certificate as Secret was previously issued by \"{}.{}/{}\"",
-            was.kind, was.group, was.name
+            previous.kind, previous.group, previous.name
         ),
     )
 }

@@ -180,7 +180,7 @@ fn a_foreign_secret_and_a_rivals_secret_are_left_alone() {
         data: Some(BTreeMap::from([("tls.crt".to_owned(), ByteString(b"theirs".to_vec()))])),
         ..k8s_openapi::api::core::v1::Secret::default()
     };
-    world.secret = Some(SecretView::of(&foreign));
+    world.secret = Some(SecretView::parse(&foreign));
     assert!(world.run(5));
     assert!(world.requests.is_empty());
     assert!(world.condition(condition::READY).expect("a condition").2.contains("left alone"));

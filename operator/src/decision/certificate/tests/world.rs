@@ -102,7 +102,7 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, action: Action) {
-        let desired = DesiredCertificate::of(&self.certificate.spec).expect("a good spec");
+        let desired = DesiredCertificate::parse(&self.certificate.spec).expect("a good spec");
         match action {
             Action::EnsureNextKey { name, reuse } => {
                 assert!(!reuse, "the model has no Secret to take it from");
@@ -138,7 +138,7 @@ impl World {
                     desired.encoding,
                     BTreeMap::new(),
                 );
-                self.secret = Some(SecretView::of(&secret.expect("a Secret")));
+                self.secret = Some(SecretView::parse(&secret.expect("a Secret")));
                 self.writes += 1;
             }
             Action::DeleteNextKey(name) => {
