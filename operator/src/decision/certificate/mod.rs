@@ -12,10 +12,9 @@ mod secret_view;
 mod tests;
 mod times;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crds::{
-    annotations,
     certmanager::{
         Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation,
     },
@@ -35,9 +34,6 @@ use crate::{
     objects::{self, EventNote, names},
     pki::{Csr, LeafCertificate, PrivateKey},
 };
-
-/// How often a Certificate looks again whose Secret is another one's.
-const RIVAL_DELAY: Duration = Duration::from_mins(3);
 
 /// How many CertificateRequests are kept where the spec does not say.
 const HISTORY_LIMIT: usize = 1;
@@ -162,24 +158,14 @@ struct Deciding<'a> {
 
 impl Deciding<'_> {
     fn decide(&mut self) {
-        let desired = match DesiredCertificate::parse(&self.view.certificate.spec) {
+        let desired = match policy::admit(self.view) {
             Ok(desired) => desired,
-            Err(message) => return self.refuse("InvalidSpec", message),
+            Err(refusal) => {
+                self.set_ready(Some(refusal.finding));
+                self.requeue = refusal.requeue;
+                return self.write_status();
+            }
         };
-        if let Some(message) = self.foreign_secret() {
-            return self.refuse("ForeignSecret", message);
-        }
-        if let Some(owner) = self.owner_among_rivals() {
-            self.requeue = Requeue::After(RIVAL_DELAY);
-            let secret = &self.view.certificate.spec.secret_name;
-            return self.refuse(
-                "IncorrectCertificate",
-                format!(
-                    "the Secret {secret:?} is that of the Certificate {owner:?}: two Certificates must not name one \
-                     Secret. Change secretName, or delete one of them"
-                ),
-            );
-        }
         let current = self.status.revision.and_then(|revision| self.request(revision));
         let csr = current.as_ref().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
         let leaf = self.view.secret.and_then(SecretView::leaf);
@@ -202,41 +188,6 @@ impl Deciding<'_> {
         } else {
             self.settle(&input);
         }
-    }
-
-    /// Shows what is wrong with the Certificate itself, and does nothing else about it.
-    fn refuse(&mut self, reason: &'static str, message: String) {
-        self.set_ready(Some(Finding { reason, message }));
-        self.write_status();
-    }
-
-    /// A Secret with content that no Certificate made is not ours to overwrite.
-    fn foreign_secret(&self) -> Option<String> {
-        let secret =
-            self.view.secret.filter(|secret| secret.has_data && secret.certificate_name().is_none())?;
-        let what = if secret.leaf().is_some() { "a certificate" } else { "data" };
-        let certificate = &self.view.certificate;
-        Some(format!(
-            "the Secret {:?} holds {what} that was not made for a Certificate, and is left alone. Name another one in \
-             secretName, delete it, or hand it over with `kubectl annotate secret {} {}={}`",
-            certificate.spec.secret_name,
-            certificate.spec.secret_name,
-            annotations::secret::CERTIFICATE_NAME,
-            certificate.name_any(),
-        ))
-    }
-
-    /// The one of several Certificates with one Secret that has it, if that is another one: the one that is named by the
-    /// Secret, else the oldest, else the first by name.
-    fn owner_among_rivals(&self) -> Option<String> {
-        let own = self.view.certificate;
-        let named = self.view.secret.and_then(SecretView::certificate_name);
-        let key = |certificate: &Certificate| {
-            let name = certificate.name_any();
-            (Some(name.as_str()) != named, certificate.creation_timestamp(), name)
-        };
-        let first = self.view.rivals.iter().map(|rival| key(rival)).min()?;
-        (first < key(own)).then_some(first.2)
     }
 
     /// The CertificateRequest of a revision.

@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crds::{
     certmanager::{Renewal, RenewalPolicy, RenewalWindow, RotationPolicy, SuggestedWindow},
@@ -13,7 +13,7 @@ use k8s_openapi::ByteString;
 use proptest::prelude::*;
 
 use self::world::{World, issued, ready};
-use super::*;
+use super::{policy::RIVAL_DELAY, *};
 use crate::pki;
 
 #[test]

@@ -1,6 +1,6 @@
 //! The model world.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crds::{
     certmanager::{CertificatePrivateKey, CertificateRequestStatus, KeyAlgorithm},
