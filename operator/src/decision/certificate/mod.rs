@@ -181,6 +181,7 @@ impl Deciding<'_> {
             now: self.view.now,
         };
         self.set_ready(policy::unready(&input));
+        self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
             self.advance_issuance(&desired);
         } else if let Some(finding) = policy::trigger(&input) {
@@ -245,7 +246,6 @@ impl Deciding<'_> {
         if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.1.is_some() {
             self.delete_next_key();
         }
-        self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if policy::rewrite(input).is_some() {
             self.actions.push(Action::RewriteSecret);
         }

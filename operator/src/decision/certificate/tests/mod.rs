@@ -263,6 +263,22 @@ fn passed_times_do_not_requeue_immediately() {
     assert_eq!(world.decide().requeue, Requeue::After(renewal));
 }
 
+/// A process that ends between the last write of the status and the deletion leaves a key, even if the next renewal is already due.
+#[test]
+fn key_left_by_a_crash_is_deleted() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.issue();
+    world.fuse = Some(2);
+    world.run(1);
+    assert_eq!(world.keys.len(), 1, "the process ended after the Secret and the status");
+    world.wait(SignedDuration::from_hours(60 * 24));
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    assert!(world.keys.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
