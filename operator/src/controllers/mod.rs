@@ -7,7 +7,6 @@
 //!
 //! Here is what all of them share. Next: `watches.rs` for who is woken by what, then one of the controllers.
 
-mod ari;
 mod certificate;
 mod challenge;
 mod ingress;

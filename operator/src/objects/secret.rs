@@ -19,7 +19,7 @@ pub const JKS: &str = "keystore.jks";
 pub const PKCS12: &str = "keystore.p12";
 
 /// Type of a Secret with a certificate.
-const TYPE: &str = "kubernetes.io/tls";
+pub const TYPE: &str = "kubernetes.io/tls";
 
 /// Who issued what is in a Secret, by its annotations.
 pub fn issuer_of(annotations: &BTreeMap<String, String>) -> IssuerRef {

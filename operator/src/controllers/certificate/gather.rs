@@ -1,56 +1,147 @@
-//! Reads what a decision depends on.
+//! Reads what a decision about a Certificate depends on: from caches, and from the API server or the CA only if a decision asks for it.
 
 use std::sync::Arc;
 
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest},
+    meta::SecretKeySelector,
 };
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, api::ObjectMeta, runtime::reflector::ObjectRef};
 
-use super::{super::ari, Reconciling};
+use super::Reconciler;
 use crate::{
-    decision::{
-        Requeue,
-        certificate::{self, Decision, View},
+    context::{AnyIssuer, Context, IssuerLookup},
+    decision::certificate::{
+        self, Decision, FetchRenewalInfo, FetchedRenewalInfo, IssuerView, NextKey, Obtained, Password,
+        Passwords, Prerequisite, SecretView, View,
     },
     error::ReconcileError,
-    objects::{metadata::controlled_by, names, seen_secret::SeenSecret},
+    objects::{metadata::controlled_by, names},
     pki::PrivateKey,
 };
 
-/// How many CertificateRequests of the past are looked for beyond those that are kept.
+/// How many past CertificateRequests are found beyond those that the history limit keeps, so that they can be deleted.
 const HISTORY: i64 = 8;
 
-impl Reconciling<'_> {
+/// What was read for a decision. It is dropped with the reconcile.
+pub(super) struct Observed {
+    secret: Option<Arc<SecretView>>,
+    requests: Vec<Arc<CertificateRequest>>,
+    order: Option<Arc<Order>>,
+    rivals: Vec<Arc<Certificate>>,
+    next_key_name: String,
+    next_key: Option<Arc<PrivateKey>>,
+    past_key: Option<String>,
+    issuer: Option<Box<AnyIssuer>>,
+    obtained: Obtained,
+}
+
+impl Observed {
+    fn view<'a>(&'a self, certificate: &'a Certificate, context: &Context) -> View<'a> {
+        View {
+            certificate,
+            secret: self.secret.as_deref(),
+            requests: &self.requests,
+            order_reason: self.order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
+            rivals: &self.rivals,
+            next_key: NextKey { secret_name: &self.next_key_name, key: self.next_key.as_ref() },
+            past_key: self.past_key.as_deref(),
+            issuer: self.issuer.as_ref().and_then(|issuer| {
+                let source = issuer.acme.as_ref()?.renewal_information_source;
+                Some(IssuerView { ready: issuer.is_ready(), renewal_information_source: source })
+            }),
+            obtained: &self.obtained,
+            backoff: context.settings.backoff,
+            set_secret_owner_ref: context.settings.owns_secrets,
+            started: context.started,
+            now: context.now(),
+        }
+    }
+}
+
+impl Reconciler<'_> {
+    /// Decides with what is cached, and obtains what a decision asks for until it is complete.
     pub(super) async fn gather_and_decide(&self) -> Result<Decision, ReconcileError> {
+        let mut observed = self.gather().await?;
+        loop {
+            match certificate::decide(&observed.view(self.certificate, self.context)) {
+                Ok(decision) => return Ok(decision),
+                Err(prerequisite) => self.obtain(prerequisite, &mut observed).await?,
+            }
+        }
+    }
+
+    async fn gather(&self) -> Result<Observed, ReconcileError> {
         let secret = self.secret().await?;
         let requests = self.requests();
         let next_key_name = self.next_key_name();
-        let next_key = self.next_key(&next_key_name).await?;
-        let order = self.order(&requests);
-        let rivals = self.rivals();
-        let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
-        let renewal_information = ari::look(self.context, self.certificate, secret.as_deref()).await;
-        let known = renewal_information.as_ref();
-        let look = ari::until_next_look(self.context, self.certificate, known, secret.as_deref());
-        let mut decision = certificate::decide(&View {
-            certificate: self.certificate,
-            secret: secret.as_deref(),
-            requests: &requests,
-            order_reason: order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
-            rivals: &rivals,
-            next_key: (&next_key_name, next_key.as_deref()),
-            past_key: past_key.as_deref(),
-            renewal_information,
-            backoff: self.context.settings.backoff,
-            now: self.context.now(),
-        });
-        decision.requeue = decision.requeue.earliest(look.map_or(Requeue::Resync, Requeue::After));
-        Ok(decision)
+        Ok(Observed {
+            secret,
+            order: self.order(&requests),
+            requests,
+            rivals: self.rivals(),
+            next_key: self.next_key(&next_key_name).await?,
+            next_key_name,
+            past_key: self.past_key_name(),
+            issuer: self.issuer(),
+            obtained: Obtained::default(),
+        })
     }
 
-    /// The CertificateRequests of the next revision, of the one in the Secret, and of some before.
+    /// Obtains what a decision has asked for: afterwards it is `Some`, so it is not asked for again.
+    async fn obtain(
+        &self,
+        prerequisite: Prerequisite,
+        observed: &mut Observed,
+    ) -> Result<(), ReconcileError> {
+        match prerequisite {
+            Prerequisite::RenewalInfo(fetch) => {
+                let fetched = self.fetch_renewal_info(observed.issuer.as_deref(), &fetch).await;
+                observed.obtained.renewal_info = Some(fetched);
+            }
+            Prerequisite::NextKey { secret_name, source } => {
+                observed.next_key = Some(self.create_next_key(&secret_name, source).await?);
+            }
+            Prerequisite::KeyPair => observed.obtained.key_pair = Some(self.read_key_pair().await?),
+            Prerequisite::KeystorePasswords(references) => {
+                observed.obtained.passwords = Some(self.read_passwords(references).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the issuer's server when to renew. That it can't be asked must not delay anything else.
+    async fn fetch_renewal_info(
+        &self,
+        issuer: Option<&AnyIssuer>,
+        fetch: &FetchRenewalInfo,
+    ) -> FetchedRenewalInfo {
+        let Some(issuer) = issuer else { return FetchedRenewalInfo::NoAccount };
+        match self.context.account(issuer).await {
+            Ok(account) => FetchedRenewalInfo::Response(account.renewal_info(&fetch.identifier).await),
+            Err(_) => FetchedRenewalInfo::NoAccount,
+        }
+    }
+
+    async fn read_passwords(&self, references: Vec<SecretKeySelector>) -> Result<Passwords, ReconcileError> {
+        let mut passwords = Vec::new();
+        for reference in references {
+            let key = reference.key.as_deref().unwrap_or_default();
+            let value = self.context.secret_value(&self.namespace(), &reference.name, key).await?;
+            passwords.push((reference, value.and_then(|value| Password::from_bytes(&value))));
+        }
+        Ok(Passwords(passwords))
+    }
+
+    fn issuer(&self) -> Option<Box<AnyIssuer>> {
+        match self.context.issuer(&self.certificate.spec.issuer_ref, &self.namespace()) {
+            IssuerLookup::Found(issuer) => Some(issuer),
+            IssuerLookup::Foreign | IssuerLookup::Missing => None,
+        }
+    }
+
+    /// The CertificateRequests of the next revision, the issued one, and some before it.
     pub(super) fn requests(&self) -> Vec<Arc<CertificateRequest>> {
         let (name, namespace) = (self.certificate.name_any(), self.namespace());
         let revision =
@@ -62,27 +153,23 @@ impl Reconciling<'_> {
                 let name = names::certificate_request(&name, revision);
                 self.context.stores.requests.get(&ObjectRef::new(&name).within(&namespace))
             })
-            .filter(|request| self.is_ours(&request.metadata))
+            .filter(|request| self.controls(&request.metadata))
             .collect()
     }
 
-    pub(super) fn owns(&self, secret: &SeenSecret) -> bool {
-        let owner = secret.owner.as_ref().map(|owner| &*owner.uid);
-        owner.is_some() && owner == self.certificate.metadata.uid.as_deref()
-    }
-
-    pub(super) fn is_ours(&self, metadata: &kube::api::ObjectMeta) -> bool {
+    fn controls(&self, metadata: &ObjectMeta) -> bool {
         controlled_by(metadata, "Certificate").map(|owner| owner.uid.as_str())
             == self.certificate.uid().as_deref()
     }
 
-    /// The Order of the request that is under way.
+    /// The Order of the latest request.
     pub(super) fn order(&self, requests: &[Arc<CertificateRequest>]) -> Option<Arc<Order>> {
         let request = requests.last()?;
         let name = names::order(&request.name_any(), &request.spec.request.0);
         self.context.stores.orders.get(&ObjectRef::new(&name).within(&self.namespace()))
     }
 
+    /// Other Certificates with the same Secret.
     pub(super) fn rivals(&self) -> Vec<Arc<Certificate>> {
         let (name, namespace) = (self.certificate.name_any(), self.namespace());
         let secret = &self.certificate.spec.secret_name;
@@ -93,48 +180,5 @@ impl Reconciling<'_> {
             self.context.stores.certificates.get(&ObjectRef::new(name).within(&namespace))
         });
         others.filter(|other| other.spec.secret_name == *secret).collect()
-    }
-
-    /// Name of the Secret with the next key: that of an issuance that another operator began, or our own.
-    pub(super) fn next_key_name(&self) -> String {
-        let begun =
-            self.certificate.status.as_ref().and_then(|status| status.next_private_key_secret_name.clone());
-        begun.filter(|name| self.is_key(name)).unwrap_or_else(|| certificate::next_key_name(self.certificate))
-    }
-
-    /// Whether a Secret with a key of this Certificate is there, and was not deleted a moment ago.
-    pub(super) fn is_key(&self, name: &str) -> bool {
-        let deleted = (self.certificate.uid().unwrap_or_default(), name.to_owned());
-        self.stored_secret(name).is_some_and(|secret| self.owns(&secret))
-            && self.context.deleted_keys.get(&deleted).is_none()
-    }
-
-    /// The next key, where there is one: out of memory, or read once.
-    pub(super) async fn next_key(&self, name: &str) -> Result<Option<Arc<PrivateKey>>, ReconcileError> {
-        let memory = (self.certificate.uid().unwrap_or_default(), name.to_owned());
-        if let Some(key) = self.context.next_keys.get(&memory) {
-            return Ok(Some(key));
-        }
-        let known = self.stored_secret(name).is_some();
-        let named = self
-            .certificate
-            .status
-            .as_ref()
-            .is_some_and(|status| status.next_private_key_secret_name.is_some());
-        if !known && !named {
-            return Ok(None);
-        }
-        let key = self.read_next_key(name).await?;
-        if let Some(key) = &key {
-            self.context.next_keys.put(memory, Arc::clone(key));
-        }
-        Ok(key)
-    }
-
-    pub(super) async fn read_next_key(&self, name: &str) -> Result<Option<Arc<PrivateKey>>, ReconcileError> {
-        let value =
-            self.context.secret_value(&self.namespace(), name, crds::annotations::secret::TLS_KEY).await?;
-        // One that can't be read is made anew, under the same name once it is deleted.
-        Ok(value.and_then(|value| PrivateKey::from_pem(&value).ok()).map(Arc::new))
     }
 }

@@ -1,7 +1,11 @@
-//! Certificates: keeps a valid certificate in each one's Secret.
+//! Certificates: keeps a valid certificate in the Secret of each one.
+//!
+//! Gathers, asks `decision::certificate` what to do, and does it. Must not choose anything itself. Next: `gather.rs`, then `apply.rs`;
+//! `settled.rs` for why most reconciles end immediately.
 
 mod apply;
 mod gather;
+mod next_key;
 mod secret;
 mod settled;
 
@@ -11,60 +15,51 @@ use crds::certmanager::Certificate;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 pub(super) use self::settled::enqueue_due;
-use self::settled::with_version;
 use crate::{context::Context, decision::Requeue, error::ReconcileError, objects::seen_secret::SeenSecret};
 
-/// Its name in metrics and logs: one controller in place of cert-manager's six.
+/// The name in metrics and logs. One controller does the work of six in cert-manager.
 pub(super) const NAME: &str = "certificates";
 
-/// How many are looked at at once.
+/// How many Certificates are reconciled concurrently.
 pub const MAX_CONCURRENT_RECONCILES: u16 = 32;
 
-/// Who owns the fields of Secrets, as cert-manager has it: both can take over from one another.
-const ISSUING: &str = "cert-manager-certificates-issuing";
-const KEYS: &str = "cert-manager-certificates-key-manager";
-const REQUESTS: &str = "cert-manager-certificates-request-manager";
-const TRIGGER: &str = "cert-manager-certificates-trigger";
+/// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
+const ISSUING_MANAGER: &str = "cert-manager-certificates-issuing";
+const KEY_MANAGER: &str = "cert-manager-certificates-key-manager";
+const REQUEST_MANAGER: &str = "cert-manager-certificates-request-manager";
+const TRIGGER_MANAGER: &str = "cert-manager-certificates-trigger";
 
 pub(super) async fn reconcile(
-    object: Arc<Certificate>,
+    certificate: Arc<Certificate>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let reconciling = Reconciling { context: &context, certificate: &object };
-    // Before anything is gathered: what changes from here on wakes it, and is not to be taken for what was decided on.
-    let seen = reconciling.fingerprint();
-    let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-    if reconciling.is_settled(with_version(seen, version)) {
+    let reconciler = Reconciler { context: &context, certificate: &certificate };
+    // Taken before anything is gathered: a later change gives another fingerprint, so it is not mistaken for what was decided on.
+    let fingerprint = reconciler.fingerprint();
+    if reconciler.is_settled(fingerprint) {
         return Ok(Requeue::OnChange);
     }
-    let decision = reconciling.gather_and_decide().await?;
-    let (next, rest) = reconciling.apply(decision).await?;
-    Ok(match rest {
-        Some(version) => reconciling.settle(with_version(seen, &version), next),
-        None => next,
+    let decision = reconciler.gather_and_decide().await?;
+    let applied = reconciler.apply(decision).await?;
+    Ok(match applied.settled_version {
+        Some(version) => reconciler.settle(fingerprint, &version, applied.requeue),
+        None => applied.requeue,
     })
 }
 
-/// What came of an action.
-enum ActionOutcome {
-    /// All is as it shall be.
-    Unchanged,
-    /// The status was written, which gave the Certificate this resourceVersion.
-    StatusWritten(String),
-    /// Something else was done.
-    Changed,
-    /// It was done a moment ago and not heard of yet.
-    AwaitingCache,
-}
-
-struct Reconciling<'a> {
+/// One reconcile of a Certificate.
+struct Reconciler<'a> {
     context: &'a Context,
     certificate: &'a Certificate,
 }
 
-impl Reconciling<'_> {
+impl Reconciler<'_> {
     fn namespace(&self) -> String {
         self.certificate.namespace().unwrap_or_default()
+    }
+
+    fn uid(&self) -> String {
+        self.certificate.uid().unwrap_or_default()
     }
 
     fn stored_secret(&self, name: &str) -> Option<Arc<SeenSecret>> {

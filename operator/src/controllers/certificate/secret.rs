@@ -1,27 +1,28 @@
-//! Reads and writes a Certificate's Secret.
+//! The Certificate's Secret: read when it has changed, and written as planned.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crds::{certmanager::Pkcs12Profile as WireProfile, meta::SecretKeySelector};
-use jiff::{SignedDuration, Timestamp};
+use crds::annotations::secret::{TLS_CRT, TLS_KEY};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use zeroize::Zeroizing;
 
-use super::{ISSUING, Reconciling};
+use super::{ISSUING_MANAGER, Reconciler};
 use crate::{
     context::SecretRead,
-    decision::certificate::SecretView,
+    decision::certificate::{CertificateChain, KeyPair, Keystores, SecretPlan, SecretView},
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
-    objects::{self, EventNote, secret},
-    pki::{self, Chain, Pkcs12Profile, PrivateKey},
+    objects::secret,
+    pki::{self, PrivateKey},
 };
 
-/// How long it is believed that a Secret is not there which nothing was heard of.
+/// How long a Secret without a watch event is assumed to be still missing.
 const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
 
-impl Reconciling<'_> {
-    /// What stands in the Secret: read where it has changed since it was read last.
+impl Reconciler<'_> {
+    /// What the Secret contains. It is read only if it has changed since the last read.
     pub(super) async fn secret(&self) -> Result<Option<Arc<SecretView>>, ReconcileError> {
         let name = &self.certificate.spec.secret_name;
         let key = (self.namespace(), name.clone());
@@ -44,109 +45,76 @@ impl Reconciling<'_> {
             self.context.secret_reads.put(key, SecretRead::Absent { since: self.context.now() });
             return Ok(None);
         };
-        let view = Arc::new(SecretView::parse(&secret));
-        let version = secret.resource_version().unwrap_or_default();
-        self.context.secret_reads.put(key, SecretRead::Present { version, view: Arc::clone(&view) });
-        Ok(Some(view))
+        Ok(Some(self.remember_secret(&secret)))
     }
 
-    pub(super) async fn write_secret(&self, key: &PrivateKey, chain: &str) -> Result<(), ReconcileError> {
-        let desired = self.desired()?;
+    fn remember_secret(&self, secret: &Secret) -> Arc<SecretView> {
+        let view = Arc::new(SecretView::parse(secret));
+        let read = SecretRead::Present {
+            version: secret.resource_version().unwrap_or_default(),
+            view: Arc::clone(&view),
+        };
+        self.context.secret_reads.put((self.namespace(), self.certificate.spec.secret_name.clone()), read);
+        view
+    }
+
+    /// The key and the chain in the Secret, which must still be usable when they are written back.
+    pub(super) async fn read_key_pair(&self) -> Result<KeyPair, ReconcileError> {
+        let (namespace, name) = (self.namespace(), &self.certificate.spec.secret_name);
+        let secret = self.context.api::<Secret>(&namespace).get(name).await;
+        let mut data = secret.tried(|| format!("read Secret {namespace}/{name}"))?.data.unwrap_or_default();
+        let mut value = |key: &str| data.remove(key).map(|value| value.0).unwrap_or_default();
+        let key = PrivateKey::from_pem(&Zeroizing::new(value(TLS_KEY)))
+            .map_err(|error| self.invalid_secret(TLS_KEY, &error))?;
+        let pem = String::from_utf8_lossy(&value(TLS_CRT)).into_owned();
+        let chain = CertificateChain::from_pem(pem).map_err(|error| self.invalid_secret(TLS_CRT, &error))?;
+        Ok(KeyPair { key: Arc::new(key), chain })
+    }
+
+    pub(super) fn invalid_secret(&self, data_key: &str, error: &dyn std::error::Error) -> ReconcileError {
+        let secret = format!("{}/{}", self.namespace(), self.certificate.spec.secret_name);
+        ReconcileError::Invalid {
+            what: format!("{data_key} in the Secret {secret:?}"),
+            why: error.to_string(),
+        }
+    }
+
+    pub(super) async fn write_secret(
+        &self,
+        plan: SecretPlan,
+        chain: &CertificateChain,
+    ) -> Result<(), ReconcileError> {
+        let SecretPlan { key, encoding, keystores, type_, owner, force } = plan;
+        let keystores = self.create_keystores(keystores, &key, chain)?;
+        let leaf = chain.parsed().leaf();
+        let mut secret = secret::certificate(self.certificate, leaf, chain.pem(), &key, encoding, keystores)?;
+        secret.metadata.owner_references = owner.map(|owner| vec![owner]);
+        secret.type_ = Some(type_);
         let namespace = self.namespace();
-        let name = &self.certificate.spec.secret_name;
-        let read =
-            Chain::from_pem(chain.as_bytes()).map_err(|error| ReconcileError::NotYet(error.to_string()))?;
-        let more = self.keystores(key, &read).await?;
-        let mut secret =
-            secret::certificate(self.certificate, read.leaf(), chain, key, desired.encoding, more)?;
-        if self.context.settings.owns_secrets {
-            secret.metadata.owner_references =
-                objects::metadata::controller(self.certificate).map(|owner| vec![owner]);
-        }
-        let view = self.secret().await?;
-        if let Some(type_) = view.as_ref().and_then(|view| view.type_.clone()) {
-            // It can't be changed.
-            secret.type_ = Some(type_);
-        }
-        let key = (namespace.clone(), name.clone());
-        self.context.secret_reads.forget(&key);
-        // What others have written is taken from them only where the Secret is known to be ours.
-        let written =
-            k8s::apply(&self.context.api::<Secret>(&namespace), ISSUING, &secret, view.is_some()).await?;
-        let version = written.resource_version().unwrap_or_default();
-        let view = Arc::new(SecretView::parse(&written));
-        self.context.secret_reads.put(key, SecretRead::Present { version, view });
-        let not_after = read.leaf().not_after;
-        tracing::info!(secret = name, %not_after, "wrote the certificate");
+        self.context.secret_reads.forget(&(namespace.clone(), self.certificate.spec.secret_name.clone()));
+        let secrets = self.context.api::<Secret>(&namespace);
+        let written = k8s::apply(&secrets, ISSUING_MANAGER, &secret, force).await?;
+        self.remember_secret(&written);
         Ok(())
     }
 
-    pub(super) async fn write_temporary(&self) -> Result<(), ReconcileError> {
-        let desired = self.desired()?;
-        let key = self.next_key(&self.next_key_name()).await?;
-        let key = key.ok_or_else(|| ReconcileError::NotYet("the next private key is gone".to_owned()))?;
-        let (names, addresses) = (&desired.csr.dns_names, &desired.csr.ip_addresses);
-        let chain = pki::temporary(&key, names, addresses, self.context.now())?;
-        self.write_secret(&key, &chain).await
-    }
-
-    /// Writes labels, annotations and further forms anew around the key and the chain that are there.
-    pub(super) async fn rewrite_secret(&self) -> Result<(), ReconcileError> {
-        let (namespace, name) = (self.namespace(), &self.certificate.spec.secret_name);
-        let secret = self.context.api::<Secret>(&namespace).get(name).await;
-        let secret = secret.tried(|| format!("read Secret {namespace}/{name}"))?;
-        let data = secret.data.unwrap_or_default();
-        let of = |key: &str| data.get(key).map(|value| value.0.clone()).unwrap_or_default();
-        let key = zeroize::Zeroizing::new(of(crds::annotations::secret::TLS_KEY));
-        let key = PrivateKey::from_pem(&key)?;
-        let chain = String::from_utf8_lossy(&of(crds::annotations::secret::TLS_CRT)).into_owned();
-        self.write_secret(&key, &chain).await
-    }
-
-    pub(super) async fn keystores(
+    fn create_keystores(
         &self,
+        keystores: Keystores,
         key: &PrivateKey,
-        chain: &Chain,
+        chain: &CertificateChain,
     ) -> Result<BTreeMap<String, Vec<u8>>, ReconcileError> {
-        let mut stores = BTreeMap::new();
-        let Some(wanted) = &self.certificate.spec.keystores else { return Ok(stores) };
-        if let Some(jks) = wanted.jks.as_ref().filter(|store| store.create) {
-            let password = self.password(jks.password.as_ref(), jks.password_secret_ref.as_ref()).await?;
-            let alias = jks.alias.as_deref().filter(|alias| !alias.is_empty()).unwrap_or("certificate");
-            let now: Timestamp = self.context.now();
-            stores.insert(secret::JKS.to_owned(), pki::jks(&password, alias, key, chain, now)?);
+        let Keystores { jks, pkcs12 } = keystores;
+        let mut data = BTreeMap::new();
+        if let Some(jks) = jks {
+            let (password, now) = (jks.password.reveal(), self.context.now());
+            let store = pki::jks(password, &jks.alias, key, chain.parsed(), now)?;
+            data.insert(secret::JKS.to_owned(), store);
         }
-        if let Some(pkcs12) = wanted.pkcs12.as_ref().filter(|store| store.create) {
-            let password =
-                self.password(pkcs12.password.as_ref(), pkcs12.password_secret_ref.as_ref()).await?;
-            let profile = match pkcs12.profile {
-                Some(WireProfile::LegacyDES) => Pkcs12Profile::LegacyDes,
-                Some(WireProfile::Modern2023) => Pkcs12Profile::Modern2023,
-                Some(WireProfile::Modern2026) => Pkcs12Profile::Modern2026,
-                Some(WireProfile::LegacyRC2) | None => Pkcs12Profile::LegacyRc2,
-            };
-            stores.insert(secret::PKCS12.to_owned(), pki::pkcs12(profile, &password, key, chain)?);
+        if let Some(pkcs12) = pkcs12 {
+            let store = pki::pkcs12(pkcs12.profile, pkcs12.password.reveal(), key, chain.parsed())?;
+            data.insert(secret::PKCS12.to_owned(), store);
         }
-        Ok(stores)
-    }
-
-    pub(super) async fn password(
-        &self,
-        literal: Option<&String>,
-        reference: Option<&SecretKeySelector>,
-    ) -> Result<String, ReconcileError> {
-        let Some(reference) = reference else { return Ok(literal.cloned().unwrap_or_default()) };
-        let key = reference.key.as_deref().unwrap_or_default();
-        let value = self.context.secret_value(&self.namespace(), &reference.name, key).await?;
-        if let Some(password) = value.and_then(|value| String::from_utf8(value.to_vec()).ok()) {
-            return Ok(password);
-        }
-        let message = format!(
-            "the Secret {:?} with the key store's password has no text under {key:?}: create it, and the key store is made",
-            reference.name
-        );
-        let note = EventNote::warning("KeystorePasswordSecretNotFound", &*message);
-        self.context.publish(ISSUING, &note, self.certificate);
-        Err(ReconcileError::NotYet(message))
+        Ok(data)
     }
 }

@@ -1,4 +1,7 @@
-//! When a Certificate is at rest: nothing is to be done for it until a time, unless something changes that it depends on.
+//! Settled Certificates: nothing has to be done until a known time, unless something changes that a decision depends on.
+//!
+//! Nearly all Certificates are settled nearly always, so only a hash of what was decided on is kept, and neither the content of the Secret
+//! nor a place in the queue.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -10,21 +13,21 @@ use crds::{certmanager::Certificate, condition};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{super::RESYNC, Reconciling};
+use super::{super::RESYNC, Reconciler};
 use crate::{
     context::{Context, IssuerLookup, SecretRead},
-    decision::{Requeue, backoff::fraction, certificate},
+    decision::{Requeue, backoff::fraction},
     k8s::{Waker, is_newer},
     rest::Rest,
 };
 
-/// The longest that a Certificate rests, less up to a quarter: what was missed is found then.
+/// The longest time between two decisions, minus up to a quarter. It bounds the effect of a missed change.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// How long a Certificate that has nothing to do stays in the queue.
+/// A Certificate that is due earlier than this stays in the queue instead.
 const SHORT: Duration = Duration::from_mins(1);
 
-/// Wakes Certificates whose rest is over, for ever.
+/// Enqueues settled Certificates when they are due.
 pub(in super::super) async fn enqueue_due(context: Arc<Context>, waker: Waker<Certificate>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -34,66 +37,71 @@ pub(in super::super) async fn enqueue_due(context: Arc<Context>, waker: Waker<Ce
     }
 }
 
-/// The hash of all that was seen, with the version of the Certificate itself.
-pub(super) fn with_version(seen: u64, version: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (seen, version).hash(&mut hasher);
-    hasher.finish()
+/// A hash of everything that a decision depends on, except the time and the Certificate's own resourceVersion.
+#[derive(Clone, Copy)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn with_version(self, version: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.0, version).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
-impl Reconciling<'_> {
-    /// A hash of all that a decision depends on but for the time and the Certificate itself, as far as it is known without
-    /// asking anybody.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut seen = DefaultHasher::new();
-        self.certificate.metadata.uid.hash(&mut seen);
+impl Reconciler<'_> {
+    /// The fingerprint of what is cached. It costs no request.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let mut hasher = DefaultHasher::new();
+        self.certificate.metadata.uid.hash(&mut hasher);
         let next_key_name = self.next_key_name();
-        self.secret_version().hash(&mut seen);
-        self.stored_secret(&next_key_name).map(|secret| secret.version.clone()).hash(&mut seen);
+        self.secret_version().hash(&mut hasher);
+        self.stored_secret(&next_key_name).map(|secret| secret.version.clone()).hash(&mut hasher);
         let requests = self.requests();
         for request in &requests {
-            request.metadata.resource_version.hash(&mut seen);
+            request.metadata.resource_version.hash(&mut hasher);
         }
-        self.order(&requests).map(|order| order.resource_version()).hash(&mut seen);
+        self.order(&requests).map(|order| order.resource_version()).hash(&mut hasher);
         for rival in self.rivals() {
-            rival.metadata.uid.hash(&mut seen);
+            rival.metadata.uid.hash(&mut hasher);
         }
-        let past_key = certificate::past_key_name(self.certificate).filter(|name| self.is_key(name));
-        (past_key, self.is_key(&next_key_name)).hash(&mut seen);
+        (self.past_key_name(), self.is_key(&next_key_name)).hash(&mut hasher);
         if let IssuerLookup::Found(issuer) =
             self.context.issuer(&self.certificate.spec.issuer_ref, &self.namespace())
         {
-            (issuer.is_ready(), &issuer.version).hash(&mut seen);
+            (issuer.is_ready(), &issuer.version).hash(&mut hasher);
         }
-        seen.finish()
+        Fingerprint(hasher.finish())
     }
 
-    /// Whether nothing is to be done, as what is seen is what it was when that was found.
-    pub(super) fn is_settled(&self, seen: u64) -> bool {
-        let rest = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
-        rest.is_some_and(|rest| rest.until > self.context.now() && rest.seen == seen)
+    /// Whether the Certificate was settled with this fingerprint, and is not due yet.
+    pub(super) fn is_settled(&self, fingerprint: Fingerprint) -> bool {
+        let version = self.certificate.metadata.resource_version.as_deref().unwrap_or_default();
+        let settled = self.context.resting.get(&self.namespace(), &self.certificate.name_any());
+        settled.is_some_and(|settled| {
+            settled.until > self.context.now() && settled.seen == fingerprint.with_version(version)
+        })
     }
 
-    /// Remembers that nothing is to be done for a while, in place of what stands in the Secret. A short while is left to the
-    /// queue.
-    pub(super) fn settle(&self, seen: u64, next: Requeue) -> Requeue {
-        // Without our label, nothing is heard of a Secret.
-        let is_heard_of = self.stored_secret(&self.certificate.spec.secret_name).is_some();
+    /// Settles the Certificate at a resourceVersion until it is due. A short wait is left to the queue.
+    pub(super) fn settle(&self, fingerprint: Fingerprint, version: &str, requeue: Requeue) -> Requeue {
+        // Without the label, changes of the Secret are not noticed.
+        let is_watched = self.stored_secret(&self.certificate.spec.secret_name).is_some();
         let now = self.context.now();
-        // Not all of them at once.
-        let uid = self.certificate.uid().unwrap_or_default();
-        let longest = LONGEST.mul_f64(1.0 - fraction(&uid, &[now.as_second()]) / 4.0);
-        let wait = match next {
+        // Spread, so that Certificates that were settled together are not due together.
+        let longest = LONGEST.mul_f64(1.0 - fraction(&self.uid(), &[now.as_second()]) / 4.0);
+        let wait = match requeue {
             Requeue::After(wait) => wait,
             Requeue::OnChange | Requeue::Resync => RESYNC,
         };
-        let wait = wait.min(if is_heard_of { longest } else { RESYNC });
+        let wait = wait.min(if is_watched { longest } else { RESYNC });
         if wait < SHORT {
             return Requeue::After(wait);
         }
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         let namespace = self.namespace();
+        let seen = fingerprint.with_version(version);
         self.context.resting.put(&namespace, &self.certificate.name_any(), Rest { seen, until });
         let conditions = self.certificate.status.as_ref().map_or(&[][..], |status| &status.conditions);
         if !condition::is_true(conditions, condition::ISSUING) {
@@ -102,7 +110,7 @@ impl Reconciling<'_> {
         Requeue::OnChange
     }
 
-    /// How new the Secret is, as far as it is known: what was written is known before it is heard of.
+    /// The resourceVersion of the Secret, as far as it is known: our own write is known before the watch shows it.
     fn secret_version(&self) -> Option<String> {
         let name = &self.certificate.spec.secret_name;
         let stored = self.stored_secret(name).map(|secret| secret.version.to_string());

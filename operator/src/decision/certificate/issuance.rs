@@ -1,9 +1,8 @@
-//! The steps of an issuance: key, request, and what comes of it.
+//! The steps of an issuance: a stored key, a CertificateRequest signed with it, and what becomes of that.
 
 use std::{sync::Arc, time::Duration};
 
 use crds::{
-    annotations,
     certmanager::CertificateRequest,
     condition::{self, ConditionStatus},
 };
@@ -11,21 +10,29 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    Action, Deciding, DesiredCertificate, Finding, Part, SecretView, next_revision, outcome::Outcome,
+    Action, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan, next_revision,
+    outcome::Outcome,
+    prerequisite::{Prerequisite, Stop},
+    renewal_information,
 };
 use crate::{
     decision::Requeue,
-    objects::names,
-    pki::{Chain, Csr},
+    objects::{EventNote, names},
+    pki::{Chain, Csr, PrivateKey},
 };
 
 impl Deciding<'_> {
-    /// A new certificate is needed: begins, unless one failed a short while ago.
-    pub(super) fn start_issuance(&mut self, desired: &DesiredCertificate, finding: &Finding) {
+    /// Starts an issuance, unless the last one failed and still backs off.
+    pub(super) fn start_issuance(
+        &mut self,
+        desired: &DesiredCertificate,
+        finding: &Finding,
+    ) -> Result<(), Stop> {
         if let Some(wait) = self.backoff(desired) {
-            self.requeue = Requeue::After(wait);
+            self.requeue = self.requeue.earliest(Requeue::After(wait));
             self.delete_next_key();
-            return self.write_status();
+            self.write_status();
+            return Ok(());
         }
         self.set_condition(
             condition::ISSUING,
@@ -33,11 +40,11 @@ impl Deciding<'_> {
             finding.reason,
             finding.message.clone(),
         );
-        self.publish(false, false, "Issuing", &finding.message);
-        self.advance_issuance(desired);
+        self.publish(EventSource::Trigger, EventNote::normal("Issuing", &*finding.message));
+        self.advance_issuance(desired)
     }
 
-    /// How long the last failure still holds up the next attempt. A spec that has changed since is tried at once.
+    /// How long the last failure still delays the next attempt. A spec that has changed since then is tried immediately.
     fn backoff(&self, desired: &DesiredCertificate) -> Option<Duration> {
         let failed = self.status.last_failure_time.as_ref()?.0;
         let changed = self.next_request().is_some_and(|request| !self.matches_spec(desired, &request));
@@ -46,7 +53,7 @@ impl Deciding<'_> {
         if changed { None } else { until(next, self.view.now) }
     }
 
-    /// The CertificateRequest of the issuance that is under way, or that failed last.
+    /// The CertificateRequest of the issuance that is in progress, or that failed last.
     fn next_request(&self) -> Option<Arc<CertificateRequest>> {
         self.request(next_revision(self.view.certificate))
     }
@@ -56,29 +63,19 @@ impl Deciding<'_> {
             .is_ok_and(|csr| desired.differs_from_request(self.view.certificate, request, &csr).is_empty())
     }
 
-    /// An issuance is under way: takes its next step.
-    pub(super) fn advance_issuance(&mut self, desired: &DesiredCertificate) {
+    /// Takes the next step of the issuance in progress.
+    pub(super) fn advance_issuance(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
         let Some(request) = self.next_request() else { return self.request_issuance(desired) };
-        let issuing_since = condition::find(&self.status.conditions, condition::ISSUING)
-            .and_then(|issuing| issuing.last_transition_time.as_ref())
-            .map_or(self.view.now, |time| time.0);
         let outcome = Outcome::of(&request);
-        let of_the_past = matches!(outcome, Outcome::Failed { .. })
-            && request
-                .status
-                .as_ref()
-                .and_then(|status| status.failure_time.as_ref())
-                .is_some_and(|time| time.0 < issuing_since);
-        let has_key = self.view.next_key.1.is_some_and(|key| {
-            Csr::from_pem(&request.spec.request.0)
-                .is_ok_and(|csr| key.public_key_der().is_ok_and(|der| der == csr.public_key_der))
-        });
-        if of_the_past || !has_key || !self.matches_spec(desired, &request) {
-            // Its end wakes us, and another one is made.
+        let key = self
+            .signing_key(&request)
+            .filter(|_| !self.failed_before(&request, &outcome) && self.matches_spec(desired, &request));
+        let Some(key) = key else {
+            // The deletion enqueues the Certificate, and a new request is created.
             self.write_status();
             self.actions.push(Action::DeleteRequest(request.name_any()));
-            return;
-        }
+            return Ok(());
+        };
         match outcome {
             Outcome::Pending(message) => {
                 let problem = self.view.order_reason.or(message.as_deref());
@@ -89,79 +86,108 @@ impl Deciding<'_> {
                     self.set_condition(condition::ISSUING, ConditionStatus::True, &reason, problem);
                 }
                 self.write_status();
+                Ok(())
             }
             Outcome::Failed { reason, message } => {
                 let time = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
                 self.fail_issuance(time.map_or(self.view.now, |time| time.0), &reason, &message);
+                Ok(())
             }
-            Outcome::Issued(chain) => self.complete_issuance(desired, &chain),
+            Outcome::Issued(chain) => self.complete_issuance(desired, &key, &chain),
         }
     }
 
-    /// Asks for a certificate. The key is durable before anybody is asked.
-    fn request_issuance(&mut self, desired: &DesiredCertificate) {
-        let (name, key) = self.view.next_key;
-        if key.is_none() {
-            let mut reuse = false;
-            if let (false, Some(Part::Valid(key))) =
-                (desired.rotate, self.view.secret.map(|secret| &secret.key))
-            {
-                let differences = desired.differs_from_key(key.kind);
-                if !differences.is_empty() {
-                    let message = format!(
-                        "the private key in the Secret does not fit [{}], and spec.privateKey.rotationPolicy is Never: \
-                         set it to Always, or delete the Secret, to get a new key",
-                        differences.join(" ")
-                    );
-                    if !self.is_issuing_with(&message) {
-                        self.publish(false, true, "CannotRegenerateKey", &message);
-                    }
-                    let reason = "CannotRegenerateKey";
-                    self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
-                    return self.write_status();
-                }
-                reuse = true;
-            }
-            self.actions.push(Action::EnsureNextKey { name: name.to_owned(), reuse });
-        }
-        self.status.next_private_key_secret_name = Some(name.to_owned());
+    /// Whether a request failed before this issuance started.
+    fn failed_before(&self, request: &CertificateRequest, outcome: &Outcome) -> bool {
+        let started = condition::find(&self.status.conditions, condition::ISSUING)
+            .and_then(|issuing| issuing.last_transition_time.as_ref())
+            .map_or(self.view.now, |time| time.0);
+        let failed = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
+        matches!(outcome, Outcome::Failed { .. }) && failed.is_some_and(|time| time.0 < started)
+    }
+
+    /// The next key, if it signed the CSR of a request.
+    fn signing_key(&self, request: &CertificateRequest) -> Option<Arc<PrivateKey>> {
+        let key = self.view.next_key.key?;
+        let csr = Csr::from_pem(&request.spec.request.0).ok()?;
+        let signed = key.public_key_der().is_ok_and(|public_key_der| public_key_der == csr.public_key_der);
+        signed.then(|| Arc::clone(key))
+    }
+
+    /// Requests a certificate, once the key that signs the request is stored.
+    fn request_issuance(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
+        let next_key = self.view.next_key;
+        let Some(key) = next_key.key else { return self.obtain_next_key(desired) };
+        self.status.next_private_key_secret_name = Some(next_key.secret_name.to_owned());
+        let temporary = self.plan_temporary(desired, key)?;
         self.write_status();
-        if self.needs_temporary() {
-            self.actions.push(Action::WriteTemporary);
-            self.publish(true, false, "Issuing", "Issued temporary certificate");
+        if let Some(temporary) = temporary {
+            self.actions.push(temporary);
+            self.publish(EventSource::Issuing, EventNote::normal("Issuing", "Issued temporary certificate"));
         }
         let revision = next_revision(self.view.certificate);
-        let name = names::certificate_request(&self.view.certificate.name_any(), revision);
-        self.actions.push(Action::CreateRequest { name, revision });
+        self.actions.push(Action::CreateRequest(Box::new(RequestPlan {
+            name: names::certificate_request(&self.view.certificate.name_any(), revision),
+            revision,
+            key: Arc::clone(key),
+            key_secret_name: next_key.secret_name.to_owned(),
+            csr: desired.csr.clone(),
+            replaces: renewal_information::replaced_certificate(self.view),
+        })));
+        Ok(())
     }
 
-    /// Whether an ingress controller needs something to serve until the certificate is there.
-    fn needs_temporary(&self) -> bool {
-        let asked =
-            self.view.certificate.annotations().get(annotations::request::ISSUE_TEMPORARY_CERTIFICATE);
-        asked.is_some_and(|value| value == "true") && self.view.secret.and_then(SecretView::leaf).is_none()
+    /// Asks for the next key, or reports that it must be reused and can't be.
+    fn obtain_next_key(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
+        let secret_name = self.view.next_key.secret_name.to_owned();
+        let existing = self.view.secret.map(|secret| &secret.key);
+        let (false, Some(Part::Valid(existing))) = (desired.rotate, existing) else {
+            let source = KeySource::Generate(desired.key);
+            return Err(Prerequisite::NextKey { secret_name, source }.into());
+        };
+        let differences = desired.differs_from_key(existing.kind);
+        if differences.is_empty() {
+            return Err(Prerequisite::NextKey { secret_name, source: KeySource::Reuse }.into());
+        }
+        let reason = "CannotRegenerateKey";
+        let message = format!(
+            "the private key in the Secret does not match [{}], and spec.privateKey.rotationPolicy is Never. To get \
+             a new key, set it to Always, or delete the Secret",
+            differences.join(" ")
+        );
+        let reported = condition::find(&self.status.conditions, condition::ISSUING)
+            .is_some_and(|issuing| issuing.message.as_ref() == Some(&message));
+        if !reported {
+            self.publish(EventSource::Trigger, EventNote::warning(reason, &*message));
+        }
+        self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
+        self.write_status();
+        Ok(())
     }
 
-    fn is_issuing_with(&self, message: &str) -> bool {
-        condition::find(&self.status.conditions, condition::ISSUING)
-            .is_some_and(|issuing| issuing.message.as_deref() == Some(message))
-    }
-
-    fn complete_issuance(&mut self, desired: &DesiredCertificate, chain: &[u8]) {
-        let key = self.view.next_key.1;
+    fn complete_issuance(
+        &mut self,
+        desired: &DesiredCertificate,
+        key: &Arc<PrivateKey>,
+        chain: &[u8],
+    ) -> Result<(), Stop> {
         let checked = Chain::from_pem(chain).and_then(|chain| {
-            if let Some(key) = key {
-                chain.check(key, &desired.csr.dns_names, &desired.csr.ip_addresses, self.view.now)?;
-            }
+            chain.check(key, &desired.csr.dns_names, &desired.csr.ip_addresses, self.view.now)?;
             Ok(chain)
         });
         let chain = match checked {
             Ok(chain) => chain,
-            Err(error) => return self.fail_issuance(self.view.now, "InvalidCertificate", &error.to_string()),
+            Err(error) => {
+                self.fail_issuance(self.view.now, "InvalidCertificate", &error.to_string());
+                return Ok(());
+            }
         };
-        self.actions.push(Action::WriteSecret { chain: chain.to_pem() });
+        let issued =
+            Finding { reason: "Issuing", message: "The certificate has been successfully issued".to_owned() };
+        let note = EventNote::normal(issued.reason, &*issued.message);
+        self.write_secret(desired, key, &chain, issued)?;
         let revision = next_revision(self.view.certificate);
-        // It was about the old one.
+        // It was about the replaced certificate.
         self.status.acme = None;
         self.set_times(Some(chain.leaf()));
         self.set_ready(None);
@@ -171,10 +197,11 @@ impl Deciding<'_> {
         self.status.last_failure_time = None;
         self.status.next_private_key_secret_name = None;
         self.write_status();
-        self.publish(true, false, "Issuing", "The certificate has been successfully issued");
+        self.publish(EventSource::Issuing, note);
         self.delete_next_key();
         self.prune(revision);
         self.requeue_at_renewal();
+        Ok(())
     }
 
     fn fail_issuance(&mut self, failed: Timestamp, reason: &str, message: &str) {
@@ -189,27 +216,23 @@ impl Deciding<'_> {
         self.status.next_private_key_secret_name = None;
         self.set_condition(condition::ISSUING, ConditionStatus::False, reason, message.clone());
         self.write_status();
-        self.publish(true, true, reason, &message);
+        self.publish(EventSource::Issuing, EventNote::warning(reason, message));
         self.delete_next_key();
-        self.requeue = Requeue::at(next, self.view.now);
+        self.requeue = self.requeue.earliest(Requeue::at(next, self.view.now));
     }
 
     pub(super) fn delete_next_key(&mut self) {
-        let (name, key) = self.view.next_key;
-        let named = self
-            .view
-            .certificate
-            .status
-            .as_ref()
-            .and_then(|status| status.next_private_key_secret_name.as_ref());
-        if key.is_some() || named.is_some() {
-            self.actions.push(Action::DeleteNextKey(name.to_owned()));
+        let next_key = self.view.next_key;
+        let status = self.view.certificate.status.as_ref();
+        let named = status.is_some_and(|status| status.next_private_key_secret_name.is_some());
+        if next_key.key.is_some() || named {
+            self.actions.push(Action::DeleteNextKey(next_key.secret_name.to_owned()));
             self.status.next_private_key_secret_name = None;
         }
     }
 }
 
-/// How long until a time; `None` if it is over.
+/// How long until a time; `None` if it has passed.
 fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(time.duration_since(now)).ok().filter(|wait| !wait.is_zero())
 }

@@ -1,117 +1,62 @@
-//! What to do about a Certificate: issue, wait, write its Secret, or leave it alone. The states and conditions are
-//! cert-manager's; that they are one decision in place of six controllers is ours.
+//! What to do about a Certificate: issue, wait, write its Secret, or leave it alone.
 //!
-//! Next: `policy/` for when a new certificate is needed, `desired.rs` for what a spec asks for.
+//! Knows cert-manager's states, conditions and reasons, which six controllers of cert-manager share. Must not know how anything is read or
+//! written. Next: `issuance.rs` for the steps of an issuance, `policy/` for when one is needed, `desired.rs` for what a spec asks for.
 
+mod action;
 mod desired;
 mod issuance;
+mod keystores;
 mod outcome;
 mod policy;
+mod prerequisite;
+mod renewal_information;
+mod secret_plan;
 mod secret_view;
 #[cfg(test)]
 mod tests;
 mod times;
+mod view;
 
 use std::sync::Arc;
 
 use crds::{
-    certmanager::{
-        Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation,
-    },
+    certmanager::{Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus},
     condition::{self, Condition, ConditionStatus},
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use self::policy::Input;
 pub use self::{
+    action::{Action, EventSource, RequestPlan},
     desired::DesiredCertificate,
+    keystores::{JksPlan, Keystores, Password, Passwords, Pkcs12Plan},
     policy::Finding,
+    prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
+    renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},
+    secret_plan::{CertificateChain, SecretPlan},
     secret_view::{KeyFacts, Part, SecretView},
+    view::{IssuerView, NextKey, View},
 };
-use super::{Requeue, backoff::IssuanceBackoff};
+use self::{policy::Input, prerequisite::Stop};
+use super::Requeue;
 use crate::{
     objects::{self, EventNote, names},
-    pki::{Csr, LeafCertificate, PrivateKey},
+    pki::{Csr, LeafCertificate},
 };
 
-/// How many CertificateRequests are kept where the spec does not say.
+/// How many CertificateRequests are kept if the spec does not say.
 const HISTORY_LIMIT: usize = 1;
 
-/// What is known.
-#[derive(Clone, Debug)]
-pub struct View<'a> {
-    /// The Certificate.
-    pub certificate: &'a Certificate,
-    /// Its Secret, if there is one.
-    pub secret: Option<&'a SecretView>,
-    /// Its CertificateRequests, by owner.
-    pub requests: &'a [Arc<CertificateRequest>],
-    /// Why the Order of the request that is under way waits, if it says so.
-    pub order_reason: Option<&'a str>,
-    /// Other Certificates that name the same Secret.
-    pub rivals: &'a [Arc<Certificate>],
-    /// The Secret with the key of the next issuance: its name, and the key once it is there.
-    pub next_key: (&'a str, Option<&'a PrivateKey>),
-    /// The Secret with the key of the revision that is issued, where it is still there: a process ended before it could delete
-    /// it.
-    pub past_key: Option<&'a str>,
-    /// What the issuer's server says of when to renew, as the status shall have it.
-    pub renewal_information: Option<RenewalInformation>,
-    /// How failures wait.
-    pub backoff: IssuanceBackoff,
-    /// UTC.
-    pub now: Timestamp,
-}
-
-/// Something to do, in the order of an issuance.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Makes the key of the next issuance, or copies the Secret's, unless it is there.
-    EnsureNextKey {
-        /// Name of its Secret.
-        name: String,
-        /// Whether the key in the Certificate's Secret is to be used again.
-        reuse: bool,
-    },
-    /// Writes the status, if it differs.
-    WriteStatus(Box<CertificateStatus>),
-    /// Writes the Secret with a certificate that nobody trusts, until the real one is there.
-    WriteTemporary,
-    /// Signs a CSR with the next key, and asks for a certificate.
-    CreateRequest {
-        /// Name of the CertificateRequest.
-        name: String,
-        /// The revision that it makes.
-        revision: i64,
-    },
-    /// Deletes a CertificateRequest: of the past, or one that no longer asks for what is wanted.
-    DeleteRequest(String),
-    /// Writes the Secret with a new chain and the next key.
-    WriteSecret {
-        /// PEM, leaf first.
-        chain: String,
-    },
-    /// Writes what stands around key and chain in the Secret.
-    RewriteSecret,
-    /// Deletes the Secret with the next key.
-    DeleteNextKey(String),
-    /// Tells users.
-    Publish {
-        /// Whether of an end, in place of a beginning: two sources, as two events of one source and reason are taken for one.
-        issued: bool,
-        /// What.
-        note: EventNote,
-    },
-}
-
-/// What to do, and when to look again if nothing happens.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What to do now, and when to reconcile again if nothing changes.
+#[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// In order.
+    /// In this order; the rest is dropped if one fails.
     pub actions: Vec<Action>,
-    /// From now.
+    /// When to reconcile again.
     pub requeue: Requeue,
+    /// What prevents the next step. The reconcile fails with it after the actions, so it is retried with backoff.
+    pub waiting_for: Option<Dependency>,
 }
 
 /// The name of the Secret with the key of a Certificate's next issuance.
@@ -119,7 +64,7 @@ pub fn next_key_name(certificate: &Certificate) -> String {
     key_name(certificate, next_revision(certificate))
 }
 
-/// The name that the Secret with the key of the last issuance had.
+/// The name that the Secret with the key of the issued revision had.
 pub fn past_key_name(certificate: &Certificate) -> Option<String> {
     let revision = certificate.status.as_ref()?.revision?;
     Some(key_name(certificate, revision))
@@ -134,21 +79,34 @@ fn next_revision(certificate: &Certificate) -> i64 {
     certificate.status.as_ref().and_then(|status| status.revision).unwrap_or_default().saturating_add(1)
 }
 
-/// Decides.
-pub fn decide(view: &View<'_>) -> Decision {
+/// What to do about a Certificate.
+///
+/// # Errors
+/// Something has to be obtained first, because it costs a request and few decisions need it. Obtain it, add it to the view, and decide
+/// again: nothing is asked for twice.
+pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
     if view.certificate.metadata.deletion_timestamp.is_some() {
-        return Decision::default();
+        return Ok(Decision::default());
     }
-    let mut it = Deciding {
+    let mut deciding = Deciding {
         view,
         status: view.certificate.status.clone().unwrap_or_default(),
         actions: Vec::new(),
         requeue: Requeue::Resync,
     };
-    it.decide();
-    Decision { actions: it.actions, requeue: it.requeue }
+    let waiting_for = match deciding.decide() {
+        Ok(()) => None,
+        Err(Stop::Prerequisite(prerequisite)) => return Err(prerequisite),
+        Err(Stop::WaitingFor(dependency)) => {
+            // What is known is not lost with the step that fails.
+            deciding.write_status();
+            Some(dependency)
+        }
+    };
+    Ok(Decision { actions: deciding.actions, requeue: deciding.requeue, waiting_for })
 }
 
+/// A decision as far as it has been made.
 struct Deciding<'a> {
     view: &'a View<'a>,
     status: CertificateStatus,
@@ -157,21 +115,20 @@ struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
-    fn decide(&mut self) {
+    fn decide(&mut self) -> Result<(), Stop> {
         let desired = match policy::admit(self.view) {
             Ok(desired) => desired,
             Err(refusal) => {
                 self.set_ready(Some(refusal.finding));
+                self.write_status();
                 self.requeue = refusal.requeue;
-                return self.write_status();
+                return Ok(());
             }
         };
         let current = self.status.revision.and_then(|revision| self.request(revision));
         let csr = current.as_ref().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
-        let leaf = self.view.secret.and_then(SecretView::leaf);
-        let ari = self.view.renewal_information.clone();
-        self.status.acme = ari.map(|ari| CertificateAcmeStatus { ari: Some(ari) });
-        self.set_times(leaf);
+        self.check_renewal_information()?;
+        self.set_times(self.view.secret.and_then(SecretView::leaf));
         let input = Input {
             certificate: self.view.certificate,
             desired: &desired,
@@ -183,26 +140,38 @@ impl Deciding<'_> {
         self.set_ready(policy::unready(&input));
         self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
-            self.advance_issuance(&desired);
+            self.advance_issuance(&desired)
         } else if let Some(finding) = policy::trigger(&input) {
-            self.start_issuance(&desired, &finding);
+            self.start_issuance(&desired, &finding)
         } else {
-            self.settle(&input);
+            self.settle(&input)
         }
     }
 
     /// The CertificateRequest of a revision.
     fn request(&self, revision: i64) -> Option<Arc<CertificateRequest>> {
-        let is_it = |request: &&Arc<CertificateRequest>| {
+        let has_revision = |request: &&Arc<CertificateRequest>| {
             objects::certificate_request::revision(request) == Some(revision)
         };
-        self.view.requests.iter().find(is_it).cloned()
+        self.view.requests.iter().find(has_revision).cloned()
+    }
+
+    fn check_renewal_information(&mut self) -> Result<(), Stop> {
+        let check = renewal_information::check(self.view).map_err(Prerequisite::RenewalInfo)?;
+        self.status.acme = check.information.map(|ari| CertificateAcmeStatus { ari: Some(ari) });
+        if let Some(next) = check.next {
+            self.requeue_at(next);
+        }
+        if let Some(note) = check.note {
+            self.publish(EventSource::Trigger, note);
+        }
+        Ok(())
     }
 
     fn set_times(&mut self, leaf: Option<&LeafCertificate>) {
         let uid = self.view.certificate.uid().unwrap_or_default();
         if let Some(problem) = times::set(&mut self.status, &self.view.certificate.spec, leaf, &uid) {
-            self.publish(false, true, "WindowError", &problem);
+            self.publish(EventSource::Trigger, EventNote::warning("WindowError", problem));
         }
     }
 
@@ -236,27 +205,27 @@ impl Deciding<'_> {
         self.actions.push(Action::WriteStatus(Box::new(self.status.clone())));
     }
 
-    fn publish(&mut self, issued: bool, warning: bool, reason: &str, message: &str) {
-        let note = EventNote { warning, reason: reason.to_owned(), message: message.to_owned() };
-        self.actions.push(Action::Publish { issued, note });
+    fn publish(&mut self, source: EventSource, note: EventNote) {
+        self.actions.push(Action::Publish { source, note });
     }
 
-    /// All is well: cleans up, and waits for the renewal.
-    fn settle(&mut self, input: &Input<'_>) {
-        if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.1.is_some() {
+    /// Nothing has to be issued: cleans up, keeps the rest of the Secret up to date, and waits for the renewal.
+    fn settle(&mut self, input: &Input<'_>) -> Result<(), Stop> {
+        if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.key.is_some() {
             self.delete_next_key();
         }
-        if policy::rewrite(input).is_some() {
-            self.actions.push(Action::RewriteSecret);
+        if let Some(finding) = policy::rewrite(input) {
+            self.rewrite_secret(input.desired, finding)?;
         }
         self.write_status();
         if condition::is_true(&self.status.conditions, condition::READY) {
             self.prune(self.status.revision.unwrap_or_default());
         }
         self.requeue_at_renewal();
+        Ok(())
     }
 
-    /// Deletes the requests of the past, but for as many as are wanted.
+    /// Deletes the CertificateRequests of past revisions, except as many as the history limit keeps.
     fn prune(&mut self, revision: i64) {
         let limit = self.view.certificate.spec.revision_history_limit;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HISTORY_LIMIT).max(1);
@@ -274,16 +243,22 @@ impl Deciding<'_> {
         self.actions.extend(past.into_iter().take(surplus).map(|(_, name)| Action::DeleteRequest(name)));
     }
 
-    /// Requeues at the renewal, or when the certificate has expired if it is not renewed. Times that have passed have had their effect
-    /// already, and must not requeue immediately: nothing would change, so it would never end.
+    /// Requeues at the renewal, or when the certificate has expired if it is not renewed.
     fn requeue_at_renewal(&mut self) {
         let renewal = self.status.renewal_time.as_ref().map(|time| time.0);
         // The certificate is still valid in the second of `notAfter`.
         let second = SignedDuration::from_secs(1);
         let expired = self.status.not_after.as_ref().and_then(|time| time.0.checked_add(second).ok());
-        let ari = self.status.acme.as_ref().and_then(|acme| acme.ari.as_ref()?.next_check.as_ref());
-        let times = [renewal.or(expired), ari.map(|time| time.0)].into_iter().flatten();
-        let next = times.filter(|time| *time > self.view.now).min();
-        self.requeue = next.map_or(Requeue::Resync, |time| Requeue::at(time, self.view.now));
+        if let Some(time) = renewal.or(expired) {
+            self.requeue_at(time);
+        }
+    }
+
+    /// Requeues at a time, unless something else requeues earlier. A time that has passed has had its effect already, and must not requeue
+    /// immediately: nothing would have changed, so the loop would never end.
+    fn requeue_at(&mut self, time: Timestamp) {
+        if time > self.view.now {
+            self.requeue = self.requeue.earliest(Requeue::at(time, self.view.now));
+        }
     }
 }
