@@ -7,7 +7,6 @@
 //!
 //! Next: `watches.rs` for which change enqueues what, `runner.rs` for how an object is reconciled, then one of the controllers.
 
-mod ari;
 mod certificate;
 mod challenge;
 mod issuer;

@@ -21,7 +21,7 @@ pub const JKS: &str = "keystore.jks";
 pub const PKCS12: &str = "keystore.p12";
 
 /// The type of a Secret with a certificate.
-const TYPE: &str = "kubernetes.io/tls";
+pub const TYPE: &str = "kubernetes.io/tls";
 
 /// The issuer of the certificate in a Secret, according to the Secret's annotations.
 pub fn issuer_of(annotations: &BTreeMap<String, String>) -> IssuerRef {

@@ -1,119 +1,62 @@
-//! What to do about a Certificate: issue, wait, write its Secret, or leave it alone. The states and conditions are
-//! cert-manager's; that they are one decision in place of six controllers is ours.
+//! What to do about a Certificate: issue, wait, write its Secret, or leave it alone.
 //!
-//! Next: `policy.rs` for when a new certificate is needed, `wanted.rs` for what a spec asks for.
+//! Knows cert-manager's states, conditions and reasons, which six controllers of cert-manager share. Must not know how anything is read or
+//! written. Next: `issuance.rs` for the steps of an issuance, `policy/` for when one is needed, `desired.rs` for what a spec asks for.
 
+mod action;
+mod desired;
+mod issuance;
+mod keystores;
+mod outcome;
 mod policy;
+mod prerequisite;
+mod renewal_information;
+mod secret_plan;
 mod secret_view;
 #[cfg(test)]
 mod tests;
 mod times;
-mod wanted;
+mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crds::{
-    annotations,
-    certmanager::{
-        Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus, RenewalInformation,
-    },
+    certmanager::{Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus},
     condition::{self, Condition, ConditionStatus},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use self::policy::Input;
 pub use self::{
+    action::{Action, EventSource, RequestPlan},
+    desired::DesiredCertificate,
+    keystores::{JksPlan, Keystores, Password, Passwords, Pkcs12Plan},
     policy::Finding,
+    prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
+    renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},
+    secret_plan::{CertificateChain, SecretPlan},
     secret_view::{KeyFacts, Part, SecretView},
-    wanted::Wanted,
+    view::{IssuerView, NextKey, View},
 };
-use super::{Requeue, backoff::IssuanceBackoff};
+use self::{policy::Input, prerequisite::Stop};
+use super::Requeue;
 use crate::{
     objects::{self, EventNote, names},
-    pki::{Chain, Csr, LeafCertificate, PrivateKey},
+    pki::{Csr, LeafCertificate},
 };
 
-/// How often a Certificate looks again whose Secret is another one's.
-const RIVAL_DELAY: Duration = Duration::from_mins(3);
-
-/// How many CertificateRequests are kept where the spec does not say.
+/// How many CertificateRequests are kept if the spec does not say.
 const HISTORY_LIMIT: usize = 1;
 
-/// What is known.
-#[derive(Clone, Debug)]
-pub struct View<'a> {
-    /// The Certificate.
-    pub certificate: &'a Certificate,
-    /// Its Secret, if there is one.
-    pub secret: Option<&'a SecretView>,
-    /// Its CertificateRequests, by owner.
-    pub requests: &'a [Arc<CertificateRequest>],
-    /// Why the Order of the request that is under way waits, if it says so.
-    pub order_reason: Option<&'a str>,
-    /// Other Certificates that name the same Secret.
-    pub rivals: &'a [Arc<Certificate>],
-    /// The Secret with the key of the next issuance: its name, and the key once it is there.
-    pub next_key: (&'a str, Option<&'a PrivateKey>),
-    /// The Secret with the key of the revision that is issued, where it is still there: a process ended before it could delete
-    /// it.
-    pub past_key: Option<&'a str>,
-    /// What the issuer's server says of when to renew, as the status shall have it.
-    pub renewal_information: Option<RenewalInformation>,
-    /// How failures wait.
-    pub backoff: IssuanceBackoff,
-    /// UTC.
-    pub now: Timestamp,
-}
-
-/// Something to do, in the order of an issuance.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Makes the key of the next issuance, or copies the Secret's, unless it is there.
-    EnsureNextKey {
-        /// Name of its Secret.
-        name: String,
-        /// Whether the key in the Certificate's Secret is to be used again.
-        reuse: bool,
-    },
-    /// Writes the status, if it differs.
-    WriteStatus(Box<CertificateStatus>),
-    /// Writes the Secret with a certificate that nobody trusts, until the real one is there.
-    WriteTemporary,
-    /// Signs a CSR with the next key, and asks for a certificate.
-    CreateRequest {
-        /// Name of the CertificateRequest.
-        name: String,
-        /// The revision that it makes.
-        revision: i64,
-    },
-    /// Deletes a CertificateRequest: of the past, or one that no longer asks for what is wanted.
-    DeleteRequest(String),
-    /// Writes the Secret with a new chain and the next key.
-    WriteSecret {
-        /// PEM, leaf first.
-        chain: String,
-    },
-    /// Writes what stands around key and chain in the Secret.
-    RewriteSecret,
-    /// Deletes the Secret with the next key.
-    DeleteNextKey(String),
-    /// Tells users.
-    Publish {
-        /// Whether of an end, in place of a beginning: two sources, as two events of one source and reason are taken for one.
-        issued: bool,
-        /// What.
-        note: EventNote,
-    },
-}
-
-/// What to do, and when to look again if nothing happens.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What to do now, and when to reconcile again if nothing changes.
+#[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// In order.
+    /// In this order; the rest is dropped if one fails.
     pub actions: Vec<Action>,
-    /// From now.
+    /// When to reconcile again.
     pub requeue: Requeue,
+    /// What prevents the next step. The reconcile fails with it after the actions, so it is retried with backoff.
+    pub waiting_for: Option<Dependency>,
 }
 
 /// The name of the Secret with the key of a Certificate's next issuance.
@@ -121,7 +64,7 @@ pub fn next_key_name(certificate: &Certificate) -> String {
     key_name(certificate, next_revision(certificate))
 }
 
-/// The name that the Secret with the key of the last issuance had.
+/// The name that the Secret with the key of the issued revision had.
 pub fn past_key_name(certificate: &Certificate) -> Option<String> {
     let revision = certificate.status.as_ref()?.revision?;
     Some(key_name(certificate, revision))
@@ -136,21 +79,34 @@ fn next_revision(certificate: &Certificate) -> i64 {
     certificate.status.as_ref().and_then(|status| status.revision).unwrap_or_default().saturating_add(1)
 }
 
-/// Decides.
-pub fn decide(view: &View<'_>) -> Decision {
+/// What to do about a Certificate.
+///
+/// # Errors
+/// Something has to be obtained first, because it costs a request and few decisions need it. Obtain it, add it to the view, and decide
+/// again: nothing is asked for twice.
+pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
     if view.certificate.metadata.deletion_timestamp.is_some() {
-        return Decision::default();
+        return Ok(Decision::default());
     }
-    let mut it = Deciding {
+    let mut deciding = Deciding {
         view,
         status: view.certificate.status.clone().unwrap_or_default(),
         actions: Vec::new(),
         requeue: Requeue::Resync,
     };
-    it.decide();
-    Decision { actions: it.actions, requeue: it.requeue }
+    let waiting_for = match deciding.decide() {
+        Ok(()) => None,
+        Err(Stop::Prerequisite(prerequisite)) => return Err(prerequisite),
+        Err(Stop::WaitingFor(dependency)) => {
+            // What is known is not lost with the step that fails.
+            deciding.write_status();
+            Some(dependency)
+        }
+    };
+    Ok(Decision { actions: deciding.actions, requeue: deciding.requeue, waiting_for })
 }
 
+/// A decision as far as it has been made.
 struct Deciding<'a> {
     view: &'a View<'a>,
     status: CertificateStatus,
@@ -159,96 +115,63 @@ struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
-    fn decide(&mut self) {
-        let wanted = match Wanted::of(&self.view.certificate.spec) {
-            Ok(wanted) => wanted,
-            Err(message) => return self.refuse("InvalidSpec", message),
+    fn decide(&mut self) -> Result<(), Stop> {
+        let desired = match policy::admit(self.view) {
+            Ok(desired) => desired,
+            Err(refusal) => {
+                self.set_ready(Some(refusal.finding));
+                self.write_status();
+                self.requeue = refusal.requeue;
+                return Ok(());
+            }
         };
-        if let Some(message) = self.foreign_secret() {
-            return self.refuse("ForeignSecret", message);
-        }
-        if let Some(owner) = self.owner_among_rivals() {
-            self.requeue = Requeue::After(RIVAL_DELAY);
-            let secret = &self.view.certificate.spec.secret_name;
-            return self.refuse(
-                "IncorrectCertificate",
-                format!(
-                    "the Secret {secret:?} is that of the Certificate {owner:?}: two Certificates must not name one \
-                     Secret. Change secretName, or delete one of them"
-                ),
-            );
-        }
         let current = self.status.revision.and_then(|revision| self.request(revision));
         let csr = current.as_ref().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
-        let leaf = self.view.secret.and_then(SecretView::leaf);
-        let ari = self.view.renewal_information.clone();
-        self.status.acme = ari.map(|ari| CertificateAcmeStatus { ari: Some(ari) });
-        self.set_times(leaf);
+        self.check_renewal_information()?;
+        self.set_times(self.view.secret.and_then(SecretView::leaf));
         let input = Input {
             certificate: self.view.certificate,
-            wanted: &wanted,
+            desired: &desired,
             secret: self.view.secret,
             current_request: current.as_deref().zip(csr.as_ref()),
             renewal_time: self.status.renewal_time.as_ref().map(|time| time.0),
             now: self.view.now,
         };
         self.set_ready(policy::unready(&input));
+        self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
-            self.go_on(&wanted);
+            self.advance_issuance(&desired)
         } else if let Some(finding) = policy::trigger(&input) {
-            self.begin(&wanted, &finding);
+            self.start_issuance(&desired, &finding)
         } else {
-            self.rest(&input);
+            self.settle(&input)
         }
-    }
-
-    /// Shows what is wrong with the Certificate itself, and does nothing else about it.
-    fn refuse(&mut self, reason: &'static str, message: String) {
-        self.set_ready(Some(Finding { reason, message }));
-        self.write_status();
-    }
-
-    /// A Secret with content that no Certificate made is not ours to overwrite.
-    fn foreign_secret(&self) -> Option<String> {
-        let secret =
-            self.view.secret.filter(|secret| secret.has_data && secret.certificate_name().is_none())?;
-        let what = if secret.leaf().is_some() { "a certificate" } else { "data" };
-        let certificate = &self.view.certificate;
-        Some(format!(
-            "the Secret {:?} holds {what} that was not made for a Certificate, and is left alone. Name another one in \
-             secretName, delete it, or hand it over with `kubectl annotate secret {} {}={}`",
-            certificate.spec.secret_name,
-            certificate.spec.secret_name,
-            annotations::secret::CERTIFICATE_NAME,
-            certificate.name_any(),
-        ))
-    }
-
-    /// The one of several Certificates with one Secret that has it, if that is another one: the one that is named by the
-    /// Secret, else the oldest, else the first by name.
-    fn owner_among_rivals(&self) -> Option<String> {
-        let own = self.view.certificate;
-        let named = self.view.secret.and_then(SecretView::certificate_name);
-        let key = |certificate: &Certificate| {
-            let name = certificate.name_any();
-            (Some(name.as_str()) != named, certificate.creation_timestamp(), name)
-        };
-        let first = self.view.rivals.iter().map(|rival| key(rival)).min()?;
-        (first < key(own)).then_some(first.2)
     }
 
     /// The CertificateRequest of a revision.
     fn request(&self, revision: i64) -> Option<Arc<CertificateRequest>> {
-        let is_it = |request: &&Arc<CertificateRequest>| {
+        let has_revision = |request: &&Arc<CertificateRequest>| {
             objects::certificate_request::revision(request) == Some(revision)
         };
-        self.view.requests.iter().find(is_it).cloned()
+        self.view.requests.iter().find(has_revision).cloned()
+    }
+
+    fn check_renewal_information(&mut self) -> Result<(), Stop> {
+        let check = renewal_information::check(self.view).map_err(Prerequisite::RenewalInfo)?;
+        self.status.acme = check.information.map(|ari| CertificateAcmeStatus { ari: Some(ari) });
+        if let Some(next) = check.next {
+            self.requeue_at(next);
+        }
+        if let Some(note) = check.note {
+            self.publish(EventSource::Trigger, note);
+        }
+        Ok(())
     }
 
     fn set_times(&mut self, leaf: Option<&LeafCertificate>) {
         let uid = self.view.certificate.uid().unwrap_or_default();
         if let Some(problem) = times::set(&mut self.status, &self.view.certificate.spec, leaf, &uid) {
-            self.publish(false, true, "WindowError", &problem);
+            self.publish(EventSource::Trigger, EventNote::warning("WindowError", problem));
         }
     }
 
@@ -282,216 +205,27 @@ impl Deciding<'_> {
         self.actions.push(Action::WriteStatus(Box::new(self.status.clone())));
     }
 
-    fn publish(&mut self, issued: bool, warning: bool, reason: &str, message: &str) {
-        let note = EventNote { warning, reason: reason.to_owned(), message: message.to_owned() };
-        self.actions.push(Action::Publish { issued, note });
+    fn publish(&mut self, source: EventSource, note: EventNote) {
+        self.actions.push(Action::Publish { source, note });
     }
 
-    /// A new certificate is needed: begins, unless one failed a short while ago.
-    fn begin(&mut self, wanted: &Wanted, finding: &Finding) {
-        if let Some(wait) = self.backoff(wanted) {
-            self.requeue = Requeue::After(wait);
-            self.delete_next_key();
-            return self.write_status();
-        }
-        self.set_condition(
-            condition::ISSUING,
-            ConditionStatus::True,
-            finding.reason,
-            finding.message.clone(),
-        );
-        self.publish(false, false, "Issuing", &finding.message);
-        self.go_on(wanted);
-    }
-
-    /// How long the last failure still holds up the next attempt. A spec that has changed since is tried at once.
-    fn backoff(&self, wanted: &Wanted) -> Option<Duration> {
-        let failed = self.status.last_failure_time.as_ref()?.0;
-        let changed = self.next_request().is_some_and(|request| !self.is_wanted(wanted, &request));
-        let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
-        let next = self.view.backoff.next_attempt(failed, attempts);
-        if changed { None } else { until(next, self.view.now) }
-    }
-
-    /// The CertificateRequest of the issuance that is under way, or that failed last.
-    fn next_request(&self) -> Option<Arc<CertificateRequest>> {
-        self.request(next_revision(self.view.certificate))
-    }
-
-    fn is_wanted(&self, wanted: &Wanted, request: &CertificateRequest) -> bool {
-        Csr::from_pem(&request.spec.request.0)
-            .is_ok_and(|csr| wanted.differs_from_request(self.view.certificate, request, &csr).is_empty())
-    }
-
-    /// An issuance is under way: takes its next step.
-    fn go_on(&mut self, wanted: &Wanted) {
-        let Some(request) = self.next_request() else { return self.ask(wanted) };
-        let issuing_since = condition::find(&self.status.conditions, condition::ISSUING)
-            .and_then(|issuing| issuing.last_transition_time.as_ref())
-            .map_or(self.view.now, |time| time.0);
-        let outcome = Outcome::of(&request);
-        let of_the_past = matches!(outcome, Outcome::Failed { .. })
-            && request
-                .status
-                .as_ref()
-                .and_then(|status| status.failure_time.as_ref())
-                .is_some_and(|time| time.0 < issuing_since);
-        let has_key = self.view.next_key.1.is_some_and(|key| {
-            Csr::from_pem(&request.spec.request.0)
-                .is_ok_and(|csr| key.public_key_der().is_ok_and(|der| der == csr.public_key_der))
-        });
-        if of_the_past || !has_key || !self.is_wanted(wanted, &request) {
-            // Its end wakes us, and another one is made.
-            self.write_status();
-            self.actions.push(Action::DeleteRequest(request.name_any()));
-            return;
-        }
-        match outcome {
-            Outcome::Pending(message) => {
-                let problem = self.view.order_reason.or(message.as_deref());
-                if let Some(problem) = problem.map(ToOwned::to_owned) {
-                    let reason = condition::find(&self.status.conditions, condition::ISSUING)
-                        .and_then(|issuing| issuing.reason.clone())
-                        .unwrap_or_default();
-                    self.set_condition(condition::ISSUING, ConditionStatus::True, &reason, problem);
-                }
-                self.write_status();
-            }
-            Outcome::Failed { reason, message } => {
-                let time = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
-                self.fail(time.map_or(self.view.now, |time| time.0), &reason, &message);
-            }
-            Outcome::Issued(chain) => self.finish(wanted, &chain),
-        }
-    }
-
-    /// Asks for a certificate. The key is durable before anybody is asked.
-    fn ask(&mut self, wanted: &Wanted) {
-        let (name, key) = self.view.next_key;
-        if key.is_none() {
-            let mut reuse = false;
-            if let (false, Some(Part::Valid(key))) =
-                (wanted.rotate, self.view.secret.map(|secret| &secret.key))
-            {
-                let differences = wanted.differs_from_key(key.kind);
-                if !differences.is_empty() {
-                    let message = format!(
-                        "the private key in the Secret does not fit [{}], and spec.privateKey.rotationPolicy is Never: \
-                         set it to Always, or delete the Secret, to get a new key",
-                        differences.join(" ")
-                    );
-                    if !self.is_issuing_with(&message) {
-                        self.publish(false, true, "CannotRegenerateKey", &message);
-                    }
-                    let reason = "CannotRegenerateKey";
-                    self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
-                    return self.write_status();
-                }
-                reuse = true;
-            }
-            self.actions.push(Action::EnsureNextKey { name: name.to_owned(), reuse });
-        }
-        self.status.next_private_key_secret_name = Some(name.to_owned());
-        self.write_status();
-        if self.wants_temporary() {
-            self.actions.push(Action::WriteTemporary);
-            self.publish(true, false, "Issuing", "Issued temporary certificate");
-        }
-        let revision = next_revision(self.view.certificate);
-        let name = names::certificate_request(&self.view.certificate.name_any(), revision);
-        self.actions.push(Action::CreateRequest { name, revision });
-    }
-
-    /// Whether an ingress controller needs something to serve until the certificate is there.
-    fn wants_temporary(&self) -> bool {
-        let asked =
-            self.view.certificate.annotations().get(annotations::request::ISSUE_TEMPORARY_CERTIFICATE);
-        asked.is_some_and(|value| value == "true") && self.view.secret.and_then(SecretView::leaf).is_none()
-    }
-
-    fn is_issuing_with(&self, message: &str) -> bool {
-        condition::find(&self.status.conditions, condition::ISSUING)
-            .is_some_and(|issuing| issuing.message.as_deref() == Some(message))
-    }
-
-    fn finish(&mut self, wanted: &Wanted, chain: &[u8]) {
-        let key = self.view.next_key.1;
-        let checked = Chain::from_pem(chain).and_then(|chain| {
-            if let Some(key) = key {
-                chain.check(key, &wanted.csr.dns_names, &wanted.csr.ip_addresses, self.view.now)?;
-            }
-            Ok(chain)
-        });
-        let chain = match checked {
-            Ok(chain) => chain,
-            Err(error) => return self.fail(self.view.now, "InvalidCertificate", &error.to_string()),
-        };
-        self.actions.push(Action::WriteSecret { chain: chain.to_pem() });
-        let revision = next_revision(self.view.certificate);
-        // It was about the old one.
-        self.status.acme = None;
-        self.set_times(Some(chain.leaf()));
-        self.set_ready(None);
-        condition::remove(&mut self.status.conditions, condition::ISSUING);
-        self.status.revision = Some(revision);
-        self.status.failed_issuance_attempts = None;
-        self.status.last_failure_time = None;
-        self.status.next_private_key_secret_name = None;
-        self.write_status();
-        self.publish(true, false, "Issuing", "The certificate has been successfully issued");
-        self.delete_next_key();
-        self.prune(revision);
-        self.requeue_at_renewal();
-    }
-
-    fn fail(&mut self, failed: Timestamp, reason: &str, message: &str) {
-        let attempts = self.status.failed_issuance_attempts.unwrap_or_default().saturating_add(1);
-        let next = self.view.backoff.next_attempt(failed, attempts);
-        let next = condition::whole_seconds(next).0;
-        let message = format!(
-            "The certificate request has failed to complete and will be retried: {message}; the next attempt is at {next}"
-        );
-        self.status.failed_issuance_attempts = Some(attempts);
-        self.status.last_failure_time = Some(condition::whole_seconds(failed));
-        self.status.next_private_key_secret_name = None;
-        self.set_condition(condition::ISSUING, ConditionStatus::False, reason, message.clone());
-        self.write_status();
-        self.publish(true, true, reason, &message);
-        self.delete_next_key();
-        self.requeue = Requeue::at(next, self.view.now);
-    }
-
-    /// All is well: cleans up, and waits for the renewal.
-    fn rest(&mut self, input: &Input<'_>) {
-        if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.1.is_some() {
+    /// Nothing has to be issued: cleans up, keeps the rest of the Secret up to date, and waits for the renewal.
+    fn settle(&mut self, input: &Input<'_>) -> Result<(), Stop> {
+        if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.key.is_some() {
             self.delete_next_key();
         }
-        self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
-        if policy::rewrite(input).is_some() {
-            self.actions.push(Action::RewriteSecret);
+        if let Some(finding) = policy::rewrite(input) {
+            self.rewrite_secret(input.desired, finding)?;
         }
         self.write_status();
         if condition::is_true(&self.status.conditions, condition::READY) {
             self.prune(self.status.revision.unwrap_or_default());
         }
         self.requeue_at_renewal();
+        Ok(())
     }
 
-    fn delete_next_key(&mut self) {
-        let (name, key) = self.view.next_key;
-        let named = self
-            .view
-            .certificate
-            .status
-            .as_ref()
-            .and_then(|status| status.next_private_key_secret_name.as_ref());
-        if key.is_some() || named.is_some() {
-            self.actions.push(Action::DeleteNextKey(name.to_owned()));
-            self.status.next_private_key_secret_name = None;
-        }
-    }
-
-    /// Deletes the requests of the past, but for as many as are wanted.
+    /// Deletes the CertificateRequests of past revisions, except as many as the history limit keeps.
     fn prune(&mut self, revision: i64) {
         let limit = self.view.certificate.spec.revision_history_limit;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HISTORY_LIMIT).max(1);
@@ -509,52 +243,22 @@ impl Deciding<'_> {
         self.actions.extend(past.into_iter().take(surplus).map(|(_, name)| Action::DeleteRequest(name)));
     }
 
+    /// Requeues at the renewal, or when the certificate has expired if it is not renewed.
     fn requeue_at_renewal(&mut self) {
         let renewal = self.status.renewal_time.as_ref().map(|time| time.0);
-        let end = self.status.not_after.as_ref().map(|time| time.0);
-        let ari = self.status.acme.as_ref().and_then(|acme| acme.ari.as_ref()?.next_check.as_ref());
-        let next = [renewal.or(end), ari.map(|time| time.0)].into_iter().flatten().min();
-        self.requeue = next.map_or(Requeue::Resync, |time| Requeue::at(time, self.view.now));
-    }
-}
-
-/// What became of a CertificateRequest, judged in cert-manager's order.
-enum Outcome {
-    Failed { reason: String, message: String },
-    Issued(Vec<u8>),
-    Pending(Option<String>),
-}
-
-impl Outcome {
-    fn of(request: &CertificateRequest) -> Self {
-        let Some(status) = &request.status else { return Self::Pending(None) };
-        let text = |of: &Option<String>| of.clone().unwrap_or_default();
-        for type_ in [condition::INVALID_REQUEST, condition::DENIED] {
-            if let Some(found) = condition::find(&status.conditions, type_)
-                && found.status == ConditionStatus::True
-            {
-                let reason = if type_ == condition::DENIED { "Denied" } else { "InvalidRequest" };
-                return Self::Failed { reason: reason.to_owned(), message: text(&found.message) };
-            }
-        }
-        let Some(ready) = condition::find(&status.conditions, condition::READY) else {
-            return Self::Pending(None);
-        };
-        match (ready.status, ready.reason.as_deref(), &status.certificate) {
-            (ConditionStatus::False, Some("Failed"), _) => {
-                Self::Failed { reason: "Failed".to_owned(), message: text(&ready.message) }
-            }
-            (ConditionStatus::True, _, Some(chain)) => Self::Issued(chain.0.clone()),
-            _ => {
-                // That it waits for its Order is how it should be.
-                let message = ready.message.clone();
-                Self::Pending(message.filter(|message| !message.starts_with(super::request::WAITING)))
-            }
+        // The certificate is still valid in the second of `notAfter`.
+        let second = SignedDuration::from_secs(1);
+        let expired = self.status.not_after.as_ref().and_then(|time| time.0.checked_add(second).ok());
+        if let Some(time) = renewal.or(expired) {
+            self.requeue_at(time);
         }
     }
-}
 
-/// How long until a time; `None` if it is over.
-fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
-    Duration::try_from(time.duration_since(now)).ok().filter(|wait| !wait.is_zero())
+    /// Requeues at a time, unless something else requeues earlier. A time that has passed has had its effect already, and must not requeue
+    /// immediately: nothing would have changed, so the loop would never end.
+    fn requeue_at(&mut self, time: Timestamp) {
+        if time > self.view.now {
+            self.requeue = self.requeue.earliest(Requeue::at(time, self.view.now));
+        }
+    }
 }

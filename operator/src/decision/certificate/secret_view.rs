@@ -1,4 +1,6 @@
-//! What stands in a Certificate's Secret, read once for each of its versions.
+//! What a Certificate's Secret contains, parsed once per resourceVersion.
+//!
+//! Keeps facts about a private key, never the key itself. Next: `policy/`, which compares them with the spec.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +10,29 @@ use kube::ResourceExt;
 
 use crate::pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem};
 
-/// A part of the Secret.
+/// A data key of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part<T> {
-    /// It is not there, or empty.
+    /// It is missing or empty.
     Missing,
-    /// It can't be read; why.
+    /// It can't be parsed; why.
     Invalid(String),
-    /// It is there.
+    /// It is parsed.
     Valid(T),
 }
 
-/// What is known of the private key in a Secret: never the key.
+/// What is known about the private key in a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFacts {
-    /// What kind.
+    /// Its algorithm and size.
     pub kind: KeyKind,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key_der: Vec<u8>,
 }
 
-/// What stands in a Certificate's Secret.
+/// What a Certificate's Secret contains.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct SecretView {
     /// Its type.
     pub type_: Option<String>,
@@ -38,30 +40,30 @@ pub struct SecretView {
     pub annotations: BTreeMap<String, String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether it holds any data at all.
+    /// Whether any data key has a value.
     pub has_data: bool,
     /// `tls.key`.
     pub key: Part<KeyFacts>,
     /// `tls.crt`.
     pub leaf: Part<Box<LeafCertificate>>,
-    /// Whether `tls.crt` is one that only serves until the real one is there.
+    /// Whether `tls.crt` is a temporary certificate.
     pub temporary: bool,
-    /// Data keys that are there and not empty.
+    /// The data keys that have a value.
     pub present: Vec<String>,
-    /// Whether `key.der` is that of the key.
+    /// Whether `key.der` is the private key.
     pub der_fits: bool,
-    /// Whether `tls-combined.pem` is that of key and chain.
+    /// Whether `tls-combined.pem` is the private key and the chain.
     pub combined_fits: bool,
 }
 
 impl SecretView {
-    /// Whether it has the label by which Secrets are watched.
+    /// Whether it has the label that Secrets are watched by. Without it, changes are not noticed.
     pub fn is_watched(&self) -> bool {
         self.labels.get(secret::FULL_ACCESS_LABEL).is_some_and(|value| value == "true")
     }
 
-    /// Looks into a Secret.
-    pub fn of(object: &Secret) -> Self {
+    /// Parses a Secret.
+    pub fn parse(object: &Secret) -> Self {
         let empty = BTreeMap::new();
         let data = object.data.as_ref().unwrap_or(&empty);
         let bytes =
@@ -72,7 +74,7 @@ impl SecretView {
             .zip(bytes(secret::TLS_CRT))
             .map(|(key, chain)| combined_pem(&String::from_utf8_lossy(key), &String::from_utf8_lossy(chain)));
         let pkcs8 = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Pkcs8).ok());
-        let is = |name: &str, wanted: Option<&[u8]>| wanted.is_some() && bytes(name) == wanted;
+        let is = |name: &str, expected: Option<&[u8]>| expected.is_some() && bytes(name) == expected;
         let chain = bytes(secret::TLS_CRT).map(Chain::from_pem);
         let is_temporary = |chain: &Chain| chain.topmost_issuer() == TEMPORARY_ISSUER;
         Self {
@@ -105,12 +107,12 @@ impl SecretView {
         }
     }
 
-    /// The Certificate that it says it is of.
+    /// The Certificate that it was issued for, by its annotation.
     pub fn certificate_name(&self) -> Option<&str> {
         self.annotations.get(secret::CERTIFICATE_NAME).map(String::as_str)
     }
 
-    /// The leaf, where there is one.
+    /// The leaf certificate in `tls.crt`, if it can be parsed.
     pub fn leaf(&self) -> Option<&LeafCertificate> {
         match &self.leaf {
             Part::Valid(leaf) => Some(leaf),

@@ -1,4 +1,4 @@
-//! When a certificate begins, ends and is renewed, as the status shows it.
+//! The times in a Certificate's status: `notBefore`, `notAfter` and `renewalTime`.
 
 use crds::{
     certmanager::{CertificateSpec, CertificateStatus, RenewalPolicy},
@@ -14,8 +14,8 @@ use crate::{
     pki::LeafCertificate,
 };
 
-/// Sets the three times of a status, of what is in the Secret. Returns what is wrong with the maintenance windows, for people, if the
-/// renewal is the first that is planned in spite of it.
+/// Sets the three times for the certificate in the Secret. Returns what is wrong with the maintenance windows, if it affects a renewal time
+/// that was not reported before.
 pub(super) fn set(
     status: &mut CertificateStatus,
     spec: &CertificateSpec,
@@ -36,8 +36,8 @@ pub(super) fn set(
     let (time, problem) = match desired {
         Some((time, end)) if !windows.is_empty() => match windows::within(windows, time, end) {
             Ok(time) => (Some(time), None),
-            // An expired certificate is worse than a renewal at a bad time.
-            Err(why) => (Some(time), Some(format!("{why}: it will be renewed at {time} all the same"))),
+            // An expired certificate is worse than a renewal outside of the windows.
+            Err(why) => (Some(time), Some(format!("{why}; the certificate is renewed at {time} anyway"))),
         },
         desired => (desired.map(|(time, _)| time), None),
     };
@@ -47,7 +47,7 @@ pub(super) fn set(
     problem.filter(|_| is_new)
 }
 
-/// When the issuer's server says to renew.
+/// A time in the window that the issuer's server suggests.
 fn suggested(status: &CertificateStatus, leaf: &LeafCertificate, uid: &str) -> Option<Timestamp> {
     let window = status.acme.as_ref()?.ari.as_ref()?.suggested_window.as_ref()?;
     let window = (window.start.as_ref()?.0, window.end.as_ref()?.0);

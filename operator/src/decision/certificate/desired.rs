@@ -1,4 +1,4 @@
-//! A Certificate's spec, parsed once: what is asked of the CA, and what key is made for it.
+//! A Certificate's spec, parsed: what its CSR asks for, and which private key it has.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -9,31 +9,31 @@ use crds::certmanager::{
 
 use crate::pki::{Csr, CsrRequest, Curve, KeyEncoding, KeyKind, LeafCertificate, OtherName, Subject};
 
-/// What a CSR asks for where the spec names no usages, as cert-manager has it.
+/// The usages in a CSR if the spec has none; cert-manager's.
 const DEFAULT_USAGES: [KeyUsage; 2] = [KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment];
 
-/// What a Certificate's spec asks for.
+/// What a Certificate's spec asks for. Everything in it is valid.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
-    /// Names, usages and how to sign.
+pub struct DesiredCertificate {
+    /// The names, the usages, and how the CSR is signed.
     pub csr: CsrRequest,
-    /// The private key.
+    /// The algorithm and size of the private key.
     pub key: KeyKind,
-    /// How the private key is written into the Secret.
+    /// How the private key is encoded in the Secret.
     pub encoding: KeyEncoding,
-    /// Whether every issuance has a new private key.
+    /// Whether each issuance has a new private key.
     pub rotate: bool,
 }
 
-impl Wanted {
-    /// Reads a spec.
+impl DesiredCertificate {
+    /// Parses a spec.
     ///
     /// # Errors
-    /// What can't be asked for, in words for the Certificate's condition.
-    pub fn of(spec: &CertificateSpec) -> Result<Self, String> {
+    /// What is wrong with it, for the Certificate's condition.
+    pub fn parse(spec: &CertificateSpec) -> Result<Self, String> {
         let addresses: Result<Vec<IpAddr>, String> = list(spec.ip_addresses.as_ref())
             .iter()
-            .map(|text| text.parse().map_err(|_| format!("spec.ipAddresses: {text:?} is no IP address")))
+            .map(|text| text.parse().map_err(|_| format!("spec.ipAddresses: {text:?} is not an IP address")))
             .collect();
         let other_names = list(spec.other_names.as_ref()).into_iter().map(|name| OtherName {
             oid: name.oid.unwrap_or_default(),
@@ -68,7 +68,7 @@ impl Wanted {
         })
     }
 
-    /// Which fields of the spec a CertificateRequest does not ask for. What is compared is what cert-manager compares.
+    /// The fields of the spec that a CertificateRequest does not match. Compares what cert-manager compares.
     pub fn differs_from_request(
         &self,
         certificate: &Certificate,
@@ -76,7 +76,7 @@ impl Wanted {
         csr: &Csr,
     ) -> Vec<&'static str> {
         let spec = &certificate.spec;
-        let asked = &request.spec;
+        let requested = &request.spec;
         let usages = |of: &Option<Vec<KeyUsage>>| of.iter().flatten().copied().collect::<BTreeSet<_>>();
         let subject = self.csr.subject.attributes().unwrap_or_default();
         let mut differences = Vec::new();
@@ -97,20 +97,20 @@ impl Wanted {
             "spec.commonName"
         };
         note(csr.subject == subject, field);
-        note(asked.is_ca.unwrap_or_default() == self.csr.is_ca, "spec.isCA");
-        note(usages(&asked.usages) == usages(&spec.usages), "spec.usages");
-        let both = asked.duration.zip(spec.duration);
-        note(both.is_none_or(|(asked, wanted)| asked == wanted), "spec.duration");
-        note(asked.issuer_ref.identity() == spec.issuer_ref.identity(), "spec.issuerRef");
+        note(requested.is_ca.unwrap_or_default() == self.csr.is_ca, "spec.isCA");
+        note(usages(&requested.usages) == usages(&spec.usages), "spec.usages");
+        let durations = requested.duration.zip(spec.duration);
+        note(durations.is_none_or(|(requested, desired)| requested == desired), "spec.duration");
+        note(requested.issuer_ref.identity() == spec.issuer_ref.identity(), "spec.issuerRef");
         differences
     }
 
-    /// Which fields of the spec a certificate does not have: looser than a CSR, as CAs leave out and add what they like.
+    /// The fields of the spec that a certificate does not match. Compares less than for a CSR, because CAs omit and add fields.
     pub fn differs_from_leaf(&self, spec: &CertificateSpec, leaf: &LeafCertificate) -> Vec<&'static str> {
         let common_name = spec.common_name.as_deref().filter(|name| !name.is_empty());
-        let (has, wants) = (set(&leaf.dns_names), set(&self.csr.dns_names));
-        let extra_is_common_name = has
-            .difference(&wants)
+        let (actual, desired) = (set(&leaf.dns_names), set(&self.csr.dns_names));
+        let extra_is_common_name = actual
+            .difference(&desired)
             .all(|name| common_name.is_some_and(|common_name| common_name == name.as_str()));
         let mut differences = Vec::new();
         let mut note = |same: bool, field| {
@@ -118,19 +118,19 @@ impl Wanted {
                 differences.push(field);
             }
         };
-        let names_common_name = |name: &str| leaf.common_name == name || has.contains(name);
+        let names_common_name = |name: &str| leaf.common_name == name || actual.contains(name);
         note(common_name.is_none_or(names_common_name), "spec.commonName");
-        note(wants.is_subset(&has) && extra_is_common_name, "spec.dnsNames");
+        note(desired.is_subset(&actual) && extra_is_common_name, "spec.dnsNames");
         note(set(&leaf.ip_addresses) == set(&self.csr.ip_addresses), "spec.ipAddresses");
         note(set(&leaf.uris) == set(&self.csr.uris), "spec.uris");
         note(set(&leaf.email_addresses) == set(&self.csr.email_addresses), "spec.emailAddresses");
         differences
     }
 
-    /// Which fields of `spec.privateKey` a key does not have.
+    /// The fields of `spec.privateKey` that a key does not match.
     pub fn differs_from_key(&self, key: KeyKind) -> Vec<&'static str> {
         match (self.key, key) {
-            (wanted, key) if wanted == key => Vec::new(),
+            (desired, key) if desired == key => Vec::new(),
             (KeyKind::Rsa { .. }, KeyKind::Rsa { .. }) | (KeyKind::Ecdsa(_), KeyKind::Ecdsa(_)) => {
                 vec!["spec.privateKey.size"]
             }
@@ -144,14 +144,12 @@ fn key_kind(algorithm: Option<KeyAlgorithm>, size: Option<i32>) -> Result<KeyKin
     match (algorithm.unwrap_or(KeyAlgorithm::RSA), size) {
         (KeyAlgorithm::RSA, size) => match usize::try_from(size.unwrap_or(2048)) {
             Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(KeyKind::Rsa { bits }),
-            _ => Err("spec.privateKey.size: RSA keys are made with 2048, 3072, 4096 or 8192 bits".to_owned()),
+            _ => Err("spec.privateKey.size: must be 2048, 3072, 4096 or 8192 for RSA".to_owned()),
         },
         (KeyAlgorithm::ECDSA, None | Some(256)) => Ok(KeyKind::Ecdsa(Curve::P256)),
         (KeyAlgorithm::ECDSA, Some(384)) => Ok(KeyKind::Ecdsa(Curve::P384)),
         (KeyAlgorithm::ECDSA, Some(521)) => Ok(KeyKind::Ecdsa(Curve::P521)),
-        (KeyAlgorithm::ECDSA, _) => {
-            Err("spec.privateKey.size: ECDSA keys are made with 256, 384 or 521 bits".to_owned())
-        }
+        (KeyAlgorithm::ECDSA, _) => Err("spec.privateKey.size: must be 256, 384 or 521 for ECDSA".to_owned()),
         (KeyAlgorithm::Ed25519, _) => Ok(KeyKind::Ed25519),
     }
 }
@@ -192,12 +190,12 @@ mod tests {
 
     type Change = fn(&mut CertificateSpec);
 
-    /// A Certificate, and the request that its spec was when it was asked for.
-    fn asked(change: impl FnOnce(&mut Certificate)) -> (Certificate, CertificateRequest, Csr) {
+    /// A Certificate that was changed after its request was created.
+    fn requested(change: impl FnOnce(&mut Certificate)) -> (Certificate, CertificateRequest, Csr) {
         let certificate = fixtures::certificate("web", |_| {});
-        let wanted = Wanted::of(&certificate.spec).expect("a good spec");
+        let desired = DesiredCertificate::parse(&certificate.spec).expect("a valid spec");
         let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
-        let pem = wanted.csr.sign_pem(&key).expect("a CSR");
+        let pem = desired.csr.sign_pem(&key).expect("a CSR");
         let request = fixtures::certificate_request("web-1", |it| {
             it.spec.request = ByteString(pem.clone().into_bytes());
             it.spec.issuer_ref = certificate.spec.issuer_ref.clone();
@@ -208,13 +206,13 @@ mod tests {
     }
 
     fn differences(change: impl FnOnce(&mut Certificate)) -> Vec<&'static str> {
-        let (certificate, request, csr) = asked(change);
-        let wanted = Wanted::of(&certificate.spec).expect("a good spec");
-        wanted.differs_from_request(&certificate, &request, &csr)
+        let (certificate, request, csr) = requested(change);
+        let desired = DesiredCertificate::parse(&certificate.spec).expect("a valid spec");
+        desired.differs_from_request(&certificate, &request, &csr)
     }
 
     #[test]
-    fn each_changed_field_is_named_and_an_unchanged_spec_is_not() {
+    fn changed_fields_are_named() {
         assert!(differences(|_| {}).is_empty());
         assert!(differences(|it| it.spec.issuer_ref.kind = Some("Issuer".into())).is_empty());
         assert!(differences(|it| it.spec.duration = Some("100h".parse().expect("a duration"))).is_empty());
@@ -234,19 +232,22 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_cert_managers() {
-        let wanted = Wanted::of(&fixtures::certificate("web", |_| {}).spec).expect("a good spec");
-        assert_eq!(wanted.key, KeyKind::Rsa { bits: 2048 });
-        assert_eq!(wanted.encoding, KeyEncoding::Traditional);
-        assert!(wanted.rotate);
-        assert_eq!(wanted.csr.usages, DEFAULT_USAGES);
+    fn defaults_are_those_of_cert_manager() {
+        let desired =
+            DesiredCertificate::parse(&fixtures::certificate("web", |_| {}).spec).expect("a valid spec");
+        assert_eq!(desired.key, KeyKind::Rsa { bits: 2048 });
+        assert_eq!(desired.encoding, KeyEncoding::Traditional);
+        assert!(desired.rotate);
+        assert_eq!(desired.csr.usages, DEFAULT_USAGES);
     }
 
     #[test]
-    fn a_key_that_can_not_be_made_is_told() {
+    fn unsupported_key_size_is_rejected() {
         let of = |size| {
             let key = CertificatePrivateKey { size: Some(size), ..CertificatePrivateKey::default() };
-            Wanted::of(&fixtures::certificate("web", |it| it.spec.private_key = Some(key)).spec)
+            DesiredCertificate::parse(
+                &fixtures::certificate("web", |it| it.spec.private_key = Some(key)).spec,
+            )
         };
         assert!(of(4096).is_ok());
         assert!(of(2500).is_err_and(|error| error.contains("spec.privateKey.size")));

@@ -1,0 +1,126 @@
+//! The Certificate's Secret: read when it has changed, and written as planned.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crds::annotations::secret::{TLS_CRT, TLS_KEY};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use zeroize::Zeroizing;
+
+use super::{ISSUING_MANAGER, Reconciler};
+use crate::{
+    cache::SecretRead,
+    decision::certificate::{CertificateChain, KeyPair, Keystores, SecretPlan, SecretView},
+    error::{ReconcileError, Tried},
+    k8s::{self, is_newer},
+    objects::secret,
+    pki::{self, PrivateKey},
+};
+
+/// How long a Secret without a watch event is assumed to be still missing.
+const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
+
+impl Reconciler<'_> {
+    /// What the Secret contains. It is read only if it has changed since the last read.
+    pub(super) async fn secret(&self) -> Result<Option<Arc<SecretView>>, ReconcileError> {
+        let name = &self.certificate.spec.secret_name;
+        let key = (self.namespace(), name.clone());
+        let stored = self.stored_secret(name);
+        match self.context.cache.secret_reads.get(&key) {
+            Some(SecretRead::Present { version, view })
+                if view.is_watched() && stored.as_ref().is_none_or(|it| !is_newer(&it.version, &version)) =>
+            {
+                return Ok(Some(view));
+            }
+            Some(SecretRead::Absent { since })
+                if stored.is_none() && self.context.now().duration_since(since) < ABSENCE =>
+            {
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let read = self.context.kube.api::<Secret>(&key.0).get_opt(name).await;
+        let Some(secret) = read.tried(|| format!("read Secret {}/{name}", key.0))? else {
+            self.context.cache.secret_reads.put(key, SecretRead::Absent { since: self.context.now() });
+            return Ok(None);
+        };
+        Ok(Some(self.remember_secret(&secret)))
+    }
+
+    fn remember_secret(&self, secret: &Secret) -> Arc<SecretView> {
+        let view = Arc::new(SecretView::parse(secret));
+        let read = SecretRead::Present {
+            version: secret.resource_version().unwrap_or_default(),
+            view: Arc::clone(&view),
+        };
+        self.context
+            .cache
+            .secret_reads
+            .put((self.namespace(), self.certificate.spec.secret_name.clone()), read);
+        view
+    }
+
+    /// The key and the chain in the Secret, which must still be usable when they are written back.
+    pub(super) async fn read_key_pair(&self) -> Result<KeyPair, ReconcileError> {
+        let (namespace, name) = (self.namespace(), &self.certificate.spec.secret_name);
+        let secret = self.context.kube.api::<Secret>(&namespace).get(name).await;
+        let mut data = secret.tried(|| format!("read Secret {namespace}/{name}"))?.data.unwrap_or_default();
+        let mut value = |key: &str| data.remove(key).map(|value| value.0).unwrap_or_default();
+        let key = PrivateKey::from_pem(&Zeroizing::new(value(TLS_KEY)))
+            .map_err(|error| self.invalid_secret(TLS_KEY, &error))?;
+        let pem = String::from_utf8_lossy(&value(TLS_CRT)).into_owned();
+        let chain = CertificateChain::from_pem(pem).map_err(|error| self.invalid_secret(TLS_CRT, &error))?;
+        Ok(KeyPair { key: Arc::new(key), chain })
+    }
+
+    pub(super) fn invalid_secret(&self, data_key: &str, error: &dyn std::error::Error) -> ReconcileError {
+        let secret = format!("{}/{}", self.namespace(), self.certificate.spec.secret_name);
+        ReconcileError::Invalid {
+            what: format!("{data_key} in the Secret {secret:?}"),
+            why: error.to_string(),
+        }
+    }
+
+    pub(super) async fn write_secret(
+        &self,
+        plan: SecretPlan,
+        chain: &CertificateChain,
+    ) -> Result<(), ReconcileError> {
+        let SecretPlan { key, encoding, keystores, type_, owner, force } = plan;
+        let keystores = self.create_keystores(keystores, &key, chain)?;
+        let leaf = chain.parsed().leaf();
+        let mut secret = secret::certificate(self.certificate, leaf, chain.pem(), &key, encoding, keystores)?;
+        secret.metadata.owner_references = owner.map(|owner| vec![owner]);
+        secret.type_ = Some(type_);
+        let namespace = self.namespace();
+        self.context
+            .cache
+            .secret_reads
+            .forget(&(namespace.clone(), self.certificate.spec.secret_name.clone()));
+        let secrets = self.context.kube.api::<Secret>(&namespace);
+        let written = k8s::apply(&secrets, ISSUING_MANAGER, &secret, force).await?;
+        self.remember_secret(&written);
+        Ok(())
+    }
+
+    fn create_keystores(
+        &self,
+        keystores: Keystores,
+        key: &PrivateKey,
+        chain: &CertificateChain,
+    ) -> Result<BTreeMap<String, Vec<u8>>, ReconcileError> {
+        let Keystores { jks, pkcs12 } = keystores;
+        let mut data = BTreeMap::new();
+        if let Some(jks) = jks {
+            let (password, now) = (jks.password.reveal(), self.context.now());
+            let store = pki::jks(password, &jks.alias, key, chain.parsed(), now)?;
+            data.insert(secret::JKS.to_owned(), store);
+        }
+        if let Some(pkcs12) = pkcs12 {
+            let store = pki::pkcs12(pkcs12.profile, pkcs12.password.reveal(), key, chain.parsed())?;
+            data.insert(secret::PKCS12.to_owned(), store);
+        }
+        Ok(data)
+    }
+}

@@ -1,0 +1,71 @@
+//! Rules about whether the operator may act on a Certificate at all.
+
+use std::time::Duration;
+
+use crds::{annotations::secret, certmanager::Certificate};
+use kube::ResourceExt;
+
+use super::Finding;
+use crate::decision::{
+    Requeue,
+    certificate::{DesiredCertificate, SecretView, View},
+};
+
+/// When a Certificate is reconciled again whose Secret belongs to another Certificate.
+pub(in super::super) const RIVAL_DELAY: Duration = Duration::from_mins(3);
+
+/// Why a Certificate is only reported on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Refusal {
+    /// For the Ready condition.
+    pub finding: Finding,
+    /// When the rules are checked again if nothing changes.
+    pub requeue: Requeue,
+}
+
+type Rule = fn(&View<'_>) -> Option<Refusal>;
+
+const RULES: [Rule; 2] = [secret_is_foreign, secret_belongs_to_rival];
+
+/// What the spec of a Certificate asks for, if the operator may act on it.
+pub(in super::super) fn admit(view: &View<'_>) -> Result<DesiredCertificate, Refusal> {
+    let desired = DesiredCertificate::parse(&view.certificate.spec).map_err(|message| Refusal {
+        finding: Finding { reason: "InvalidSpec", message },
+        requeue: Requeue::Resync,
+    })?;
+    RULES.iter().find_map(|rule| rule(view)).map_or(Ok(desired), Err)
+}
+
+/// A Secret with content that was not issued for a Certificate is never overwritten.
+fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
+    let secret = view.secret.filter(|secret| secret.has_data && secret.certificate_name().is_none())?;
+    let what = if secret.leaf().is_some() { "a certificate" } else { "data" };
+    let name = &view.certificate.spec.secret_name;
+    let message = format!(
+        "the Secret {name:?} contains {what} that was not issued for a Certificate, and is left alone. Change \
+         spec.secretName, delete the Secret, or hand it over with `kubectl annotate secret {name} {}={}`",
+        secret::CERTIFICATE_NAME,
+        view.certificate.name_any(),
+    );
+    Some(Refusal { finding: Finding { reason: "ForeignSecret", message }, requeue: Requeue::Resync })
+}
+
+/// Of several Certificates with one Secret, only one may write it: the one that the Secret names, else the oldest, else the first by name.
+fn secret_belongs_to_rival(view: &View<'_>) -> Option<Refusal> {
+    let named = view.secret.and_then(SecretView::certificate_name);
+    let rank = |certificate: &Certificate| {
+        let name = certificate.name_any();
+        (Some(name.as_str()) != named, certificate.creation_timestamp(), name)
+    };
+    let first = view.rivals.iter().map(|rival| rank(rival)).min()?;
+    if first > rank(view.certificate) {
+        return None;
+    }
+    let message = format!(
+        "the Secret {:?} belongs to the Certificate {:?}: two Certificates can't share a Secret. Change \
+         spec.secretName, or delete one of them; this is checked every 3 minutes",
+        view.certificate.spec.secret_name, first.2,
+    );
+    let finding = Finding { reason: "IncorrectCertificate", message };
+    Some(Refusal { finding, requeue: Requeue::After(RIVAL_DELAY) })
+}

@@ -1,0 +1,72 @@
+//! Rules about everything around a good certificate in the Secret: what they find is rewritten without an issuance.
+
+use std::collections::BTreeSet;
+
+use crds::{annotations::secret, certmanager::OutputFormat};
+
+use super::{Finding, Input, finding};
+use crate::objects::{self, metadata::includes};
+
+pub(super) fn keystores_are_missing(input: &Input<'_>) -> Option<Finding> {
+    let view = input.secret?;
+    let stores = input.certificate.spec.keystores.as_ref()?;
+    let lacks = |name: &str| !view.present.iter().any(|present| present == name);
+    let jks = stores.jks.as_ref().is_some_and(|store| store.create);
+    let pkcs12 = stores.pkcs12.as_ref().is_some_and(|store| store.create);
+    if jks && lacks(objects::secret::JKS) {
+        return finding("SecretMismatch", "JKS Keystore key does not contain data");
+    }
+    if pkcs12 && lacks(objects::secret::PKCS12) {
+        return finding("SecretMismatch", "PKCS12 Keystore key does not contain data");
+    }
+    None
+}
+
+pub(super) fn metadata_differs(input: &Input<'_>) -> Option<Finding> {
+    let view = input.secret?;
+    let expected = objects::secret::annotations(input.certificate, view.leaf()?);
+    let issuer = [secret::ISSUER_NAME, secret::ISSUER_KIND, secret::ISSUER_GROUP];
+    let same = expected
+        .iter()
+        // `issuer_differs` compares these, because it knows their defaults.
+        .filter(|(name, _)| !issuer.contains(&name.as_str()))
+        .all(|(name, value)| view.annotations.get(name) == Some(value))
+        && view.labels.get(secret::FULL_ACCESS_LABEL).is_some_and(|value| value == "true");
+    if same {
+        return None;
+    }
+    finding("SecretManagedMetadataMismatch", "Secret's own labels and annotations are not up to date")
+}
+
+pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
+    let view = input.secret?;
+    let template = input.certificate.spec.secret_template.as_ref()?;
+    let has = |all, these: &Option<_>| these.as_ref().is_none_or(|these| includes(all, these));
+    if has(&view.annotations, &template.annotations) && has(&view.labels, &template.labels) {
+        return None;
+    }
+    finding("SecretTemplateMismatch", "Certificate's SecretTemplate is missing or differs on the Secret")
+}
+
+pub(super) fn formats_differ(input: &Input<'_>) -> Option<Finding> {
+    let view = input.secret?;
+    let expected: BTreeSet<_> = input
+        .certificate
+        .spec
+        .additional_output_formats
+        .iter()
+        .flatten()
+        .map(|format| match format.type_ {
+            OutputFormat::DER => secret::KEY_DER,
+            OutputFormat::CombinedPEM => secret::TLS_COMBINED_PEM,
+        })
+        .collect();
+    let fits = [(secret::KEY_DER, view.der_fits), (secret::TLS_COMBINED_PEM, view.combined_fits)];
+    if fits.iter().all(|(name, fits)| *fits || !expected.contains(name)) {
+        return None;
+    }
+    finding(
+        "AdditionalOutputFormatsMismatch",
+        "Certificate's AdditionalOutputFormats are missing or differ in the Secret",
+    )
+}

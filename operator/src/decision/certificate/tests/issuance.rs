@@ -1,0 +1,174 @@
+//! From the first request to a written Secret, and what happens if that fails.
+
+use crds::{annotations::request::ISSUE_TEMPORARY_CERTIFICATE, certmanager::RotationPolicy};
+
+use super::{world::Fault, *};
+use crate::pki::{Curve, KeyKind, PrivateKey};
+
+#[test]
+fn new_certificate_stores_key_before_anything_else() {
+    let mut world = World::new(|_| {});
+    let missing = world.decide().expect_err("no key, no action");
+    assert!(matches!(missing, Prerequisite::NextKey { source: KeySource::Generate(_), .. }), "{missing:?}");
+    assert!(world.run(5), "it waits for the CA");
+    for type_ in [condition::READY, condition::ISSUING] {
+        assert_eq!(world.condition(type_).map(|(_, reason)| reason), Some("DoesNotExist"));
+    }
+    world.issue();
+    assert!(world.run(5), "it settles");
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+    assert_eq!(world.condition(condition::ISSUING), None);
+    assert_eq!(world.status().revision, Some(1));
+    assert!(world.keys.is_empty() && world.status().next_private_key_secret_name.is_none());
+    // A third of 90 days before its end.
+    assert_eq!(world.renewal_time(), "2026-03-02T00:00:00Z");
+}
+
+#[test]
+fn failure_backs_off_and_names_next_attempt() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.fail("no such host");
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::False, "Failed")));
+    let message = world.message(condition::ISSUING);
+    assert!(
+        message.contains("no such host") && message.contains("the next attempt is at 2026-01-01T01:00:00Z"),
+        "{message}"
+    );
+    assert!(world.keys.is_empty());
+    assert_eq!(world.requeue(), Requeue::After(Duration::from_hours(1)));
+
+    world.wait(SignedDuration::from_mins(59));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::False, "Failed")));
+    world.wait(SignedDuration::from_mins(2));
+    assert!(world.run(8), "it requests again");
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::True, "DoesNotExist")));
+    world.fail("still none");
+    assert!(world.run(5));
+    assert_eq!(world.status().failed_issuance_attempts, Some(2));
+    assert!(world.message(condition::ISSUING).contains("T03:01:00Z"), "the backoff has doubled");
+}
+
+#[test]
+fn changed_spec_ends_backoff() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.fail("no such host");
+    assert!(world.run(5));
+    world.edit_spec();
+    assert!(world.run(8));
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::True, "DoesNotExist")));
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().failed_issuance_attempts, None);
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
+#[test]
+fn spec_changed_while_issuing_is_requested_again() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.edit_spec();
+    assert!(world.run(5));
+    let csr = Csr::from_pem(&world.requests[0].spec.request.0).expect("a CSR");
+    assert_eq!(csr.dns_names, ["w2.example.test"]);
+}
+
+#[test]
+fn order_reason_is_shown_on_the_certificate() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.order_reason = Some("web.example.test: no route".into());
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::True, "DoesNotExist")));
+    assert_eq!(world.message(condition::ISSUING), "web.example.test: no route");
+}
+
+#[test]
+fn certificate_for_another_key_is_not_written() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    let other = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+    world.issue_for(&other, &["web.example.test".to_owned()], hours(1));
+    assert!(world.run(5));
+    assert!(world.secret.is_none());
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::False, "InvalidCertificate")));
+}
+
+/// `cmctl renew` sets the Issuing condition, which skips the backoff.
+#[test]
+fn manual_trigger_skips_backoff() {
+    let mut world = issued(|_| {});
+    let status = world.certificate.status.get_or_insert_default();
+    status.last_failure_time = Some(condition::whole_seconds(world.now));
+    let triggered = condition_of(
+        condition::ISSUING,
+        ConditionStatus::True,
+        "ManuallyTriggered",
+        "Certificate re-issuance manually triggered",
+    );
+    condition::set(&mut status.conditions, triggered, world.now);
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 2);
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().revision, Some(2));
+}
+
+#[test]
+fn rotation_policy_never_reuses_the_key() {
+    let mut world = issued(|it| {
+        it.spec.private_key.get_or_insert_default().rotation_policy = Some(RotationPolicy::Never);
+    });
+    let key = world.leaf().expect("a leaf").public_key_der;
+    world.wait(hours(60 * 24));
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().revision, Some(2));
+    assert_eq!(world.leaf().expect("a leaf").public_key_der, key);
+}
+
+/// A key that must not change but does not match the spec needs a user.
+#[test]
+fn unusable_key_is_reported_once() {
+    let mut world = issued(|_| {});
+    let key = world.certificate.spec.private_key.get_or_insert_default();
+    (key.rotation_policy, key.size) = (Some(RotationPolicy::Never), Some(384));
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::True, "CannotRegenerateKey")));
+    assert_eq!(world.requests.len(), 1, "nothing is requested");
+    assert_eq!(world.warnings("CannotRegenerateKey"), 1);
+}
+
+#[test]
+fn temporary_certificate_is_replaced() {
+    let mut world = World::new(|it| {
+        it.annotations_mut().insert(ISSUE_TEMPORARY_CERTIFICATE.to_owned(), "true".to_owned());
+    });
+    assert!(world.run(5));
+    assert!(world.secret.as_ref().is_some_and(|secret| SecretView::parse(secret).temporary));
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::False, "DoesNotExist")));
+    world.issue();
+    assert!(world.run(5));
+    assert!(world.secret.as_ref().is_some_and(|secret| !SecretView::parse(secret).temporary));
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
+/// A process that ends between the last write of the status and the deletion leaves a key, even if the next renewal is already due.
+#[test]
+fn key_left_by_a_crash_is_deleted() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.issue();
+    world.fault = Some((2, Fault::Crash));
+    assert!(world.reconcile().is_err(), "it ends after the Secret and the status");
+    assert_eq!(world.keys.len(), 1);
+    world.wait(hours(60 * 24));
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    assert!(world.keys.is_empty());
+}

@@ -1,0 +1,114 @@
+//! Which Secrets are written, and what is written around a certificate.
+
+use crds::{annotations::secret::CERTIFICATE_NAME, fixtures};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+
+use super::{
+    world::{Server, jks_with_password_reference},
+    *,
+};
+use crate::decision::certificate::policy::RIVAL_DELAY;
+
+#[test]
+fn foreign_secret_is_left_alone() {
+    let mut world = World::new(|_| {});
+    world.secret = Some(Secret {
+        data: Some([("tls.crt".to_owned(), ByteString(b"theirs".to_vec()))].into()),
+        ..Secret::default()
+    });
+    assert!(world.run(5));
+    assert!(world.requests.is_empty());
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::False, "ForeignSecret")));
+    assert!(world.message(condition::READY).contains("left alone"));
+}
+
+#[test]
+fn secret_of_a_rival_is_left_alone() {
+    let mut world = World::new(|_| {});
+    world.rivals = vec![Arc::new(fixtures::certificate("aaa", |it| it.spec.secret_name = "web".into()))];
+    assert!(world.run(5));
+    assert!(world.requests.is_empty());
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::False, "IncorrectCertificate")));
+    assert_eq!(world.requeue(), Requeue::After(RIVAL_DELAY));
+}
+
+#[test]
+fn invalid_spec_is_reported() {
+    let mut world = World::new(|it| it.spec.ip_addresses = Some(vec!["web".into()]));
+    assert!(world.run(5));
+    assert!(world.requests.is_empty());
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::False, "InvalidSpec")));
+    assert_eq!(world.message(condition::READY), "spec.ipAddresses: \"web\" is not an IP address");
+}
+
+/// What the operator manages in the Secret is restored around the same key and chain.
+#[test]
+fn changed_annotation_is_rewritten() {
+    let mut world = issued(|_| {});
+    let before = world.secret.clone().expect("a Secret");
+    world.edit_secret();
+    let missing = world.decide().expect_err("key and chain are read first");
+    assert_eq!(missing, Prerequisite::KeyPair);
+    assert!(world.run(5));
+    assert_eq!(world.secret, Some(before));
+    assert_eq!(world.requests.len(), 1, "nothing is requested");
+}
+
+#[test]
+fn only_a_known_secret_is_taken_over() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.issue();
+    let decision = world.decide().expect("nothing is missing");
+    let force = |decision: &Decision| {
+        decision.actions.iter().find_map(|action| match action {
+            Action::WriteSecret { plan, .. } => Some(plan.force),
+            _ => None,
+        })
+    };
+    assert_eq!(force(&decision), Some(false));
+    world.secret = Some(Secret::default());
+    world.secret.as_mut().expect("a Secret").annotations_mut().insert(CERTIFICATE_NAME.into(), "web".into());
+    let decision = world.decide().expect("nothing is missing");
+    assert_eq!(force(&decision), Some(true));
+}
+
+fn with_keystore() -> World {
+    World::new(|it| it.spec.keystores = Some(jks_with_password_reference()))
+}
+
+/// Without its password a keystore can't be written, so nothing of the Secret is.
+#[test]
+fn missing_keystore_password_is_waited_for() {
+    let mut world = with_keystore();
+    world.password = None;
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    assert!(world.secret.is_none());
+    let dependency = world.waiting_for.as_ref().expect("a dependency");
+    assert!(
+        dependency.what.contains("\"passwords\"") && dependency.why.contains("\"jks\""),
+        "{dependency:?}"
+    );
+    assert!(world.warnings("KeystorePasswordSecretNotFound") > 0);
+    assert_eq!(world.status().last_failure_time, None, "the issuance has not failed");
+    world.password = Some("a password");
+    assert!(world.run(5));
+    assert_eq!(world.waiting_for, None);
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
+/// Otherwise each retry would ask the issuer's server again.
+#[test]
+fn renewal_information_is_kept_while_waiting() {
+    let mut world = with_keystore();
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    (world.password, world.server) = (None, Server::Suggests(hours(48)));
+    world.wait(hours(7));
+    world.edit_secret();
+    assert!(world.run(5));
+    assert!(world.waiting_for.is_some() && world.status().acme.is_some());
+}
