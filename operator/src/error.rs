@@ -61,9 +61,6 @@ pub enum ReconcileError {
         /// What it lacks and what happens next.
         why: String,
     },
-    /// Something that is needed is not there yet.
-    #[error("failed to go on: {0}")]
-    NotYet(String),
     /// A bug in the operator. This object is retried; others are not affected.
     #[error("internal error, please report it: {0}")]
     Internal(String),
@@ -82,7 +79,6 @@ impl ReconcileError {
             Self::Keystore(_) => "KeystoreError",
             Self::Kube { .. } if self.failure() == Failure::Conflict => "Conflict",
             Self::Kube { .. } => "ApiServerError",
-            Self::NotYet(_) => "NotYet",
             Self::Waiting { .. } => "DependencyMissing",
         }
     }
@@ -108,7 +104,6 @@ impl ReconcileError {
             | Self::Invalid { .. }
             | Self::Key(_)
             | Self::Keystore(_)
-            | Self::NotYet(_)
             | Self::Waiting { .. } => Failure::Other,
         }
     }
