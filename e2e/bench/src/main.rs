@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bench::{Bench, Controller, Record, Records, Workload, page};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use e2e::cert_manager_fixture::KeyAlgorithm;
-use testbed::tools::Tools;
+use testbed::tools::{self, Tool, Tools};
 use xtask::{paths, process, progress::Steps, release};
 
 #[derive(Debug, Parser)]
@@ -210,10 +210,12 @@ impl Options {
                  cluster up --name NAME --ingress-class traefik`, prepare it, and name it with --cluster"
             );
         }
-        let tools = Tools::ensure(steps).await?;
+        let mut needed = [tools::CONTROL_PLANE, &[Tool::Helm]].concat();
         if self.controller == Controller::CertManager {
-            tools.ensure_cert_manager(steps).await?;
+            needed.extend(tools::NODE);
+            needed.extend(tools::CERT_MANAGER);
         }
+        let tools = Tools::ensure(&needed, steps).await?;
         let binaries = match self.controller {
             _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
             Controller::Ours => {

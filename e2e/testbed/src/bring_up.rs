@@ -29,7 +29,7 @@ use crate::{
     },
     ingress, page, pebble,
     pki::Authority,
-    tools::{Tool, Tools, host},
+    tools::{self, Tool, Tools, host},
 };
 
 /// How long any one state may take to come. A cold machine with a busy disk is slow, not broken.
@@ -44,14 +44,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// # Errors
 /// One paragraph with the way out. Nothing of the cluster is left then.
 pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cluster> {
-    if options.mode == Mode::Node && !unistd::geteuid().is_root() {
-        bail!(
-            "a cluster with a node needs root, to run containers: run the command as root, or add \
-             `--control-plane-only` for a cluster without a node, where programs run as plain processes"
-        );
-    }
-    let needs = if options.mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
-    host::ensure(needs, steps).await?;
+    prepare_host(options.mode, steps).await?;
     let step = steps.begin("starting the namespaces", None);
     let cluster = claim(options, tools).await?;
     step.done("");
@@ -64,6 +57,30 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
                 Err(end) => error.context(format!("and the cluster could not be removed: {end:#}")),
             })
         }
+    }
+}
+
+/// Checks that this user may start such a cluster, and installs the system's programs that are missing. [`start`] does
+/// the same; call this before [`Tools::ensure`], so that what it refuses is refused before minutes of building.
+///
+/// # Errors
+/// One paragraph that says what to do.
+pub async fn prepare_host(mode: Mode, steps: &Steps) -> Result<()> {
+    if mode == Mode::Node && !unistd::geteuid().is_root() {
+        bail!(
+            "a cluster with a node needs root, to run containers: run the command as root, or add \
+             `--control-plane-only` for a cluster without a node, where programs run as plain processes"
+        );
+    }
+    let needs = if mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
+    host::ensure(needs, steps).await
+}
+
+/// The tools that a cluster runs, and kubectl.
+pub fn tools_for(mode: Mode) -> Vec<Tool> {
+    match mode {
+        Mode::ControlPlane => tools::CONTROL_PLANE.to_vec(),
+        Mode::Node => [tools::CONTROL_PLANE, tools::NODE].concat(),
     }
 }
 

@@ -80,8 +80,10 @@ impl Choice {
 pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Up(choice) => {
-            let tools = Tools::ensure(steps).await?;
-            let cluster = bring_up::start(&choice.options(), &tools, steps).await?;
+            let options = choice.options();
+            bring_up::prepare_host(options.mode, steps).await?;
+            let tools = Tools::ensure(&bring_up::tools_for(options.mode), steps).await?;
+            let cluster = bring_up::start(&options, &tools, steps).await?;
             cluster.keep()?;
             steps.summary(&format!("the cluster {:?}", cluster.name()));
             tell_how_to_use(&cluster);

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use testbed::{commands, tools::Tools};
+use testbed::{
+    commands,
+    tools::{self, Tools},
+};
 use xtask::progress::Steps;
 
 #[derive(Debug, Parser)]
@@ -41,8 +44,9 @@ async fn run(task: Task) -> Result<()> {
     let steps = Steps::default();
     match task {
         Task::Tools => {
-            Tools::ensure(&steps).await?;
-            steps.summary(&format!("the {} tools", Tools::count()));
+            let needed = tools::testbed();
+            Tools::ensure(&needed, &steps).await?;
+            steps.summary(&format!("the {} tools", needed.len()));
             Ok(())
         }
         Task::Cluster(task) => commands::run(task, &steps).await,

@@ -22,11 +22,11 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use testbed::{
     bring_up,
-    cluster::{self, Cluster, Mode, Standing},
+    cluster::{self, Cluster, Mode, Options, Standing},
     commands::{Choice, tell_how_to_use},
     page,
     pebble::{Pebble, Settings},
-    tools::Tools,
+    tools::{Tool, Tools},
 };
 use tokio::time::sleep;
 use xtask::{
@@ -50,21 +50,21 @@ const SHORT: Duration = Duration::from_secs(45);
 
 pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     let options = choice.options();
-    let tools = Tools::ensure(steps).await?;
-    let cluster = if cluster::standing(&options.name)? == Standing::Running {
-        Cluster::attach(&options.name)?
-    } else {
-        bring_up::start(&options, &tools, steps).await?
+    let running = match cluster::standing(&options.name)? {
+        Standing::Running => Some(Cluster::attach(&options.name)?),
+        Standing::Stale | Standing::Absent => None,
     };
-    if cluster.ingress_class() != CLASS {
-        bail!(
-            "the cluster {:?} serves the ingress class {:?}, and the demo shows {CLASS:?}: remove it with \
-             `cargo xtask cluster down --name {}`, or give the demo another --name",
-            cluster.name(),
-            cluster.ingress_class(),
-            cluster.name()
-        );
+    check_class(running.as_ref(), &options)?;
+    let mode = running.as_ref().map_or(options.mode, Cluster::mode);
+    if running.is_none() {
+        bring_up::prepare_host(mode, steps).await?;
     }
+    let needed = [bring_up::tools_for(mode), vec![Tool::Helm]].concat();
+    let tools = Tools::ensure(&needed, steps).await?;
+    let cluster = match running {
+        Some(cluster) => cluster,
+        None => bring_up::start(&options, &tools, steps).await?,
+    };
     // Without a node, our programs are processes that end with the demo.
     let processes = install(&cluster, steps).await?;
     cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {NAMESPACE} }}\n")).await?;
@@ -85,6 +85,22 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     }
     tell_how_to_use(&cluster);
     Ok(())
+}
+
+/// Fails if the cluster serves other Ingresses than the example's, before anything is built.
+fn check_class(running: Option<&Cluster>, options: &Options) -> Result<()> {
+    let name = &options.name;
+    let class = running.map_or(&*options.ingress_class, Cluster::ingress_class);
+    if class == CLASS {
+        return Ok(());
+    }
+    if running.is_none() {
+        bail!("the demo needs the ingress class {CLASS:?}, not {class:?}: leave out --ingress-class");
+    }
+    bail!(
+        "the demo needs the ingress class {CLASS:?}, and the cluster {name:?} serves {class:?}: remove it with \
+         `cargo xtask cluster down --name {name}`, or give the demo another --name"
+    )
 }
 
 async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> {

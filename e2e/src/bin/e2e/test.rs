@@ -6,7 +6,7 @@ use e2e::{harness::CLUSTER_VARIABLE, operator};
 use testbed::{
     bring_up,
     cluster::{Cluster, Mode, Options},
-    tools::{Tools, host},
+    tools::{self, Tool, Tools, host},
 };
 use xtask::{
     process::{self, cargo},
@@ -47,17 +47,18 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             Level::Unit => arguments.cargo_test(&["--workspace"], None)?,
             Level::Pebble => {
                 host::ensure(host::PEBBLE, steps).await?;
-                Tools::ensure(steps).await?;
+                Tools::ensure(tools::PEBBLE, steps).await?;
                 arguments.cargo_test(&level.targets(), None)?;
             }
             Level::Apiserver => {
-                let cluster = start(Mode::ControlPlane, steps).await?;
+                let cluster = start(Mode::ControlPlane, &[Tool::Helm], steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }
             Level::E2e => {
-                let cluster = start(Mode::Node, steps).await?;
-                cluster.tools().ensure_cert_manager(steps).await?;
+                // Some tests run `cargo xtask tools` on this cache, some cert-manager.
+                let needed = [tools::testbed(), tools::CERT_MANAGER.to_vec()].concat();
+                let cluster = start(Mode::Node, &needed, steps).await?;
                 operator::build_and_load_images(&cluster, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
@@ -122,8 +123,10 @@ impl Arguments {
 const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 /// A cluster for one run of one level; it ends with this process, however that ends.
-async fn start(mode: Mode, steps: &Steps) -> Result<Cluster> {
-    let tools = Tools::ensure(steps).await?;
+async fn start(mode: Mode, extra_tools: &[Tool], steps: &Steps) -> Result<Cluster> {
+    bring_up::prepare_host(mode, steps).await?;
+    let needed = [&bring_up::tools_for(mode), extra_tools].concat();
+    let tools = Tools::ensure(&needed, steps).await?;
     let kind = if mode == Mode::Node { "node" } else { "api" };
     let name = format!("test-{kind}-{}", std::process::id());
     bring_up::start(&Options::new(name, mode), &tools, steps).await

@@ -41,6 +41,39 @@ pub enum Tool {
     Traefik,
 }
 
+/// The tools that a cluster without a node runs, and kubectl.
+pub const CONTROL_PLANE: &[Tool] = &[
+    Tool::Etcd,
+    Tool::KubeApiserver,
+    Tool::KubeControllerManager,
+    Tool::KubeScheduler,
+    Tool::Kubectl,
+    Tool::Coredns,
+    Tool::Pebble,
+    Tool::Challtestsrv,
+    Tool::Traefik,
+];
+
+/// The tools that a node adds to those.
+pub const NODE: &[Tool] = &[Tool::Kubelet, Tool::KubeProxy, Tool::Agnhost];
+
+/// The tools of a Pebble on the host, and what tests of the Pebble level read keys with.
+pub const PEBBLE: &[Tool] = &[Tool::Pebble, Tool::PebbleEd25519, Tool::Challtestsrv, Tool::PkiReader];
+
+/// The tools of a cert-manager: for comparisons with it and for takeovers from it.
+pub const CERT_MANAGER: &[Tool] = &[Tool::CertManager, Tool::AcmeSolver];
+
+/// Every tool but cert-manager's, which few need.
+pub fn testbed() -> Vec<Tool> {
+    all().filter(|tool| !CERT_MANAGER.contains(tool)).collect()
+}
+
+/// Every tool, in the order in which [`super::Tools::ensure`] gets them.
+pub(super) fn all() -> impl Iterator<Item = Tool> {
+    let programs = GO_MODULES.iter().flat_map(|module| module.programs);
+    programs.map(|program| program.tool).chain([Tool::Traefik])
+}
+
 /// Programs of one `go.mod`, built one by one with the same flags.
 #[derive(Debug)]
 pub(super) struct GoModule {
@@ -109,25 +142,25 @@ macro_rules! module {
     };
 }
 
-/// All Go modules, in the order in which they are built: the longest first.
+/// All Go modules, in the order in which they are built: Kubernetes first, which takes longest.
 pub(super) const GO_MODULES: &[GoModule] = &[
     module!(
         "kubernetes",
         // Without it the server calls itself v0.0.0-master, and Helm's kubeVersion checks break.
         Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
         [
-            (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 220),
+            (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 280),
             (
                 KubeControllerManager,
                 "kube-controller-manager",
                 "k8s.io/kubernetes/cmd/kube-controller-manager",
-                40
+                80
             ),
-            (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 10),
-            (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 60),
+            (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
+            (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 30),
             (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
-            (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 20),
-            (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 20),
+            (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 35),
+            (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 10),
         ]
     ),
     module!("etcd", None, [(Etcd, "etcd", "go.etcd.io/etcd/server/v3", 40)]),
@@ -135,12 +168,12 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         "pebble",
         None,
         [
-            (Pebble, "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10),
+            (Pebble, "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 5),
             (
                 Challtestsrv,
                 "pebble-challtestsrv",
                 "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
-                5
+                2
             ),
         ]
     ),
@@ -161,23 +194,16 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         ..module!(
             "pebble",
             None,
-            [(PebbleEd25519, "pebble-ed25519", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10)]
+            [(PebbleEd25519, "pebble-ed25519", "github.com/letsencrypt/pebble/v2/cmd/pebble", 5)]
         )
     },
-    module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 15)]),
-    module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 60)]),
+    module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 10)]),
+    module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 130)]),
     GoModule {
         main: Some(include_str!("../../tools/pkireader/main.go")),
-        ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 10)])
+        ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 2)])
     },
-    module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 180)]),
-];
-
-/// Where cert-manager's code is published.
-pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
-
-/// cert-manager, which few need.
-pub(super) const CERT_MANAGER: &[GoModule] = &[
+    module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 115)]),
     GoModule {
         main: Some(include_str!("../../tools/certmanager/main.go")),
         ..module!("certmanager", None, [(CertManager, "cert-manager", ".", 90)])
@@ -187,6 +213,9 @@ pub(super) const CERT_MANAGER: &[GoModule] = &[
         ..module!("acmesolver", None, [(AcmeSolver, "acmesolver", ".", 10)])
     },
 ];
+
+/// Where cert-manager's code is published.
+pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
 
 #[cfg(test)]
 mod tests {

@@ -21,28 +21,50 @@ use anyhow::{Context, Result};
 use aws_lc_rs::digest;
 use xtask::{paths, progress::Steps};
 
-pub use self::catalog::Tool;
+pub use self::catalog::{CERT_MANAGER, CONTROL_PLANE, NODE, PEBBLE, Tool, testbed};
 use self::catalog::{
-    CERT_MANAGER, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
+    CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
 };
 
-/// All tools, complete, in a cache folder.
+/// The tools in a cache folder.
 #[derive(Clone, Debug)]
 pub struct Tools {
     cache: PathBuf,
 }
 
 impl Tools {
-    /// Builds or fetches what the cache lacks, and returns the whole set.
+    /// Builds or fetches the tools in `needed` that the cache lacks.
     ///
     /// # Errors
     /// One paragraph that says what is missing or broken and what to do about it.
-    pub async fn ensure(steps: &Steps) -> Result<Self> {
+    pub async fn ensure(needed: &[Tool], steps: &Steps) -> Result<Self> {
         let tools = Self { cache: paths::cache()? };
-        let total = Self::count();
-        tools.build(GO_MODULES, total, steps).await?;
-        let traefik = tools.path(Tool::Traefik);
-        if !traefik.exists() {
+        let is_missing = |tool: Tool| needed.contains(&tool) && !tools.path(tool).exists();
+        let total = catalog::all().filter(|tool| is_missing(*tool)).count();
+        let mut position = 0;
+        for module in GO_MODULES {
+            let missing: Vec<_> = module.programs.iter().filter(|program| is_missing(program.tool)).collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let folder = tools.folder(module.name, &module.hash());
+            let _lock = lock(&folder, steps)?;
+            for program in missing {
+                position += 1;
+                let target = folder.join(program.binary);
+                if target.exists() {
+                    continue;
+                }
+                let step = steps.begin(
+                    format!("building {} ({position} of {total})", program.binary),
+                    Some(Duration::from_secs(program.usual_seconds)),
+                );
+                go::build(module, program, &folder, &target).await?;
+                step.done("");
+            }
+        }
+        if is_missing(Tool::Traefik) {
+            let traefik = tools.path(Tool::Traefik);
             let folder = traefik.parent().expect("a tool lies in a folder");
             let _lock = lock(folder, steps)?;
             if !traefik.exists() {
@@ -57,14 +79,6 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Builds cert-manager, unless the cache has it.
-    ///
-    /// # Errors
-    /// As of [`Tools::ensure`].
-    pub async fn ensure_cert_manager(&self, steps: &Steps) -> Result<()> {
-        self.build(CERT_MANAGER, CERT_MANAGER.len(), steps).await
-    }
-
     /// The folder of cert-manager's Go module, for what is no program of it.
     ///
     /// # Errors
@@ -76,35 +90,8 @@ impl Tools {
 
     /// The version of cert-manager that there is.
     pub fn cert_manager_version() -> Result<&'static str> {
-        let mut versions = CERT_MANAGER.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
+        let mut versions = GO_MODULES.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
         versions.next().context("e2e/testbed/tools/certmanager/go.mod does not require cert-manager")
-    }
-
-    /// Builds what the cache lacks of some modules. `total` is how many programs there are in all.
-    async fn build(&self, modules: &[GoModule], total: usize, steps: &Steps) -> Result<()> {
-        let mut position = 0;
-        for module in modules {
-            if module.programs.iter().all(|program| self.path(program.tool).exists()) {
-                position += module.programs.len();
-                continue;
-            }
-            let folder = self.folder(module.name, &module.hash());
-            let _lock = lock(&folder, steps)?;
-            for program in module.programs {
-                position += 1;
-                let target = folder.join(program.binary);
-                if target.exists() {
-                    continue;
-                }
-                let step = steps.begin(
-                    format!("building {} ({position} of {total})", program.binary),
-                    Some(Duration::from_secs(program.usual_seconds)),
-                );
-                go::build(module, program, &folder, &target).await?;
-                step.done("");
-            }
-        }
-        Ok(())
     }
 
     /// The set as another mount namespace sees it, where the cache is mounted at `cache`.
@@ -112,17 +99,12 @@ impl Tools {
         Self { cache: cache.into() }
     }
 
-    /// Where a program is. It exists after [`Tools::ensure`], cert-manager's after [`Tools::ensure_cert_manager`].
+    /// Where a program is. It exists once [`Tools::ensure`] was asked for it.
     pub fn path(&self, tool: Tool) -> PathBuf {
         match find(tool) {
             Some((module, program)) => self.folder(module.name, &module.hash()).join(program.binary),
             None => self.folder(TRAEFIK_BINARY, &hash(&[TRAEFIK_REQUIREMENTS])).join(TRAEFIK_BINARY),
         }
-    }
-
-    /// How many tools there are.
-    pub fn count() -> usize {
-        GO_MODULES.iter().map(|module| module.programs.len()).sum::<usize>() + 1
     }
 
     fn folder(&self, name: &str, hash: &str) -> PathBuf {
@@ -143,7 +125,7 @@ impl GoModule {
 }
 
 fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {
-    GO_MODULES.iter().chain(CERT_MANAGER).find_map(|module| {
+    GO_MODULES.iter().find_map(|module| {
         module.programs.iter().find(|program| program.tool == tool).map(|program| (module, program))
     })
 }
@@ -193,14 +175,24 @@ mod tests {
     #[test]
     fn every_tool_has_its_own_path() {
         let tools = Tools::seen_at("/cache");
-        let mut paths: Vec<_> = GO_MODULES
-            .iter()
-            .flat_map(|module| module.programs)
-            .map(|program| tools.path(program.tool))
-            .chain([tools.path(Tool::Traefik)])
-            .collect();
+        let all = [testbed(), CERT_MANAGER.to_vec()].concat();
+        let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
-        assert_eq!(paths.len(), Tools::count());
+        assert_eq!(paths.len(), all.len(), "{paths:?}");
+    }
+
+    #[test]
+    fn every_set_is_in_the_catalog_once() {
+        for set in [[CONTROL_PLANE, NODE].concat(), PEBBLE.to_vec(), testbed(), CERT_MANAGER.to_vec()] {
+            for tool in &set {
+                assert!(find(*tool).is_some() || *tool == Tool::Traefik, "{tool:?} is not in the catalog");
+                assert_eq!(
+                    set.iter().filter(|other| *other == tool).count(),
+                    1,
+                    "{tool:?} is in {set:?} twice"
+                );
+            }
+        }
     }
 }
