@@ -21,7 +21,11 @@ use testbed::{
     service_account,
 };
 use tokio::time::{Instant, sleep};
-use xtask::{paths, progress::Steps, release};
+use xtask::{
+    paths,
+    progress::Steps,
+    release::{self, Built, ImageProfile},
+};
 
 use crate::harness;
 
@@ -51,17 +55,18 @@ pub fn chart() -> PathBuf {
     paths::workspace().join("charts/acme-operator")
 }
 
-/// Imports what `cargo xtask image` has built.
+/// Imports the release images that `cargo xtask image` or `cargo xtask test` has built.
 pub async fn load_images(cluster: &Cluster) -> Result<()> {
+    let folder = release::image_folder(ImageProfile::Release);
     for package in release::PACKAGES {
-        cluster.load_image(&release::image_folder().join(format!("{package}.tar"))).await?;
+        cluster.load_image(&folder.join(format!("{package}.tar"))).await?;
     }
     Ok(())
 }
 
-/// Builds this checkout's images, and imports them into a cluster's node.
-pub async fn build_and_load_images(cluster: &Cluster, steps: &Steps) -> Result<()> {
-    for image in release::build_images(paths::workspace(), &release::image_folder(), steps)? {
+/// Imports images that were just built into a cluster's node.
+pub async fn import_images(cluster: &Cluster, images: &[Built], steps: &Steps) -> Result<()> {
+    for image in images {
         let step = steps.begin(format!("importing {}", image.reference), None);
         cluster.load_image(&image.archive).await?;
         step.done("");

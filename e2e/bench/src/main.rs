@@ -7,7 +7,11 @@ use bench::{Bench, Controller, Record, Records, Workload, page};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use e2e::cert_manager_fixture::KeyAlgorithm;
 use testbed::tools::{self, Tool, Tools};
-use xtask::{paths, process, progress::Steps, release};
+use xtask::{
+    paths, process,
+    progress::Steps,
+    release::{Build, ImageProfile},
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -219,9 +223,9 @@ impl Options {
         let binaries = match self.controller {
             _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
             Controller::Ours => {
-                let step =
-                    steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));
-                let binaries = release::build_binaries(paths::workspace())?;
+                let build = Build::start(paths::workspace(), ImageProfile::Release)?;
+                let step = steps.begin("building operator and solver for release", Some(build.usual_time()));
+                let binaries = build.finish()?;
                 step.done("");
                 binaries
             }

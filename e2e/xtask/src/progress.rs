@@ -107,6 +107,7 @@ impl Display for Human {
             0 => write!(f, "{} ms", self.0.as_millis()),
             seconds @ 1..60 if self.0.subsec_millis() == 0 => write!(f, "{seconds} s"),
             1..60 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            seconds if seconds % 60 == 0 => write!(f, "{} min", seconds / 60),
             seconds => write!(f, "{} min {} s", seconds / 60, seconds % 60),
         }
     }
@@ -122,6 +123,7 @@ mod tests {
             (Duration::from_millis(7), "7 ms"),
             (Duration::from_millis(4240), "4.2 s"),
             (Duration::from_secs(6), "6 s"),
+            (Duration::from_mins(3), "3 min"),
             (Duration::from_secs(230), "3 min 50 s"),
         ] {
             assert_eq!(Human(duration).to_string(), text);

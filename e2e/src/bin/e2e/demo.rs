@@ -32,7 +32,8 @@ use tokio::time::sleep;
 use xtask::{
     paths,
     process::{self, cargo},
-    progress::Steps,
+    progress::{Human, Steps},
+    release::{self, Build, Built, ImageProfile},
 };
 
 const NAMESPACE: &str = "demo";
@@ -59,14 +60,13 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     if running.is_none() {
         bring_up::prepare_host(mode, steps).await?;
     }
-    let needed = [bring_up::tools_for(mode), vec![Tool::Helm]].concat();
-    let tools = Tools::ensure(&needed, steps).await?;
+    let (tools, images) = build(mode, steps).await?;
     let cluster = match running {
         Some(cluster) => cluster,
         None => bring_up::start(&options, &tools, steps).await?,
     };
     // Without a node, our programs are processes that end with the demo.
-    let processes = install(&cluster, steps).await?;
+    let processes = install(&cluster, &images, steps).await?;
     cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {NAMESPACE} }}\n")).await?;
     let user = User::new(&cluster, NAMESPACE).await?;
     if cluster.mode() == Mode::Node {
@@ -103,9 +103,27 @@ fn check_class(running: Option<&Cluster>, options: &Options) -> Result<()> {
     )
 }
 
-async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> {
+/// Builds the tools, and the images for a node. Both at the same time: Go links and rustc begins on one core only, so each
+/// leaves time to the other.
+async fn build(mode: Mode, steps: &Steps) -> Result<(Tools, Vec<Built>)> {
+    let needed = [bring_up::tools_for(mode), vec![Tool::Helm]].concat();
+    if mode == Mode::ControlPlane {
+        return Ok((Tools::ensure(&needed, steps).await?, Vec::new()));
+    }
+    let images = Build::start(paths::workspace(), ImageProfile::Fast)?;
+    let time = Human(images.usual_time());
+    steps.say(format!("  … building the images in the background, about {time} of both cores"));
+    let tools = Tools::ensure(&needed, steps).await?;
+    let step = steps.begin("waiting for the images", None);
+    let folder = release::image_folder(ImageProfile::Fast);
+    let images = images.write_images(&folder)?;
+    step.done(folder.display());
+    Ok((tools, images))
+}
+
+async fn install(cluster: &Cluster, images: &[Built], steps: &Steps) -> Result<Option<Processes>> {
     if cluster.mode() == Mode::Node {
-        operator::build_and_load_images(cluster, steps).await?;
+        operator::import_images(cluster, images, steps).await?;
         let step = steps.begin("installing the chart", Some(Duration::from_secs(8)));
         operator::install(cluster, &[]).await?;
         step.done("helm upgrade --install acme-operator charts/acme-operator");

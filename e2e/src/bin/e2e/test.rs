@@ -9,8 +9,10 @@ use testbed::{
     tools::{self, Tool, Tools, host},
 };
 use xtask::{
+    paths,
     process::{self, cargo},
     progress::Steps,
+    release::{self, ImageProfile},
 };
 
 #[derive(Args, Debug)]
@@ -59,7 +61,11 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
                 // Some tests run `cargo xtask tools` on this cache, some cert-manager.
                 let needed = [tools::testbed(), tools::CERT_MANAGER.to_vec()].concat();
                 let cluster = start(Mode::Node, &needed, steps).await?;
-                operator::build_and_load_images(&cluster, steps).await?;
+                // The tests assert latency and memory, so they run what is published.
+                let profile = ImageProfile::Release;
+                let folder = release::image_folder(profile);
+                let images = release::build_images(paths::workspace(), &folder, profile, steps)?;
+                operator::import_images(&cluster, &images, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }

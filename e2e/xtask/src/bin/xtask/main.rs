@@ -9,7 +9,11 @@ use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use xtask::{paths, progress::Steps, release};
+use xtask::{
+    paths,
+    progress::Steps,
+    release::{self, ImageProfile},
+};
 
 /// Builds, checks, tests and tries acme-operator.
 ///
@@ -76,7 +80,7 @@ fn run(arguments: &[OsString]) -> Result<()> {
         Task::Crdgen { check, output } => crdgen::run(&paths::workspace().join(output), check),
         Task::Image { output, source } => {
             let source = std::path::absolute(source.as_deref().unwrap_or(paths::workspace()))?;
-            for image in release::build_images(&source, &output, &steps)? {
+            for image in release::build_images(&source, &output, ImageProfile::Release, &steps)? {
                 println!("{} {}", image.archive.display(), image.digest);
             }
             Ok(())
