@@ -8,10 +8,14 @@ use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Error, Result};
-use xtask::process::{cargo, run};
+use xtask::{
+    process::{cargo, run},
+    progress::Steps,
+};
 
 /// A program of another package.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,9 +77,18 @@ impl Program {
     }
 
     fn try_exec(&self, arguments: &[OsString]) -> Result<Infallible> {
+        let path = self.path()?;
+        let steps = Steps::default();
+        // Cargo is quiet, and only the first build is long enough to be announced.
+        let step = (!path.exists()).then(|| {
+            let title = format!("building the program `{}` for the first time", self.name);
+            steps.begin(title, Some(self.profile.usual_time()))
+        });
         let mut build = cargo(&["build", "--quiet", "--bins", "--profile", self.profile.name()]);
         run(build.args(self.packages.iter().flat_map(|package| ["--package", package])))?;
-        let path = self.path()?;
+        if let Some(step) = step {
+            step.done("");
+        }
         let error = Command::new(&path).args(arguments).exec();
         Err(error).with_context(|| format!("failed to start {}", path.display()))
     }
@@ -100,6 +113,14 @@ impl Profile {
         match self {
             Self::Dev => "debug",
             Self::Measure => "measure",
+        }
+    }
+
+    /// The time of a first build on two cores.
+    fn usual_time(&self) -> Duration {
+        match self {
+            Self::Dev => Duration::from_mins(2),
+            Self::Measure => Duration::from_mins(5),
         }
     }
 }
