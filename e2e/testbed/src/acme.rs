@@ -20,11 +20,11 @@ use crate::{
 
 /// Begins an account at a Pebble.
 pub fn account_builder(pebble: &Pebble) -> AccountBuilder {
-    account_builder_noting(pebble, |_| {})
+    observed_account_builder(pebble, |_| {})
 }
 
 /// The same, where `note` sees every answer of the Pebble.
-pub fn account_builder_noting(
+pub fn observed_account_builder(
     pebble: &Pebble,
     note: impl Fn(&Response<Bytes>) + Send + Sync + 'static,
 ) -> AccountBuilder {

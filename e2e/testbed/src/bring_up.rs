@@ -20,12 +20,12 @@ use xtask::{image::Image, paths, progress::Steps};
 
 use crate::{
     cluster::{
-        API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS, NODE_NAME, Options,
-        Standing, TRAEFIK, config,
+        API_SERVICE_ADDRESS, Cluster, ClusterState, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS,
+        NODE_NAME, Options, TRAEFIK, config,
         control::Connection,
         plan::Plan,
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
-        remove, standing, supervisor,
+        remove, state_of, supervisor,
     },
     ingress, page, pebble,
     pki::Authority,
@@ -90,13 +90,13 @@ async fn claim(options: &Options, tools: &Tools) -> Result<Cluster> {
     let layout = registry::layout_of(name)?;
     fs::create_dir_all(paths::clusters()?)?;
     if let Err(error) = fs::create_dir(layout.root()) {
-        match standing(name)? {
-            Standing::Running => bail!(
+        match state_of(name)? {
+            ClusterState::Running => bail!(
                 "a cluster named {name:?} is running already: use it, end it with {}, or choose another name",
                 registry::command("down", name)
             ),
-            Standing::Stale => bail!(registry::stale(name)),
-            Standing::Absent => {
+            ClusterState::Stale => bail!(registry::stale(name)),
+            ClusterState::Absent => {
                 return Err(error).with_context(|| format!("failed to make {}", layout.root().display()));
             }
         }
@@ -127,13 +127,13 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
         relay: listener.local_addr()?,
         ingress_class: options.ingress_class.clone(),
     };
-    let orders = supervisor::Orders {
+    let parameters = supervisor::Parameters {
         name: options.name.clone(),
         mode: options.mode,
         state: layout.root().to_owned(),
         cache: paths::cache()?,
     };
-    let mut guard = supervisor::start(&orders, listener, &log)?;
+    let mut guard = supervisor::start(&parameters, listener, &log)?;
     let lease = connect(layout, &mut guard, log).await?;
     // Reaped, so that no zombie of it stays while this process lives.
     std::thread::spawn(move || guard.wait());
@@ -225,7 +225,7 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     }
     let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
     ingress::start(cluster).await?;
-    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::answers(cluster).await.then_some(())))
+    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::is_up(cluster).await.then_some(())))
         .await?;
     step.done("");
     let step = steps.begin("waiting for DNS", None);

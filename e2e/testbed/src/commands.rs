@@ -6,7 +6,7 @@ use xtask::progress::Steps;
 
 use crate::{
     bring_up,
-    cluster::{self, Cluster, DEFAULT_NAME, Mode, Options, Standing},
+    cluster::{self, Cluster, ClusterState, DEFAULT_NAME, Mode, Options},
     tools::Tools,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Task {
     /// Starts a cluster that lives until `down`.
-    Up(Choice),
+    Up(ClusterArguments),
     /// Ends a cluster and removes everything of it, also of one that was killed.
     Down(Name),
     /// Tells which clusters there are, and what runs in one.
@@ -52,7 +52,7 @@ pub struct Name {
 
 /// What cluster to start.
 #[derive(Args, Debug)]
-pub struct Choice {
+pub struct ClusterArguments {
     /// Its name.
     #[command(flatten)]
     pub name: Name,
@@ -67,7 +67,7 @@ pub struct Choice {
     pub ingress_class: String,
 }
 
-impl Choice {
+impl ClusterArguments {
     /// The same for [`bring_up::start`].
     pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
@@ -86,14 +86,18 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
             let cluster = bring_up::start(&options, &tools, steps).await?;
             cluster.keep()?;
             steps.summary(&format!("the cluster {:?}", cluster.name()));
-            tell_how_to_use(&cluster);
+            print_next_steps(&cluster);
             Ok(())
         }
         Task::Down(Name { name }) => {
             match cluster::remove(&name)? {
-                Standing::Absent => println!("there was no cluster named {name:?}"),
-                Standing::Running => println!("the cluster {name:?} has ended, and nothing is left of it"),
-                Standing::Stale => println!("what a killed run had left of the cluster {name:?} is removed"),
+                ClusterState::Absent => println!("there was no cluster named {name:?}"),
+                ClusterState::Running => {
+                    println!("the cluster {name:?} has ended, and nothing is left of it")
+                }
+                ClusterState::Stale => {
+                    println!("what a killed run had left of the cluster {name:?} is removed")
+                }
             }
             Ok(())
         }
@@ -121,7 +125,7 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
 }
 
 /// Prints what someone may want to do next.
-pub fn tell_how_to_use(cluster: &Cluster) {
+pub fn print_next_steps(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig();
     let name =
         if cluster.name() == DEFAULT_NAME { String::new() } else { format!(" --name {}", cluster.name()) };
@@ -141,9 +145,9 @@ fn status(name: &str) -> Result<()> {
         println!("there is no cluster");
     }
     for other in &names {
-        println!("{other}: {:?}", cluster::standing(other)?);
+        println!("{other}: {:?}", cluster::state_of(other)?);
     }
-    if cluster::standing(name)? == Standing::Running {
+    if cluster::state_of(name)? == ClusterState::Running {
         let cluster = Cluster::attach(name)?;
         println!("\n{name} ({:?}), relay {}", cluster.mode(), cluster.relay());
         for process in cluster.processes()? {

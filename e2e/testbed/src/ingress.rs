@@ -24,7 +24,7 @@ const PING_PORT: u16 = 8082;
 /// what was done before and the Ingress that is measured are two changes.
 pub const REST: Duration = Duration::from_millis(4500);
 
-/// Starts it; [`answers`] tells when it is up.
+/// Starts it; [`is_up`] tells when it is up.
 pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
     let class = cluster.ingress_class();
     cluster.apply(&include_str!("../manifests/traefik.yaml").replace("$CLASS", class)).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
 }
 
 /// Whether it is up.
-pub(crate) async fn answers(cluster: &Cluster) -> bool {
+pub(crate) async fn is_up(cluster: &Cluster) -> bool {
     let url = format!("http://{NODE_ADDRESS}:{PING_PORT}/ping");
     http::get(&cluster.network(), &url, &Trust::Nothing)
         .await

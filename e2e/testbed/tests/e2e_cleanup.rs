@@ -15,7 +15,7 @@ use support::{
     wait,
 };
 use testbed::{
-    cluster::{self, Cluster, Standing},
+    cluster::{self, Cluster, ClusterState},
     page,
 };
 use xtask::process::text;
@@ -78,7 +78,7 @@ fn a_killed_xtask_leaves_nothing_at_whatever_step_it_is_killed() -> Result<()> {
             ensure!(down.status.success(), "{}", text(&down));
         } else {
             wait("the cluster to end by itself", || {
-                matches!(cluster::standing(&name), Ok(Standing::Absent)).then_some(())
+                matches!(cluster::state_of(&name), Ok(ClusterState::Absent)).then_some(())
             })?;
         }
         assert_gone(&name, &namespaces).with_context(|| format!("killed when {sign} was there"))?;
@@ -95,7 +95,7 @@ fn a_cluster_whose_supervisors_were_killed_is_stale_until_down() -> Result<()> {
     let namespaces = namespaces_of(&name)?;
     kill_supervisors(&name);
     wait("the cluster to be stale", || {
-        matches!(cluster::standing(&name), Ok(Standing::Stale)).then_some(())
+        matches!(cluster::state_of(&name), Ok(ClusterState::Stale)).then_some(())
     })?;
 
     let way_out = format!("cargo xtask cluster down --name {name}");

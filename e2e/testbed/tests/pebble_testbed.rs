@@ -156,7 +156,7 @@ async fn a_blocked_name_is_refused_with_the_reason() -> Result<()> {
 async fn retry_after_of_an_issuance(pebble: &Pebble, tokens: &TokenServer) -> Result<Vec<String>> {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&seen);
-    let builder = acme::account_builder_noting(pebble, move |answer| {
+    let builder = acme::observed_account_builder(pebble, move |answer| {
         let value = answer
             .headers()
             .get(RETRY_AFTER)

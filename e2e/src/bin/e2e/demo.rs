@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use testbed::{
     bring_up,
-    cluster::{self, Cluster, Mode, Options, Standing},
-    commands::{Choice, tell_how_to_use},
+    cluster::{self, Cluster, ClusterState, Mode, Options},
+    commands::{ClusterArguments, print_next_steps},
     page,
     pebble::{Pebble, Settings},
     tools::{Tool, Tools},
@@ -49,11 +49,11 @@ const INGRESS: &str = include_str!("../../../manifests/example-ingress.yaml");
 /// How long the certificates are valid that are renewed.
 const SHORT: Duration = Duration::from_secs(45);
 
-pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
+pub(crate) async fn run(choice: &ClusterArguments, steps: &Steps) -> Result<()> {
     let options = choice.options();
-    let running = match cluster::standing(&options.name)? {
-        Standing::Running => Some(Cluster::attach(&options.name)?),
-        Standing::Stale | Standing::Absent => None,
+    let running = match cluster::state_of(&options.name)? {
+        ClusterState::Running => Some(Cluster::attach(&options.name)?),
+        ClusterState::Stale | ClusterState::Absent => None,
     };
     check_class(running.as_ref(), &options)?;
     let mode = running.as_ref().map_or(options.mode, Cluster::mode);
@@ -83,7 +83,7 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
     if processes.is_some() {
         println!("Operator and solver were processes of the demo, and have ended with it.");
     }
-    tell_how_to_use(&cluster);
+    print_next_steps(&cluster);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use testbed::commands::Choice;
+use testbed::commands::ClusterArguments;
 use xtask::progress::Steps;
 
 #[derive(Debug, Parser)]
@@ -26,7 +26,7 @@ enum Task {
     /// first.
     Test(test::Arguments),
     /// Starts a cluster, and shows a page served in it through the ingress controller. Keeps the cluster.
-    Demo(Choice),
+    Demo(ClusterArguments),
 }
 
 fn main() -> ExitCode {

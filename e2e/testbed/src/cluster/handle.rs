@@ -18,7 +18,9 @@ use super::{
     layout::Layout,
     options::Mode,
     plan::Plan,
-    registry::{ADMIN_KUBECONFIG, RECORD, Record, Standing, layout_of, remove, stale, standing, up_command},
+    registry::{
+        ADMIN_KUBECONFIG, ClusterState, RECORD, Record, layout_of, remove, stale, state_of, up_command,
+    },
     supervisor,
 };
 use crate::{
@@ -47,12 +49,12 @@ impl Cluster {
     /// There is none, or it is stale; the message says what to do.
     pub fn attach(name: &str) -> Result<Self> {
         let layout = layout_of(name)?;
-        match standing(name)? {
-            Standing::Absent => {
+        match state_of(name)? {
+            ClusterState::Absent => {
                 bail!("no cluster named {name:?} is running: start it with {}", up_command(name))
             }
-            Standing::Stale => bail!(stale(name)),
-            Standing::Running => {}
+            ClusterState::Stale => bail!(stale(name)),
+            ClusterState::Running => {}
         }
         let record = fs::read(layout.path(RECORD))
             .with_context(|| format!("the cluster {name:?} is still coming up: try again in a moment"))?;

@@ -19,6 +19,6 @@ pub use self::{
     handle::{Bound, Cluster},
     layout::*,
     options::{Cni, Mode, Options},
-    registry::{DEFAULT_NAME, Standing, names, remove, standing},
+    registry::{ClusterState, DEFAULT_NAME, names, remove, state_of},
     supervisor::{pid_inside, run_supervisor_role},
 };

@@ -47,7 +47,7 @@ pub(crate) struct Record {
 
 /// Whether there is a cluster of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ClusterState {
     /// No trace of it.
     Absent,
     /// Files of it are there, but no process: it was killed in a way that left nobody to clean up.
@@ -57,13 +57,13 @@ pub enum Standing {
 }
 
 /// Whether there is a cluster of a name.
-pub fn standing(name: &str) -> Result<Standing> {
+pub fn state_of(name: &str) -> Result<ClusterState> {
     let layout = layout_of(name)?;
     if !layout.root().exists() {
-        return Ok(Standing::Absent);
+        return Ok(ClusterState::Absent);
     }
     let lives = File::open(layout.supervisor_log()).is_ok_and(|log| log.try_lock_shared().is_err());
-    Ok(if lives { Standing::Running } else { Standing::Stale })
+    Ok(if lives { ClusterState::Running } else { ClusterState::Stale })
 }
 
 /// The names of all clusters of this user, running or stale.
@@ -82,10 +82,10 @@ pub fn names() -> Result<Vec<String>> {
 }
 
 /// Ends a cluster, whatever state it is in, and removes what is left of it. Returns what it was.
-pub fn remove(name: &str) -> Result<Standing> {
+pub fn remove(name: &str) -> Result<ClusterState> {
     let layout = layout_of(name)?;
-    let standing = standing(name)?;
-    if standing == Standing::Running {
+    let state = state_of(name)?;
+    if state == ClusterState::Running {
         let asked =
             Connection::open(&layout.control_socket()).and_then(|mut it| it.ask::<()>(&Request::Stop));
         if asked.is_err() {
@@ -94,7 +94,7 @@ pub fn remove(name: &str) -> Result<Standing> {
         }
     }
     let deadline = Instant::now() + END_TIMEOUT;
-    while self::standing(name)? == Standing::Running || supervisor::is_inhabited(layout.root())? {
+    while state_of(name)? == ClusterState::Running || supervisor::has_processes(layout.root())? {
         if Instant::now() > deadline {
             supervisor::kill(layout.root())?;
             bail!(
@@ -112,7 +112,7 @@ pub fn remove(name: &str) -> Result<Standing> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("failed to remove {}", layout.root().display()))
         }
-        _ => Ok(standing),
+        _ => Ok(state),
     }
 }
 

@@ -5,10 +5,10 @@ use std::{env, process::Command};
 use anyhow::{Context, Result};
 use nix::unistd;
 
-use super::{cgroups, orders::Orders};
+use super::{cgroups, parameters::Parameters};
 use crate::{cluster::options::Mode, tools::host};
 
-pub(super) fn run(orders: &Orders) -> Result<()> {
+pub(super) fn run(parameters: &Parameters) -> Result<()> {
     // Its own session: neither Ctrl-C nor a closing terminal is meant for the cluster.
     unistd::setsid().context("failed to start a session")?;
     let unshare = host::find("unshare").context("unshare(1) is missing")?;
@@ -17,12 +17,12 @@ pub(super) fn run(orders: &Orders) -> Result<()> {
     if !unistd::geteuid().is_root() {
         inside.args(["--user", "--map-root-user"]);
     }
-    inside.arg("--").arg(env::current_exe()?).args(orders.arguments("init")?);
+    inside.arg("--").arg(env::current_exe()?).args(parameters.arguments("init")?);
     let ended = inside.status().context("failed to run unshare(1)")?;
     eprintln!("the cluster's namespaces ended: {ended}");
-    if orders.mode == Mode::Node {
-        cgroups::remove(&orders.name)?;
+    if parameters.mode == Mode::Node {
+        cgroups::remove(&parameters.name)?;
     }
-    std::fs::remove_dir_all(&orders.state)
-        .with_context(|| format!("failed to remove {}", orders.state.display()))
+    std::fs::remove_dir_all(&parameters.state)
+        .with_context(|| format!("failed to remove {}", parameters.state.display()))
 }

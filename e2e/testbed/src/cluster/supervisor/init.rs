@@ -18,7 +18,7 @@ use nix::{
 
 use super::{
     cgroups, network,
-    orders::{Orders, PID_NAMESPACE},
+    parameters::{PID_NAMESPACE, Parameters},
 };
 use crate::cluster::{
     layout::{Layout, NODE_ADDRESS},
@@ -27,16 +27,16 @@ use crate::cluster::{
 
 const RESOLVER: &str = "/etc/resolv.conf";
 
-pub(super) fn run(orders: &Orders) -> Result<()> {
+pub(super) fn run(parameters: &Parameters) -> Result<()> {
     let namespace = fs::read_link("/proc/self/ns/pid").context("failed to read the own namespace")?;
-    fs::write(orders.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
-    mounts(orders).context("failed to set up the cluster's mounts")?;
+    fs::write(parameters.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
+    mounts(parameters).context("failed to set up the cluster's mounts")?;
     network::set_up().context("failed to set up the cluster's network")?;
-    if orders.mode == Mode::Node {
-        cgroups::create(&orders.name)?;
+    if parameters.mode == Mode::Node {
+        cgroups::create(&parameters.name)?;
     }
     let serve = Command::new("/proc/self/exe")
-        .args(orders.arguments("serve")?)
+        .args(parameters.arguments("serve")?)
         .spawn()
         .context("failed to start the supervisor")?;
     let serve = Pid::from_raw(i32::try_from(serve.id())?);
@@ -51,19 +51,19 @@ pub(super) fn run(orders: &Orders) -> Result<()> {
 }
 
 /// A `/run` of its own with the cluster's files in it; on a node also the folders whose paths Kubernetes fixes.
-fn mounts(orders: &Orders) -> Result<()> {
+fn mounts(parameters: &Parameters) -> Result<()> {
     // Where the link leads may lie in the old /run.
     let resolver = fs::canonicalize(RESOLVER).unwrap_or_else(|_| PathBuf::from(RESOLVER));
-    let staging = orders.state.join("run");
+    let staging = parameters.state.join("run");
     fs::create_dir_all(&staging)?;
     mount(Some("testbed"), &staging, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .context("failed to mount a tmpfs")?;
-    bind(&orders.state, &staging.join("testbed/state"))?;
-    bind(&orders.cache, &staging.join("testbed/cache"))?;
+    bind(&parameters.state, &staging.join("testbed/state"))?;
+    bind(&parameters.cache, &staging.join("testbed/cache"))?;
     mount(Some(&staging), "/run", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
         .context("failed to move to /run")?;
     let inside = Layout::inside();
-    if orders.mode == Mode::Node {
+    if parameters.mode == Mode::Node {
         for (own, fixed) in [("var-lib", "/var/lib"), ("var-log", "/var/log")] {
             let own = inside.path(own);
             fs::create_dir_all(&own)?;

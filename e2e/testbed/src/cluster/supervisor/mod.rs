@@ -14,7 +14,7 @@ pub(super) mod cgroups;
 mod guard;
 mod init;
 mod network;
-mod orders;
+mod parameters;
 mod serve;
 
 use std::{
@@ -33,8 +33,8 @@ use nix::{
     unistd::Pid,
 };
 
-pub(crate) use self::orders::Orders;
-use self::orders::{MARKER, PID_NAMESPACE};
+pub(crate) use self::parameters::Parameters;
+use self::parameters::{MARKER, PID_NAMESPACE};
 
 /// The program that test programs start, as they have no `main` of ours.
 const PROGRAM: &str = "testbed";
@@ -52,7 +52,7 @@ pub fn run_supervisor_role() -> Option<ExitCode> {
         return None;
     }
     let outcome = match (arguments.next(), arguments.next()) {
-        (Some(role), Some(orders)) => run_role(&role, &orders),
+        (Some(role), Some(parameters)) => run_role(&role, &parameters),
         _ => Err(anyhow::anyhow!("{MARKER} is for the testbed's own use")),
     };
     Some(match outcome {
@@ -64,20 +64,20 @@ pub fn run_supervisor_role() -> Option<ExitCode> {
     })
 }
 
-fn run_role(role: &str, orders: &str) -> Result<()> {
-    let orders: Orders = serde_json::from_str(orders)?;
+fn run_role(role: &str, parameters: &str) -> Result<()> {
+    let parameters: Parameters = serde_json::from_str(parameters)?;
     match role {
-        "guard" => guard::run(&orders),
-        "init" => init::run(&orders),
-        "serve" => serve::run(&orders),
+        "guard" => guard::run(&parameters),
+        "init" => init::run(&parameters),
+        "serve" => serve::run(),
         _ => bail!("there is no role {role:?}"),
     }
 }
 
 /// Starts the outermost process. Its standard input is the SOCKS listener, its output the locked log.
-pub(crate) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Result<Child> {
+pub(crate) fn start(parameters: &Parameters, listener: TcpListener, log: &File) -> Result<Child> {
     Command::new(binary()?)
-        .args(orders.arguments("guard")?)
+        .args(parameters.arguments("guard")?)
         .stdin(OwnedFd::from(listener))
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?)
@@ -93,8 +93,9 @@ pub(super) fn kill(state: &Path) -> Result<()> {
         let command = fs::read(process.join("cmdline")).unwrap_or_default();
         let mut arguments =
             command.split(|byte| *byte == 0).skip_while(|word| *word != MARKER.as_bytes()).skip(2);
-        let orders = arguments.next().and_then(|orders| serde_json::from_slice::<Orders>(orders).ok());
-        if orders.is_some_and(|orders| orders.state == state) {
+        let parameters =
+            arguments.next().and_then(|parameters| serde_json::from_slice::<Parameters>(parameters).ok());
+        if parameters.is_some_and(|parameters| parameters.state == state) {
             _ = signal::kill(pid, Signal::SIGKILL);
         }
     }
@@ -103,13 +104,13 @@ pub(super) fn kill(state: &Path) -> Result<()> {
 
 /// Whether a process of the cluster whose folder is `state` is left. When PID 1 is killed, the others die a moment
 /// later.
-pub(super) fn is_inhabited(state: &Path) -> Result<bool> {
-    Ok(!inhabitants(state)?.is_empty())
+pub(super) fn has_processes(state: &Path) -> Result<bool> {
+    Ok(!processes_inside(state)?.is_empty())
 }
 
 /// The process id on the host of a process of the cluster whose folder is `state`, by its id inside.
 pub(super) fn host_pid(state: &Path, inside: u32) -> Result<Option<u32>> {
-    let mut pids = inhabitants(state)?.into_iter().filter_map(|(pid, _)| pid.as_raw().try_into().ok());
+    let mut pids = processes_inside(state)?.into_iter().filter_map(|(pid, _)| pid.as_raw().try_into().ok());
     Ok(pids.find(|pid| pid_inside(*pid) == Some(inside)))
 }
 
@@ -122,7 +123,7 @@ pub fn pid_inside(pid: u32) -> Option<u32> {
 }
 
 /// The processes in the PID namespace of the cluster whose folder is `state`.
-fn inhabitants(state: &Path) -> Result<Vec<(Pid, PathBuf)>> {
+fn processes_inside(state: &Path) -> Result<Vec<(Pid, PathBuf)>> {
     let Ok(namespace) = fs::read_to_string(state.join(PID_NAMESPACE)) else { return Ok(Vec::new()) };
     let inside = |process: &Path| {
         fs::read_link(process.join("ns/pid")).is_ok_and(|link| link.as_os_str() == namespace.as_str())

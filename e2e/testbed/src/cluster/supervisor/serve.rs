@@ -24,7 +24,6 @@ use tokio::{
     time,
 };
 
-use super::orders::Orders;
 use crate::{
     cluster::{
         control::{Answer, Finished, Process, ProcessStatus, Request},
@@ -53,7 +52,7 @@ struct Supervisor {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(super) async fn run(_orders: &Orders) -> Result<()> {
+pub(super) async fn run() -> Result<()> {
     // Standard input is the listener that the host made for us in its own network.
     let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;

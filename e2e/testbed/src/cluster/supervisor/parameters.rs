@@ -9,7 +9,7 @@ use crate::cluster::options::Mode;
 
 /// What the supervisor's processes are told, as one JSON argument.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Orders {
+pub(crate) struct Parameters {
     pub(crate) name: String,
     pub(crate) mode: Mode,
     pub(crate) state: PathBuf,
@@ -22,7 +22,7 @@ pub(super) const PID_NAMESPACE: &str = "pid-namespace";
 /// The word that marks a start of this binary as one of the supervisor's processes.
 pub(super) const MARKER: &str = "__supervise";
 
-impl Orders {
+impl Parameters {
     /// The arguments that make this program run a role.
     pub(super) fn arguments(&self, role: &str) -> Result<[String; 3]> {
         Ok([MARKER.to_owned(), role.to_owned(), serde_json::to_string(self)?])
