@@ -1,5 +1,5 @@
-//! Builds of the operator and the solver for images: static binaries, and one image of each.
-//! Knows cargo and its profiles, nothing of what the programs do. Next: `image.rs` for the format.
+//! Builds the images of the operator and the solver: a static binary and one image of each.
+//! Knows cargo and its profiles, and nothing about what the programs do. Next: `image.rs` for the format.
 
 use std::{
     fs::File,
@@ -25,13 +25,13 @@ pub const PACKAGES: [&str; 2] = ["operator", "http01-solver"];
 /// How the binaries in the images are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageProfile {
-    /// As published: small and fast, slow to build. Whatever is measured or pushed uses this.
+    /// As published: small, fast, and slow to build. For everything that is pushed or measured.
     Release,
-    /// Quick to build: for the demo, whose user waits for it.
+    /// Quick to build. For the demo, whose user waits for it.
     Fast,
 }
 
-/// An image that was written.
+/// An image in an archive.
 #[derive(Clone, Debug)]
 pub struct Built {
     /// Full reference, such as `localhost/operator:0.1.0`.
@@ -42,20 +42,20 @@ pub struct Built {
     pub digest: String,
 }
 
-/// A build of the binaries that runs in the background, and ends when this is dropped.
+/// A build of the binaries in the background. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Build {
     cargo: Child,
-    /// What cargo prints.
+    /// The standard error of cargo.
     output: File,
     profile: ImageProfile,
     /// Where cargo puts the binaries.
     folder: PathBuf,
-    /// Whether no earlier build left anything to reuse.
+    /// Whether this is the first build with the profile, which compiles every dependency.
     is_first: bool,
 }
 
-/// The folder for the images of this checkout.
+/// The folder of this checkout's images. Each profile has its own, so that nothing measures a fast image by mistake.
 pub fn image_folder(profile: ImageProfile) -> PathBuf {
     paths::workspace().join(match profile {
         ImageProfile::Release => "target/images",
@@ -63,7 +63,7 @@ pub fn image_folder(profile: ImageProfile) -> PathBuf {
     })
 }
 
-/// Builds both images of a checkout into a folder.
+/// Builds both images of a checkout, and writes them into a folder.
 pub fn build_images(
     source: &Path,
     folder: &Path,
@@ -78,23 +78,23 @@ pub fn build_images(
 }
 
 impl Build {
-    /// Starts to build static binaries that don't depend on where the checkout and cargo's home are.
+    /// Starts to build static binaries. Their bytes don't depend on the paths of the checkout and of cargo's home.
     pub fn start(source: &Path, profile: ImageProfile) -> Result<Self> {
         let target = host_target()?;
         let cargo_home = std::env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
-            .context("neither CARGO_HOME nor a home directory is known")?;
+            .context("this user has no home directory: set CARGO_HOME")?;
         let flags = [
-            // The image is empty, so the binary brings its C library.
+            // The image has no C library, so the binary must contain it.
             "-C".to_owned(),
             "target-feature=+crt-static".to_owned(),
             format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
             format!("--remap-path-prefix={}=/source", source.display()),
         ];
         let flags = serde_json::to_string(&flags)?;
-        // A file takes any amount of output, though nothing reads it while cargo runs.
-        let output = tempfile::tempfile().context("failed to make a file for cargo's output")?;
+        // A file, because nothing reads the output while cargo runs, and a full pipe would block it.
+        let output = tempfile::tempfile().context("failed to create a file for cargo's output")?;
         let cargo = cargo(&["build", "--profile", profile.name(), "--locked", "--target", &target])
             .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
             .arg("--config")
@@ -113,14 +113,14 @@ impl Build {
         Ok(Self { cargo, output, profile, folder, is_first })
     }
 
-    /// How long the build usually takes on two cores.
+    /// How long this build usually takes on two cores.
     pub fn usual_time(&self) -> Duration {
         self.profile.usual_time(self.is_first)
     }
 
-    /// Waits for the build, and writes the images into a folder.
+    /// Waits for the build to finish, and writes the images into a folder.
     pub fn write_images(self, folder: &Path) -> Result<Vec<Built>> {
-        // Compression is worth its time only for what is pushed.
+        // Only release images are pushed.
         let compressed = self.profile == ImageProfile::Release;
         let binaries = self.finish()?;
         let mut images = Vec::new();
@@ -134,14 +134,14 @@ impl Build {
         Ok(images)
     }
 
-    /// Waits for the build; returns the folder of the binaries.
+    /// Waits for the build to finish, and returns the folder of the binaries.
     pub fn finish(mut self) -> Result<PathBuf> {
         let status = self.cargo.wait().context("failed to wait for cargo")?;
         if !status.success() {
             let mut printed = String::new();
             self.output.rewind()?;
             self.output.read_to_string(&mut printed)?;
-            bail!("the build with the profile {} failed:\n{}", self.profile.name(), printed.trim());
+            bail!("failed to build with the profile {}:\n{}", self.profile.name(), printed.trim());
         }
         Ok(mem::take(&mut self.folder))
     }
@@ -149,14 +149,14 @@ impl Build {
 
 impl Drop for Build {
     fn drop(&mut self) {
-        // Both fail if it has ended, which is what they are for.
+        // Errors mean that it has ended already.
         _ = self.cargo.kill();
         _ = self.cargo.wait();
     }
 }
 
 impl ImageProfile {
-    /// The name of the cargo profile, and of its folder.
+    /// The name of the cargo profile and of its output folder.
     fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
@@ -164,7 +164,7 @@ impl ImageProfile {
         }
     }
 
-    /// The time of a build on two cores: the first one compiles every dependency, later ones only what changed.
+    /// How long a build usually takes on two cores. A later build compiles only what changed.
     fn usual_time(self, is_first: bool) -> Duration {
         match (self, is_first) {
             (Self::Release, true) => Duration::from_mins(7),
@@ -175,7 +175,7 @@ impl ImageProfile {
     }
 }
 
-/// The target triple of this machine.
+/// The target triple of this machine, such as `x86_64-unknown-linux-gnu`.
 fn host_target() -> Result<String> {
     let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
         .arg("-vV")
