@@ -1,4 +1,5 @@
 //! `cargo xtask cluster`, and the arguments of every command that starts a cluster.
+//! Knows the command line, and nothing about how a cluster works. Next: `bring_up.rs`.
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -10,56 +11,56 @@ use crate::{
     tools::Tools,
 };
 
-/// What `cargo xtask cluster` can do.
+/// The subcommands of `cargo xtask cluster`.
 #[derive(Debug, Subcommand)]
 pub enum Task {
-    /// Starts a cluster that lives until `down`.
+    /// Starts a cluster, which runs until `down`.
     Up(ClusterArguments),
-    /// Ends a cluster and removes everything of it, also of one that was killed.
+    /// Stops a cluster and removes all traces of it, even if it was killed.
     Down(Name),
-    /// Tells which clusters there are, and what runs in one.
+    /// Lists the clusters, and the programs that run in one of them.
     Status(Name),
-    /// Runs kubectl against a cluster, with all rights.
+    /// Runs kubectl on a cluster, as an administrator.
     #[command(disable_help_flag = true)]
     Kubectl {
-        /// Which cluster.
+        /// The cluster.
         #[command(flatten)]
         name: Name,
-        /// What kubectl gets.
+        /// The arguments of kubectl.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Shows the log of a program of a cluster, such as kube-apiserver or pebble; without one, their names.
+    /// Prints the log of a program in a cluster, such as kube-apiserver or pebble. Without a program, lists them.
     Logs {
-        /// Which cluster.
+        /// The cluster.
         #[command(flatten)]
         name: Name,
-        /// The program.
+        /// The name of the program.
         program: Option<String>,
-        /// How many lines.
+        /// The number of lines, counted from the end.
         #[arg(long, default_value_t = 100)]
         lines: usize,
     },
 }
 
-/// Which cluster a command is about.
+/// The cluster that a command applies to.
 #[derive(Args, Debug)]
 pub struct Name {
-    /// The cluster's name.
+    /// The name of the cluster.
     #[arg(long, default_value = DEFAULT_NAME)]
     pub name: String,
 }
 
-/// What cluster to start.
+/// The cluster to start.
 #[derive(Args, Debug)]
 pub struct ClusterArguments {
-    /// Its name.
+    /// The name of the cluster.
     #[command(flatten)]
     pub name: Name,
-    /// No node, so no Pods: works without root.
+    /// Start no node. The cluster can't run Pods, and needs no root.
     #[arg(long)]
     pub control_plane_only: bool,
-    /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
+    /// The loopback port of the SOCKS relay into the cluster [default: any free port].
     #[arg(long)]
     pub relay_port: Option<u16>,
     /// The class of the Ingresses that Traefik serves.
@@ -68,7 +69,7 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    /// The same for [`bring_up::start`].
+    /// The options for [`bring_up::start`].
     pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
@@ -76,11 +77,11 @@ impl ClusterArguments {
     }
 }
 
-/// Runs a command, and prints what it found on standard output.
+/// Runs a subcommand, and prints its results to standard output.
 pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
-        Task::Up(choice) => {
-            let options = choice.options();
+        Task::Up(arguments) => {
+            let options = arguments.options();
             bring_up::prepare_host(options.mode, steps).await?;
             let tools = Tools::ensure(&bring_up::tools_for(options.mode), steps).await?;
             let cluster = bring_up::start(&options, &tools, steps).await?;
@@ -91,13 +92,9 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
         }
         Task::Down(Name { name }) => {
             match cluster::remove(&name)? {
-                ClusterState::Absent => println!("there was no cluster named {name:?}"),
-                ClusterState::Running => {
-                    println!("the cluster {name:?} has ended, and nothing is left of it")
-                }
-                ClusterState::Stale => {
-                    println!("what a killed run had left of the cluster {name:?} is removed")
-                }
+                ClusterState::Absent => println!("there is no cluster named {name:?}"),
+                ClusterState::Running => println!("the cluster {name:?} is stopped and removed"),
+                ClusterState::Stale => println!("the cluster {name:?} was killed: its files are removed"),
             }
             Ok(())
         }
@@ -124,15 +121,15 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     }
 }
 
-/// Prints what someone may want to do next.
+/// Prints commands that a user may want to run next.
 pub fn print_next_steps(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig();
     let name =
         if cluster.name() == DEFAULT_NAME { String::new() } else { format!(" --name {}", cluster.name()) };
     println!(
-        "\nLook around:    cargo xtask cluster kubectl{name} get pods --all-namespaces\n\
+        "\nInspect it:     cargo xtask cluster kubectl{name} get pods --all-namespaces\n\
          Your own tools: export KUBECONFIG={}\n\
-         Its network:    curl --proxy socks5h://{} http://<name>.example.test/ (a browser's SOCKS proxy works too)\n\
+         Its network:    curl --proxy socks5h://{} http://<name>.example.test/ (or set it as a browser's SOCKS proxy)\n\
          Remove it:      cargo xtask cluster down{name}",
         kubeconfig.display(),
         cluster.relay()
@@ -142,7 +139,7 @@ pub fn print_next_steps(cluster: &Cluster) {
 fn status(name: &str) -> Result<()> {
     let names = cluster::names()?;
     if names.is_empty() {
-        println!("there is no cluster");
+        println!("there are no clusters");
     }
     for other in &names {
         println!("{other}: {:?}", cluster::state_of(other)?);

@@ -1,4 +1,5 @@
-//! The commands of `cargo xtask` that only need a cluster: `tools` and `cluster`.
+//! The commands of `cargo xtask` that know nothing about the operator: `tools` and `cluster`.
+//! Parses arguments only. Next: `commands.rs`.
 
 use std::process::ExitCode;
 
@@ -19,9 +20,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Builds what the testbed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others.
+    /// Builds the parts of the testbed into the cache: Kubernetes, Pebble, Helm, Traefik, and others.
     Tools,
-    /// Starts, stops and inspects a Kubernetes cluster on this machine.
+    /// Starts, stops, and inspects Kubernetes clusters on this machine.
     #[command(subcommand)]
     Cluster(commands::Task),
 }

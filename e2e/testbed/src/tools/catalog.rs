@@ -1,47 +1,48 @@
-//! Which programs the testbed is made of, and where each comes from. Data only; [`super`] builds them.
+//! The programs of the testbed, and where each comes from. Data only: must not build anything.
+//! Next: [`super::Tools::ensure`], which does.
 
 /// A program that the testbed builds or fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// cert-manager's answerer of one challenge, for its Pods.
+    /// cert-manager's HTTP-01 solver, which runs in a Pod per challenge.
     AcmeSolver,
-    /// Kubernetes' test image: serves pages, dials names; also the pause container.
+    /// The program in Kubernetes' test image. It serves pages and connects to servers, and is also the pause container.
     Agnhost,
     /// cert-manager's controllers.
     CertManager,
-    /// pebble-challtestsrv: the DNS server that Pebble's validation asks.
+    /// pebble-challtestsrv, the DNS server that Pebble uses for validation.
     Challtestsrv,
-    /// DNS of the cluster.
+    /// The DNS server of clusters.
     Coredns,
-    /// Reads and pushes images.
+    /// Reads, checks, and pushes images.
     Crane,
-    /// The store.
+    /// The store of the API server.
     Etcd,
-    /// Installs charts.
+    /// The package manager that installs charts.
     Helm,
-    /// The API.
+    /// The API server.
     KubeApiserver,
-    /// The built-in controllers.
+    /// The controllers of Kubernetes.
     KubeControllerManager,
-    /// `ClusterIP`s.
+    /// Makes the `ClusterIP`s of Services reachable on a node.
     KubeProxy,
-    /// Places Pods.
+    /// Assigns Pods to nodes.
     KubeScheduler,
-    /// The command line.
+    /// The command-line client.
     Kubectl,
-    /// Runs Pods.
+    /// Runs the Pods of a node.
     Kubelet,
     /// The ACME server.
     Pebble,
-    /// The same, taking accounts with Ed25519 keys besides, which its authors leave out.
+    /// Pebble with support for accounts with Ed25519 keys, which the published one lacks.
     PebbleEd25519,
-    /// Our own: reads keys, CSRs and key stores as users' programs do.
+    /// Our own program, which reads keys, CSRs, and key stores with the libraries that users' programs use.
     PkiReader,
     /// The ingress controller.
     Traefik,
 }
 
-/// The tools that a cluster without a node runs, and kubectl.
+/// The tools of a cluster without a node, including kubectl.
 pub const CONTROL_PLANE: &[Tool] = &[
     Tool::Etcd,
     Tool::KubeApiserver,
@@ -54,43 +55,43 @@ pub const CONTROL_PLANE: &[Tool] = &[
     Tool::Traefik,
 ];
 
-/// The tools that a node adds to those.
+/// The tools that a node needs in addition to [`CONTROL_PLANE`].
 pub const NODE: &[Tool] = &[Tool::Kubelet, Tool::KubeProxy, Tool::Agnhost];
 
-/// The tools of a Pebble on the host, and what tests of the Pebble level read keys with.
+/// The tools of a Pebble on the host, and the one with which tests of the Pebble level read keys.
 pub const PEBBLE: &[Tool] = &[Tool::Pebble, Tool::PebbleEd25519, Tool::Challtestsrv, Tool::PkiReader];
 
-/// The tools of a cert-manager: for comparisons with it and for takeovers from it.
+/// The tools of cert-manager, for benchmarks of it and for takeovers from it.
 pub const CERT_MANAGER: &[Tool] = &[Tool::CertManager, Tool::AcmeSolver];
 
-/// Every tool but cert-manager's, which few need.
+/// All tools except for [`CERT_MANAGER`].
 pub fn testbed() -> Vec<Tool> {
     all().filter(|tool| !CERT_MANAGER.contains(tool)).collect()
 }
 
-/// Every tool, in the order in which [`super::Tools::ensure`] gets them.
+/// All tools, in the order in which [`super::Tools::ensure`] gets them.
 pub(super) fn all() -> impl Iterator<Item = Tool> {
     let programs = GO_MODULES.iter().flat_map(|module| module.programs);
     programs.map(|program| program.tool).chain([Tool::Traefik])
 }
 
-/// Programs of one `go.mod`, built one by one with the same flags.
+/// The programs of one `go.mod`, which are built one after the other with the same flags.
 #[derive(Debug)]
 pub(super) struct GoModule {
-    /// Folder under `e2e/testbed/tools`, and the start of the cache folder's name.
+    /// The folder in `e2e/testbed/tools`, and the beginning of the cache folder's name.
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
-    /// The program itself, where it is our own.
+    /// The source of a program of our own.
     pub(super) main: Option<&'static str>,
-    /// Import path of the Go variables that hold a version, and the module whose version it is.
+    /// The package with the Go variables for the version, and the module whose version they get.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
     pub(super) edits: Option<&'static Edits>,
     pub(super) programs: &'static [GoProgram],
 }
 
 impl GoModule {
-    /// The version that go.mod requires of a module.
+    /// The version of a module that go.mod requires.
     pub(super) fn version_of(&self, module: &str) -> Option<&'static str> {
         self.go_mod.lines().find_map(|line| {
             let mut words = line.split_whitespace().skip_while(|word| *word == "require");
@@ -99,27 +100,27 @@ impl GoModule {
     }
 }
 
-/// What is changed in one file of a module that others publish, for this build alone.
+/// Changes to one file of a published module, for this build only.
 #[derive(Debug)]
 pub(super) struct Edits {
     pub(super) module: &'static str,
-    /// The file, seen from the module's folder.
+    /// The file, relative to the module's folder.
     pub(super) file: &'static str,
-    /// Texts that the file has once each, and what stands in their place.
+    /// Pairs of texts: the first must appear in the file exactly once, and is replaced with the second.
     pub(super) replaced: &'static [(&'static str, &'static str)],
 }
 
-/// One `main` package.
+/// A `main` package.
 #[derive(Debug)]
 pub(super) struct GoProgram {
     pub(super) tool: Tool,
     pub(super) binary: &'static str,
     pub(super) package: &'static str,
-    /// Seconds of a cold build on two cores, after those before it.
+    /// How many seconds a cold build usually takes on two cores, after the programs before it.
     pub(super) usual_seconds: u64,
 }
 
-/// Name of the wheel's program, and what pins it.
+/// The name of the program in the wheel, and the requirements that pin the wheel.
 pub(super) const TRAEFIK_BINARY: &str = "traefik";
 pub(super) const TRAEFIK_REQUIREMENTS: &str = include_str!("../../tools/traefik/requirements.txt");
 
@@ -142,11 +143,11 @@ macro_rules! module {
     };
 }
 
-/// All Go modules, in the order in which they are built: Kubernetes first, which takes longest.
+/// All Go modules, in the order in which they are built: Kubernetes first, because it takes longest.
 pub(super) const GO_MODULES: &[GoModule] = &[
     module!(
         "kubernetes",
-        // Without it the server calls itself v0.0.0-master, and Helm's kubeVersion checks break.
+        // Without it, the API server reports v0.0.0-master, and Helm's checks of kubeVersion fail.
         Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
         [
             (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 280),
@@ -178,7 +179,7 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         ]
     ),
     GoModule {
-        // The library that verifies its requests knows EdDSA (RFC 8037); Pebble's own lists don't have it.
+        // Pebble's JOSE library supports EdDSA (RFC 8037), but Pebble's lists of algorithms don't have it.
         edits: Some(&Edits {
             module: "github.com/letsencrypt/pebble/v2",
             file: "wfe/jose.go",
@@ -214,7 +215,7 @@ pub(super) const GO_MODULES: &[GoModule] = &[
     },
 ];
 
-/// Where cert-manager's code is published.
+/// The Go module of cert-manager.
 pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
 
 #[cfg(test)]
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_program_is_a_tool_directive_of_its_module() {
+    fn program_is_a_tool_of_its_module() {
         for module in GO_MODULES.iter().filter(|module| module.main.is_none()) {
             for program in module.programs {
                 assert!(
@@ -230,7 +231,7 @@ mod tests {
                         .go_mod
                         .lines()
                         .any(|line| line.trim().trim_start_matches("tool ") == program.package),
-                    "{} is no tool of e2e/testbed/tools/{}/go.mod",
+                    "{} is not a tool in e2e/testbed/tools/{}/go.mod",
                     program.package,
                     module.name
                 );

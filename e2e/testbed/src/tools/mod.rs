@@ -1,9 +1,9 @@
-//! The programs that the testbed is made of: built from source through the Go module proxy, or taken out of a wheel,
-//! once per user and version. Knows nothing of clusters. Next: `catalog.rs` for what there is.
+//! The programs of the testbed: built from source through the Go module proxy, or taken from a Python wheel, once per
+//! user and version. Must not know what a cluster does with them. Next: `catalog.rs` for the list.
 //!
-//! A folder of the cache is named after the hash of what pins its content, and a program in it is complete as
-//! soon as it has its name: it is renamed there after it was built. Builds of one folder exclude each other by a
-//! file lock, which the kernel frees however a run ends.
+//! Each folder of the cache is named after a hash of the files that pin its content. A program gets its name when it is
+//! complete: it is built under another name, and then renamed. A file lock per folder keeps two runs from building the
+//! same program; the kernel releases it when a run ends in any way.
 
 mod catalog;
 mod failure;
@@ -26,7 +26,7 @@ use self::catalog::{
     CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
 };
 
-/// The tools in a cache folder.
+/// The tools in a cache.
 #[derive(Clone, Debug)]
 pub struct Tools {
     cache: PathBuf,
@@ -65,7 +65,7 @@ impl Tools {
         }
         if is_missing(Tool::Traefik) {
             let traefik = tools.path(Tool::Traefik);
-            let folder = traefik.parent().expect("a tool lies in a folder");
+            let folder = traefik.parent().expect("a tool is in a folder");
             let _lock = lock(folder, steps)?;
             if !traefik.exists() {
                 let step = steps.begin(
@@ -79,27 +79,27 @@ impl Tools {
         Ok(tools)
     }
 
-    /// The folder of cert-manager's Go module, for what is no program of it.
+    /// The folder of cert-manager's Go module, which has its definitions, among other files.
     ///
     /// # Errors
-    /// It can't be fetched.
+    /// The module can't be downloaded.
     pub async fn cert_manager_source(&self) -> Result<PathBuf> {
         let source = self.path(Tool::CertManager).with_file_name("src");
         go::module(&source, CERT_MANAGER_MODULE).await
     }
 
-    /// The version of cert-manager that there is.
+    /// The version of cert-manager that is built.
     pub fn cert_manager_version() -> Result<&'static str> {
         let mut versions = GO_MODULES.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
         versions.next().context("e2e/testbed/tools/certmanager/go.mod does not require cert-manager")
     }
 
-    /// The set as another mount namespace sees it, where the cache is mounted at `cache`.
+    /// The tools in a cache at this path, which may be a path in another mount namespace. Builds nothing.
     pub fn seen_at(cache: impl Into<PathBuf>) -> Self {
         Self { cache: cache.into() }
     }
 
-    /// Where a program is. It exists once [`Tools::ensure`] was asked for it.
+    /// The path of a program. It exists if [`Tools::ensure`] was called for this tool.
     pub fn path(&self, tool: Tool) -> PathBuf {
         match find(tool) {
             Some((module, program)) => self.folder(module.name, &module.hash()).join(program.binary),
@@ -130,7 +130,7 @@ fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {
     })
 }
 
-/// Takes the lock of a cache folder, which it makes; says so when another run holds it.
+/// Creates a folder of the cache, and locks it. Says so if it has to wait for another run.
 fn lock(folder: &Path, steps: &Steps) -> Result<File> {
     let attempt = || -> std::io::Result<File> {
         fs::create_dir_all(folder)?;
@@ -138,13 +138,13 @@ fn lock(folder: &Path, steps: &Steps) -> Result<File> {
     };
     let file = attempt().map_err(|error| failure::cache(folder, &error))?;
     if file.try_lock().is_err() {
-        steps.say(format!("  … another run is building in {}: waiting for it", folder.display()));
+        steps.say(format!("  … waiting for another run, which is building in {}", folder.display()));
         file.lock().with_context(|| format!("failed to lock {}", folder.display()))?;
     }
     Ok(file)
 }
 
-/// The first 12 hexadecimal digits of the SHA-256 over texts.
+/// The first 12 hexadecimal digits of a SHA-256 over texts and their boundaries.
 fn hash(texts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for text in texts {
@@ -159,21 +159,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_changes_with_every_text_and_with_where_one_ends() {
+    fn hash_depends_on_texts_and_boundaries() {
         assert_eq!(hash(&["a", "b"]).len(), 12);
         assert_ne!(hash(&["a", "b"]), hash(&["a", "c"]));
         assert_ne!(hash(&["ab", ""]), hash(&["a", "b"]));
     }
 
     #[test]
-    fn the_stamped_version_is_read_from_go_mod() {
-        let (kubernetes, _) = find(Tool::KubeApiserver).expect("it is in the catalog");
-        let version = kubernetes.version_of("k8s.io/kubernetes").expect("it is required");
+    fn stamped_version_is_read_from_go_mod() {
+        let (kubernetes, _) = find(Tool::KubeApiserver).expect("kube-apiserver is in the catalog");
+        let version = kubernetes.version_of("k8s.io/kubernetes").expect("go.mod requires it");
         assert!(version.starts_with("v1."), "{version}");
     }
 
     #[test]
-    fn every_tool_has_its_own_path() {
+    fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
         let all = [testbed(), CERT_MANAGER.to_vec()].concat();
         let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_set_is_in_the_catalog_once() {
+    fn set_has_each_tool_of_the_catalog_once() {
         for set in [[CONTROL_PLANE, NODE].concat(), PEBBLE.to_vec(), testbed(), CERT_MANAGER.to_vec()] {
             for tool in &set {
                 assert!(find(*tool).is_some() || *tool == Tool::Traefik, "{tool:?} is not in the catalog");

@@ -1,4 +1,5 @@
-//! Outside the cluster's namespaces: starts them, waits for their end, and removes what the kernel does not.
+//! The outermost process: starts the cluster's namespaces, waits until they end, and removes what the kernel doesn't.
+//! Runs on the host, and knows nothing about what runs inside. Next: `init.rs`.
 
 use std::{env, process::Command};
 
@@ -9,7 +10,7 @@ use super::{cgroups, parameters::Parameters};
 use crate::{cluster::options::Mode, tools::host};
 
 pub(super) fn run(parameters: &Parameters) -> Result<()> {
-    // Its own session: neither Ctrl-C nor a closing terminal is meant for the cluster.
+    // In its own session, so that neither Ctrl-C nor a closed terminal ends the cluster.
     unistd::setsid().context("failed to start a session")?;
     let unshare = host::find("unshare").context("unshare(1) is missing")?;
     let mut inside = Command::new(unshare);

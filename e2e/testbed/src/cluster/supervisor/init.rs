@@ -1,5 +1,5 @@
-//! PID 1 of a cluster: makes the namespaces look as every cluster looks inside, starts the supervisor, and reaps
-//! orphans until it ends.
+//! PID 1 of a cluster: sets up its mounts and network, starts `serve`, and reaps orphans until that ends.
+//! Must not start the cluster's programs. Next: `serve.rs`.
 
 use std::{
     fs,
@@ -28,7 +28,8 @@ use crate::cluster::{
 const RESOLVER: &str = "/etc/resolv.conf";
 
 pub(super) fn run(parameters: &Parameters) -> Result<()> {
-    let namespace = fs::read_link("/proc/self/ns/pid").context("failed to read the own namespace")?;
+    let namespace =
+        fs::read_link("/proc/self/ns/pid").context("failed to read the PID namespace of this process")?;
     fs::write(parameters.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
     mounts(parameters).context("failed to set up the cluster's mounts")?;
     network::set_up().context("failed to set up the cluster's network")?;
@@ -50,9 +51,9 @@ pub(super) fn run(parameters: &Parameters) -> Result<()> {
     }
 }
 
-/// A `/run` of its own with the cluster's files in it; on a node also the folders whose paths Kubernetes fixes.
+/// Mounts a new `/run` with the cluster's files, and on a node also the folders whose paths are fixed in Kubernetes.
 fn mounts(parameters: &Parameters) -> Result<()> {
-    // Where the link leads may lie in the old /run.
+    // It may be a link into the old /run.
     let resolver = fs::canonicalize(RESOLVER).unwrap_or_else(|_| PathBuf::from(RESOLVER));
     let staging = parameters.state.join("run");
     fs::create_dir_all(&staging)?;
@@ -73,7 +74,9 @@ fn mounts(parameters: &Parameters) -> Result<()> {
     let own_resolver = inside.path("resolv.conf");
     fs::write(&own_resolver, format!("nameserver {NODE_ADDRESS}\noptions timeout:1\n"))?;
     if !resolver.exists() {
-        fs::create_dir_all(resolver.parent().context("a file lies in a folder")?)?;
+        fs::create_dir_all(
+            resolver.parent().context("the path of the resolver's configuration has no parent")?,
+        )?;
         fs::write(&resolver, "")?;
     }
     bind(&own_resolver, &resolver)?;
