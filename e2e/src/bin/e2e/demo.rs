@@ -111,12 +111,14 @@ async fn build(mode: Mode, steps: &Steps) -> Result<(Tools, Vec<Built>)> {
     if mode == Mode::ControlPlane {
         return Ok((Tools::ensure(&needed, steps).await?, Vec::new()));
     }
+    let began = Instant::now();
     let images = Build::start(paths::workspace(), ImageProfile::Fast)?;
     let time = images.usual_time();
     let line = "  … building the images in the background, which slows down the next steps by about";
     steps.say(format!("{line} {}", Human(time)));
     let tools = Tools::ensure(&needed, steps).await?;
-    let step = steps.begin("waiting for the images", None);
+    let left = time.saturating_sub(began.elapsed());
+    let step = steps.begin("waiting for the images", (!left.is_zero()).then_some(left));
     let folder = release::image_folder(ImageProfile::Fast);
     let images = images.write_images(&folder)?;
     step.done(folder.display());
