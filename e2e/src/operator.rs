@@ -1,5 +1,6 @@
-//! Our own programs in a cluster of the testbed: on a node, in Pods installed by Helm; without one, as plain processes that have
-//! the chart's ServiceAccounts, so that its RBAC is what is tested either way.
+//! The operator and the solver in a cluster of the testbed: Pods that Helm installs if there is a node, otherwise plain
+//! processes with the chart's ServiceAccounts. Either way, tests run with the chart's RBAC. Must not know the
+//! operator's code. Next: `user.rs`, which drives the operator.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,47 +22,52 @@ use testbed::{
     service_account,
 };
 use tokio::time::{Instant, sleep};
-use xtask::{paths, progress::Steps, release};
+use xtask::{
+    paths,
+    progress::Steps,
+    release::{self, Built, ImageProfile},
+};
 
 use crate::harness;
 
-/// The release, its namespace and the operator's Deployment.
+/// The name of the Helm release, of its namespace, and of the operator's Deployment.
 pub const NAME: &str = "acme-operator";
 
-/// The operator to the API.
+/// The user name of the operator at the API server.
 pub const USER: &str = "system:serviceaccount:acme-operator:acme-operator";
 
-/// The solver to the API, and its Deployment and Service.
+/// The name of the solver's ServiceAccount, Deployment, and Service.
 pub const SOLVER: &str = "acme-operator-http01-solver";
 
-/// How long an installation may take.
+/// How long a program may take to start or stop.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Ports of the processes on the node: those of the Pods are the same, and no two processes may share one.
+/// The solver's health port as a process. All processes share the node's address, so each port must be different.
 const SOLVER_HEALTH_PORT: u16 = 9404;
-/// Where the operator's figures are, without a node.
+/// The operator's port for metrics, as a process.
 pub const METRICS_PORT: u16 = 9402;
 const HEALTH_PORT: u16 = 9403;
 
-/// Flags for tests, which tell the log of what failed.
+/// Flags for readable and detailed logs, which tests print when they fail.
 pub const VERBOSE: [&str; 2] = ["--logging-format=text", "--v=4"];
 
-/// The chart.
+/// The folder of the chart.
 pub fn chart() -> PathBuf {
     paths::workspace().join("charts/acme-operator")
 }
 
-/// Imports what `cargo xtask image` has built.
+/// Imports the release images that `cargo xtask image` or `cargo xtask test` has built.
 pub async fn load_images(cluster: &Cluster) -> Result<()> {
+    let folder = release::image_folder(ImageProfile::Release);
     for package in release::PACKAGES {
-        cluster.load_image(&release::image_folder().join(format!("{package}.tar"))).await?;
+        cluster.load_image(&folder.join(format!("{package}.tar"))).await?;
     }
     Ok(())
 }
 
-/// Builds this checkout's images, and imports them into a cluster's node.
-pub async fn build_and_load_images(cluster: &Cluster, steps: &Steps) -> Result<()> {
-    for image in release::build_images(paths::workspace(), &release::image_folder(), steps)? {
+/// Imports images that were just built into a cluster's node.
+pub async fn import_images(cluster: &Cluster, images: &[Built], steps: &Steps) -> Result<()> {
+    for image in images {
         let step = steps.begin(format!("importing {}", image.reference), None);
         cluster.load_image(&image.archive).await?;
         step.done("");
@@ -69,9 +75,10 @@ pub async fn build_and_load_images(cluster: &Cluster, steps: &Steps) -> Result<(
     Ok(())
 }
 
-/// Installs the chart by Helm, and waits until both programs are ready. `flags` are further ones of `helm upgrade`.
+/// Installs the chart with Helm, and waits until both programs are ready. `flags` are additional flags of `helm
+/// upgrade`.
 pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
-    // Everything of ours runs as Pod Security "restricted" asks.
+    // Both programs must comply with the Pod Security Standard "restricted".
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -95,7 +102,8 @@ pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
     helm(cluster, &arguments).await.map(drop)
 }
 
-/// What the operator wrote since a mark in some namespaces, except its Lease. What is in no namespace has `None`.
+/// The operator's writes since a mark, except for its Lease, in the namespaces that `of` selects. For cluster-scoped
+/// objects, `of` gets `None`.
 pub fn writes(mark: &AuditMark, of: impl Fn(Option<&str>) -> bool) -> Result<Vec<AuditEvent>> {
     let mut events = mark.events()?;
     events.retain(|event| {
@@ -104,7 +112,7 @@ pub fn writes(mark: &AuditMark, of: impl Fn(Option<&str>) -> bool) -> Result<Vec
     Ok(events)
 }
 
-/// Waits until the operator has made no request that `counts` selects for [`harness::QUIET`].
+/// Waits until the operator has made none of the requests that `counts` selects for [`harness::QUIET`].
 pub async fn await_quiet(cluster: &Cluster, counts: impl Fn(&AuditEvent) -> bool) -> Result<()> {
     let mark = AuditMark::now(cluster)?;
     let activity = || {
@@ -116,7 +124,7 @@ pub async fn await_quiet(cluster: &Cluster, counts: impl Fn(&AuditEvent) -> bool
     harness::await_quiet("the operator", harness::QUIET, harness::TIMEOUT, activity).await
 }
 
-/// Our two programs as processes of a cluster without a node; they end with this.
+/// The operator and the solver as processes of a cluster without a node. They end when this is dropped.
 #[derive(Debug)]
 pub struct Processes {
     binaries: PathBuf,
@@ -126,7 +134,7 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Installs everything of the chart but its Deployments, and starts both programs from a folder of binaries.
+    /// Applies the chart without its Deployments, and starts both programs from a folder of binaries.
     pub async fn start(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
         let mut processes = Self::prepare(cluster, binaries, flags).await?;
         processes.start_operator(cluster, &[]).await?;
@@ -134,10 +142,10 @@ impl Processes {
         Ok(processes)
     }
 
-    /// The same, but for the operator, which is not started yet.
+    /// The same, but without starting the operator.
     pub async fn prepare(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
         if cluster.mode() != Mode::ControlPlane {
-            bail!("on a node, our programs run in Pods: use `operator::install`");
+            bail!("a cluster with a node runs the operator in Pods: use `operator::install`");
         }
         apply_chart(cluster).await?;
         for account in [NAME, SOLVER] {
@@ -155,7 +163,7 @@ impl Processes {
         Ok(processes)
     }
 
-    /// Starts the solver, unless it runs.
+    /// Starts the solver, which must not be running.
     pub fn start_solver(&mut self, cluster: &Cluster) -> Result<()> {
         let process = Process::new(
             SOLVER,
@@ -170,19 +178,20 @@ impl Processes {
         Ok(())
     }
 
-    /// Starts the operator anew, with further environment variables.
+    /// Restarts the operator, with additional environment variables.
     pub async fn start_operator(&mut self, cluster: &Cluster, environment: &[(&str, &str)]) -> Result<()> {
         let mut process = self.operator_process(NAME, &[]);
         for (name, value) in environment {
             process = process.env(name, value);
         }
-        // They share their ports.
+        // The old and the new process use the same ports.
         self.stop_operator(cluster).await?;
         self.operator = Some(cluster.start_bound(process)?);
         Ok(())
     }
 
-    /// A further replica of the operator, with a name and ports of its own, which ends with the returned value.
+    /// Starts another replica of the operator, with a name and ports of its own. It ends when the returned value is
+    /// dropped.
     pub fn start_replica(&self, cluster: &Cluster, name: &str) -> Result<Bound> {
         let ports = [cluster.reserve_port()?, cluster.reserve_port()?];
         let flags = [
@@ -203,23 +212,23 @@ impl Processes {
         process.env("KUBECONFIG", service_account::kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
     }
 
-    /// The operator's process id on the host, while it runs.
+    /// The process ID of the operator on the host, if it was started.
     pub fn operator_pid(&self) -> Option<u32> {
         self.operator.as_ref().map(Bound::pid)
     }
 
-    /// The solver's.
+    /// The process ID of the solver on the host, if it was started.
     pub fn solver_pid(&self) -> Option<u32> {
         self.solver.as_ref().map(Bound::pid)
     }
 
-    /// Ends the operator as by SIGKILL, and waits until it is gone.
+    /// Kills the operator with SIGKILL, and waits until its port is closed.
     pub async fn stop_operator(&mut self, cluster: &Cluster) -> Result<()> {
         self.operator = None;
         let deadline = Instant::now() + TIMEOUT;
         while cluster.dial(&NODE_ADDRESS.to_string(), HEALTH_PORT).await.is_ok() {
             if Instant::now() > deadline {
-                bail!("{NAME} does not end");
+                bail!("waited {} s for {NAME} to end", TIMEOUT.as_secs());
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -232,7 +241,7 @@ impl Processes {
     }
 }
 
-/// Applies what the chart makes but Deployments.
+/// Applies the objects of the chart, except for Deployments.
 async fn apply_chart(cluster: &Cluster) -> Result<()> {
     let chart = chart();
     let version =
@@ -253,7 +262,7 @@ async fn apply_chart(cluster: &Cluster) -> Result<()> {
     .await?;
     let mut objects: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
     objects.retain(|object| object["kind"].is_string() && object["kind"] != "Deployment");
-    // Definitions before what they define, and a namespace for all.
+    // The namespace and the definitions first, because the other objects need them.
     let is_definition = |object: &Value| object["kind"] == "CustomResourceDefinition";
     let (definitions, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_definition);
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAME } });
@@ -265,7 +274,7 @@ async fn apply_chart(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Says where the solver's process is: what the endpoint slice controller says of Pods.
+/// Writes the EndpointSlice of the solver's process, which Kubernetes only writes for Pods.
 async fn announce_solver(cluster: &Cluster) -> Result<()> {
     let slice: EndpointSlice = serde_json::from_value(json!({
         "apiVersion": "discovery.k8s.io/v1",
@@ -287,7 +296,9 @@ async fn await_ready(cluster: &Cluster, port: u16, process: &str) -> Result<()> 
         match http::get(&cluster.network(), &url, &Trust::Nothing).await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             _ if Instant::now() > deadline => {
-                bail!("{process} is not ready; its log ends with\n{}", cluster.log_tail(process, 20))
+                let seconds = TIMEOUT.as_secs();
+                let log = cluster.log_tail(process, 20);
+                bail!("waited {seconds} s for {process} to be ready; its log ends with\n{log}")
             }
             _ => sleep(Duration::from_millis(20)).await,
         }

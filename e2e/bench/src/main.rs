@@ -6,8 +6,12 @@ use anyhow::{Context, Result, bail, ensure};
 use bench::{Bench, Controller, Record, Records, Workload, page};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use e2e::cert_manager_fixture::KeyAlgorithm;
-use testbed::tools::Tools;
-use xtask::{paths, process, progress::Steps, release};
+use testbed::tools::{self, Tool, Tools};
+use xtask::{
+    paths, process,
+    progress::Steps,
+    release::{Build, ImageProfile},
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -210,16 +214,18 @@ impl Options {
                  cluster up --name NAME --ingress-class traefik`, prepare it, and name it with --cluster"
             );
         }
-        let tools = Tools::ensure(steps).await?;
+        let mut needed = [tools::CONTROL_PLANE, &[Tool::Helm]].concat();
         if self.controller == Controller::CertManager {
-            tools.ensure_cert_manager(steps).await?;
+            needed.extend(tools::NODE);
+            needed.extend(tools::CERT_MANAGER);
         }
+        let tools = Tools::ensure(&needed, steps).await?;
         let binaries = match self.controller {
             _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
             Controller::Ours => {
-                let step =
-                    steps.begin("building operator and solver for release", Some(Duration::from_mins(3)));
-                let binaries = release::build_binaries(paths::workspace())?;
+                let build = Build::start(paths::workspace(), ImageProfile::Release)?;
+                let step = steps.begin("building operator and solver for release", Some(build.usual_time()));
+                let binaries = build.finish()?;
                 step.done("");
                 binaries
             }

@@ -1,5 +1,6 @@
-//! instant-acme on the testbed's own HTTP client, so that a test can be an ACME client of any Pebble, wherever it runs.
-//! For tests of the testbed.
+//! instant-acme with the testbed's HTTP client, so that a test can be an ACME client of any Pebble, inside a cluster or
+//! on the host. For tests of the testbed and for baselines. Must not share code with the operator's ACME client.
+//! Next: `pebble`.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -18,37 +19,37 @@ use crate::{
     pebble::Pebble,
 };
 
-/// Begins an account at a Pebble.
+/// Returns a builder for an account at a Pebble.
 pub fn account_builder(pebble: &Pebble) -> AccountBuilder {
-    account_builder_noting(pebble, |_| {})
+    observed_account_builder(pebble, |_| {})
 }
 
-/// The same, where `note` sees every answer of the Pebble.
-pub fn account_builder_noting(
+/// Like [`account_builder`], but calls `observe` with every response of the Pebble.
+pub fn observed_account_builder(
     pebble: &Pebble,
-    note: impl Fn(&Response<Bytes>) + Send + Sync + 'static,
+    observe: impl Fn(&Response<Bytes>) + Send + Sync + 'static,
 ) -> AccountBuilder {
     Account::builder_with_http(Box::new(Transport {
         network: pebble.network().clone(),
         trust: pebble.trust().clone(),
-        note: Arc::new(note),
+        observe: Arc::new(observe),
     }))
 }
 
-/// Makes an account that has agreed to the terms.
+/// Creates an account that agrees to the terms of service.
 pub async fn new_account(pebble: &Pebble, builder: AccountBuilder) -> Result<Account, Error> {
     let account = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
     Ok(builder.create(&account, pebble.directory_url(), None).await?.0)
 }
 
-/// What sees every answer.
-type Note = dyn Fn(&Response<Bytes>) + Send + Sync;
+/// A callback for every response.
+type Observe = dyn Fn(&Response<Bytes>) + Send + Sync;
 
 #[derive(Clone)]
 struct Transport {
     network: Network,
     trust: Trust,
-    note: Arc<Note>,
+    observe: Arc<Observe>,
 }
 
 impl HttpClient for Transport {
@@ -56,31 +57,31 @@ impl HttpClient for Transport {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let Self { network, trust, note } = self.clone();
+        let Self { network, trust, observe } = self.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(|error| Error::Other(error.into()))?.to_bytes();
             let answer = http::request(&network, Request::from_parts(parts, body), &trust)
                 .await
                 .map_err(|error| Error::Other(error.into()))?;
-            note(&answer);
+            observe(&answer);
             Ok(answer.map(Full::new).into())
         })
     }
 }
 
-/// What [`issue`] got.
+/// The result of [`issue`].
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// The chain, PEM, leaf first, without the root.
+    /// The chain in PEM, leaf first, without the root.
     pub chain: String,
-    /// The private key of the leaf: P-256, PKCS#8, PEM.
+    /// The private key of the leaf: P-256, in PKCS#8 and PEM.
     pub key: String,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test may sleep until Pebble is done")]
-/// Gets a certificate for DNS names, with a new key. `serve` is given each token and key authorization
-/// (RFC 8555 section 8.1), and returns when they are served.
+/// Obtains a certificate for DNS names, with a new key. `serve` gets each token with its key authorization
+/// (RFC 8555 section 8.1), and returns when these are served.
+#[expect(clippy::disallowed_methods, reason = "a test may sleep until Pebble has issued")]
 pub async fn issue(
     account: &Account,
     dns_names: &[&str],
@@ -102,8 +103,8 @@ pub async fn new_order(account: &Account, dns_names: &[&str]) -> Result<Order, E
     account.new_order(&NewOrder::new(&identifiers)).await
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test may sleep until Pebble is done")]
-/// Brings an order to `ready` by HTTP-01.
+/// Solves the HTTP-01 challenges of an order, and waits until it is `ready`.
+#[expect(clippy::disallowed_methods, reason = "a test may sleep until Pebble has validated")]
 pub async fn authorize(
     order: &mut Order,
     mut serve: impl AsyncFnMut(&str, &str) -> anyhow::Result<()>,

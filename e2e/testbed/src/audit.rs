@@ -1,5 +1,6 @@
-//! Counts what clients ask of the API server, from its audit log: who, which verb, which resource.
-//! The log is written before an answer is sent, so a count after an answer is exact.
+//! Counts requests to the API server by client, verb, and resource, from its audit log. The server writes the log
+//! before it answers, so a count after an answer is exact. Knows nothing about the clients.
+//! Next: `audit_policy` in `cluster/config.rs`.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use serde::Deserialize;
 
 use crate::cluster::Cluster;
 
-/// A point in a cluster's audit log; counts what is asked after it.
+/// A position in a cluster's audit log, from which requests are counted.
 #[derive(Debug)]
 pub struct AuditMark {
     log: PathBuf,
@@ -22,13 +23,13 @@ pub struct AuditMark {
     made: Timestamp,
 }
 
-/// One request that was answered. Mirrors the parts of `audit.k8s.io/v1` `Event` that tests use.
+/// A request that was answered. Mirrors the parts of `Event` in `audit.k8s.io/v1` that tests use.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// Such as `get`, `list`, `watch`, `patch`.
+    /// The verb, such as `get`, `list`, `watch`, or `patch`.
     pub verb: String,
-    /// Path and query.
+    /// The path and the query.
     #[serde(rename = "requestURI")]
     pub request_uri: String,
     request_received_timestamp: Timestamp,
@@ -56,12 +57,12 @@ struct ResponseStatus {
 }
 
 impl AuditEvent {
-    /// The client, such as `system:serviceaccount:traefik:traefik`.
+    /// The user name of the client, such as `system:serviceaccount:traefik:traefik`.
     pub fn user(&self) -> &str {
         &self.user.username
     }
 
-    /// The resource with its subresource, such as `certificates/status`; empty for a path that has none.
+    /// The resource with its subresource, such as `certificates/status`. Empty for a path without a resource.
     pub fn resource(&self) -> String {
         self.object_ref.as_ref().map_or_else(String::new, |object| match &object.subresource {
             Some(subresource) => format!("{}/{subresource}", object.resource),
@@ -69,7 +70,7 @@ impl AuditEvent {
         })
     }
 
-    /// The namespace, for a resource that is in one.
+    /// The namespace, unless the resource is cluster-scoped.
     pub fn namespace(&self) -> Option<&str> {
         self.object_ref.as_ref()?.namespace.as_deref()
     }
@@ -79,19 +80,19 @@ impl AuditEvent {
         self.response_status.as_ref()?.code
     }
 
-    /// When the server got it.
+    /// When the server received the request.
     pub fn received(&self) -> Timestamp {
         self.request_received_timestamp
     }
 
-    /// Whether it changed something or meant to.
+    /// Whether the verb is one that changes objects, even if the request failed.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 
 impl AuditMark {
-    /// The end of the log as it stands.
+    /// The current end of the log.
     #[expect(clippy::disallowed_methods, reason = "compared with the time a real API server wrote")]
     pub fn now(cluster: &Cluster) -> Result<Self> {
         let log = cluster.layout().audit_log();
@@ -99,13 +100,13 @@ impl AuditMark {
         Ok(Self { log, offset, made: Timestamp::now() })
     }
 
-    /// When it was made.
+    /// When the mark was made.
     pub fn made(&self) -> Timestamp {
         self.made
     }
 
-    /// All requests made and answered since the mark, in order. A watch counts when it ends; one that
-    /// began before the mark doesn't, though the log tells of it later.
+    /// All requests that were received and answered since the mark, in order. A watch counts when it ends. A watch that
+    /// began before the mark never counts, although its entry in the log comes after it.
     pub fn events(&self) -> Result<Vec<AuditEvent>> {
         let mut file = File::open(&self.log)?;
         file.seek(SeekFrom::Start(self.offset))?;
@@ -120,7 +121,7 @@ impl AuditMark {
         Ok(events)
     }
 
-    /// How many requests a client made since the mark, by verb and resource, such as `patch certificates/status`.
+    /// The number of a client's requests since the mark, by verb and resource, such as `patch certificates/status`.
     pub fn count(&self, user: &str) -> Result<BTreeMap<String, usize>> {
         let mut counts = BTreeMap::new();
         for event in self.events()?.iter().filter(|event| event.user() == user) {
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_as_the_server_writes_it_is_read() -> Result<()> {
+    fn event_of_a_real_server_is_parsed() -> Result<()> {
         let event: AuditEvent = serde_json::from_str(
             r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete",
             "requestURI":"/apis/cert-manager.io/v1/namespaces/a/certificates/b/status","verb":"patch",

@@ -1,5 +1,6 @@
-//! How a cluster comes up: files first, then programs, each as soon as what it needs is there.
-//! Every wait is on a state, bounded, and fails with the log of what did not get there.
+//! Starts a cluster: writes its files, then starts each program as soon as the programs that it needs are ready. Every
+//! wait is for a state and has a limit. When it fails, the error has the log of the program that did not get there.
+//! Knows nothing about what is tested. Next: `cluster/plan.rs` for the programs, `cluster/config.rs` for their files.
 
 use std::{
     fs::{self, File},
@@ -20,38 +21,31 @@ use xtask::{image::Image, paths, progress::Steps};
 
 use crate::{
     cluster::{
-        API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS, NODE_NAME, Options,
-        Standing, TRAEFIK, config,
+        API_SERVICE_ADDRESS, Cluster, ClusterState, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS,
+        NODE_NAME, Options, TRAEFIK, config,
         control::Connection,
         plan::Plan,
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
-        remove, standing, supervisor,
+        remove, state_of, supervisor,
     },
     ingress, page, pebble,
     pki::Authority,
-    tools::{Tool, Tools, host},
+    tools::{self, Tool, Tools, host},
 };
 
-/// How long any one state may take to come. A cold machine with a busy disk is slow, not broken.
+/// The limit of each wait. A machine with a cold cache and a busy disk is slow, not broken.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How often a state is looked at.
+/// The time between two checks of a state.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Starts a cluster and waits until Pods can run on it (with a node) and the ingress controller answers.
-/// The returned handle keeps it alive.
+/// Starts a cluster, and waits until its node is ready, if it has one, and the ingress controller answers.
+/// The cluster runs as long as the returned handle.
 ///
 /// # Errors
-/// One paragraph with the way out. Nothing of the cluster is left then.
+/// One paragraph that says what to do. After an error, nothing is left of the cluster.
 pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cluster> {
-    if options.mode == Mode::Node && !unistd::geteuid().is_root() {
-        bail!(
-            "a cluster with a node needs root, to run containers: run the command as root, or add \
-             `--control-plane-only` for a cluster without a node, where programs run as plain processes"
-        );
-    }
-    let needs = if options.mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
-    host::ensure(needs, steps).await?;
+    prepare_host(options.mode, steps).await?;
     let step = steps.begin("starting the namespaces", None);
     let cluster = claim(options, tools).await?;
     step.done("");
@@ -61,26 +55,50 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
             let end = cluster.end();
             Err(match end {
                 Ok(()) => error,
-                Err(end) => error.context(format!("and the cluster could not be removed: {end:#}")),
+                Err(end) => error.context(format!("failed to remove the cluster, too: {end:#}")),
             })
         }
     }
 }
 
-/// Makes the cluster's folder, which claims the name, and starts its supervisor.
+/// Checks that this user may start such a cluster, and installs missing programs of the operating system. [`start`]
+/// does the same, but after [`Tools::ensure`]: call this before, so that users don't wait for a build to get an error.
+///
+/// # Errors
+/// One paragraph that says what to do.
+pub async fn prepare_host(mode: Mode, steps: &Steps) -> Result<()> {
+    if mode == Mode::Node && !unistd::geteuid().is_root() {
+        bail!(
+            "a cluster with a node needs root to run containers: run the command as root, or add \
+             `--control-plane-only` for a cluster without a node, in which programs run as plain processes"
+        );
+    }
+    let needs = if mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
+    host::ensure(needs, steps).await
+}
+
+/// The tools that a cluster needs, including kubectl.
+pub fn tools_for(mode: Mode) -> Vec<Tool> {
+    match mode {
+        Mode::ControlPlane => tools::CONTROL_PLANE.to_vec(),
+        Mode::Node => [tools::CONTROL_PLANE, tools::NODE].concat(),
+    }
+}
+
+/// Creates the cluster's folder, which reserves its name, and starts the supervisor.
 async fn claim(options: &Options, tools: &Tools) -> Result<Cluster> {
     let name = &options.name;
     let layout = registry::layout_of(name)?;
     fs::create_dir_all(paths::clusters()?)?;
     if let Err(error) = fs::create_dir(layout.root()) {
-        match standing(name)? {
-            Standing::Running => bail!(
-                "a cluster named {name:?} is running already: use it, end it with {}, or choose another name",
+        match state_of(name)? {
+            ClusterState::Running => bail!(
+                "a cluster named {name:?} is already running: use it, remove it with {}, or choose another name",
                 registry::command("down", name)
             ),
-            Standing::Stale => bail!(registry::stale(name)),
-            Standing::Absent => {
-                return Err(error).with_context(|| format!("failed to make {}", layout.root().display()));
+            ClusterState::Stale => bail!(registry::stale(name)),
+            ClusterState::Absent => {
+                return Err(error).with_context(|| format!("failed to create {}", layout.root().display()));
             }
         }
     }
@@ -100,8 +118,8 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
     let port = options.relay_port.unwrap_or(0);
     let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
         anyhow::anyhow!(
-            "port {port} of 127.0.0.1 can't be taken for the cluster's relay ({error}): choose another with \
-             `--relay-port`, or leave that out to take any free one"
+            "failed to listen on port {port} of 127.0.0.1 for the cluster's relay: {error}. Choose another port with \
+             `--relay-port`, or leave out this flag to use any free port"
         )
     })?;
     let record = Record {
@@ -110,21 +128,21 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
         relay: listener.local_addr()?,
         ingress_class: options.ingress_class.clone(),
     };
-    let orders = supervisor::Orders {
+    let parameters = supervisor::Parameters {
         name: options.name.clone(),
         mode: options.mode,
         state: layout.root().to_owned(),
         cache: paths::cache()?,
     };
-    let mut guard = supervisor::start(&orders, listener, &log)?;
+    let mut guard = supervisor::start(&parameters, listener, &log)?;
     let lease = connect(layout, &mut guard, log).await?;
-    // Reaped, so that no zombie of it stays while this process lives.
+    // Reaps the guard, so that it doesn't stay as a zombie while this process runs.
     std::thread::spawn(move || guard.wait());
     fs::write(layout.path(RECORD), serde_json::to_vec(&record)?)?;
     Ok(Cluster::new(record, layout.clone(), tools.clone(), lease))
 }
 
-/// Waits for the supervisor to answer, or tells why it ended.
+/// Waits for the supervisor to answer. If it ends instead, the error says why.
 async fn connect(layout: &Layout, guard: &mut Child, mut log: File) -> Result<Connection> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -133,18 +151,18 @@ async fn connect(layout: &Layout, guard: &mut Child, mut log: File) -> Result<Co
         }
         let ended = guard.try_wait()?;
         if ended.is_some() || Instant::now() > deadline {
-            let mut said = String::new();
+            let mut logged = String::new();
             log.rewind()?;
-            log.read_to_string(&mut said)?;
-            if said.contains("unshare failed") {
+            log.read_to_string(&mut logged)?;
+            if logged.contains("unshare failed") {
                 bail!(
-                    "this system doesn't let this user make namespaces ({}). On Ubuntu 24.04 and newer, allow it with \
-                     `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; elsewhere check that \
-                     /proc/sys/user/max_user_namespaces is not 0; in a container, run it privileged; or run as root",
-                    said.lines().find(|line| line.contains("unshare failed")).unwrap_or_default()
+                    "this system doesn't let this user create namespaces ({}). On Ubuntu 24.04 and newer, allow it \
+                     with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`. Elsewhere, check that \
+                     /proc/sys/user/max_user_namespaces is not 0. In a container, run it privileged. Or run as root",
+                    logged.lines().find(|line| line.contains("unshare failed")).unwrap_or_default()
                 );
             }
-            bail!("the cluster's supervisor did not start; it said\n{}", said.trim());
+            bail!("failed to start the cluster's supervisor; its log is\n{}", logged.trim());
         }
         sleep(POLL).await;
     }
@@ -193,8 +211,8 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
         }
         for image in images(cluster.tools()) {
             let archive = archive(&image)?;
-            let seen = archive.strip_prefix(paths::cache()?)?;
-            cluster.import(&Layout::cache_inside().join(seen).to_string_lossy()).await?;
+            let relative = archive.strip_prefix(paths::cache()?)?;
+            cluster.import(&Layout::cache_inside().join(relative).to_string_lossy()).await?;
         }
         step.done("");
         let step = steps.begin("waiting for the node", Some(Duration::from_secs(12)));
@@ -208,7 +226,7 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     }
     let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
     ingress::start(cluster).await?;
-    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::answers(cluster).await.then_some(())))
+    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::is_up(cluster).await.then_some(())))
         .await?;
     step.done("");
     let step = steps.begin("waiting for DNS", None);
@@ -220,19 +238,19 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     Ok(())
 }
 
-/// Waits for a state; fails when the program that should bring it has ended, or after a bounded time.
+/// Waits for a state. Fails when the program that should reach it has ended, or after [`TIMEOUT`].
 async fn wait<T>(
     cluster: &Cluster,
     what: &str,
     process: &str,
-    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+    mut check: impl AsyncFnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        let error = match look().await {
+        let error = match check().await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => String::new(),
-            Err(error) => format!("; the last look said: {error:#}"),
+            Err(error) => format!("; the last check failed: {error:#}"),
         };
         let ended = cluster
             .processes()?
@@ -266,7 +284,8 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
     let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
     let loopback = std::net::Ipv4Addr::LOCALHOST;
     let addresses = [NODE_ADDRESS, API_SERVICE_ADDRESS, loopback].map(Into::into);
-    // The same certificate serves and is shown to the kubelet, so its name must be one that the kubelet obeys.
+    // The API server also presents this certificate to the kubelet, so the name must be a user that the kubelet
+    // accepts.
     let server = authority.server("kube-apiserver-kubelet-client", &names, &addresses)?;
     pki("kube-apiserver.crt", &server.certificate)?;
     pki("kube-apiserver.key", &server.key)?;
@@ -310,7 +329,7 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
     Ok(())
 }
 
-/// Writes a file that only this user may read: kubeconfigs and keys are among them.
+/// Writes a file that only this user may read, such as a key or a kubeconfig.
 fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     if let Some(folder) = path.parent() {
@@ -326,14 +345,14 @@ fn write_private(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// What every cluster has: who may read what, and `kube-dns` with the address that Pods are told.
+/// The objects of every cluster: its RBAC rules, and `kube-dns` with the address that is in the Pods' resolv.conf.
 fn manifests() -> String {
     include_str!("../manifests/cluster.yaml")
         .replace("$DNS_SERVICE_ADDRESS", &DNS_SERVICE_ADDRESS.to_string())
         .replace("$NODE_ADDRESS", &NODE_ADDRESS.to_string())
 }
 
-/// The images that every node has.
+/// The images on every node.
 fn images(tools: &Tools) -> [Image; 3] {
     let agnhost = tools.path(Tool::Agnhost);
     let mut pause = Image::new(config::PAUSE_IMAGE, &agnhost, xtask::image::NON_ROOT);
@@ -345,7 +364,7 @@ fn images(tools: &Tools) -> [Image; 3] {
     ]
 }
 
-/// The archive of a tool's image, beside the tool; written once.
+/// The archive of a tool's image, which is written once, next to the tool.
 fn archive(image: &Image) -> Result<std::path::PathBuf> {
     let name = image.reference.rsplit('/').next().unwrap_or_default().replace(':', "-");
     let archive = image.binary.with_file_name(format!("{name}.tar"));

@@ -1,4 +1,5 @@
 //! `cargo xtask cluster`, and the arguments of every command that starts a cluster.
+//! Knows the command line, and nothing about how a cluster works. Next: `bring_up.rs`.
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -6,60 +7,60 @@ use xtask::progress::Steps;
 
 use crate::{
     bring_up,
-    cluster::{self, Cluster, DEFAULT_NAME, Mode, Options, Standing},
+    cluster::{self, Cluster, ClusterState, DEFAULT_NAME, Mode, Options},
     tools::Tools,
 };
 
-/// What `cargo xtask cluster` can do.
+/// The subcommands of `cargo xtask cluster`.
 #[derive(Debug, Subcommand)]
 pub enum Task {
-    /// Starts a cluster that lives until `down`.
-    Up(Choice),
-    /// Ends a cluster and removes everything of it, also of one that was killed.
+    /// Starts a cluster, which runs until `down`.
+    Up(ClusterArguments),
+    /// Stops a cluster and removes all traces of it, even if it was killed.
     Down(Name),
-    /// Tells which clusters there are, and what runs in one.
+    /// Lists the clusters, and the programs that run in one of them.
     Status(Name),
-    /// Runs kubectl against a cluster, with all rights.
+    /// Runs kubectl on a cluster, as an administrator.
     #[command(disable_help_flag = true)]
     Kubectl {
-        /// Which cluster.
+        /// The cluster.
         #[command(flatten)]
         name: Name,
-        /// What kubectl gets.
+        /// The arguments of kubectl.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Shows the log of a program of a cluster, such as kube-apiserver or pebble; without one, their names.
+    /// Prints the log of a program in a cluster, such as kube-apiserver or pebble. Without a program, lists them.
     Logs {
-        /// Which cluster.
+        /// The cluster.
         #[command(flatten)]
         name: Name,
-        /// The program.
+        /// The name of the program.
         program: Option<String>,
-        /// How many lines.
+        /// The number of lines, counted from the end.
         #[arg(long, default_value_t = 100)]
         lines: usize,
     },
 }
 
-/// Which cluster a command is about.
+/// The cluster that a command applies to.
 #[derive(Args, Debug)]
 pub struct Name {
-    /// The cluster's name.
+    /// The name of the cluster.
     #[arg(long, default_value = DEFAULT_NAME)]
     pub name: String,
 }
 
-/// What cluster to start.
+/// The cluster to start.
 #[derive(Args, Debug)]
-pub struct Choice {
-    /// Its name.
+pub struct ClusterArguments {
+    /// The name of the cluster.
     #[command(flatten)]
     pub name: Name,
-    /// No node, so no Pods: works without root.
+    /// Start no node. The cluster can't run Pods, and needs no root.
     #[arg(long)]
     pub control_plane_only: bool,
-    /// Loopback port of the SOCKS relay into the cluster; any free one if not given.
+    /// The loopback port of the SOCKS relay into the cluster [default: any free port].
     #[arg(long)]
     pub relay_port: Option<u16>,
     /// The class of the Ingresses that Traefik serves.
@@ -67,8 +68,8 @@ pub struct Choice {
     pub ingress_class: String,
 }
 
-impl Choice {
-    /// The same for [`bring_up::start`].
+impl ClusterArguments {
+    /// The options for [`bring_up::start`].
     pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
@@ -76,22 +77,24 @@ impl Choice {
     }
 }
 
-/// Runs a command, and prints what it found on standard output.
+/// Runs a subcommand, and prints its results to standard output.
 pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
-        Task::Up(choice) => {
-            let tools = Tools::ensure(steps).await?;
-            let cluster = bring_up::start(&choice.options(), &tools, steps).await?;
+        Task::Up(arguments) => {
+            let options = arguments.options();
+            bring_up::prepare_host(options.mode, steps).await?;
+            let tools = Tools::ensure(&bring_up::tools_for(options.mode), steps).await?;
+            let cluster = bring_up::start(&options, &tools, steps).await?;
             cluster.keep()?;
             steps.summary(&format!("the cluster {:?}", cluster.name()));
-            tell_how_to_use(&cluster);
+            print_next_steps(&cluster);
             Ok(())
         }
         Task::Down(Name { name }) => {
             match cluster::remove(&name)? {
-                Standing::Absent => println!("there was no cluster named {name:?}"),
-                Standing::Running => println!("the cluster {name:?} has ended, and nothing is left of it"),
-                Standing::Stale => println!("what a killed run had left of the cluster {name:?} is removed"),
+                ClusterState::Absent => println!("there is no cluster named {name:?}"),
+                ClusterState::Running => println!("the cluster {name:?} is stopped and removed"),
+                ClusterState::Stale => println!("the cluster {name:?} was killed: its files are removed"),
             }
             Ok(())
         }
@@ -118,15 +121,15 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     }
 }
 
-/// Prints what someone may want to do next.
-pub fn tell_how_to_use(cluster: &Cluster) {
+/// Prints commands that a user may want to run next.
+pub fn print_next_steps(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig();
     let name =
         if cluster.name() == DEFAULT_NAME { String::new() } else { format!(" --name {}", cluster.name()) };
     println!(
-        "\nLook around:    cargo xtask cluster kubectl{name} get pods --all-namespaces\n\
+        "\nInspect it:     cargo xtask cluster kubectl{name} get pods --all-namespaces\n\
          Your own tools: export KUBECONFIG={}\n\
-         Its network:    curl --proxy socks5h://{} http://<name>.example.test/ (a browser's SOCKS proxy works too)\n\
+         Its network:    curl --proxy socks5h://{} http://<name>.example.test/ (or set it as a browser's SOCKS proxy)\n\
          Remove it:      cargo xtask cluster down{name}",
         kubeconfig.display(),
         cluster.relay()
@@ -136,12 +139,12 @@ pub fn tell_how_to_use(cluster: &Cluster) {
 fn status(name: &str) -> Result<()> {
     let names = cluster::names()?;
     if names.is_empty() {
-        println!("there is no cluster");
+        println!("there are no clusters");
     }
     for other in &names {
-        println!("{other}: {:?}", cluster::standing(other)?);
+        println!("{other}: {:?}", cluster::state_of(other)?);
     }
-    if cluster::standing(name)? == Standing::Running {
+    if cluster::state_of(name)? == ClusterState::Running {
         let cluster = Cluster::attach(name)?;
         println!("\n{name} ({:?}), relay {}", cluster.mode(), cluster.relay());
         for process in cluster.processes()? {

@@ -1,4 +1,4 @@
-//! Helm against a cluster of the testbed.
+//! Runs Helm on a cluster of the testbed. Knows nothing about charts. Next: `tools`, which builds Helm.
 
 use std::process::Output;
 
@@ -6,12 +6,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cluster::Cluster, tools::Tool};
 
-/// Runs Helm with all rights on a cluster; returns what it printed on standard output.
+/// Runs Helm on a cluster as an administrator, and returns its standard output.
 ///
 /// # Errors
-/// What Helm printed on standard error.
+/// Helm failed; the message has its standard error.
 pub async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    // Helm's own caches and settings, not those of whoever runs the test.
+    // Without the caches and settings of this user.
     let home = tempfile::tempdir()?;
     let Output { status, stdout, stderr } = tokio::process::Command::new(cluster.tools().path(Tool::Helm))
         .args(arguments)

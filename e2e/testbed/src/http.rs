@@ -1,5 +1,5 @@
-//! A small HTTP and TLS client that reaches into a cluster, or stays on the host. One request per connection: what a
-//! test observes is then never an old connection. Not for the code under test.
+//! A small HTTP and TLS client that connects inside a cluster or on the host. It makes one request per connection, so
+//! that a test never observes an old connection. Not for the code under test. Next: `probe.rs`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,23 +24,23 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// How long one request may take, connection included.
+/// How long a request may take, including the connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the client calls itself, where a request doesn't.
+/// The default `User-Agent`.
 const CLIENT: &str = concat!("testbed/", env!("CARGO_PKG_VERSION"));
 
-/// From where connections are made.
+/// Where connections start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
     /// This host.
     Host,
-    /// Inside a cluster, by its SOCKS relay.
+    /// Inside a cluster, through its SOCKS relay.
     Relay(SocketAddr),
 }
 
 impl Network {
-    /// Connects. A relay resolves names inside.
+    /// Connects to a port. A relay resolves the name inside the cluster.
     pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream> {
         match self {
             Self::Host => Ok(TcpStream::connect((host, port)).await?),
@@ -54,17 +54,17 @@ impl Network {
     }
 }
 
-/// Whose certificates a client believes.
+/// The certificates that a client accepts.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// Nobody's: HTTPS always fails.
+    /// None: HTTPS always fails.
     Nothing,
-    /// Those that chain to one of these roots, PEM.
+    /// Those that chain to one of these roots, in PEM.
     Roots(String),
 }
 
 impl Trust {
-    /// The roots, parsed.
+    /// The roots for rustls; empty for [`Trust::Nothing`].
     pub fn store(&self) -> Result<RootCertStore> {
         let mut store = RootCertStore::empty();
         if let Self::Roots(pem) = self {
@@ -76,12 +76,12 @@ impl Trust {
     }
 }
 
-/// `GET`, with the whole body.
+/// Sends a `GET` request, and returns the response with its whole body.
 pub async fn get(network: &Network, url: &str, trust: &Trust) -> Result<Response<Bytes>> {
     request(network, Request::get(url).body(Bytes::new())?, trust).await
 }
 
-/// Any request whose URI is absolute, with the whole body of the answer.
+/// Sends a request whose URI is absolute, and returns the response with its whole body.
 pub async fn request(network: &Network, request: Request<Bytes>, trust: &Trust) -> Result<Response<Bytes>> {
     let url = request.uri().clone();
     timeout(TIMEOUT, exchange(network, request, trust))
@@ -92,17 +92,17 @@ pub async fn request(network: &Network, request: Request<Bytes>, trust: &Trust) 
 
 async fn exchange(network: &Network, mut request: Request<Bytes>, trust: &Trust) -> Result<Response<Bytes>> {
     let url = request.uri().clone();
-    let authority = url.authority().context("the URL names no host")?.clone();
+    let authority = url.authority().context("the URL has no host")?.clone();
     let host = authority.host().to_owned();
     request.headers_mut().insert(HOST, authority.as_str().parse()?);
-    // RFC 8555 section 6.1 asks for one.
+    // Required by RFC 8555 section 6.1.
     request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(CLIENT));
     *request.uri_mut() =
         url.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
     let tls = match url.scheme_str() {
         Some("http") => false,
         Some("https") => true,
-        other => bail!("{other:?} is no scheme that this client speaks"),
+        other => bail!("the scheme {other:?} is not supported: use http or https"),
     };
     let stream = network.dial(&host, authority.port_u16().unwrap_or(if tls { 443 } else { 80 })).await?;
     if !tls {

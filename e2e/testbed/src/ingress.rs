@@ -1,5 +1,6 @@
-//! Traefik, the ingress controller of the testbed: a Pod on a node, else a plain process. It serves Ingresses of one class:
-//! `traefik`, or another one's, such as `nginx`.
+//! Traefik, the ingress controller of the testbed: a Pod if the cluster has a node, otherwise a plain process. It
+//! serves Ingresses of one class, `traefik` or any other, such as `nginx`. Knows nothing about certificates.
+//! Next: `manifests/traefik.yaml`.
 
 use std::time::Duration;
 
@@ -12,19 +13,19 @@ use crate::{
     tools::{Tool, Tools},
 };
 
-/// Its name to the API, whichever way it runs.
+/// The user name of Traefik at the API server, both as a Pod and as a process.
 pub const USER: &str = "system:serviceaccount:traefik:traefik";
 
-/// Its image on a node.
+/// The image of Traefik on a node.
 pub const IMAGE: &str = "localhost/traefik:testbed";
 
 const PING_PORT: u16 = 8082;
 
-/// How long it is left alone before its speed is measured: it takes a change at once where it took none for two seconds, and
-/// what was done before and the Ingress that is measured are two changes.
+/// How long to leave Traefik idle before measuring it. It applies a change immediately if it has applied none for two
+/// seconds. There are two changes to wait for: the one before, and the Ingress that is measured.
 pub const REST: Duration = Duration::from_millis(4500);
 
-/// Starts it; [`answers`] tells when it is up.
+/// Starts Traefik without waiting for it; see [`is_up`].
 pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
     let class = cluster.ingress_class();
     cluster.apply(&include_str!("../manifests/traefik.yaml").replace("$CLASS", class)).await?;
@@ -47,8 +48,8 @@ pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
     }
 }
 
-/// Whether it is up.
-pub(crate) async fn answers(cluster: &Cluster) -> bool {
+/// Whether Traefik answers.
+pub(crate) async fn is_up(cluster: &Cluster) -> bool {
     let url = format!("http://{NODE_ADDRESS}:{PING_PORT}/ping");
     http::get(&cluster.network(), &url, &Trust::Nothing)
         .await
@@ -59,7 +60,7 @@ fn arguments(class: &str) -> Vec<String> {
     let mut arguments = vec![
         "--entrypoints.web.address=:80".to_owned(),
         "--entrypoints.websecure.address=:443".to_owned(),
-        // As Traefik's own chart does: every Ingress is served over TLS too.
+        // Serve every Ingress over TLS, too, as Traefik's chart does.
         "--entrypoints.websecure.http.tls=true".to_owned(),
         format!("--entrypoints.ping.address=:{PING_PORT}"),
         "--ping.entrypoint=ping".to_owned(),
@@ -68,7 +69,7 @@ fn arguments(class: &str) -> Vec<String> {
         "--global.checknewversion=false".to_owned(),
         "--global.sendanonymoususage=false".to_owned(),
     ];
-    // Another class than its own has to be named.
+    // The flag is only for classes other than `traefik`.
     if class != TRAEFIK {
         arguments.push(format!("--providers.kubernetesingress.ingressclass={class}"));
     }

@@ -1,13 +1,13 @@
-//! A real Kubernetes, Pebble and Traefik on one machine, and clients that reach into it.
+//! Clusters on one machine, with a real Kubernetes, Pebble, and Traefik, and clients that reach into them.
 //!
 //! ```text
-//! tools ──▶ cluster ──▶ ingress, pebble ──▶ bring_up ──▶ commands
-//! (Go, a    (own network,   (what runs on it)   (starts all)   (`cargo xtask cluster`)
-//!  wheel)    PID and mount
-//!            namespaces)
+//! tools ──────▶ cluster ───────▶ ingress, pebble ──▶ bring_up ───────▶ commands
+//! (built by     (a network, PID,   (run in a cluster)   (starts all parts)  (`cargo xtask cluster`)
+//!  Go, a wheel)  and mount
+//!                namespace)
 //! ```
 //!
-//! Start at [`bring_up`]. Nothing here knows what is tested: no program, chart or image of the operator.
+//! Start reading at [`bring_up`]. Nothing here knows what is tested: no program, chart, or image of the operator.
 
 pub mod acme;
 pub mod audit;

@@ -1,10 +1,14 @@
-//! The commands of `cargo xtask` that only need a cluster: `tools` and `cluster`.
+//! The commands of `cargo xtask` that know nothing about the operator: `tools` and `cluster`.
+//! Parses arguments only. Next: `commands.rs`.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use testbed::{commands, tools::Tools};
+use testbed::{
+    commands,
+    tools::{self, Tools},
+};
 use xtask::progress::Steps;
 
 #[derive(Debug, Parser)]
@@ -16,9 +20,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Builds what the testbed is made of into your cache: Kubernetes, Pebble, Helm, Traefik and others.
+    /// Builds the parts of the testbed into the cache: Kubernetes, Pebble, Helm, Traefik, and others.
     Tools,
-    /// Starts, stops and inspects a Kubernetes cluster on this machine.
+    /// Starts, stops, and inspects Kubernetes clusters on this machine.
     #[command(subcommand)]
     Cluster(commands::Task),
 }
@@ -41,8 +45,9 @@ async fn run(task: Task) -> Result<()> {
     let steps = Steps::default();
     match task {
         Task::Tools => {
-            Tools::ensure(&steps).await?;
-            steps.summary(&format!("the {} tools", Tools::count()));
+            let needed = tools::testbed();
+            Tools::ensure(&needed, &steps).await?;
+            steps.summary(&format!("the {} tools", needed.len()));
             Ok(())
         }
         Task::Cluster(task) => commands::run(task, &steps).await,

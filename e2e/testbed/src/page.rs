@@ -1,4 +1,5 @@
-//! A page in a cluster: a Pod that serves one through Traefik, and a client that waits for it.
+//! A page in a cluster: a Pod that serves it through Traefik, and a client that waits for it.
+//! Knows nothing about certificates except whether one is trusted. Next: `manifests/page.yaml`.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,10 @@ use crate::{
     http::{self, Trust},
 };
 
-/// Kubernetes' test image, on every node: it serves pages, and dials on request.
+/// The test image of Kubernetes, which is on every node. It serves pages, and connects to servers on request.
 pub const AGNHOST_IMAGE: &str = "localhost/agnhost:testbed";
 
-/// How often a page is asked for.
+/// The time between two requests for a page.
 const POLL: Duration = Duration::from_millis(50);
 
 /// Applies a Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
@@ -27,8 +28,8 @@ pub async fn serve_page(cluster: &Cluster, namespace: &str, name: &str, host: &s
     cluster.apply_in(Some(namespace), &page).await
 }
 
-/// Waits until a page is served inside a cluster with status 200, and returns it. Over HTTPS, the server must be
-/// trusted too.
+/// Waits until a page is served inside a cluster with status 200, and returns it. Over HTTPS, `trust` must also accept
+/// the server's certificate.
 pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Duration) -> Result<String> {
     let deadline = Instant::now() + limit;
     loop {
@@ -40,7 +41,7 @@ pub async fn await_page(cluster: &Cluster, url: &str, trust: &Trust, limit: Dura
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() > deadline {
-            bail!("{url} was not served within {} s; the last answer was: {last}", limit.as_secs());
+            bail!("waited {} s for {url}; the last answer was: {last}", limit.as_secs());
         }
         sleep(POLL).await;
     }

@@ -1,5 +1,5 @@
-//! The certificates of the testbed itself: one CA per cluster, and what it signs. Made by rcgen; P-256 throughout.
-//! Not the certificates under test: those come from Pebble.
+//! The certificates of the testbed itself: a CA per cluster, and the certificates that it signs. The keys are P-256.
+//! Not for the certificates under test, which Pebble issues. Next: `write_files` in `bring_up.rs`.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-/// A certificate and its key, both PEM; the key is PKCS#8.
+/// A certificate and its private key, both in PEM. The key is in PKCS#8.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The certificate.
@@ -19,16 +19,16 @@ pub struct Identity {
     pub key: String,
 }
 
-/// When a certificate is valid.
+/// The validity of a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
-    /// Its beginning, in whole seconds.
+    /// The start, in whole seconds.
     pub not_before: Timestamp,
-    /// How long.
+    /// The time until `notAfter`.
     pub lifetime: SignedDuration,
 }
 
-/// A certificate authority that lives as long as its cluster.
+/// A certificate authority that exists as long as its cluster.
 #[derive(Debug)]
 pub struct Authority {
     certificate: String,
@@ -36,7 +36,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new CA.
+    /// Creates a CA with a new key and a self-signed certificate.
     pub fn new(common_name: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -47,12 +47,12 @@ impl Authority {
         Ok(Self { certificate, issuer: Issuer::new(params, key) })
     }
 
-    /// The CA's certificate, PEM.
+    /// The certificate of the CA, in PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    /// A serving certificate for names and addresses.
+    /// Issues a serving certificate for names and addresses, with a new key.
     pub fn server(&self, common_name: &str, names: &[&str], addresses: &[IpAddr]) -> Result<Identity> {
         let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
@@ -61,14 +61,14 @@ impl Authority {
         self.sign(params, common_name, None)
     }
 
-    /// A client certificate: `user` and `group` as Kubernetes reads them (CN and O).
+    /// Issues a client certificate, with a new key. Kubernetes reads `user` from the CN and `group` from the O.
     pub fn client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, user, group)
     }
 
-    /// A certificate for a host as public CAs issue them, for a key that is there; PEM.
+    /// Issues a certificate for a host and an existing key, like those of public CAs. In PEM.
     pub fn leaf(&self, host: &str, key: &KeyPair, validity: &Validity) -> Result<String> {
         let time = |time: Timestamp| time::OffsetDateTime::from_unix_timestamp(time.as_second());
         let mut params = CertificateParams::new([host.to_owned()])?;

@@ -1,4 +1,5 @@
-//! What a TLS server really serves: the chain as sent, and whether a client with given roots would accept it.
+//! The chain that a TLS server sends, and whether a client with given roots would accept it.
+//! Knows nothing about which chain is expected. Next: `http.rs` for requests that verify the server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,23 +22,23 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The chain that a server sent in one handshake.
 #[derive(Clone, Debug)]
 pub struct ServedChain {
-    /// DER, leaf first, as sent: one at least.
+    /// The certificates as sent, in DER, the leaf first. Never empty.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// Whether a client would accept it for the name now; the error says why not.
+    /// Whether a client would accept the chain for the name at this time. The error says why not.
     pub verdict: Result<(), rustls::Error>,
 }
 
 impl ServedChain {
-    /// The leaf.
+    /// The leaf certificate.
     pub fn leaf(&self) -> &CertificateDer<'static> {
         &self.certificates[0]
     }
 }
 
-/// Shakes hands with `server_name` at `host:port`, and tells what was served.
+/// Makes a TLS handshake for `server_name` at `host:port`, and returns the chain that was served.
 ///
 /// # Errors
-/// No connection, or no handshake. A chain that isn't trusted is no error: see [`ServedChain::verdict`].
+/// The connection or the handshake failed. An untrusted chain is not an error; see [`ServedChain::verdict`].
 pub async fn tls(
     network: &Network,
     host: &str,
@@ -52,7 +53,9 @@ pub async fn tls(
             TlsConnector::from(Arc::new(accepting_config()?)).connect(name.clone(), stream).await?,
         )
     };
-    let stream = timeout(TIMEOUT, handshake).await.context("no handshake in time")??;
+    let stream = timeout(TIMEOUT, handshake)
+        .await
+        .with_context(|| format!("no TLS handshake within {} s", TIMEOUT.as_secs()))??;
     let certificates: Vec<_> = stream
         .get_ref()
         .1
@@ -66,7 +69,7 @@ pub async fn tls(
         Some(verifier) => {
             verifier.verify_server_cert(leaf, intermediates, &name, &[], UnixTime::now()).map(drop)
         }
-        None => Err(rustls::Error::General("no roots were given to verify with".into())),
+        None => Err(rustls::Error::General("there are no roots to verify the chain with".into())),
     };
     Ok(ServedChain { certificates, verdict })
 }
@@ -86,7 +89,7 @@ fn accepting_config() -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// Accepts every chain: the probe looks at what is served, and judges afterwards.
+/// Accepts every chain in the handshake, because the probe verifies it afterwards.
 #[derive(Debug)]
 struct AcceptAny;
 

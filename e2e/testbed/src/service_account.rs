@@ -1,4 +1,5 @@
 //! Kubeconfigs with the rights of a ServiceAccount, for processes that run in place of its Pods.
+//! Knows nothing about these processes. Next: `cluster/layout.rs` for the paths.
 
 use std::path::PathBuf;
 
@@ -7,17 +8,18 @@ use serde_json::json;
 
 use crate::cluster::{API_PORT, Cluster, Layout, NODE_ADDRESS};
 
-/// Where programs in a cluster find the kubeconfig of a ServiceAccount.
+/// The path of a ServiceAccount's kubeconfig, as seen inside a cluster.
 pub fn kubeconfig_inside(account: &str) -> PathBuf {
     Layout::inside().path(&format!("{account}.kubeconfig"))
 }
 
-/// Writes a kubeconfig with a token of a ServiceAccount, valid for a day; returns where programs in the cluster find it.
+/// Writes a kubeconfig with a token of a ServiceAccount that is valid for a day, and returns its path inside the
+/// cluster.
 pub async fn write_kubeconfig(cluster: &Cluster, namespace: &str, account: &str) -> Result<PathBuf> {
     let token = ["--namespace", namespace, "create", "token", account, "--duration=24h"];
     let output = cluster.kubectl().args(token).output().await?;
     if !output.status.success() {
-        bail!("no token for {account}: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("failed to create a token of {account:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let config = json!({
         "apiVersion": "v1",

@@ -1,6 +1,5 @@
-//! Whatever happens to a cluster's processes, nothing of it stays on the machine.
-//!
-//! One test at a time: each looks at the whole machine.
+//! A cluster leaves nothing on the machine, no matter which of its processes is killed.
+//! Each test checks the whole machine, so only one runs at a time. Next: `support/mod.rs` for the checks.
 
 mod support;
 
@@ -15,7 +14,7 @@ use support::{
     wait,
 };
 use testbed::{
-    cluster::{self, Cluster, Standing},
+    cluster::{self, Cluster, ClusterState},
     page,
 };
 use xtask::process::text;
@@ -27,7 +26,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 #[test]
-fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
+fn down_removes_a_cluster_with_running_pods() -> Result<()> {
     let _alone = alone();
     let name = name("down");
     let network = host_network()?;
@@ -41,10 +40,7 @@ fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
     })?;
     let namespaces = namespaces_of(&name)?;
     ensure!(namespaces.len() >= 3, "{namespaces:?}");
-    ensure!(
-        assert_gone(&name, &namespaces).is_err(),
-        "a running cluster is told apart from one that is gone"
-    );
+    ensure!(assert_gone(&name, &namespaces).is_err(), "a running cluster counts as gone");
 
     let down = testbed(&["cluster", "down", "--name", &name]).output()?;
     ensure!(down.status.success(), "{}", text(&down));
@@ -54,9 +50,9 @@ fn down_leaves_nothing_of_a_cluster_with_running_pods() -> Result<()> {
 }
 
 #[test]
-fn a_killed_xtask_leaves_nothing_at_whatever_step_it_is_killed() -> Result<()> {
+fn killed_start_leaves_nothing() -> Result<()> {
     let _alone = alone();
-    // What is there when the kill comes: from the first trace of the cluster to the last step but one.
+    // The start is killed when this file exists, from the first trace of the cluster to one of the last steps.
     for (step, sign) in
         ["log/supervisor.log", "control.sock", "log/etcd.log", "log/kube-apiserver.log", "log/kubelet.log"]
             .iter()
@@ -73,21 +69,21 @@ fn a_killed_xtask_leaves_nothing_at_whatever_step_it_is_killed() -> Result<()> {
         up.kill()?;
         up.wait()?;
         if *sign == "log/supervisor.log" {
-            // The earliest kill may come before there is anyone to clean up: that is what `down` is for.
+            // The kill may come before the guard runs, which cleans up. Then `down` has to.
             let down = testbed(&["cluster", "down", "--name", &name]).output()?;
             ensure!(down.status.success(), "{}", text(&down));
         } else {
-            wait("the cluster to end by itself", || {
-                matches!(cluster::standing(&name), Ok(Standing::Absent)).then_some(())
+            wait("the cluster to end without `down`", || {
+                matches!(cluster::state_of(&name), Ok(ClusterState::Absent)).then_some(())
             })?;
         }
-        assert_gone(&name, &namespaces).with_context(|| format!("killed when {sign} was there"))?;
+        assert_gone(&name, &namespaces).with_context(|| format!("killed when {sign} existed"))?;
     }
     Ok(())
 }
 
 #[test]
-fn a_cluster_whose_supervisors_were_killed_is_stale_until_down() -> Result<()> {
+fn killed_supervisors_leave_a_stale_cluster() -> Result<()> {
     let _alone = alone();
     let name = name("stale");
     let up = testbed(&["cluster", "up", "--name", &name]).output()?;
@@ -95,20 +91,20 @@ fn a_cluster_whose_supervisors_were_killed_is_stale_until_down() -> Result<()> {
     let namespaces = namespaces_of(&name)?;
     kill_supervisors(&name);
     wait("the cluster to be stale", || {
-        matches!(cluster::standing(&name), Ok(Standing::Stale)).then_some(())
+        matches!(cluster::state_of(&name), Ok(ClusterState::Stale)).then_some(())
     })?;
 
-    let way_out = format!("cargo xtask cluster down --name {name}");
-    assert_refused(&mut testbed(&["cluster", "up", "--name", &name]), &["left behind", &way_out])?;
+    let remedy = format!("cargo xtask cluster down --name {name}");
+    assert_refused(&mut testbed(&["cluster", "up", "--name", &name]), &["left behind", &remedy])?;
     assert_refused(
         &mut testbed(&["cluster", "kubectl", "--name", &name, "get", "pods"]),
-        &["left behind", &way_out],
+        &["left behind", &remedy],
     )?;
 
     let down = testbed(&["cluster", "down", "--name", &name]).output()?;
     ensure!(down.status.success(), "{}", text(&down));
     assert_gone(&name, &namespaces)?;
     let again = testbed(&["cluster", "down", "--name", &name]).output()?;
-    ensure!(again.status.success() && text(&again).contains("there was no cluster"), "{}", text(&again));
+    ensure!(again.status.success() && text(&again).contains("there is no cluster"), "{}", text(&again));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Bad surroundings: each ends with one paragraph that says what to do, and a code that is not 0.
+//! Missing programs, missing rights, and other bad environments. Each ends with one paragraph that says what to do, and
+//! an exit code other than 0. Runs the program `testbed` only. Next: `support/mod.rs`.
 
 mod support;
 
@@ -13,23 +14,23 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use support::{assert_refused, name, testbed};
-use testbed::tools::{Tool, Tools};
+use testbed::tools::{self, Tool, Tools};
 use xtask::{
     paths::{self, CACHE_VARIABLE, STATE_VARIABLE},
     process::text,
 };
 
-/// A user that no file of ours belongs to.
+/// The user ID of `nobody`, who owns no files.
 const NOBODY: &str = "65534";
 
-/// A folder that every user may enter.
+/// A folder that every user may write to.
 fn open_folder() -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
     Ok(folder)
 }
 
-/// A `PATH` folder with only the given programs.
+/// A `PATH` with only the given programs, as shell scripts.
 fn path_with(folder: &Path, programs: &[(&str, &str)]) -> Result<String> {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin)?;
@@ -41,7 +42,7 @@ fn path_with(folder: &Path, programs: &[(&str, &str)]) -> Result<String> {
     Ok(bin.to_string_lossy().into_owned())
 }
 
-/// The testbed program as a user who is not root: a copy of it, and of the tools, where that user can read them.
+/// The program `testbed`, run by a user other than root, who can read copies of it and of the tools.
 fn as_nobody(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let cache = folder.join("cache");
     if !cache.exists() {
@@ -60,7 +61,7 @@ fn as_nobody(folder: &Path, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// The programs of a tool cache, without what they were made from.
+/// Links or copies the programs of a cache, without their sources.
 fn share(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -75,7 +76,7 @@ fn share(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A second name of a file, or a copy where that can't be.
+/// Makes a hard link to a file, or a copy if that fails.
 fn share_file(from: &Path, to: &Path) -> Result<()> {
     if fs::hard_link(from, to).is_err() {
         fs::copy(from, to).with_context(|| format!("failed to copy {}", from.display()))?;
@@ -84,7 +85,7 @@ fn share_file(from: &Path, to: &Path) -> Result<()> {
 }
 
 #[test]
-fn a_control_plane_works_without_root() -> Result<()> {
+fn control_plane_works_without_root() -> Result<()> {
     let folder = open_folder()?;
     let name = name("nobody");
     let up =
@@ -97,7 +98,7 @@ fn a_control_plane_works_without_root() -> Result<()> {
     let got = text(&{ get }.output()?);
     ensure!(got.contains("namespace/kube-system"), "{got}");
 
-    // Port 80 is Traefik's own, though its user may not bind it outside.
+    // Traefik listens on port 80, although this user may not bind it outside.
     let record = fs::read(folder.path().join("state/clusters").join(&name).join("cluster.json"))?;
     let record: serde_json::Value = serde_json::from_slice(&record)?;
     let relay = testbed::http::Network::Relay(record["relay"].as_str().context("no relay")?.parse()?);
@@ -115,7 +116,7 @@ fn a_control_plane_works_without_root() -> Result<()> {
 }
 
 #[test]
-fn a_node_without_root_is_refused_with_both_ways_out() -> Result<()> {
+fn node_without_root_is_refused() -> Result<()> {
     let folder = open_folder()?;
     assert_refused(
         &mut as_nobody(folder.path(), &["cluster", "up", "--name", &name("no-root")])?,
@@ -124,19 +125,19 @@ fn a_node_without_root_is_refused_with_both_ways_out() -> Result<()> {
 }
 
 #[test]
-fn without_go_the_error_says_to_install_it() -> Result<()> {
+fn missing_go_is_reported() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_with(folder.path(), &[])?;
     let mut command = testbed(&["tools"]);
     command.env(CACHE_VARIABLE, folder.path().join("cache")).env("PATH", path);
-    assert_refused(&mut command, &["Go can't be started", "Install Go 1.26"])
+    assert_refused(&mut command, &["failed to start Go", "Install Go 1.26"])
 }
 
 #[test]
-fn without_python_the_error_says_to_install_it() -> Result<()> {
+fn missing_python_is_reported() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_with(folder.path(), &[])?;
-    // All but Traefik is there.
+    // Only Traefik is missing.
     let cache = folder.path().join("cache");
     let traefik = Tools::seen_at(paths::cache()?).path(Tool::Traefik);
     fs::create_dir_all(cache.join("tools"))?;
@@ -148,11 +149,11 @@ fn without_python_the_error_says_to_install_it() -> Result<()> {
     }
     let mut command = testbed(&["tools"]);
     command.env(CACHE_VARIABLE, cache).env("PATH", path);
-    assert_refused(&mut command, &["Python can't be started", "Install Python 3 with pip"])
+    assert_refused(&mut command, &["failed to start Python", "Install Python 3 with pip"])
 }
 
-/// A `go` that notes which program it builds, takes a moment, and makes an empty one; what it vendors is no more than what
-/// is edited there.
+/// A `go` that appends the program to `notes`, sleeps 50 ms, and makes an empty file. `go mod vendor` makes only the
+/// file that is edited.
 fn slow_go(notes: &Path) -> String {
     format!(
         r#"if [ "$1" = mod ]; then
@@ -168,18 +169,23 @@ echo "$out" >>{notes}
     )
 }
 
-/// A cache that holds Traefik only.
+/// A cache with Traefik only.
 fn cache_with_traefik(folder: &Path) -> Result<PathBuf> {
     let cache = folder.join("cache");
     let traefik = Tools::seen_at(paths::cache()?).path(Tool::Traefik);
-    let its_folder = traefik.parent().context("a tool lies in a folder")?;
+    let its_folder = traefik.parent().context("a tool is in a folder")?;
     fs::create_dir_all(cache.join("tools"))?;
     symlink(its_folder, cache.join("tools").join(its_folder.file_name().context("a folder has a name")?))?;
     Ok(cache)
 }
 
+/// The number of tools that Go builds: all but Traefik.
+fn go_builds() -> usize {
+    tools::testbed().len() - 1
+}
+
 #[test]
-fn two_runs_at_once_build_each_tool_once() -> Result<()> {
+fn concurrent_runs_build_each_tool_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let notes = folder.path().join("notes");
     let path = path_with(folder.path(), &[("go", &slow_go(&notes))])?;
@@ -190,12 +196,12 @@ fn two_runs_at_once_build_each_tool_once() -> Result<()> {
         ensure!(run.wait()?.success());
     }
     let built = fs::read_to_string(&notes)?;
-    ensure!(built.lines().count() == Tools::count() - 1, "{built}");
+    ensure!(built.lines().count() == go_builds(), "{built}");
     Ok(())
 }
 
 #[test]
-fn an_interrupted_build_goes_on_where_it_was() -> Result<()> {
+fn interrupted_build_is_resumed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let notes = folder.path().join("notes");
     let path = path_with(folder.path(), &[("go", &slow_go(&notes))])?;
@@ -209,15 +215,15 @@ fn an_interrupted_build_goes_on_where_it_was() -> Result<()> {
     interrupted.wait()?;
     let before = built();
     ensure!(start()?.wait()?.success());
-    // The one that was under way is built again, no other.
+    // Only the tool whose build was interrupted is built again.
     let after = built() - before;
-    ensure!(after <= Tools::count() - 1 - (before - 1) && after > 0, "{before} before, {after} after");
+    ensure!(after <= go_builds() - (before - 1) && after > 0, "{before} before, {after} after");
     ensure!(start()?.wait()?.success() && built() == before + after, "something was built a second time");
     Ok(())
 }
 
 #[test]
-fn a_tool_that_does_not_build_shows_what_go_said_and_where_the_rest_is() -> Result<()> {
+fn failed_build_shows_the_output_of_go() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_with(folder.path(), &[("go", "echo 'proxy.invalid: no such host' >&2; exit 1")])?;
     let cache = folder.path().join("cache");
@@ -230,7 +236,7 @@ fn a_tool_that_does_not_build_shows_what_go_said_and_where_the_rest_is() -> Resu
 }
 
 #[test]
-fn a_full_disk_is_called_that() -> Result<()> {
+fn full_disk_is_reported() -> Result<()> {
     struct Tmpfs(PathBuf);
     impl Drop for Tmpfs {
         fn drop(&mut self) {
@@ -242,13 +248,13 @@ fn a_full_disk_is_called_that() -> Result<()> {
         .context("failed to mount a small tmpfs")?;
     let tmpfs = Tmpfs(folder.path().to_owned());
     let mut command = testbed(&["tools"]);
-    // Go's own caches are full and warm; only ours is small.
+    // Go's caches are elsewhere and warm: only the cache of tools is small.
     command.env(CACHE_VARIABLE, &tmpfs.0);
     assert_refused(&mut command, &["the disk is full", CACHE_VARIABLE, "larger disk"])
 }
 
 #[test]
-fn a_taken_relay_port_is_named_with_the_way_out() -> Result<()> {
+fn taken_relay_port_is_reported() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port().to_string();
     let name = name("port");
@@ -261,7 +267,7 @@ fn a_taken_relay_port_is_named_with_the_way_out() -> Result<()> {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_told_how_to_start() -> Result<()> {
+fn missing_cluster_is_reported() -> Result<()> {
     let name = name("absent");
     assert_refused(
         &mut testbed(&["cluster", "kubectl", "--name", &name, "get", "pods"]),
@@ -270,14 +276,13 @@ fn a_cluster_that_is_not_there_is_told_how_to_start() -> Result<()> {
 }
 
 #[test]
-fn a_system_that_forbids_namespaces_is_told_how_to_allow_them() -> Result<()> {
+fn forbidden_namespaces_are_reported() -> Result<()> {
     let folder = open_folder()?;
     let name = name("no-userns");
     let command = as_nobody(folder.path(), &["cluster", "up", "--control-plane-only", "--name", &name])?;
     let program = command.get_args().map(ToOwned::to_owned).collect::<Vec<_>>();
-    // `as_nobody` ends in `-- xtask …`: put a user namespace before it whose own limit is 0, where nobody can make
-    // another.
-    let (as_user, xtask) =
+    // Runs the program after `--` in a user namespace whose limit is 0, so that it can't create another one.
+    let (as_user, testbed) =
         program.split_at(program.iter().position(|word| word == "--").context("no --")? + 1);
     let mut limited = Command::new(command.get_program());
     limited
@@ -285,13 +290,13 @@ fn a_system_that_forbids_namespaces_is_told_how_to_allow_them() -> Result<()> {
         .args(["unshare", "--user", "--map-current-user", "--keep-caps", "--", "sh", "-c"])
         .arg("echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"")
         .arg("sh")
-        .args(xtask)
+        .args(testbed)
         .current_dir(folder.path());
     for (variable, value) in command.get_envs() {
         limited.env(variable, value.unwrap_or_default());
     }
     assert_refused(
         &mut limited,
-        &["doesn't let this user make namespaces", "max_user_namespaces", "run as root"],
+        &["doesn't let this user create namespaces", "max_user_namespaces", "run as root"],
     )
 }

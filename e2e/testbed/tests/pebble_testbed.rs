@@ -1,4 +1,5 @@
-//! A fresh Pebble for each test, with each of its knobs shown to do something.
+//! Each setting of a Pebble has its effect. Every test starts a new Pebble.
+//! Uses the testbed's own ACME client, and nothing of the operator. Next: `Settings`.
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +46,7 @@ fn validity(chain: &str) -> Result<Duration> {
 }
 
 #[tokio::test]
-async fn a_fresh_pebble_starts_in_milliseconds_and_issues() -> Result<()> {
+async fn pebble_starts_quickly_and_issues() -> Result<()> {
     let mut starts = Vec::new();
     for _ in 0..5 {
         let began = Instant::now();
@@ -54,7 +55,7 @@ async fn a_fresh_pebble_starts_in_milliseconds_and_issues() -> Result<()> {
         drop(pebble);
     }
     starts.sort();
-    println!("a fresh Pebble answers after {:?} (median of 5)", starts[2]);
+    println!("a new Pebble answers after {:?} (median of 5)", starts[2]);
     ensure!(starts[2] < Duration::from_secs(1), "{starts:?}");
     let pebble = pebble(&Settings::default()).await?;
     let issued = issue(&pebble, &["a.example.test", "b.example.test"]).await?;
@@ -63,7 +64,7 @@ async fn a_fresh_pebble_starts_in_milliseconds_and_issues() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ten_at_once_get_an_address_each() -> Result<()> {
+async fn concurrent_pebbles_have_own_addresses() -> Result<()> {
     let settings = Settings::calm();
     let pebbles = futures::future::try_join_all((0..10).map(|_| pebble(&settings))).await?;
     let mut addresses: Vec<_> = pebbles.iter().map(Pebble::address).collect();
@@ -74,29 +75,31 @@ async fn ten_at_once_get_an_address_each() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_profile_sets_the_validity() -> Result<()> {
+async fn profile_sets_the_validity() -> Result<()> {
     let settings = Settings {
         profiles: BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]),
         ..Settings::calm()
     };
     let pebble = pebble(&settings).await?;
     let issued = issue(&pebble, &["short.example.test"]).await?;
-    // RFC 5280 counts both ends.
+    // In RFC 5280, the validity includes both ends.
     ensure!(validity(&issued.chain)?.abs_diff(Duration::from_mins(1)) <= Duration::from_secs(1));
     Ok(())
 }
 
 #[tokio::test]
-async fn rejected_nonces_are_rejected() -> Result<()> {
+async fn nonces_are_rejected() -> Result<()> {
     let pebble = pebble(&Settings { nonce_rejection_percent: 100, ..Settings::calm() }).await?;
     let refused = account(&pebble).await;
-    let Err(Error::Api(problem)) = refused else { anyhow::bail!("an account was made without a good nonce") };
+    let Err(Error::Api(problem)) = refused else {
+        anyhow::bail!("the account was created with a rejected nonce")
+    };
     ensure!(problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce"), "{problem}");
     Ok(())
 }
 
 #[tokio::test]
-async fn reused_authorizations_make_the_next_order_ready_at_once() -> Result<()> {
+async fn reused_authorization_makes_an_order_ready() -> Result<()> {
     for (percent, status) in [(100, OrderStatus::Ready), (0, OrderStatus::Pending)] {
         let pebble = pebble(&Settings { authorization_reuse_percent: percent, ..Settings::calm() }).await?;
         let account = account(&pebble).await?;
@@ -114,12 +117,14 @@ async fn reused_authorizations_make_the_next_order_ready_at_once() -> Result<()>
 }
 
 #[tokio::test]
-async fn external_account_binding_is_required_and_accepted() -> Result<()> {
+async fn account_binding_is_required_and_accepted() -> Result<()> {
     // The key is 32 bytes of zero, as base64url.
     let keys = BTreeMap::from([("kid-1".to_owned(), "A".repeat(43))]);
     let pebble = pebble(&Settings { external_account_keys: keys, ..Settings::calm() }).await?;
     let refused = account(&pebble).await;
-    let Err(Error::Api(problem)) = refused else { anyhow::bail!("an account was made without a binding") };
+    let Err(Error::Api(problem)) = refused else {
+        anyhow::bail!("the account was created without a binding")
+    };
     ensure!(
         problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:externalAccountRequired"),
         "{problem}"
@@ -132,7 +137,7 @@ async fn external_account_binding_is_required_and_accepted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn alternate_roots_and_longer_chains_are_there() -> Result<()> {
+async fn alternate_roots_and_long_chains_are_served() -> Result<()> {
     let pebble = pebble(&Settings { alternate_roots: 2, chain_length: 2, ..Settings::calm() }).await?;
     let issued = issue(&pebble, &["long.example.test"]).await?;
     ensure!(issued.chain.matches("BEGIN CERTIFICATE").count() == 3, "{}", issued.chain);
@@ -144,10 +149,10 @@ async fn alternate_roots_and_longer_chains_are_there() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_blocked_name_is_refused_with_the_reason() -> Result<()> {
+async fn blocked_name_is_rejected() -> Result<()> {
     let pebble = pebble(&Settings::calm()).await?;
     let refused = issue(&pebble, &["blocked.example.test"]).await;
-    let error = format!("{:#}", refused.err().context("a blocked name was issued")?);
+    let error = format!("{:#}", refused.err().context("a certificate for a blocked name was issued")?);
     ensure!(error.contains("rejectedIdentifier"), "{error}");
     Ok(())
 }
@@ -155,13 +160,13 @@ async fn a_blocked_name_is_refused_with_the_reason() -> Result<()> {
 /// The `Retry-After` headers of one issuance.
 async fn retry_after_of_an_issuance(pebble: &Pebble, tokens: &TokenServer) -> Result<Vec<String>> {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
-    let noted = Arc::clone(&seen);
-    let builder = acme::account_builder_noting(pebble, move |answer| {
+    let sink = Arc::clone(&seen);
+    let builder = acme::observed_account_builder(pebble, move |answer| {
         let value = answer
             .headers()
             .get(RETRY_AFTER)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        noted.lock().unwrap_or_else(PoisonError::into_inner).extend(value);
+        sink.lock().unwrap_or_else(PoisonError::into_inner).extend(value);
     });
     let account = acme::new_account(pebble, builder).await?;
     acme::issue(&account, &["later.example.test"], async |token, key_authorization| {
@@ -174,8 +179,8 @@ async fn retry_after_of_an_issuance(pebble: &Pebble, tokens: &TokenServer) -> Re
 }
 
 #[tokio::test]
-async fn retry_after_comes_as_a_number_and_as_a_date_or_not_at_all() -> Result<()> {
-    // Pebble throws a coin for each: so many tries that both sides come up.
+async fn retry_after_is_a_number_or_a_date_or_absent() -> Result<()> {
+    // Pebble picks one at random, so both appear in this many tries.
     const TRIES: usize = 40;
     let never = pebble(&Settings::calm()).await?;
     let seen = retry_after_of_an_issuance(&never, &TokenServer::start(&never).await?).await?;
@@ -190,11 +195,11 @@ async fn retry_after_comes_as_a_number_and_as_a_date_or_not_at_all() -> Result<(
             return Ok(());
         }
     }
-    anyhow::bail!("after {TRIES} issuances only {seen:?} was seen")
+    anyhow::bail!("{TRIES} issuances had only {seen:?}")
 }
 
 #[tokio::test]
-async fn without_its_own_ca_nobody_trusts_it() -> Result<()> {
+async fn pebble_is_not_trusted_under_another_ca() -> Result<()> {
     let one = pebble(&Settings::calm()).await?;
     let other = pebble(&Settings::calm()).await?;
     ensure!(http::get(one.network(), &one.directory_url(), other.trust()).await.is_err());

@@ -1,6 +1,6 @@
-//! Container images of one static binary, as OCI archives: the same bytes from the same binary.
-//! Knows the [image layout](https://github.com/opencontainers/image-spec/blob/main/image-layout.md), nothing of
-//! what is in an image. Who builds our binaries: `xtask image`.
+//! Container images of one static binary, as OCI archives. The same binary gives the same bytes.
+//! Knows the [image layout](https://github.com/opencontainers/image-spec/blob/main/image-layout.md), and nothing about
+//! the binary. Next: `release.rs`, which builds the operator's binaries.
 
 use std::{
     collections::BTreeMap,
@@ -16,37 +16,37 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// The user that our images run as: numeric, so that `runAsNonRoot` can be checked.
+/// The user of the operator's images. Numeric, because the kubelet can't check `runAsNonRoot` against a name.
 pub const NON_ROOT: &str = "65532:65532";
 
-/// An image with nothing in it but one binary.
+/// An image that holds one binary and nothing else.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Full reference, such as `localhost/agnhost:1.36.3`.
     pub reference: String,
-    /// A static Linux binary on this machine.
+    /// The static Linux binary, as a path on this machine.
     pub binary: PathBuf,
-    /// The command; the binary lies at `/<file name>`.
+    /// The command. In the image, the binary is at `/<file name>`.
     pub entrypoint: Vec<String>,
     /// `uid:gid`, or empty for root.
     pub user: &'static str,
-    /// Whether the layer is compressed: worth it for what is pushed, not for what stays on this machine.
+    /// Whether the layer is compressed, which takes seconds and is only worth it for images that are pushed.
     pub compressed: bool,
 }
 
 impl Image {
-    /// An image whose entrypoint is the binary alone.
+    /// An image that runs the binary without arguments.
     pub fn new(reference: impl Into<String>, binary: impl Into<PathBuf>, user: &'static str) -> Self {
         let binary = binary.into();
         let entrypoint = vec![format!("/{}", file_name(&binary))];
         Self { reference: reference.into(), binary, entrypoint, user, compressed: false }
     }
 
-    /// Writes the image as an OCI archive (an uncompressed tar) at `path`, and returns the manifest's digest.
-    /// The file has its name only when it is complete.
+    /// Writes the image as an OCI archive, an uncompressed tar, to `path`, and returns the digest of the manifest.
+    /// The file appears under its name when it is complete.
     pub fn write(&self, path: &Path) -> Result<String> {
-        let folder = path.parent().context("an archive lies in a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        let folder = path.parent().context("the path of an archive has no parent")?;
+        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
         self.write_in(folder, path).with_context(|| {
             format!("failed to write the image of {} as {}", self.binary.display(), path.display())
         })
@@ -68,7 +68,8 @@ impl Image {
             descriptor("application/vnd.oci.image.manifest.v1+json", &manifest_digest, manifest.len() as u64);
         in_index["platform"] = json!({ "architecture": architecture(), "os": "linux" });
         in_index["annotations"] = json!({
-            // The first is what containerd names the image by, the second what the specification knows.
+            // containerd takes the image's name from the first, other tools from the second, which is in the
+            // specification.
             "io.containerd.image.name": self.reference,
             "org.opencontainers.image.ref.name": self.reference,
         });
@@ -93,7 +94,7 @@ impl Image {
         Ok(manifest_digest)
     }
 
-    /// The one layer.
+    /// The only layer of the image.
     fn layer(&self, folder: &Path) -> Result<Layer> {
         let out = Hashing::new(BufWriter::new(tempfile::tempfile_in(folder)?));
         if !self.compressed {
@@ -101,7 +102,7 @@ impl Image {
             let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
             return Ok(Layer { file, content_digest: digest.clone(), digest });
         }
-        // The header that is written holds neither time nor name.
+        // This encoder writes neither a time nor a file name into the header, so the bytes are the same each time.
         let content = Hashing::new(GzEncoder::new(out, Compression::default()));
         let (out, content_digest) = self.content(content)?.finish();
         let (out, digest) = out.finish()?.finish();
@@ -130,13 +131,13 @@ impl Image {
 /// A layer in an unnamed file.
 struct Layer {
     file: File,
-    /// Of the file.
+    /// The digest of the file.
     digest: String,
-    /// Of the tar in it: the `DiffID`.
+    /// The digest of the uncompressed tar: the `DiffID`.
     content_digest: String,
 }
 
-/// The machine's architecture as Go and OCI name it.
+/// The architecture of this machine by the name that Go and OCI use.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -145,7 +146,7 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// Lower-case hexadecimal digits.
+/// The bytes in lowercase hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         _ = write!(text, "{byte:02x}");
@@ -171,7 +172,7 @@ fn to_bytes(value: &Value) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&sorted)?)
 }
 
-/// A header with nothing in it that could differ between two runs.
+/// A header without anything that could differ between two runs, such as a time.
 fn header(mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.set_mode(mode);
@@ -190,7 +191,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Counts a digest over all that is written through it.
+/// A writer that computes the digest of everything written through it.
 struct Hashing<W> {
     inner: W,
     hasher: Sha256,
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_binary_gives_the_same_bytes() -> Result<()> {
+    fn same_binary_gives_the_same_bytes() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let binary = folder.path().join("hello");
         fs::write(&binary, "not really a program")?;
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_blob_has_the_digest_that_names_it() -> Result<()> {
+    fn blob_is_named_after_its_digest() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let binary = folder.path().join("hello");
         fs::write(&binary, vec![7; 100_000])?;

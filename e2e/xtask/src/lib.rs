@@ -1,6 +1,7 @@
-//! What `cargo xtask` and the programs that it starts have in common: paths, progress, cargo, images.
+//! What `cargo xtask` and the programs that it starts share: paths, progress, cargo, images.
 //!
-//! Light on purpose: no Kubernetes client, async runtime, TLS or crypto backend. Next: `bin/xtask` for the commands.
+//! Builds in seconds, so it must not depend on a Kubernetes client, an async runtime, TLS, or a crypto backend.
+//! Next: `bin/xtask` for the commands.
 
 pub mod image;
 pub mod paths;

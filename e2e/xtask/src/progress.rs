@@ -1,5 +1,6 @@
-//! Progress of long work, for people and for logs: what runs, how long it takes, how long it took.
-//! Writes to standard error only, so that results on standard output stay clean.
+//! Progress of long work, for people and logs: the step that runs, its expected time, and the time it took.
+//! Writes to standard error only: standard output is for results. Knows nothing about what a step does.
+//! Next: `release.rs`, which reports its builds with it.
 
 use std::{
     fmt::Display,
@@ -9,10 +10,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// From this expected duration on, a step is announced when it begins, even where no spinner can be drawn.
+/// Steps expected to take at least this long are announced when they begin, even where no spinner can be drawn.
 const WORTH_ANNOUNCING: Duration = Duration::from_secs(5);
 
-/// A sequence of named steps and the time that each took.
+/// A sequence of named steps, with the time that each took.
 #[derive(Debug)]
 pub struct Steps {
     began: Instant,
@@ -26,7 +27,7 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// Begins a step. `expected` is what it usually takes on two cores, where that is worth saying.
+    /// Begins a step. `expected` is the usual time on two cores, for steps that take seconds or more.
     pub fn begin(&self, title: impl Into<String>, expected: Option<Duration>) -> Step<'_> {
         let title = title.into();
         let bar = ProgressBar::new_spinner();
@@ -45,12 +46,12 @@ impl Steps {
         Step { steps: self, title, bar, began: Instant::now(), finished: false }
     }
 
-    /// Says something between steps.
+    /// Prints a line between steps.
     pub fn say(&self, line: impl Display) {
         eprintln!("{line}");
     }
 
-    /// Prints the total, with the longest steps.
+    /// Prints the total time and the three longest steps.
     pub fn summary(&self, what: &str) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
         taken.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
@@ -62,7 +63,7 @@ impl Steps {
     }
 }
 
-/// A step that is under way. Dropped without [`Step::done`], it shows as failed.
+/// A step in progress. It counts as failed if it is dropped without [`Step::done`].
 #[derive(Debug)]
 pub struct Step<'a> {
     steps: &'a Steps,
@@ -73,7 +74,7 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Ends the step well; `detail` says what came out, or nothing.
+    /// Ends a step that succeeded. `detail` is its result in a few words, or empty.
     pub fn done(mut self, detail: impl Display) {
         let time = self.began.elapsed();
         self.finish('✓', detail, time);
@@ -97,7 +98,7 @@ impl Drop for Step<'_> {
     }
 }
 
-/// A duration as a person says it: `230 ms`, `4.2 s`, `3 min 50 s`.
+/// A duration as people write it: `230 ms`, `4.2 s`, `3 min 50 s`.
 #[derive(Clone, Copy, Debug)]
 pub struct Human(pub Duration);
 
@@ -107,6 +108,7 @@ impl Display for Human {
             0 => write!(f, "{} ms", self.0.as_millis()),
             seconds @ 1..60 if self.0.subsec_millis() == 0 => write!(f, "{seconds} s"),
             1..60 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            seconds if seconds % 60 == 0 => write!(f, "{} min", seconds / 60),
             seconds => write!(f, "{} min {} s", seconds / 60, seconds % 60),
         }
     }
@@ -117,11 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_a_person_says_them() {
+    fn duration_is_printed_in_common_units() {
         for (duration, text) in [
             (Duration::from_millis(7), "7 ms"),
             (Duration::from_millis(4240), "4.2 s"),
             (Duration::from_secs(6), "6 s"),
+            (Duration::from_mins(3), "3 min"),
             (Duration::from_secs(230), "3 min 50 s"),
         ] {
             assert_eq!(Human(duration).to_string(), text);

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: the shortest way to see it work. An annotated Ingress gets its certificate, and another one is renewed.
+//! `cargo xtask demo`: the shortest way to see the operator work. An annotated Ingress gets a certificate, and another
+//! certificate is renewed. Uses only what users have: the chart and objects. Next: `user.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,51 +23,51 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use testbed::{
     bring_up,
-    cluster::{self, Cluster, Mode, Standing},
-    commands::{Choice, tell_how_to_use},
+    cluster::{self, Cluster, ClusterState, Mode, Options},
+    commands::{ClusterArguments, print_next_steps},
     page,
     pebble::{Pebble, Settings},
-    tools::Tools,
+    tools::{Tool, Tools},
 };
 use tokio::time::sleep;
 use xtask::{
     paths,
     process::{self, cargo},
-    progress::Steps,
+    progress::{Human, Steps},
+    release::{self, Build, Built, ImageProfile},
 };
 
 const NAMESPACE: &str = "demo";
 const HOST: &str = "web.demo.example.test";
 
-/// The class of the example.
+/// The ingress class in the example.
 const CLASS: &str = "nginx";
 
-/// The example of the README, at Pebble in place of Let's Encrypt.
+/// The example in the README, with Pebble instead of Let's Encrypt.
 const ISSUER: &str = include_str!("../../../manifests/example-issuer.yaml");
 const INGRESS: &str = include_str!("../../../manifests/example-ingress.yaml");
 
-/// How long the certificates are valid that are renewed.
+/// The validity of the certificate that is renewed.
 const SHORT: Duration = Duration::from_secs(45);
 
-pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
-    let options = choice.options();
-    let tools = Tools::ensure(steps).await?;
-    let cluster = if cluster::standing(&options.name)? == Standing::Running {
-        Cluster::attach(&options.name)?
-    } else {
-        bring_up::start(&options, &tools, steps).await?
+pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<()> {
+    let options = arguments.options();
+    let running = match cluster::state_of(&options.name)? {
+        ClusterState::Running => Some(Cluster::attach(&options.name)?),
+        ClusterState::Stale | ClusterState::Absent => None,
     };
-    if cluster.ingress_class() != CLASS {
-        bail!(
-            "the cluster {:?} serves the ingress class {:?}, and the demo shows {CLASS:?}: remove it with \
-             `cargo xtask cluster down --name {}`, or give the demo another --name",
-            cluster.name(),
-            cluster.ingress_class(),
-            cluster.name()
-        );
+    check_class(running.as_ref(), &options)?;
+    let mode = running.as_ref().map_or(options.mode, Cluster::mode);
+    if running.is_none() {
+        bring_up::prepare_host(mode, steps).await?;
     }
-    // Without a node, our programs are processes that end with the demo.
-    let processes = install(&cluster, steps).await?;
+    let (tools, images) = build(mode, steps).await?;
+    let cluster = match running {
+        Some(cluster) => cluster,
+        None => bring_up::start(&options, &tools, steps).await?,
+    };
+    // Without a node, the operator and the solver are processes that end with the demo.
+    let processes = install(&cluster, &images, steps).await?;
     cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {NAMESPACE} }}\n")).await?;
     let user = User::new(&cluster, NAMESPACE).await?;
     if cluster.mode() == Mode::Node {
@@ -74,28 +75,65 @@ pub(crate) async fn run(choice: &Choice, steps: &Steps) -> Result<()> {
         page::serve_page(&cluster, NAMESPACE, "web", HOST).await?;
         let url = format!("http://{HOST}/hostname");
         let page = page::await_page(&cluster, &url, &testbed::http::Trust::Nothing, harness::TIMEOUT).await?;
-        step.done(format!("Pod {page:?} answers through Traefik"));
+        step.done(format!("the Pod {page:?} answers through Traefik"));
     }
     issue(&user, steps).await?;
     renew(&user, steps).await?;
     cluster.keep()?;
     steps.summary("the demo");
     if processes.is_some() {
-        println!("Operator and solver were processes of the demo, and have ended with it.");
+        println!("The operator and the solver ran as processes of the demo, and have ended with it.");
     }
-    tell_how_to_use(&cluster);
+    print_next_steps(&cluster);
     Ok(())
 }
 
-async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> {
+/// Checks that the cluster serves Ingresses of the example's class. Called before anything is built.
+fn check_class(running: Option<&Cluster>, options: &Options) -> Result<()> {
+    let name = &options.name;
+    let class = running.map_or(&*options.ingress_class, Cluster::ingress_class);
+    if class == CLASS {
+        return Ok(());
+    }
+    if running.is_none() {
+        bail!("the demo needs the ingress class {CLASS:?}, not {class:?}: leave out `--ingress-class`");
+    }
+    bail!(
+        "the demo needs the ingress class {CLASS:?}, but the cluster {name:?} serves {class:?}: remove the cluster \
+         with `cargo xtask cluster down --name {name}`, or run the demo with another `--name`"
+    )
+}
+
+/// Builds the tools, and at the same time the images for a node: linking in Go and parsing in rustc use one core each,
+/// which leaves the other idle.
+async fn build(mode: Mode, steps: &Steps) -> Result<(Tools, Vec<Built>)> {
+    let needed = [bring_up::tools_for(mode), vec![Tool::Helm]].concat();
+    if mode == Mode::ControlPlane {
+        return Ok((Tools::ensure(&needed, steps).await?, Vec::new()));
+    }
+    let began = Instant::now();
+    let images = Build::start(paths::workspace(), ImageProfile::Fast)?;
+    let time = images.usual_time();
+    let line = "  … building the images in the background, which slows down the next steps by about";
+    steps.say(format!("{line} {}", Human(time)));
+    let tools = Tools::ensure(&needed, steps).await?;
+    let left = time.saturating_sub(began.elapsed());
+    let step = steps.begin("waiting for the images", (!left.is_zero()).then_some(left));
+    let folder = release::image_folder(ImageProfile::Fast);
+    let images = images.write_images(&folder)?;
+    step.done(folder.display());
+    Ok((tools, images))
+}
+
+async fn install(cluster: &Cluster, images: &[Built], steps: &Steps) -> Result<Option<Processes>> {
     if cluster.mode() == Mode::Node {
-        operator::build_and_load_images(cluster, steps).await?;
+        operator::import_images(cluster, images, steps).await?;
         let step = steps.begin("installing the chart", Some(Duration::from_secs(8)));
         operator::install(cluster, &[]).await?;
         step.done("helm upgrade --install acme-operator charts/acme-operator");
         return Ok(None);
     }
-    let step = steps.begin("building operator and solver", Some(Duration::from_mins(1)));
+    let step = steps.begin("building the operator and the solver", Some(Duration::from_mins(1)));
     process::run(&mut cargo(&[
         "build",
         "--quiet",
@@ -106,16 +144,16 @@ async fn install(cluster: &Cluster, steps: &Steps) -> Result<Option<Processes>> 
         "http01-solver",
     ]))?;
     let binary = std::env::current_exe()?;
-    let binaries = binary.parent().context("a binary lies in a folder")?;
+    let binaries = binary.parent().context("this program is not in a folder")?;
     step.done(binaries.strip_prefix(paths::workspace()).unwrap_or(binaries).display());
-    let step = steps.begin("starting operator and solver with the chart's rights", None);
+    let step = steps.begin("starting the operator and the solver with the chart's RBAC", None);
     let flags = [&operator::VERBOSE[..], &["--leader-elect=false"]].concat();
     let processes = Processes::start(cluster, binaries, &flags).await?;
     step.done("");
     Ok(Some(processes))
 }
 
-/// The example of the README: prints what happens, and what is served in the end.
+/// Runs the example in the README: prints the objects as they appear, and the certificate that is served at last.
 async fn issue(user: &User<'_>, steps: &Steps) -> Result<()> {
     let pebble = Pebble::of_cluster(user.cluster)?;
     let step = steps.begin("kubectl apply: ClusterIssuer letsencrypt-prod", None);
@@ -127,9 +165,9 @@ async fn issue(user: &User<'_>, steps: &Steps) -> Result<()> {
     let is_ready =
         |ready: &crds::condition::Condition| ready.status == crds::condition::ConditionStatus::True;
     user.await_cluster_issuer("letsencrypt-prod", "be ready", is_ready).await?;
-    step.done("Ready: the ACME account was registered");
+    step.done("Ready: the ACME account is registered");
 
-    // A second demo shows the same again.
+    // Left by an earlier run of the demo.
     for name in ["example", "web-tls"] {
         _ = user.api::<Ingress>().delete(name, &DeleteParams::default()).await;
         _ = user.api::<Secret>().delete(name, &DeleteParams::default()).await;
@@ -142,7 +180,7 @@ async fn issue(user: &User<'_>, steps: &Steps) -> Result<()> {
 
     let root = pebble.issuing_root(0).await?;
     let served = user.await_served(HOST, &root, harness::TIMEOUT).await?;
-    println!("  {:>6.2} s  https://{HOST}/ is served with it", began.elapsed().as_secs_f64());
+    println!("  {:>6.2} s  https://{HOST}/ is served with the certificate", began.elapsed().as_secs_f64());
     if user.cluster.mode() == Mode::Node {
         let url = format!("https://{HOST}/hostname");
         let page = page::await_page(user.cluster, &url, &root, harness::TIMEOUT).await?;
@@ -152,22 +190,22 @@ async fn issue(user: &User<'_>, steps: &Steps) -> Result<()> {
     Ok(())
 }
 
-/// Prints each object as it comes, until the Secret is there.
+/// Prints each object when it appears, until the Secret exists.
 async fn narrate(user: &User<'_>, began: Instant) -> Result<()> {
     let mut seen = BTreeSet::new();
     println!();
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
-        let mut there = Vec::new();
-        there.extend(named::<Certificate>(user).await?);
-        there.extend(named::<CertificateRequest>(user).await?);
-        there.extend(named::<Order>(user).await?);
-        there.extend(named::<Challenge>(user).await?);
-        there.extend(named::<Ingress>(user).await?.into_iter().filter(|name| name.contains("cm-acme")));
+        let mut existing = Vec::new();
+        existing.extend(named::<Certificate>(user).await?);
+        existing.extend(named::<CertificateRequest>(user).await?);
+        existing.extend(named::<Order>(user).await?);
+        existing.extend(named::<Challenge>(user).await?);
+        existing.extend(named::<Ingress>(user).await?.into_iter().filter(|name| name.contains("cm-acme")));
         let secrets = named::<Secret>(user).await?;
         let done = secrets.iter().any(|name| name == "Secret web-tls");
-        there.extend(secrets);
-        for name in there {
+        existing.extend(secrets);
+        for name in existing {
             if !seen.contains(&name) {
                 println!("  {:>6.2} s  {name}", began.elapsed().as_secs_f64());
                 seen.insert(name);
@@ -177,13 +215,13 @@ async fn narrate(user: &User<'_>, began: Instant) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("there is no Secret after {} s; {}", harness::TIMEOUT.as_secs(), user.log());
+            bail!("waited {} s for the Secret; {}", harness::TIMEOUT.as_secs(), user.log());
         }
         sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Objects of a kind, with the kind.
+/// The objects of a kind, as `<kind> <name>`.
 async fn named<K>(user: &User<'_>) -> Result<Vec<String>>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -195,7 +233,7 @@ where
     Ok(names.iter().map(|name| format!("{} {name}", K::kind(&()))).collect())
 }
 
-/// A certificate that is valid for less than a minute is renewed while a client asks for it all the time.
+/// Shows that a certificate that is valid for less than a minute is renewed, while a client connects continuously.
 async fn renew(user: &User<'_>, steps: &Steps) -> Result<()> {
     let step =
         steps.begin(format!("renewing a certificate that is valid for {} s", SHORT.as_secs()), Some(SHORT));
@@ -217,24 +255,24 @@ async fn renew(user: &User<'_>, steps: &Steps) -> Result<()> {
     let first = user.await_served(&host, &root, harness::TIMEOUT).await?;
     let deadline = Instant::now() + SHORT;
     loop {
-        // What a client sees that trusts nothing but Pebble's root: never anything bad.
+        // Fails if a client that trusts Pebble's root is ever served another certificate.
         let now = user.await_served(&host, &root, Duration::from_secs(1)).await?;
         if now.leaf() != first.leaf() {
             break;
         }
         if Instant::now() > deadline {
-            bail!("it was not renewed; {}", user.log());
+            bail!("the certificate was not renewed within {} s; {}", SHORT.as_secs(), user.log());
         }
         sleep(Duration::from_millis(100)).await;
     }
     user.api::<Ingress>().delete("short", &DeleteParams::default()).await?;
-    step.done("the old one was served until the new one was");
+    step.done("a valid certificate was served at all times");
     Ok(())
 }
 
-/// A certificate for people.
+/// The certificate as text for people.
 fn describe(der: &[u8]) -> Result<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).context("the leaf can't be read")?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).context("failed to parse the leaf")?;
     let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp());
     let names = certificate.subject_alternative_name().ok().flatten().map(|names| {
         names.value.general_names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")

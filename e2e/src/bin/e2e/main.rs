@@ -1,4 +1,5 @@
-//! The commands of `cargo xtask` that need a cluster, or a client of one.
+//! The commands of `cargo xtask` that run the operator: `test` and `demo`.
+//! Parses arguments only. Next: `demo.rs` and `test.rs`.
 
 mod demo;
 mod test;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use testbed::commands::Choice;
+use testbed::commands::ClusterArguments;
 use xtask::progress::Steps;
 
 #[derive(Debug, Parser)]
@@ -19,14 +20,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs tests: all, or those of one level.
+    /// Runs all tests, or those of one level.
     ///
-    /// unit needs nothing and takes seconds. pebble starts real ACME servers on loopback. apiserver starts a real
-    /// API server without a node. e2e starts a whole cluster with a node, which needs root. Missing parts are built
-    /// first.
+    /// Unit tests need nothing and take seconds. The level pebble starts real ACME servers on loopback, apiserver a
+    /// cluster without a node, and e2e a cluster with a node, which needs root. Parts that are not in the cache are
+    /// built first.
     Test(test::Arguments),
-    /// Starts a cluster, and shows a page served in it through the ingress controller. Keeps the cluster.
-    Demo(Choice),
+    /// Starts a cluster, and shows how an annotated Ingress gets its certificate. Keeps the cluster.
+    Demo(ClusterArguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +48,6 @@ async fn run(task: Task) -> Result<()> {
     let steps = Steps::default();
     match task {
         Task::Test(arguments) => test::run(&arguments, &steps).await,
-        Task::Demo(choice) => demo::run(&choice, &steps).await,
+        Task::Demo(arguments) => demo::run(&arguments, &steps).await,
     }
 }

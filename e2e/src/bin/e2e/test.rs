@@ -1,4 +1,5 @@
-//! `cargo xtask test`: the levels, each with the surroundings that it needs.
+//! `cargo xtask test`: runs each level of tests with what it needs, such as tools and a cluster.
+//! Must not know single tests. Next: `harness.rs`, with which the tests start.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -6,33 +7,35 @@ use e2e::{harness::CLUSTER_VARIABLE, operator};
 use testbed::{
     bring_up,
     cluster::{Cluster, Mode, Options},
-    tools::{Tools, host},
+    tools::{self, Tool, Tools, host},
 };
 use xtask::{
+    paths,
     process::{self, cargo},
     progress::Steps,
+    release::{self, ImageProfile},
 };
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Only this level; all of them if not given.
+    /// Run only this level [default: all levels].
     level: Option<Level>,
-    /// Only tests whose name contains this.
+    /// Run only tests whose name contains this text.
     filter: Option<String>,
-    /// What the test programs get, after `--`.
+    /// Arguments for the test programs.
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Level {
-    /// Pure decisions, builders, parsers: no I/O beyond temporary files.
+    /// Decisions, builders, and parsers, with no I/O except for temporary files.
     Unit,
-    /// Against real Pebbles on loopback.
+    /// Tests against real Pebbles on loopback.
     Pebble,
-    /// Against a real API server without a node.
+    /// Tests against a cluster without a node.
     Apiserver,
-    /// Against a whole cluster; needs root.
+    /// Tests against a cluster with a node. Needs root.
     E2e,
 }
 
@@ -47,24 +50,29 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             Level::Unit => arguments.cargo_test(&["--workspace"], None)?,
             Level::Pebble => {
                 host::ensure(host::PEBBLE, steps).await?;
-                Tools::ensure(steps).await?;
+                Tools::ensure(tools::PEBBLE, steps).await?;
                 arguments.cargo_test(&level.targets(), None)?;
             }
             Level::Apiserver => {
-                let cluster = start(Mode::ControlPlane, steps).await?;
+                let cluster = start(Mode::ControlPlane, &[Tool::Helm], steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }
             Level::E2e => {
-                let cluster = start(Mode::Node, steps).await?;
-                cluster.tools().ensure_cert_manager(steps).await?;
-                operator::build_and_load_images(&cluster, steps).await?;
+                // Some tests run `cargo xtask tools` with this cache, some run cert-manager.
+                let needed = [tools::testbed(), tools::CERT_MANAGER.to_vec()].concat();
+                let cluster = start(Mode::Node, &needed, steps).await?;
+                // The tests assert latency and memory, so they need the release images.
+                let profile = ImageProfile::Release;
+                let folder = release::image_folder(profile);
+                let images = release::build_images(paths::workspace(), &folder, profile, steps)?;
+                operator::import_images(&cluster, &images, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }
         }
     }
-    steps.summary("all of it");
+    steps.summary("the test run");
     Ok(())
 }
 
@@ -78,10 +86,11 @@ impl Level {
         }
     }
 
-    /// The test targets of a heavy level: the files `<level>_*.rs`, behind the feature of the same name.
+    /// The test targets of a level other than unit: the files `<level>_*.rs`, which the feature of the same name
+    /// enables.
     fn targets(self) -> [&'static str; 8] {
         let (features, tests) = match self {
-            Self::Unit => unreachable!("unit tests need no feature"),
+            Self::Unit => unreachable!("unit tests are all targets, without features"),
             Self::Pebble => ("--features=testbed/pebble,operator/pebble", "--test=pebble_*"),
             Self::Apiserver => {
                 ("--features=e2e/apiserver,http01-solver/apiserver,operator/apiserver", "--test=apiserver_*")
@@ -105,11 +114,11 @@ impl Arguments {
     fn cargo_test(&self, selection: &[&str], cluster: Option<&Cluster>) -> Result<()> {
         let mut command = cargo(&["test", "--locked"]);
         command.args(selection).args(&self.filter).arg("--").args(&self.rest);
-        // An error says where it comes from; its backtrace would bury that. A panic's is unharmed.
+        // An error prints its causes, and a backtrace would bury these. Panics are not affected.
         command.env("RUST_LIB_BACKTRACE", "0");
         if let Some(cluster) = cluster {
             command.env(CLUSTER_VARIABLE, cluster.name());
-            // They wait for others most of the time.
+            // More than there are cores, because the tests mostly wait for the cluster.
             if std::env::var_os(THREADS_VARIABLE).is_none() {
                 command.env(THREADS_VARIABLE, "8");
             }
@@ -118,12 +127,14 @@ impl Arguments {
     }
 }
 
-/// Environment variable of Rust's test programs: how many tests run at once.
+/// The environment variable of Rust's test programs for the number of concurrent tests.
 const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
-/// A cluster for one run of one level; it ends with this process, however that ends.
-async fn start(mode: Mode, steps: &Steps) -> Result<Cluster> {
-    let tools = Tools::ensure(steps).await?;
+/// Starts a cluster for one run of one level. It ends when this process ends in any way.
+async fn start(mode: Mode, extra_tools: &[Tool], steps: &Steps) -> Result<Cluster> {
+    bring_up::prepare_host(mode, steps).await?;
+    let needed = [&bring_up::tools_for(mode), extra_tools].concat();
+    let tools = Tools::ensure(&needed, steps).await?;
     let kind = if mode == Mode::Node { "node" } else { "api" };
     let name = format!("test-{kind}-{}", std::process::id());
     bring_up::start(&Options::new(name, mode), &tools, steps).await

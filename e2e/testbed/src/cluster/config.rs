@@ -1,5 +1,5 @@
-//! The configuration files of a cluster's programs, as plain values. Pure: [`crate::bring_up`] writes them.
-//! Paths are those seen inside.
+//! The configuration files of a cluster's programs, as plain values. All paths are those inside the cluster.
+//! Pure: must not write anything. Next: [`crate::bring_up`], which writes them.
 
 use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{pki::Identity, tools::host::CNI_PLUGINS};
 
-/// The sandbox of every Pod: agnhost, which pauses when asked to.
+/// The image of every Pod's sandbox: agnhost, with the subcommand `pause`.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:testbed";
 
-/// A kubeconfig for one client certificate. From outside, the API server is reached through the SOCKS relay.
+/// A kubeconfig with a client certificate. On the host, `relay` is the SOCKS relay to connect through.
 pub(crate) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&str>) -> Result<String> {
     let mut cluster = json!({
         "server": format!("https://{NODE_ADDRESS}:{API_PORT}"),
@@ -38,7 +38,7 @@ pub(crate) fn kubeconfig(authority: &str, identity: &Identity, relay: Option<&st
     Ok(serde_saphyr::to_string(&config)?)
 }
 
-/// Counts every request once, with who made it: enough for `audit`, cheap for the server.
+/// An audit policy that logs every request once, with its user: enough for `audit`, and cheap for the server.
 pub(crate) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",
@@ -48,7 +48,7 @@ pub(crate) fn audit_policy() -> Value {
     })
 }
 
-/// Cluster names from the API, names under the test zone from challtestsrv.
+/// The configuration of CoreDNS: cluster names from the API server, names in the test zone from challtestsrv.
 pub(crate) fn corefile(layout: &Layout) -> String {
     format!(
         "{TEST_ZONE}:53 {{\n    bind {NODE_ADDRESS}\n    errors\n    forward . {TEST_DNS}\n}}\n\
@@ -58,7 +58,7 @@ pub(crate) fn corefile(layout: &Layout) -> String {
     )
 }
 
-/// containerd with everything of its own, for a machine that may run another.
+/// The configuration of containerd. It shares no path with another containerd that may run on this machine.
 pub(crate) fn containerd(layout: &Layout) -> String {
     format!(
         r#"version = 2
@@ -83,10 +83,10 @@ state = "{state}"
     )
 }
 
-/// Where containerd listens; inside only.
+/// The socket of containerd, inside the cluster.
 pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd.sock";
 
-/// The name and content of the file that tells containerd how to connect a Pod.
+/// The name and content of the CNI configuration, by which containerd connects Pods to the network.
 pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
     match cni {
         Cni::Bridge => (
@@ -114,7 +114,8 @@ pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
     }
 }
 
-/// The kubelet: no quotas to manage, no eviction by a full disk that isn't ours, old and new control groups.
+/// The configuration of the kubelet: no quotas, practically no eviction when the machine's disk is full, and control
+/// groups of version 1 or 2.
 pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -140,7 +141,7 @@ pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
         "failSwapOn": false,
         "evictionHard": { "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
         "imageGCHighThresholdPercent": 100,
-        // A test shouldn't wait for a pace that is meant for thousands of nodes.
+        // The defaults are for thousands of nodes, and tests would wait for them.
         "syncFrequency": "5s",
         "fileCheckFrequency": "5s",
         "nodeStatusUpdateFrequency": "5s",
@@ -150,7 +151,7 @@ pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
     })
 }
 
-/// kube-proxy, with the kernel's own limits left alone.
+/// The configuration of kube-proxy. It leaves the kernel's limits unchanged.
 pub(crate) fn kube_proxy(layout: &Layout) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -1,8 +1,8 @@
-//! What is said between a cluster's supervisor and its users: one JSON object a line over a Unix socket.
-//! Holds the words and the client; `supervisor.rs` answers.
+//! The protocol between a cluster's supervisor and its clients: one JSON value per line over a Unix socket. Has the
+//! messages and the client. Must not know what a message does. Next: `supervisor/serve.rs`, which answers.
 //!
-//! Every open connection is a lease: a cluster that nobody asked to keep ends when the last one closes, so a
-//! killed run leaves nothing behind.
+//! Every open connection is a lease. Unless a client asked to keep the cluster, it ends when the last connection
+//! closes, so that a killed run leaves nothing behind.
 
 use std::{
     collections::BTreeMap,
@@ -16,24 +16,24 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// How long the supervisor may take for an answer that is not a program's end.
+/// How long the supervisor may take to answer, except when it runs a program.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A program to run inside the cluster's namespaces.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Process {
-    /// Unique among the cluster's programs; its log is `<name>.log`.
+    /// The name, unique in the cluster. The log is `<name>.log`.
     pub name: String,
-    /// Path as seen in the cluster's mount namespace.
+    /// The path as seen inside the cluster.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The arguments.
     pub arguments: Vec<String>,
-    /// Added to the supervisor's environment.
+    /// Environment variables, in addition to the supervisor's.
     pub environment: BTreeMap<String, String>,
 }
 
 impl Process {
-    /// A program with arguments.
+    /// A program with arguments, and no environment variables of its own.
     pub fn new(
         name: &str,
         program: impl Into<PathBuf>,
@@ -54,50 +54,50 @@ impl Process {
     }
 }
 
-/// What a user asks.
+/// A request of a client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Keep the cluster when nobody is connected any more.
+    /// Keep the cluster when no client is connected.
     Keep,
-    /// A TCP port of the node that nothing else will be told of.
+    /// Reserve a TCP port of the node.
     ReservePort,
-    /// Run a program to its end and tell what it printed.
+    /// Run a program until it exits, and return its output.
     Run(Process),
-    /// Start a program that lives as long as the cluster.
+    /// Start a program that runs as long as the cluster.
     Start(Process),
-    /// Start a program that lives as long as this connection.
+    /// Start a program that runs as long as this connection.
     StartBound(Process),
-    /// Tell which programs there are.
+    /// List the programs that were started by [`Request::Start`].
     Status,
     /// End the cluster.
     Stop,
 }
 
-/// Whether a program lives, and how it ended.
+/// Whether a program is running, and how it ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProcessStatus {
-    /// As started.
+    /// The name in [`Process`].
     pub name: String,
-    /// Process id inside the cluster.
+    /// The process ID inside the cluster.
     pub pid: u32,
-    /// How it ended, as a person reads it; `None` while it runs.
+    /// How it ended, as text such as `exit status: 1`. `None` while it runs.
     pub ended: Option<String>,
 }
 
-/// What a program that ran to its end left.
+/// The result of a program that has exited.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Finished {
-    /// Whether it exited with 0.
+    /// Whether the exit code was 0.
     pub success: bool,
-    /// Both streams, at most the last megabyte of each.
+    /// Standard output, then standard error: the last mebibyte of each.
     pub output: String,
 }
 
-/// An answer: what was asked for, or why not.
+/// An answer: the result of a request, or the error as text.
 pub(crate) type Answer<T> = Result<T, String>;
 
-/// An open connection to a supervisor; a lease while it lives. Blocking, and so bound to no async runtime: it may be
-/// kept in a static.
+/// An open connection to a supervisor, which is a lease. It is blocking, so that it is not bound to an async runtime
+/// and can be kept in a static.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: UnixStream,
@@ -110,18 +110,18 @@ impl Connection {
         Ok(Self { stream })
     }
 
-    /// Asks and waits for the answer, without limit for a program's end.
+    /// Sends a request and waits for the answer. There is no limit for [`Request::Run`].
     pub(crate) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
         let timeout = (!matches!(request, Request::Run(_))).then_some(ANSWER_TIMEOUT);
         self.stream.set_read_timeout(timeout)?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.stream.write_all(&line).context("the cluster's supervisor is gone")?;
+        self.stream.write_all(&line).context("failed to send a request to the cluster's supervisor")?;
         let mut answer = String::new();
-        // One line per request, so nothing is left in the reader's buffer.
+        // The answer is one line, so this reader never buffers more than that.
         BufReader::new(&self.stream)
             .read_line(&mut answer)
-            .context("the cluster's supervisor did not answer")?;
+            .context("failed to read the answer of the cluster's supervisor")?;
         if answer.is_empty() {
             bail!("the cluster's supervisor ended before it answered");
         }

@@ -1,4 +1,5 @@
-//! A handle on a running cluster: what it offers to programs on the host.
+//! The handle on a running cluster: what programs on the host can do with it.
+//! Must not know how a cluster starts. Next: `control.rs` for what the supervisor is asked.
 
 use std::{
     fs,
@@ -18,7 +19,9 @@ use super::{
     layout::Layout,
     options::Mode,
     plan::Plan,
-    registry::{ADMIN_KUBECONFIG, RECORD, Record, Standing, layout_of, remove, stale, standing, up_command},
+    registry::{
+        ADMIN_KUBECONFIG, ClusterState, RECORD, Record, layout_of, remove, stale, state_of, up_command,
+    },
     supervisor,
 };
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     tools::{Tool, Tools},
 };
 
-/// A handle on a running cluster.
+/// A handle on a running cluster, which keeps it running.
 #[derive(Debug)]
 pub struct Cluster {
     record: Record,
@@ -36,26 +39,26 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A handle on a cluster that was just made; `lease` keeps it alive.
+    /// The first handle on a cluster. `lease` keeps the cluster running.
     pub(crate) fn new(record: Record, layout: Layout, tools: Tools, lease: Connection) -> Self {
         Self { record, layout, tools, lease: Mutex::new(lease) }
     }
 
-    /// A handle on the running cluster of a name.
+    /// Returns a handle on a cluster that is already running.
     ///
     /// # Errors
-    /// There is none, or it is stale; the message says what to do.
+    /// There is no such cluster, or it is stale; the message says what to do.
     pub fn attach(name: &str) -> Result<Self> {
         let layout = layout_of(name)?;
-        match standing(name)? {
-            Standing::Absent => {
-                bail!("no cluster named {name:?} is running: start it with {}", up_command(name))
+        match state_of(name)? {
+            ClusterState::Absent => {
+                bail!("there is no cluster named {name:?}: start it with {}", up_command(name))
             }
-            Standing::Stale => bail!(stale(name)),
-            Standing::Running => {}
+            ClusterState::Stale => bail!(stale(name)),
+            ClusterState::Running => {}
         }
         let record = fs::read(layout.path(RECORD))
-            .with_context(|| format!("the cluster {name:?} is still coming up: try again in a moment"))?;
+            .with_context(|| format!("the cluster {name:?} is still starting: try again in a few seconds"))?;
         Ok(Self {
             record: serde_json::from_slice(&record)?,
             lease: Mutex::new(Connection::open(&layout.control_socket())?),
@@ -64,12 +67,12 @@ impl Cluster {
         })
     }
 
-    /// Its name.
+    /// The name of the cluster.
     pub fn name(&self) -> &str {
         &self.record.name
     }
 
-    /// With a node or without.
+    /// Whether the cluster has a node.
     pub fn mode(&self) -> Mode {
         self.record.mode
     }
@@ -79,32 +82,32 @@ impl Cluster {
         &self.record.ingress_class
     }
 
-    /// Where its files are on the host.
+    /// The paths of its files on the host.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The tools it was made of.
+    /// The tools that it runs.
     pub fn tools(&self) -> &Tools {
         &self.tools
     }
 
-    /// The SOCKS 5 relay into its network, on loopback. Names are resolved inside.
+    /// The loopback address of the SOCKS 5 relay into the cluster's network, which resolves names inside.
     pub fn relay(&self) -> SocketAddr {
         self.record.relay
     }
 
-    /// A kubeconfig with all rights, for programs on the host.
+    /// The path of an administrator's kubeconfig, for programs on the host.
     pub fn kubeconfig(&self) -> PathBuf {
         self.layout.path(ADMIN_KUBECONFIG)
     }
 
-    /// An API client with all rights. Bound to the async runtime that it is made in.
+    /// An API client of an administrator. It is bound to the async runtime in which it is created.
     pub async fn client(&self) -> Result<kube::Client> {
         Ok(kube::Client::try_from(self.client_config().await?)?)
     }
 
-    /// An API client with the rights of a user in groups, whoever that is.
+    /// An API client that impersonates a user in some groups.
     pub async fn client_as(&self, user: &str, groups: &[&str]) -> Result<kube::Client> {
         let mut config = self.client_config().await?;
         config.auth_info.impersonate = Some(user.to_owned());
@@ -117,59 +120,59 @@ impl Cluster {
         Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
-    /// Connects to a port inside. `host` is an address, or a name that the cluster's DNS knows.
+    /// Connects to a port inside. `host` is an address or a name, which the cluster's DNS resolves.
     pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream> {
         Network::Relay(self.relay()).dial(host, port).await
     }
 
-    /// The network inside, for HTTP clients.
+    /// The cluster's network, for HTTP clients.
     pub fn network(&self) -> Network {
         Network::Relay(self.relay())
     }
 
-    /// Keeps the cluster when no handle is left; [`Cluster::end`] or [`super::remove`] ends it.
+    /// Keeps the cluster running without a handle, until [`Cluster::end`] or [`super::remove`].
     pub fn keep(&self) -> Result<()> {
         self.ask(&Request::Keep)
     }
 
-    /// Ends the cluster and waits until nothing is left of it.
+    /// Ends the cluster, and waits until nothing is left of it.
     pub fn end(self) -> Result<()> {
         let name = self.record.name.clone();
         drop(self);
         remove(&name).map(drop)
     }
 
-    /// A TCP port of the node that no other caller is told of.
+    /// Reserves a TCP port of the node, so that no other caller gets the same.
     pub fn reserve_port(&self) -> Result<u16> {
         self.ask(&Request::ReservePort)
     }
 
-    /// Starts a program inside that lives as long as the cluster; returns its process id there.
+    /// Starts a program inside that runs as long as the cluster. Returns its process ID inside.
     pub fn start(&self, process: Process) -> Result<u32> {
         self.ask(&Request::Start(process))
     }
 
-    /// Starts a program inside that lives as long as the returned value, or as this process.
+    /// Starts a program inside that runs until the returned value is dropped or this process ends.
     pub fn start_bound(&self, process: Process) -> Result<Bound> {
         let mut connection = Connection::open(&self.layout.control_socket())?;
         let pid: Option<u32> = connection.ask(&Request::StartBound(process))?;
-        let pid = pid.context("the program ended at once")?;
+        let pid = pid.context("the program ended immediately")?;
         Ok(Bound { pid: self.host_pid(pid)?, _connection: connection })
     }
 
-    /// The process id on the host of a program inside.
+    /// The process ID on the host, by the process ID inside.
     pub fn host_pid(&self, inside: u32) -> Result<u32> {
         supervisor::host_pid(self.layout.root(), inside)?
-            .with_context(|| format!("no process {inside} is left in the cluster {:?}", self.name()))
+            .with_context(|| format!("there is no process {inside} in the cluster {:?}", self.name()))
     }
 
-    /// Runs a program inside to its end, off the async runtime.
+    /// Runs a program inside until it exits. Doesn't block the async runtime.
     pub async fn run(&self, process: Process) -> Result<Finished> {
         let socket = self.layout.control_socket();
         tokio::task::spawn_blocking(move || Connection::open(&socket)?.ask(&Request::Run(process))).await?
     }
 
-    /// The programs that were started to live as long as the cluster.
+    /// The programs that were started by [`Cluster::start`].
     pub fn processes(&self) -> Result<Vec<ProcessStatus>> {
         self.ask(&Request::Status)
     }
@@ -179,19 +182,19 @@ impl Cluster {
         tail(&self.layout.log(process), lines)
     }
 
-    /// A kubectl with all rights, ready to get its arguments.
+    /// A kubectl command of an administrator, to which the caller adds arguments.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.tools.path(Tool::Kubectl));
         command.arg("--kubeconfig").arg(self.kubeconfig()).kill_on_drop(true);
         command
     }
 
-    /// `kubectl apply` of YAML.
+    /// Applies YAML with `kubectl apply`.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.apply_in(None, manifests).await
     }
 
-    /// `kubectl apply` of YAML; `namespace` is where objects go that name none.
+    /// Applies YAML with `kubectl apply`. Objects without a namespace go into `namespace`.
     pub async fn apply_in(&self, namespace: Option<&str>, manifests: &str) -> Result<()> {
         let mut kubectl = self.kubectl();
         kubectl.args(namespace.map(|name| format!("--namespace={name}")));
@@ -203,9 +206,9 @@ impl Cluster {
         succeeded("kubectl apply", &child.wait_with_output().await?)
     }
 
-    /// Imports an image archive of the host into the node.
+    /// Imports an image archive from the host into the node.
     pub async fn load_image(&self, archive: &Path) -> Result<()> {
-        // The name inside the cluster's folder is unique, as several tests may load at once.
+        // A name of its own, because several tests may import concurrently.
         let copy = tempfile::Builder::new().suffix(".tar").tempfile_in(self.layout.path("images"))?;
         tokio::fs::copy(archive, copy.path())
             .await
@@ -215,7 +218,7 @@ impl Cluster {
         self.import(&Layout::inside().text(&format!("images/{name}"))).await
     }
 
-    /// Imports an image archive, by its path inside, into the node.
+    /// Imports an image archive into the node, by the archive's path inside.
     pub(crate) async fn import(&self, inside: &str) -> Result<()> {
         let finished = self.run(Plan::import(inside)).await?;
         if !finished.success {
@@ -229,7 +232,7 @@ impl Cluster {
     }
 }
 
-/// A program inside a cluster that ends when this is dropped.
+/// A program inside a cluster, which is killed when this is dropped.
 #[derive(Debug)]
 pub struct Bound {
     pid: u32,
@@ -237,7 +240,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Its process id on the host.
+    /// The process ID on the host.
     pub fn pid(&self) -> u32 {
         self.pid
     }

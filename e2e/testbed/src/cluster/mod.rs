@@ -1,9 +1,9 @@
-//! A whole Kubernetes on this machine, in namespaces of its own, next to as many others as there is room for.
+//! A Kubernetes cluster on this machine, in namespaces of its own, next to any number of others.
 //!
-//! A [`Cluster`] is a handle on one: while a handle lives in any process, or after [`Cluster::keep`], the cluster
-//! lives. Inside, all clusters look the same (`layout.rs`); from the host, [`Cluster::dial`] and every kubeconfig go
-//! through the supervisor's SOCKS relay on loopback. Next: [`crate::bring_up`] for how
-//! one comes up, `supervisor/` for what holds it together and cleans up after it.
+//! A [`Cluster`] is a handle. The cluster runs while any process has a handle, or until it is removed after
+//! [`Cluster::keep`]. Inside, all clusters look the same (`layout.rs`). From the host, [`Cluster::dial`] and every
+//! kubeconfig connect through the supervisor's SOCKS relay on loopback. Nothing here knows what runs in a cluster
+//! besides its own parts. Next: [`crate::bring_up`] for the start, `supervisor/` for the processes around a cluster.
 
 pub(crate) mod config;
 pub(crate) mod control;
@@ -19,6 +19,6 @@ pub use self::{
     handle::{Bound, Cluster},
     layout::*,
     options::{Cni, Mode, Options},
-    registry::{DEFAULT_NAME, Standing, names, remove, standing},
+    registry::{ClusterState, DEFAULT_NAME, names, remove, state_of},
     supervisor::{pid_inside, run_supervisor_role},
 };

@@ -1,43 +1,43 @@
-//! What cluster to start.
+//! The options of a cluster. Data only. Next: [`crate::bring_up::start`], which reads them.
 
 use serde::{Deserialize, Serialize};
 
 use super::layout::TRAEFIK;
 
-/// What a cluster is made of.
+/// Whether a cluster has a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// API, controllers, scheduler, DNS, Pebble and Traefik as plain processes; no Pods run. Needs no root.
+    /// The API server, controllers, scheduler, DNS, Pebble, and Traefik as plain processes. No Pods run. Needs no root.
     ControlPlane,
-    /// All of that, with a node that runs Pods. Needs root.
+    /// The same, and a node that runs Pods. Needs root.
     Node,
 }
 
-/// How Pods are connected.
+/// The network of Pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cni {
-    /// The standard bridge plugin. Enforces no `NetworkPolicy`.
+    /// The standard bridge plugin, which enforces no `NetworkPolicy`.
     #[default]
     Bridge,
 }
 
-/// What cluster to start.
+/// The cluster to start.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Unique on this machine for this user; lower-case letters, digits and `-`.
+    /// The name: lowercase letters, digits, and `-`. Unique among this user's clusters.
     pub name: String,
-    /// With a node or without.
+    /// Whether the cluster has a node.
     pub mode: Mode,
-    /// How Pods are connected, on a node.
+    /// The network of Pods, if there is a node.
     pub cni: Cni,
-    /// Loopback port of the SOCKS relay; any free one if `None`.
+    /// The loopback port of the SOCKS relay, or `None` for any free port.
     pub relay_port: Option<u16>,
     /// The class of the Ingresses that Traefik serves.
     pub ingress_class: String,
 }
 
 impl Options {
-    /// A cluster with any free relay port, the bridge CNI and the ingress class `traefik`.
+    /// Options with any free relay port, the bridge CNI, and the ingress class `traefik`.
     pub fn new(name: impl Into<String>, mode: Mode) -> Self {
         Self {
             name: name.into(),

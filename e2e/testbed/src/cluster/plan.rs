@@ -1,4 +1,5 @@
-//! Which programs make up a cluster, with which arguments. Pure: paths are those seen inside.
+//! The programs of a cluster, with their arguments. All paths are those inside the cluster.
+//! Pure: must not read or start anything. Next: `config.rs` for their files, [`crate::bring_up`] for the order.
 
 use super::{
     config::CONTAINERD_SOCKET,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::tools::{Tool, Tools};
 
-/// The programs of a cluster, by what they need to be there before.
+/// The tools and paths that the programs are started with.
 pub(crate) struct Plan<'a> {
     pub(crate) tools: &'a Tools,
     pub(crate) layout: &'a Layout,
@@ -29,7 +30,7 @@ impl Plan<'_> {
                 format!("--listen-peer-urls={peer}"),
                 format!("--initial-advertise-peer-urls={peer}"),
                 format!("--initial-cluster=default={peer}"),
-                // The data need not survive the machine.
+                // The data doesn't have to survive a crash of the machine.
                 "--unsafe-no-fsync".into(),
             ],
         )
@@ -53,16 +54,16 @@ impl Plan<'_> {
                 format!("--tls-private-key-file={}", pki("kube-apiserver.key")),
                 format!("--kubelet-client-certificate={}", pki("kube-apiserver.crt")),
                 format!("--kubelet-client-key={}", pki("kube-apiserver.key")),
-                // Otherwise logs and exec try to resolve the node's name.
+                // Otherwise `kubectl logs` and `kubectl exec` try to resolve the node's name.
                 "--kubelet-preferred-address-types=InternalIP".into(),
                 "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
                 format!("--service-account-key-file={}", pki("service-account.crt")),
                 format!("--service-account-signing-key-file={}", pki("service-account.key")),
                 format!("--audit-policy-file={}", self.layout.text("audit-policy.json")),
                 format!("--audit-log-path={}", self.layout.audit_log().display()),
-                // An event is in the file before its answer is out, so that counting is exact.
+                // An event is in the file before the answer is sent, so that counts are exact.
                 "--audit-log-mode=blocking-strict".into(),
-                // Never rotated: a count may begin anywhere.
+                // Practically never rotated, because a count may begin anywhere in the file.
                 "--audit-log-maxsize=100000".into(),
             ],
         )

@@ -1,4 +1,5 @@
-//! Which clusters there are, by their folders, and how one is removed, whatever state it is in.
+//! The clusters of this user, by their folders, and how a cluster in any state is removed.
+//! Knows nothing about what runs in a cluster. Next: `supervisor/` for the processes.
 
 use std::{
     fs::{self, File},
@@ -19,16 +20,16 @@ use super::{
     supervisor,
 };
 
-/// The cluster that people use by hand: `cargo xtask cluster up` without a name.
+/// The name of the cluster that `cargo xtask cluster up` starts by default.
 pub const DEFAULT_NAME: &str = "dev";
 
 /// How long a cluster may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a name may be: it becomes part of paths and of control groups.
+/// The longest name. It becomes part of paths and of control groups.
 const NAME_LIMIT: usize = 40;
 
-/// The longest path of a Unix socket, `sun_path` of `unix(7)` less its final zero.
+/// The longest path of a Unix socket: `sun_path` in unix(7), without the final zero.
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// The file of a cluster's [`Record`].
@@ -36,7 +37,7 @@ pub(crate) const RECORD: &str = "cluster.json";
 /// The kubeconfig with all rights, for programs on the host.
 pub(crate) const ADMIN_KUBECONFIG: &str = "kubeconfig.yaml";
 
-/// What stands on disk about a cluster.
+/// The facts about a cluster that are kept in its folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) name: String,
@@ -45,25 +46,25 @@ pub(crate) struct Record {
     pub(crate) ingress_class: String,
 }
 
-/// Whether there is a cluster of a name.
+/// Whether a cluster exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// No trace of it.
+pub enum ClusterState {
+    /// There is no cluster of this name.
     Absent,
-    /// Files of it are there, but no process: it was killed in a way that left nobody to clean up.
+    /// There are files of it, but no process: the process that would have cleaned up was killed, too.
     Stale,
-    /// Its supervisor lives.
+    /// Its supervisor is running.
     Running,
 }
 
-/// Whether there is a cluster of a name.
-pub fn standing(name: &str) -> Result<Standing> {
+/// Whether a cluster of this name exists.
+pub fn state_of(name: &str) -> Result<ClusterState> {
     let layout = layout_of(name)?;
     if !layout.root().exists() {
-        return Ok(Standing::Absent);
+        return Ok(ClusterState::Absent);
     }
-    let lives = File::open(layout.supervisor_log()).is_ok_and(|log| log.try_lock_shared().is_err());
-    Ok(if lives { Standing::Running } else { Standing::Stale })
+    let is_locked = File::open(layout.supervisor_log()).is_ok_and(|log| log.try_lock_shared().is_err());
+    Ok(if is_locked { ClusterState::Running } else { ClusterState::Stale })
 }
 
 /// The names of all clusters of this user, running or stale.
@@ -81,30 +82,31 @@ pub fn names() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Ends a cluster, whatever state it is in, and removes what is left of it. Returns what it was.
-pub fn remove(name: &str) -> Result<Standing> {
+/// Ends a cluster in any state, and removes what is left of it. Returns the state that it was in.
+pub fn remove(name: &str) -> Result<ClusterState> {
     let layout = layout_of(name)?;
-    let standing = standing(name)?;
-    if standing == Standing::Running {
+    let state = state_of(name)?;
+    if state == ClusterState::Running {
         let asked =
             Connection::open(&layout.control_socket()).and_then(|mut it| it.ask::<()>(&Request::Stop));
         if asked.is_err() {
-            // Its supervisor doesn't answer: end what holds the lock.
+            // The supervisor doesn't answer.
             supervisor::kill(layout.root())?;
         }
     }
     let deadline = Instant::now() + END_TIMEOUT;
-    while self::standing(name)? == Standing::Running || supervisor::is_inhabited(layout.root())? {
+    while state_of(name)? == ClusterState::Running || supervisor::has_processes(layout.root())? {
         if Instant::now() > deadline {
             supervisor::kill(layout.root())?;
             bail!(
-                "the cluster {name:?} did not end within {} s; its supervisor was killed: run the command again",
+                "the cluster {name:?} did not end within {} s, and its supervisor was killed: run the same command \
+                 again",
                 END_TIMEOUT.as_secs()
             );
         }
         thread::sleep(Duration::from_millis(10));
     }
-    // The guard has done this already, unless it was killed.
+    // Usually the guard has done this, unless it was killed.
     if unistd::geteuid().is_root() {
         supervisor::cgroups::remove(name)?;
     }
@@ -112,7 +114,7 @@ pub fn remove(name: &str) -> Result<Standing> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("failed to remove {}", layout.root().display()))
         }
-        _ => Ok(standing),
+        _ => Ok(state),
     }
 }
 
@@ -122,13 +124,13 @@ pub(crate) fn layout_of(name: &str) -> Result<Layout> {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !sound {
         bail!(
-            "{name:?} can't be a cluster's name: use up to {NAME_LIMIT} lower-case letters, digits and '-'"
+            "{name:?} is not a valid name of a cluster: use up to {NAME_LIMIT} lowercase letters, digits, and '-'"
         );
     }
     let layout = Layout::outside(paths::clusters()?.join(name));
     if layout.control_socket().as_os_str().len() > SOCKET_PATH_LIMIT {
         bail!(
-            "the path {} is too long for a socket: set {} to a shorter folder",
+            "the path {} is too long for a socket: set {} to a folder with a shorter path",
             layout.control_socket().display(),
             paths::STATE_VARIABLE
         );
@@ -138,8 +140,8 @@ pub(crate) fn layout_of(name: &str) -> Result<Layout> {
 
 pub(crate) fn stale(name: &str) -> String {
     format!(
-        "the cluster {name:?} was left behind by a run that was killed: none of its processes lives, but its files \
-         are there. Remove them with {}, then run the same command again",
+        "the cluster {name:?} was left behind by a run that was killed: none of its processes is running, but its \
+         files exist. Remove them with {}, then run the same command again",
         command("down", name)
     )
 }
@@ -161,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_would_leave_the_folder_is_refused() {
+    fn name_that_leaves_the_folder_is_rejected() {
         for name in ["", "..", "a/b", "Dev", "a b", &"a".repeat(NAME_LIMIT + 1)] {
             assert!(layout_of(name).is_err(), "{name:?}");
         }
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_out_names_a_command_that_works_as_it_stands() {
+    fn error_names_the_whole_command() {
         assert!(stale("dev").contains("`cargo xtask cluster down`"));
         assert!(stale("other").contains("`cargo xtask cluster down --name other`"));
     }

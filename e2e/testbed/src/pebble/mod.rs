@@ -1,8 +1,8 @@
-//! Pebble, the ACME server of the testbed: one in every cluster, and a fresh one with its own settings for any test.
+//! Pebble, the ACME server of the testbed: one in every cluster, and a new one with its own settings for any test.
 //!
-//! A fresh one costs some milliseconds and ends when its handle is dropped. In a cluster it validates through the
-//! cluster's ingress; on the host it has a loopback address to itself, with its own DNS server that answers every
-//! name with that address. Next: [`Settings`] for what can be turned.
+//! A new Pebble starts in milliseconds, and ends when its handle is dropped. In a cluster, it validates through the
+//! cluster's ingress. On the host, it has a loopback address of its own, and a DNS server that resolves every name to
+//! this address. Must not know which certificates tests request. Next: [`Settings`].
 
 mod server;
 mod settings;

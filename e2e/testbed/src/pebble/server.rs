@@ -1,4 +1,5 @@
-//! Starts Pebbles, and is a handle on one.
+//! Starts Pebbles, and has the handle on one.
+//! Must not know what is in their configuration. Next: `settings.rs`.
 
 use std::{
     fs,
@@ -23,14 +24,14 @@ use crate::{
     tools::{Tool, Tools},
 };
 
-/// Port of the directory of the Pebble that every cluster has.
+/// The port of the directory of every cluster's own Pebble.
 pub const CLUSTER_PORT: u16 = 14_000;
 const CLUSTER_MANAGEMENT_PORT: u16 = 15_000;
 
-/// Name of that Pebble's process.
+/// The name of that Pebble's process.
 pub const CLUSTER_PROCESS: &str = "pebble";
 
-/// Where Pebble asks for a token on the host: a test listens there, on [`Pebble::address`].
+/// The port to which a Pebble on the host sends its HTTP-01 requests. Tests listen on it, at [`Pebble::address`].
 pub const HOST_HTTP_PORT: u16 = 5002;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,11 +49,11 @@ pub struct Pebble {
     _life: Life,
 }
 
-/// What ends with the handle.
-#[expect(dead_code, reason = "it is kept for its drop")]
+/// What stops when the handle is dropped.
+#[expect(dead_code, reason = "the fields are only dropped")]
 #[derive(Debug)]
 enum Life {
-    /// Nothing: it lives with its cluster.
+    /// Nothing: the Pebble runs as long as its cluster.
     OfCluster,
     Bound(Bound),
     OnHost(Box<OnHost>),
@@ -65,7 +66,7 @@ struct OnHost {
     _claim: TcpListener,
 }
 
-/// Starts the Pebble that every cluster has, calm and strict; does not wait for it.
+/// Starts the cluster's own Pebble, with [`Settings::calm`]. Doesn't wait until it is ready.
 pub(crate) fn start_in_cluster(cluster: &Cluster) -> Result<()> {
     let place = Place {
         address: NODE_ADDRESS.into(),
@@ -79,7 +80,7 @@ pub(crate) fn start_in_cluster(cluster: &Cluster) -> Result<()> {
 }
 
 impl Pebble {
-    /// The Pebble that every cluster has.
+    /// Returns a handle on the cluster's own Pebble.
     pub fn of_cluster(cluster: &Cluster) -> Result<Self> {
         Ok(Self {
             host: cluster_host(),
@@ -92,7 +93,7 @@ impl Pebble {
         })
     }
 
-    /// A fresh one in a cluster, which validates through the cluster's ingress.
+    /// Starts a new Pebble in a cluster. It validates through the cluster's ingress.
     pub async fn in_cluster(cluster: &Cluster, settings: &Settings) -> Result<Self> {
         let place = Place {
             address: NODE_ADDRESS.into(),
@@ -116,7 +117,7 @@ impl Pebble {
         Ok(pebble)
     }
 
-    /// A fresh one on the host. It asks for tokens at [`Pebble::address`], port [`HOST_HTTP_PORT`], whatever the name.
+    /// Starts a new Pebble on the host. It validates every name at [`Pebble::address`], on port [`HOST_HTTP_PORT`].
     pub async fn on_host(tools: &Tools, settings: &Settings) -> Result<Self> {
         let (address, claim) = claim_address()?;
         let place = Place {
@@ -126,7 +127,7 @@ impl Pebble {
             http_port: HOST_HTTP_PORT,
             tls_port: 5001,
         };
-        let files = tempfile::tempdir().context("failed to make a folder for Pebble's files")?;
+        let files = tempfile::tempdir().context("failed to create a folder for Pebble's files")?;
         let dns = format!("{address}:8053");
         let management = format!("{address}:8055");
         let ca = settings.write(files.path(), files.path(), "pebble", &place)?;
@@ -160,32 +161,33 @@ impl Pebble {
         Ok(pebble)
     }
 
-    /// The URL of its directory, RFC 8555 section 7.1.1.
+    /// The URL of the directory; see RFC 8555 section 7.1.1.
     pub fn directory_url(&self) -> String {
         format!("https://{}:{}/dir", self.host, self.port)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// From where it can be reached.
+    /// The network from which it can be reached.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What to trust to talk to it: the CA of its HTTPS, not of what it issues.
+    /// The CA of its HTTPS certificate, which clients must trust. Not the root of the certificates that it issues.
     pub fn trust(&self) -> &Trust {
         &self.trust
     }
 
-    /// What it issues under: the root of its default chain (0) or of an alternate one, PEM. New at every start.
+    /// The root of the certificates that it issues: of the default chain (0) or of an alternate one. It is new at each
+    /// start.
     pub async fn issuing_root(&self, chain: usize) -> Result<Trust> {
         let url = format!("https://{}:{}/roots/{chain}", self.host, self.management_port);
         let answer = http::get(&self.network, &url, &self.trust).await?;
         if answer.status() != StatusCode::OK {
-            bail!("Pebble has no root {chain}: {}", answer.status());
+            bail!("failed to fetch root {chain} of Pebble: {}", answer.status());
         }
         Ok(Trust::Roots(String::from_utf8(answer.into_body().to_vec())?))
     }
@@ -194,8 +196,8 @@ impl Pebble {
         let deadline = Instant::now() + START_TIMEOUT;
         while let Err(error) = http::get(&self.network, &self.directory_url(), &self.trust).await {
             if Instant::now() > deadline {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                bail!("Pebble did not start: {error:#}; it said\n{said}");
+                let log = fs::read_to_string(log).unwrap_or_default();
+                bail!("failed to start Pebble: {error:#}; its log is\n{log}");
             }
             sleep(POLL).await;
         }
@@ -203,7 +205,7 @@ impl Pebble {
     }
 }
 
-/// Writes the files of a Pebble in a cluster, and returns its process.
+/// Writes the files of a Pebble in a cluster, and returns the process to start.
 fn prepare(cluster: &Cluster, settings: &Settings, name: &str, place: &Place) -> Result<Process> {
     let inside = Layout::inside().path("pebble");
     let ca = settings.write(&cluster.layout().path("pebble"), &inside, name, place)?;
@@ -220,13 +222,13 @@ fn ca_path(layout: &Layout, name: &str) -> std::path::PathBuf {
     layout.path(&format!("pebble/{name}-ca.crt"))
 }
 
-/// A loopback address that no other Pebble has, as long as the listener lives. All of 127.0.0.0/8 is this host.
+/// A loopback address that no other Pebble gets until the listener is dropped. All of 127.0.0.0/8 is this host.
 fn claim_address() -> Result<(Ipv4Addr, TcpListener)> {
     const CLAIM_PORT: u16 = 5999;
     const TRIES: u32 = 1000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..TRIES {
-        // Processes start apart, so they seldom meet; where they do, the bind decides.
+        // Each process starts with another number, so collisions are rare. If there is one, only one bind succeeds.
         let number = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let [_, high, middle, low] = number.to_be_bytes();
         let address = Ipv4Addr::new(127, 64 + high % 64, middle, low.clamp(1, 254));
@@ -234,10 +236,10 @@ fn claim_address() -> Result<(Ipv4Addr, TcpListener)> {
             return Ok((address, listener));
         }
     }
-    bail!("{TRIES} loopback addresses are taken: end the test runs that hold them")
+    bail!("failed to find a free loopback address in {TRIES} tries: stop other test runs")
 }
 
-/// Starts a program that dies with this thread, so that a killed test leaves none behind.
+/// Starts a program that dies with this thread, so that a killed test leaves no process behind.
 fn spawn(program: &Path, arguments: &[String], environment: &[(&str, String)], log: &Path) -> Result<Child> {
     let log = fs::File::create(log)?;
     Command::new("setpriv")

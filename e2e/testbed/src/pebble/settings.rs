@@ -1,4 +1,5 @@
-//! What of a Pebble can be turned, and its configuration file.
+//! The settings of a Pebble, and the configuration file that follows from them.
+//! Must not start anything. Next: `server.rs`, which does.
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, time::Duration};
 
@@ -11,39 +12,39 @@ use crate::{
     tools::Tool,
 };
 
-/// How a Pebble behaves. Start from [`Settings::calm`] or [`Settings::default`], change what the test is about.
+/// How a Pebble behaves. Start from [`Settings::calm`] or [`Settings::default`], and change what the test is about.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Of 100 good nonces, how many are refused as `badNonce`. Pebble's own default is 5.
+    /// The percentage of valid nonces that are rejected with `badNonce`. Pebble's default is 5.
     pub nonce_rejection_percent: u8,
-    /// Of 100 authorizations that are valid already, how many a new order reuses. Pebble's own default is 50.
+    /// The percentage of valid authorizations that a new order reuses. Pebble's default is 50.
     pub authorization_reuse_percent: u8,
-    /// Key ids and HMAC keys (unpadded base64url) for external account binding, RFC 8555 section 7.3.4; it is
-    /// required where there are any.
+    /// The keys for external account binding (RFC 8555 section 7.3.4): from key ID to HMAC key, in unpadded base64url.
+    /// If there are any, a binding is required.
     pub external_account_keys: BTreeMap<String, String>,
-    /// How many alternate chains, RFC 8555 section 7.4.2, are offered beside the default one.
+    /// The number of alternate chains (RFC 8555 section 7.4.2), in addition to the default chain.
     pub alternate_roots: u8,
-    /// How many intermediates a chain has.
+    /// The number of intermediates in a chain.
     pub chain_length: u8,
-    /// The profiles and how long their certificates are valid, in whole seconds. Where an order asks for none, Pebble
+    /// The profiles, with the validity of their certificates in whole seconds. For an order without a profile, Pebble
     /// picks one at random.
     pub profiles: BTreeMap<String, Duration>,
-    /// The `Retry-After` of pending authorizations and processing orders, in whole seconds: sent as a number or as a
-    /// date, at random. Zero: none is sent.
+    /// The `Retry-After` of pending authorizations and processing orders, in whole seconds. Pebble sends a number or a
+    /// date, at random. Zero means no header.
     pub retry_after: Duration,
-    /// DNS names that are refused as `rejectedIdentifier`, with all below them.
+    /// The DNS names that are rejected with `rejectedIdentifier`, as well as their subdomains.
     pub blocked_names: Vec<String>,
-    /// Whether a validation takes some random seconds, as with a real CA.
+    /// Whether a validation takes a random number of seconds, like at a real CA.
     pub slow_validation: bool,
-    /// Pebble's strict mode: what is deprecated is refused.
+    /// Whether Pebble rejects deprecated requests (its strict mode).
     pub strict: bool,
-    /// Whether accounts may have Ed25519 keys, as RFC 8555 section 6.2 allows and Pebble as published does not: then
-    /// it is built with `EdDSA` in its list.
+    /// Whether accounts may have Ed25519 keys. RFC 8555 section 6.2 allows these, the published Pebble doesn't, so this
+    /// uses a build of Pebble with `EdDSA` in its list of algorithms.
     pub ed25519_accounts: bool,
 }
 
 impl Default for Settings {
-    /// Strict, with Pebble's own 5 % of refused nonces and 50 % of reused authorizations, but without its waits.
+    /// Strict mode, and Pebble's defaults of 5 % rejected nonces and 50 % reused authorizations, but no random delays.
     fn default() -> Self {
         Self {
             nonce_rejection_percent: 5,
@@ -62,19 +63,19 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// No refused nonces and no reused authorizations: for measuring, and for tests of something else.
+    /// The default without rejected nonces and reused authorizations: for benchmarks, and for tests of something else.
     pub fn calm() -> Self {
         Self { nonce_rejection_percent: 0, authorization_reuse_percent: 0, ..Self::default() }
     }
 
-    /// Adds a profile whose certificates are valid for this long.
+    /// Adds a profile, with the validity of its certificates.
     pub fn profile(mut self, name: &str, validity: Duration) -> Self {
         self.profiles.insert(name.to_owned(), validity);
         self
     }
 
-    /// Writes the configuration and the serving certificate into `folder`, which Pebble sees as `seen_at`; returns
-    /// the CA of that certificate, PEM.
+    /// Writes the configuration and the serving certificate into `folder`, whose path is `seen_at` for Pebble. Returns
+    /// the CA of that certificate, in PEM.
     pub(super) fn write(&self, folder: &Path, seen_at: &Path, name: &str, place: &Place) -> Result<String> {
         let (ca, identity) = serving_identity(place.address)?;
         let config = self.config(place, &seen_at.join(name).to_string_lossy());
@@ -132,14 +133,14 @@ impl Settings {
             "externalAccountMACKeys": self.external_account_keys,
             "domainBlocklist": self.blocked_names,
             "retryAfter": { "authz": seconds, "order": seconds },
-            // Its own keys: RSA ones would take longer than its whole start.
+            // For the keys of its CA. Generating RSA keys would take longer than everything else at the start.
             "keyAlgorithm": "ecdsa",
             "profiles": profiles,
         }})
     }
 }
 
-/// Where a Pebble listens and asks.
+/// Where a Pebble listens, and to which ports it sends validation requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) address: IpAddr,
@@ -149,12 +150,12 @@ pub(super) struct Place {
     pub(super) tls_port: u16,
 }
 
-/// The name of every Pebble in a cluster.
+/// The host name of every Pebble in a cluster.
 pub(super) fn cluster_host() -> String {
     format!("pebble.{TEST_ZONE}")
 }
 
-/// Issues Pebble's own serving certificate; returns its CA with it.
+/// Issues Pebble's serving certificate. Returns the certificate of the CA, too.
 fn serving_identity(address: IpAddr) -> Result<(String, Identity)> {
     let authority = Authority::new("Pebble's HTTPS")?;
     let host = cluster_host();
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn binding_is_required_exactly_where_there_are_keys() {
+    fn binding_is_required_if_there_are_keys() {
         let place =
             Place { address: [127, 0, 0, 1].into(), port: 1, management_port: 2, http_port: 3, tls_port: 4 };
         let mut settings = Settings::calm();

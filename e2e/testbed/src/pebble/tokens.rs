@@ -1,4 +1,5 @@
-//! Answers HTTP-01 challenges of a Pebble on the host, RFC 8555 section 8.3.
+//! Answers the HTTP-01 requests of a Pebble on the host; see RFC 8555 section 8.3.
+//! Knows tokens only, and neither names nor orders. Next: `acme.rs`, the client that solves challenges with it.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::server::{HOST_HTTP_PORT, Pebble};
 
-/// A server of tokens where a Pebble asks for them, whatever the name. It ends when it is dropped.
+/// A server for the HTTP-01 requests of a Pebble, for any name. It stops when it is dropped.
 #[derive(Debug)]
 pub struct TokenServer {
     tokens: Arc<Mutex<HashMap<String, String>>>,
@@ -20,7 +21,7 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
-    /// Serves on [`Pebble::address`]; there can be one for each Pebble.
+    /// Listens on [`Pebble::address`]. There can be one per Pebble.
     pub async fn start(pebble: &Pebble) -> Result<Self> {
         let tokens: Arc<Mutex<HashMap<String, String>>> = Arc::default();
         let known = Arc::clone(&tokens);
@@ -35,17 +36,17 @@ impl TokenServer {
         let router = Router::new().route("/.well-known/acme-challenge/{token}", get(find));
         let listener = TcpListener::bind((pebble.address(), HOST_HTTP_PORT))
             .await
-            .context("failed to listen where Pebble asks for tokens")?;
+            .context("failed to listen for Pebble's HTTP-01 requests")?;
         let task = tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { tokens, task })
     }
 
-    /// Serves one more token.
+    /// Adds a token.
     pub fn add(&self, token: &str, key_authorization: &str) {
         self.tokens().insert(token.to_owned(), key_authorization.to_owned());
     }
 
-    /// Serves none any more.
+    /// Removes all tokens.
     pub fn forget(&self) {
         self.tokens().clear();
     }

@@ -1,63 +1,97 @@
-//! Which programs the testbed is made of, and where each comes from. Data only; [`super`] builds them.
+//! The programs of the testbed, and where each comes from. Data only: must not build anything.
+//! Next: [`super::Tools::ensure`], which does.
 
 /// A program that the testbed builds or fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// cert-manager's answerer of one challenge, for its Pods.
+    /// cert-manager's HTTP-01 solver, which runs in a Pod per challenge.
     AcmeSolver,
-    /// Kubernetes' test image: serves pages, dials names; also the pause container.
+    /// The program in Kubernetes' test image. It serves pages and connects to servers, and is also the pause container.
     Agnhost,
     /// cert-manager's controllers.
     CertManager,
-    /// pebble-challtestsrv: the DNS server that Pebble's validation asks.
+    /// pebble-challtestsrv, the DNS server that Pebble uses for validation.
     Challtestsrv,
-    /// DNS of the cluster.
+    /// The DNS server of clusters.
     Coredns,
-    /// Reads and pushes images.
+    /// Reads, checks, and pushes images.
     Crane,
-    /// The store.
+    /// The store of the API server.
     Etcd,
-    /// Installs charts.
+    /// The package manager that installs charts.
     Helm,
-    /// The API.
+    /// The API server.
     KubeApiserver,
-    /// The built-in controllers.
+    /// The controllers of Kubernetes.
     KubeControllerManager,
-    /// `ClusterIP`s.
+    /// Makes the `ClusterIP`s of Services reachable on a node.
     KubeProxy,
-    /// Places Pods.
+    /// Assigns Pods to nodes.
     KubeScheduler,
-    /// The command line.
+    /// The command-line client.
     Kubectl,
-    /// Runs Pods.
+    /// Runs the Pods of a node.
     Kubelet,
     /// The ACME server.
     Pebble,
-    /// The same, taking accounts with Ed25519 keys besides, which its authors leave out.
+    /// Pebble with support for accounts with Ed25519 keys, which the published one lacks.
     PebbleEd25519,
-    /// Our own: reads keys, CSRs and key stores as users' programs do.
+    /// Our own program, which reads keys, CSRs, and key stores with the libraries that users' programs use.
     PkiReader,
     /// The ingress controller.
     Traefik,
 }
 
-/// Programs of one `go.mod`, built one by one with the same flags.
+/// The tools of a cluster without a node, including kubectl.
+pub const CONTROL_PLANE: &[Tool] = &[
+    Tool::Etcd,
+    Tool::KubeApiserver,
+    Tool::KubeControllerManager,
+    Tool::KubeScheduler,
+    Tool::Kubectl,
+    Tool::Coredns,
+    Tool::Pebble,
+    Tool::Challtestsrv,
+    Tool::Traefik,
+];
+
+/// The tools that a node needs in addition to [`CONTROL_PLANE`].
+pub const NODE: &[Tool] = &[Tool::Kubelet, Tool::KubeProxy, Tool::Agnhost];
+
+/// The tools of a Pebble on the host, and the one with which tests of the Pebble level read keys.
+pub const PEBBLE: &[Tool] = &[Tool::Pebble, Tool::PebbleEd25519, Tool::Challtestsrv, Tool::PkiReader];
+
+/// The tools of cert-manager, for benchmarks of it and for takeovers from it.
+pub const CERT_MANAGER: &[Tool] = &[Tool::CertManager, Tool::AcmeSolver];
+
+/// All tools except for [`CERT_MANAGER`].
+pub fn testbed() -> Vec<Tool> {
+    all().filter(|tool| !CERT_MANAGER.contains(tool)).collect()
+}
+
+/// All tools, in the order in which [`super::Tools::ensure`] gets them.
+pub(super) fn all() -> impl Iterator<Item = Tool> {
+    let programs = GO_MODULES.iter().flat_map(|module| module.programs);
+    programs.map(|program| program.tool).chain([Tool::Traefik])
+}
+
+/// The programs of one `go.mod`, which are built one after the other with the same flags.
 #[derive(Debug)]
 pub(super) struct GoModule {
-    /// Folder under `e2e/testbed/tools`, and the start of the cache folder's name.
+    /// The folder in `e2e/testbed/tools`, and the beginning of the cache folder's name.
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
-    /// The program itself, where it is our own.
+    /// The source of a program of our own.
     pub(super) main: Option<&'static str>,
-    /// Import path of the Go variables that hold a version, and the module whose version it is.
+    /// The package with the Go variables for the version, and the module whose version they get.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
     pub(super) edits: Option<&'static Edits>,
     pub(super) programs: &'static [GoProgram],
 }
 
 impl GoModule {
-    /// The version that go.mod requires of a module.
+    /// The version of a module that go.mod requires.
     pub(super) fn version_of(&self, module: &str) -> Option<&'static str> {
         self.go_mod.lines().find_map(|line| {
             let mut words = line.split_whitespace().skip_while(|word| *word == "require");
@@ -66,27 +100,27 @@ impl GoModule {
     }
 }
 
-/// What is changed in one file of a module that others publish, for this build alone.
+/// Changes to one file of a published module, for this build only.
 #[derive(Debug)]
 pub(super) struct Edits {
     pub(super) module: &'static str,
-    /// The file, seen from the module's folder.
+    /// The file, relative to the module's folder.
     pub(super) file: &'static str,
-    /// Texts that the file has once each, and what stands in their place.
+    /// Pairs of texts: the first must appear in the file exactly once, and is replaced with the second.
     pub(super) replaced: &'static [(&'static str, &'static str)],
 }
 
-/// One `main` package.
+/// A `main` package.
 #[derive(Debug)]
 pub(super) struct GoProgram {
     pub(super) tool: Tool,
     pub(super) binary: &'static str,
     pub(super) package: &'static str,
-    /// Seconds of a cold build on two cores, after those before it.
+    /// How many seconds a cold build usually takes on two cores, after the programs before it.
     pub(super) usual_seconds: u64,
 }
 
-/// Name of the wheel's program, and what pins it.
+/// The name of the program in the wheel, and the requirements that pin the wheel.
 pub(super) const TRAEFIK_BINARY: &str = "traefik";
 pub(super) const TRAEFIK_REQUIREMENTS: &str = include_str!("../../tools/traefik/requirements.txt");
 
@@ -109,25 +143,25 @@ macro_rules! module {
     };
 }
 
-/// All Go modules, in the order in which they are built: the longest first.
+/// All Go modules, in the order in which they are built: Kubernetes first, because it takes longest.
 pub(super) const GO_MODULES: &[GoModule] = &[
     module!(
         "kubernetes",
-        // Without it the server calls itself v0.0.0-master, and Helm's kubeVersion checks break.
+        // Without it, the API server reports v0.0.0-master, and Helm's checks of kubeVersion fail.
         Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
         [
-            (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 220),
+            (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 280),
             (
                 KubeControllerManager,
                 "kube-controller-manager",
                 "k8s.io/kubernetes/cmd/kube-controller-manager",
-                40
+                80
             ),
-            (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 10),
-            (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 60),
+            (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
+            (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 30),
             (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
-            (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 20),
-            (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 20),
+            (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 35),
+            (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 10),
         ]
     ),
     module!("etcd", None, [(Etcd, "etcd", "go.etcd.io/etcd/server/v3", 40)]),
@@ -135,17 +169,17 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         "pebble",
         None,
         [
-            (Pebble, "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10),
+            (Pebble, "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 5),
             (
                 Challtestsrv,
                 "pebble-challtestsrv",
                 "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
-                5
+                2
             ),
         ]
     ),
     GoModule {
-        // The library that verifies its requests knows EdDSA (RFC 8037); Pebble's own lists don't have it.
+        // Pebble's JOSE library supports EdDSA (RFC 8037), but Pebble's lists of algorithms don't have it.
         edits: Some(&Edits {
             module: "github.com/letsencrypt/pebble/v2",
             file: "wfe/jose.go",
@@ -161,23 +195,16 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         ..module!(
             "pebble",
             None,
-            [(PebbleEd25519, "pebble-ed25519", "github.com/letsencrypt/pebble/v2/cmd/pebble", 10)]
+            [(PebbleEd25519, "pebble-ed25519", "github.com/letsencrypt/pebble/v2/cmd/pebble", 5)]
         )
     },
-    module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 15)]),
-    module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 60)]),
+    module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 10)]),
+    module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 130)]),
     GoModule {
         main: Some(include_str!("../../tools/pkireader/main.go")),
-        ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 10)])
+        ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 2)])
     },
-    module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 180)]),
-];
-
-/// Where cert-manager's code is published.
-pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
-
-/// cert-manager, which few need.
-pub(super) const CERT_MANAGER: &[GoModule] = &[
+    module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 115)]),
     GoModule {
         main: Some(include_str!("../../tools/certmanager/main.go")),
         ..module!("certmanager", None, [(CertManager, "cert-manager", ".", 90)])
@@ -188,12 +215,15 @@ pub(super) const CERT_MANAGER: &[GoModule] = &[
     },
 ];
 
+/// The Go module of cert-manager.
+pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_program_is_a_tool_directive_of_its_module() {
+    fn program_is_a_tool_of_its_module() {
         for module in GO_MODULES.iter().filter(|module| module.main.is_none()) {
             for program in module.programs {
                 assert!(
@@ -201,7 +231,7 @@ mod tests {
                         .go_mod
                         .lines()
                         .any(|line| line.trim().trim_start_matches("tool ") == program.package),
-                    "{} is no tool of e2e/testbed/tools/{}/go.mod",
+                    "{} is not a tool in e2e/testbed/tools/{}/go.mod",
                     program.package,
                     module.name
                 );

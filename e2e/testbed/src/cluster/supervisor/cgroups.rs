@@ -1,4 +1,5 @@
-//! The control groups of a cluster's containers: one folder in every hierarchy, of version 1 or 2.
+//! The control groups of a cluster's containers: one folder in every hierarchy, for control groups of version 1 or 2.
+//! Must not know which groups the kubelet makes below it. Next: `guard.rs`, which removes them.
 
 use std::{
     fs, io,
@@ -11,29 +12,29 @@ use anyhow::{Context, Result, bail};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The kernel lets go of a dead process's group a moment after the process.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to retry the removal. The kernel releases the group of a process shortly after the process has ended.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The path of a cluster's groups below each hierarchy's root, as the kubelet's `cgroupRoot` takes it.
+/// The path of a cluster's groups in each hierarchy, for the kubelet's `cgroupRoot`.
 pub(crate) fn path(cluster: &str) -> String {
     format!("/testbed-{cluster}")
 }
 
-/// Makes a cluster's groups.
+/// Creates a cluster's groups.
 pub(super) fn create(cluster: &str) -> Result<()> {
     for folder in folders(cluster)? {
-        fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     }
     Ok(())
 }
 
-/// Removes a cluster's groups with all below. Their processes must be dead or dying.
+/// Removes a cluster's groups and all groups in them. Their processes must be dead or dying.
 pub(crate) fn remove(cluster: &str) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + REMOVE_TIMEOUT;
     for folder in folders(cluster)? {
         while let Err(error) = remove_tree(&folder) {
             if Instant::now() > deadline {
-                bail!("the control group {} can't be removed: {error}", folder.display());
+                bail!("failed to remove the control group {}: {error}", folder.display());
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -41,7 +42,7 @@ pub(crate) fn remove(cluster: &str) -> Result<()> {
     Ok(())
 }
 
-/// The cluster's folder in each hierarchy, whether it exists or not.
+/// The path of the cluster's folder in each hierarchy, even if it doesn't exist.
 fn folders(cluster: &str) -> Result<Vec<PathBuf>> {
     let name = path(cluster);
     let below = |root: &Path| root.join(name.trim_start_matches('/'));
@@ -51,7 +52,7 @@ fn folders(cluster: &str) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(MOUNT).with_context(|| format!("failed to list {MOUNT}"))? {
         let root = entry?.path();
-        // Hierarchies only; symbolic links are second names of them.
+        // Only hierarchies, and no symbolic links to them.
         if !root.is_symlink() && root.join("cgroup.procs").exists() {
             folders.push(below(&root));
         }
@@ -59,7 +60,7 @@ fn folders(cluster: &str) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Removes folders from the leaves up; the files in them are the kernel's.
+/// Removes a folder and the folders in it. The kernel removes the files.
 fn remove_tree(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

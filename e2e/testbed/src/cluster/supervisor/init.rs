@@ -1,5 +1,5 @@
-//! PID 1 of a cluster: makes the namespaces look as every cluster looks inside, starts the supervisor, and reaps
-//! orphans until it ends.
+//! PID 1 of a cluster: sets up its mounts and network, starts `serve`, and reaps orphans until that ends.
+//! Must not start the cluster's programs. Next: `serve.rs`.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use nix::{
 
 use super::{
     cgroups, network,
-    orders::{Orders, PID_NAMESPACE},
+    parameters::{PID_NAMESPACE, Parameters},
 };
 use crate::cluster::{
     layout::{Layout, NODE_ADDRESS},
@@ -27,16 +27,17 @@ use crate::cluster::{
 
 const RESOLVER: &str = "/etc/resolv.conf";
 
-pub(super) fn run(orders: &Orders) -> Result<()> {
-    let namespace = fs::read_link("/proc/self/ns/pid").context("failed to read the own namespace")?;
-    fs::write(orders.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
-    mounts(orders).context("failed to set up the cluster's mounts")?;
+pub(super) fn run(parameters: &Parameters) -> Result<()> {
+    let namespace =
+        fs::read_link("/proc/self/ns/pid").context("failed to read the PID namespace of this process")?;
+    fs::write(parameters.state.join(PID_NAMESPACE), namespace.as_os_str().as_encoded_bytes())?;
+    mounts(parameters).context("failed to set up the cluster's mounts")?;
     network::set_up().context("failed to set up the cluster's network")?;
-    if orders.mode == Mode::Node {
-        cgroups::create(&orders.name)?;
+    if parameters.mode == Mode::Node {
+        cgroups::create(&parameters.name)?;
     }
     let serve = Command::new("/proc/self/exe")
-        .args(orders.arguments("serve")?)
+        .args(parameters.arguments("serve")?)
         .spawn()
         .context("failed to start the supervisor")?;
     let serve = Pid::from_raw(i32::try_from(serve.id())?);
@@ -50,20 +51,20 @@ pub(super) fn run(orders: &Orders) -> Result<()> {
     }
 }
 
-/// A `/run` of its own with the cluster's files in it; on a node also the folders whose paths Kubernetes fixes.
-fn mounts(orders: &Orders) -> Result<()> {
-    // Where the link leads may lie in the old /run.
+/// Mounts a new `/run` with the cluster's files, and on a node also the folders whose paths are fixed in Kubernetes.
+fn mounts(parameters: &Parameters) -> Result<()> {
+    // It may be a link into the old /run.
     let resolver = fs::canonicalize(RESOLVER).unwrap_or_else(|_| PathBuf::from(RESOLVER));
-    let staging = orders.state.join("run");
+    let staging = parameters.state.join("run");
     fs::create_dir_all(&staging)?;
     mount(Some("testbed"), &staging, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .context("failed to mount a tmpfs")?;
-    bind(&orders.state, &staging.join("testbed/state"))?;
-    bind(&orders.cache, &staging.join("testbed/cache"))?;
+    bind(&parameters.state, &staging.join("testbed/state"))?;
+    bind(&parameters.cache, &staging.join("testbed/cache"))?;
     mount(Some(&staging), "/run", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
         .context("failed to move to /run")?;
     let inside = Layout::inside();
-    if orders.mode == Mode::Node {
+    if parameters.mode == Mode::Node {
         for (own, fixed) in [("var-lib", "/var/lib"), ("var-log", "/var/log")] {
             let own = inside.path(own);
             fs::create_dir_all(&own)?;
@@ -73,7 +74,9 @@ fn mounts(orders: &Orders) -> Result<()> {
     let own_resolver = inside.path("resolv.conf");
     fs::write(&own_resolver, format!("nameserver {NODE_ADDRESS}\noptions timeout:1\n"))?;
     if !resolver.exists() {
-        fs::create_dir_all(resolver.parent().context("a file lies in a folder")?)?;
+        fs::create_dir_all(
+            resolver.parent().context("the path of the resolver's configuration has no parent")?,
+        )?;
         fs::write(&resolver, "")?;
     }
     bind(&own_resolver, &resolver)?;

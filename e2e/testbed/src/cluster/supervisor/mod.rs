@@ -1,20 +1,20 @@
-//! The processes around a cluster, each in its own file and started by the one before:
+//! The processes around a cluster. Each has its own file, and is started by the one before:
 //!
 //! ```text
 //! guard ──▶ unshare(1) ──▶ init (PID 1) ──▶ serve ──▶ etcd, kube-apiserver, containerd, …
-//! outside, waits,           inside: mounts,   answers the control socket,
-//! cleans up                 network, reaps     relays SOCKS
+//! outside: waits,           inside: mounts,   inside: answers the control
+//! cleans up                 network, reaps    socket, relays SOCKS
 //! ```
 //!
-//! The kernel does the cleaning: when PID 1 ends, by whatever signal, every process of the cluster is killed, and
-//! with the last of them go its mounts and its network with all links, rules and sockets. Only control groups and
-//! files are left for the guard, or for `down` if the guard was killed too.
+//! The kernel cleans up: when PID 1 ends, even by SIGKILL, the kernel kills every process of the cluster. With the last
+//! of them, it removes the mounts and the network with all links, rules, and sockets. Only control groups and files are
+//! left: the guard removes them, or `down` if the guard was killed, too. Nothing here knows what runs in the cluster.
 
 pub(super) mod cgroups;
 mod guard;
 mod init;
 mod network;
-mod orders;
+mod parameters;
 mod serve;
 
 use std::{
@@ -33,18 +33,18 @@ use nix::{
     unistd::Pid,
 };
 
-pub(crate) use self::orders::Orders;
-use self::orders::{MARKER, PID_NAMESPACE};
+pub(crate) use self::parameters::Parameters;
+use self::parameters::{MARKER, PID_NAMESPACE};
 
-/// The program that test programs start, as they have no `main` of ours.
+/// The program that test programs start for the roles, because they don't define `main` themselves.
 const PROGRAM: &str = "testbed";
 
-/// Whether the `main` of this program called [`run_supervisor_role`].
+/// Whether `main` of this program has called [`run_supervisor_role`].
 static HAS_ROLES: AtomicBool = AtomicBool::new(false);
 
-/// Runs one of the supervisor's roles if the command line says so; `None` means that it does not.
+/// Runs the supervisor's role that the command line names. Returns `None` if it names none.
 ///
-/// `main` of each program that starts clusters calls this first: the program starts itself again for each role.
+/// Programs that start clusters must call this first in `main`, because they start themselves for each role.
 pub fn run_supervisor_role() -> Option<ExitCode> {
     HAS_ROLES.store(true, Ordering::Relaxed);
     let mut arguments = env::args().skip(1);
@@ -52,8 +52,8 @@ pub fn run_supervisor_role() -> Option<ExitCode> {
         return None;
     }
     let outcome = match (arguments.next(), arguments.next()) {
-        (Some(role), Some(orders)) => run_role(&role, &orders),
-        _ => Err(anyhow::anyhow!("{MARKER} is for the testbed's own use")),
+        (Some(role), Some(parameters)) => run_role(&role, &parameters),
+        _ => Err(anyhow::anyhow!("{MARKER} is only for internal use")),
     };
     Some(match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,20 +64,20 @@ pub fn run_supervisor_role() -> Option<ExitCode> {
     })
 }
 
-fn run_role(role: &str, orders: &str) -> Result<()> {
-    let orders: Orders = serde_json::from_str(orders)?;
+fn run_role(role: &str, parameters: &str) -> Result<()> {
+    let parameters: Parameters = serde_json::from_str(parameters)?;
     match role {
-        "guard" => guard::run(&orders),
-        "init" => init::run(&orders),
-        "serve" => serve::run(&orders),
+        "guard" => guard::run(&parameters),
+        "init" => init::run(&parameters),
+        "serve" => serve::run(),
         _ => bail!("there is no role {role:?}"),
     }
 }
 
-/// Starts the outermost process. Its standard input is the SOCKS listener, its output the locked log.
-pub(crate) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Result<Child> {
+/// Starts the guard. Its standard input is the SOCKS listener, its output the locked log.
+pub(crate) fn start(parameters: &Parameters, listener: TcpListener, log: &File) -> Result<Child> {
     Command::new(binary()?)
-        .args(orders.arguments("guard")?)
+        .args(parameters.arguments("guard")?)
         .stdin(OwnedFd::from(listener))
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?)
@@ -85,44 +85,44 @@ pub(crate) fn start(orders: &Orders, listener: TcpListener, log: &File) -> Resul
         .context("failed to start the cluster's supervisor")
 }
 
-/// Kills the supervisor's processes of the cluster whose folder is `state`: for one that does not answer.
-/// Everything inside dies with them.
+/// Kills the supervisor's processes of the cluster whose folder is `state`, and with them everything inside.
 pub(super) fn kill(state: &Path) -> Result<()> {
     for (pid, process) in processes()? {
-        // A process may end while we look: then there is nothing to do.
+        // Empty if the process has ended meanwhile.
         let command = fs::read(process.join("cmdline")).unwrap_or_default();
         let mut arguments =
             command.split(|byte| *byte == 0).skip_while(|word| *word != MARKER.as_bytes()).skip(2);
-        let orders = arguments.next().and_then(|orders| serde_json::from_slice::<Orders>(orders).ok());
-        if orders.is_some_and(|orders| orders.state == state) {
+        let parameters =
+            arguments.next().and_then(|parameters| serde_json::from_slice::<Parameters>(parameters).ok());
+        if parameters.is_some_and(|parameters| parameters.state == state) {
             _ = signal::kill(pid, Signal::SIGKILL);
         }
     }
     Ok(())
 }
 
-/// Whether a process of the cluster whose folder is `state` is left. When PID 1 is killed, the others die a moment
+/// Whether any process of the cluster whose folder is `state` is left. When PID 1 is killed, the others die a little
 /// later.
-pub(super) fn is_inhabited(state: &Path) -> Result<bool> {
-    Ok(!inhabitants(state)?.is_empty())
+pub(super) fn has_processes(state: &Path) -> Result<bool> {
+    Ok(!processes_inside(state)?.is_empty())
 }
 
-/// The process id on the host of a process of the cluster whose folder is `state`, by its id inside.
+/// The process ID on the host, by the process ID inside the cluster whose folder is `state`.
 pub(super) fn host_pid(state: &Path, inside: u32) -> Result<Option<u32>> {
-    let mut pids = inhabitants(state)?.into_iter().filter_map(|(pid, _)| pid.as_raw().try_into().ok());
+    let mut pids = processes_inside(state)?.into_iter().filter_map(|(pid, _)| pid.as_raw().try_into().ok());
     Ok(pids.find(|pid| pid_inside(*pid) == Some(inside)))
 }
 
-/// The process id in its innermost namespace of a process of the host.
+/// The process ID in the process's innermost namespace, by the process ID on the host.
 pub fn pid_inside(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    // One id for each namespace, the innermost last: proc_pid_status(5).
+    // One ID for each namespace, the innermost last; see proc_pid_status(5).
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     ids.split_whitespace().last()?.parse().ok()
 }
 
 /// The processes in the PID namespace of the cluster whose folder is `state`.
-fn inhabitants(state: &Path) -> Result<Vec<(Pid, PathBuf)>> {
+fn processes_inside(state: &Path) -> Result<Vec<(Pid, PathBuf)>> {
     let Ok(namespace) = fs::read_to_string(state.join(PID_NAMESPACE)) else { return Ok(Vec::new()) };
     let inside = |process: &Path| {
         fs::read_link(process.join("ns/pid")).is_ok_and(|link| link.as_os_str() == namespace.as_str())
@@ -130,7 +130,7 @@ fn inhabitants(state: &Path) -> Result<Vec<(Pid, PathBuf)>> {
     Ok(processes()?.into_iter().filter(|(_, process)| inside(process)).collect())
 }
 
-/// All processes, with their folders in /proc.
+/// All processes on this machine, with their folders in /proc.
 fn processes() -> Result<Vec<(Pid, PathBuf)>> {
     let entries = fs::read_dir("/proc").context("failed to list processes")?;
     Ok(entries
@@ -142,8 +142,8 @@ fn processes() -> Result<Vec<(Pid, PathBuf)>> {
         .collect())
 }
 
-/// The program that has the roles: this one if its `main` called [`run_supervisor_role`], otherwise the testbed's own, which is
-/// next to a test program or one folder above it.
+/// The program that has the roles: this one if its `main` has called [`run_supervisor_role`], otherwise the testbed's,
+/// which is in the folder of a test program or in the parent of that.
 fn binary() -> Result<PathBuf> {
     let own = env::current_exe().context("failed to find this program's own file")?;
     if HAS_ROLES.load(Ordering::Relaxed) {
@@ -155,6 +155,9 @@ fn binary() -> Result<PathBuf> {
         .map(|folder| folder.join(PROGRAM))
         .find(|path| path.is_file())
         .with_context(|| {
-            format!("no {PROGRAM} is near {}: run the tests with `cargo xtask test`", own.display())
+            format!(
+                "failed to find {PROGRAM} next to {}: run the tests with `cargo xtask test`",
+                own.display()
+            )
         })
 }

@@ -1,5 +1,5 @@
-//! Inside the cluster: starts and watches programs as the control socket asks, and relays SOCKS connections from
-//! the host into the cluster's network.
+//! The supervisor inside the cluster: starts and watches programs for its clients, and relays SOCKS connections from
+//! the host into the cluster's network. Must not know what the programs are. Next: `control.rs` for the requests.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,6 @@ use tokio::{
     time,
 };
 
-use super::orders::Orders;
 use crate::{
     cluster::{
         control::{Answer, Finished, Process, ProcessStatus, Request},
@@ -33,13 +32,13 @@ use crate::{
     tools::host::SYSTEM_PATH,
 };
 
-/// How long a cluster outlives its last lease, and waits for its first.
+/// How long a cluster waits for its first lease, and for another one after its last.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long a SOCKS client may take to say where it wants to go, and the connection to be made.
+/// How long a SOCKS client may take to name its target, and how long the connection to that may take.
 const SOCKS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much a program's output is worth keeping.
+/// How many bytes of a program's output are kept.
 const OUTPUT_LIMIT: usize = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -53,11 +52,11 @@ struct Supervisor {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(super) async fn run(_orders: &Orders) -> Result<()> {
-    // Standard input is the listener that the host made for us in its own network.
+pub(super) async fn run() -> Result<()> {
+    // Standard input is the listener, which was created in the host's network.
     let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;
-    let socks = TcpListener::from_std(listener).context("standard input is no listener")?;
+    let socks = TcpListener::from_std(listener).context("failed to use standard input as a listener")?;
     let control = UnixListener::bind(Layout::inside().control_socket())
         .context("failed to listen on the control socket")?;
     let supervisor = Arc::new(Supervisor::default());
@@ -79,7 +78,7 @@ pub(super) async fn run(_orders: &Orders) -> Result<()> {
             accepted = socks.accept() => match accepted {
                 Ok((stream, _)) => {
                     tokio::spawn(async move {
-                        // The client sees the failure itself; names that don't resolve are its business.
+                        // The client sees the error, such as a name that doesn't resolve.
                         _ = relay(stream).await;
                     });
                 }
@@ -87,7 +86,7 @@ pub(super) async fn run(_orders: &Orders) -> Result<()> {
             },
             () = supervisor.stop.notified() => return Ok(()),
             () = supervisor.abandoned() => {
-                eprintln!("nobody uses the cluster any more, and nobody asked to keep it");
+                eprintln!("no client is connected, and none asked to keep the cluster");
                 return Ok(());
             }
         }
@@ -104,7 +103,7 @@ async fn relay(stream: TcpStream) -> Result<()> {
 }
 
 impl Supervisor {
-    /// Ends when there has been no lease for a while and nobody asked to keep the cluster.
+    /// Returns when there has been no lease for [`GRACE`], unless a client asked to keep the cluster.
     async fn abandoned(&self) {
         loop {
             let free = self.leases.load(Ordering::SeqCst) == 0 && !self.keep.load(Ordering::SeqCst);
@@ -120,7 +119,7 @@ impl Supervisor {
     async fn converse(self: &Arc<Self>, mut stream: UnixStream) -> Result<()> {
         let (read, mut write) = stream.split();
         let mut lines = BufReader::new(read).lines();
-        // Killed when the connection closes, because they are dropped then.
+        // Killed when the connection closes.
         let mut bound: Vec<Child> = Vec::new();
         while let Some(line) = lines.next_line().await? {
             let answer = match serde_json::from_str(&line)? {
@@ -134,7 +133,7 @@ impl Supervisor {
                 Request::Run(process) => {
                     tokio::select! {
                         finished = run_to_end(&process) => to_line(&finished.map_err(|error| error.to_string()))?,
-                        // Nobody waits for the answer any more: the program is killed with its future.
+                        // The client is gone: dropping the future kills the program.
                         _ = lines.next_line() => break,
                     }
                 }
@@ -161,7 +160,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Keeps a program's state until it ends, and after.
+    /// Records the status of a program while it runs and after it has ended.
     fn watch(self: &Arc<Self>, name: &str, mut child: Child) -> u32 {
         let pid = child.id().unwrap_or_default();
         let status = ProcessStatus { name: name.to_owned(), pid, ended: None };

@@ -1,4 +1,5 @@
-//! `cargo xtask check`: what must hold before a commit.
+//! `cargo xtask check`: what must pass before a commit. Runs the tools in order, the fast ones first, and stops at the
+//! first failure. Next: `tidy.rs` for the project's own rules.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -11,7 +12,7 @@ use xtask::{
 
 use crate::{crdgen, tidy};
 
-/// Pinned: a newer one may know other rules.
+/// Pinned, because a newer version may have other rules.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 pub(crate) fn run(steps: &Steps) -> Result<()> {
@@ -48,7 +49,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     step.done("");
 
     let deny = cargo_deny(steps)?;
-    let step = steps.begin("licences, bans and sources of dependencies", None);
+    let step = steps.begin("licenses, bans, and sources of dependencies", None);
     process::run(Command::new(deny).current_dir(paths::workspace()).args([
         "--log-level=error",
         "--locked",
@@ -63,13 +64,13 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     Ok(())
 }
 
-/// cargo-deny out of the cache, built once.
+/// The cargo-deny in the cache, which is built once per version.
 fn cargo_deny(steps: &Steps) -> Result<PathBuf> {
     let root = paths::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
     let binary = root.join("bin/cargo-deny");
     if !binary.exists() {
         let step = steps.begin("building cargo-deny", Some(Duration::from_mins(4)));
-        let root = root.to_str().context("the cache's path is not UTF-8")?;
+        let root = root.to_str().context("the path of the cache is not UTF-8")?;
         let version = format!("cargo-deny@{CARGO_DENY_VERSION}");
         process::run(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;
         step.done("");

@@ -1,4 +1,5 @@
-//! `cargo xtask crdgen`: the chart carries the definitions and policies that `crds` prints.
+//! `cargo xtask crdgen`: writes the definitions and policies that `crds` generates into the chart.
+//! Knows files and folders, and nothing about what is in them. Next: `crds/src/generate.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,16 +10,16 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xtask::process::cargo;
 
-/// Where the chart has them, from the root of the workspace.
+/// The folder of the generated files in the chart, relative to the workspace.
 pub(crate) const FOLDER: &str = "charts/acme-operator/files";
 
-/// `kubectl apply` keeps the whole object in an annotation, which may have 256 KiB: well below that.
+/// The largest file in bytes. `kubectl apply` keeps the whole object in an annotation, whose limit is 256 KiB.
 const SIZE_LIMIT: usize = 200_000;
 
 /// Generated files: content by path.
 type Files = BTreeMap<String, String>;
 
-/// Writes the generated files into a folder, or checks that its subfolders hold exactly those.
+/// Writes the generated files into a folder, or checks that its subfolders contain exactly these.
 pub(crate) fn run(folder: &Path, check: bool) -> Result<()> {
     let files = generate()?;
     if let Some((path, content)) = files.iter().find(|(_, content)| content.len() > SIZE_LIMIT) {
@@ -27,16 +28,16 @@ pub(crate) fn run(folder: &Path, check: bool) -> Result<()> {
     if check { compare(folder, &files) } else { write(folder, &files) }
 }
 
-/// What `crds` prints. Another program, so that this one needs none of its dependencies.
+/// Runs the generator of `crds`. It is another program, so that this one builds without its dependencies.
 fn generate() -> Result<Files> {
     let output = cargo(&["run", "--quiet", "--package", "crds", "--bin", "crdgen"])
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("failed to start cargo")?;
     if !output.status.success() {
-        bail!("failed to generate the definitions: {}", output.status);
+        bail!("failed to generate the definitions: crdgen: {}", output.status);
     }
-    serde_json::from_slice(&output.stdout).context("failed to parse what crdgen of crds printed")
+    serde_json::from_slice(&output.stdout).context("failed to parse the output of crdgen")
 }
 
 fn write(folder: &Path, files: &Files) -> Result<()> {
@@ -70,7 +71,7 @@ fn compare(folder: &Path, files: &Files) -> Result<()> {
     if !stale.is_empty() {
         let stale: Vec<_> = stale.into_iter().collect();
         bail!(
-            "{} in {} differ from the types in crds: run `cargo xtask crdgen` and commit what it writes",
+            "{} in {} are out of date: run `cargo xtask crdgen` and commit the result",
             stale.join(", "),
             folder.display()
         );
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn check_accepts_only_what_was_written() -> Result<()> {
+    fn check_accepts_only_generated_files() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let files =
             Files::from([("crds/one.yaml".into(), "a: 1".into()), ("admission/two.yaml".into(), "b".into())]);
@@ -91,12 +92,12 @@ mod tests {
         compare(folder.path(), &files)?;
 
         fs::write(folder.path().join("crds/one.yaml"), "a: 2")?;
-        let error = compare(folder.path(), &files).err().context("a changed file was accepted")?.to_string();
+        let error = compare(folder.path(), &files).err().context("a changed file is accepted")?.to_string();
         assert!(error.contains("crds/one.yaml") && error.contains("cargo xtask crdgen"), "{error}");
 
         write(folder.path(), &files)?;
         fs::write(folder.path().join("admission/left-over.yaml"), "")?;
-        let error = compare(folder.path(), &files).err().context("an extra file was accepted")?.to_string();
+        let error = compare(folder.path(), &files).err().context("an extra file is accepted")?.to_string();
         assert!(error.contains("admission/left-over.yaml"), "{error}");
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! `cargo xtask`: the only entry point to build, check, test and try acme-operator. Start with `cargo xtask --help`.
+//! `cargo xtask`: the only entry point to build, check, test, and try acme-operator. Start with `cargo xtask --help`.
+//! Has the light commands itself; [`forward`] starts other programs for the rest.
 
 mod check;
 mod crdgen;
@@ -9,13 +10,17 @@ use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use xtask::{paths, progress::Steps, release};
+use xtask::{
+    paths,
+    progress::Steps,
+    release::{self, ImageProfile},
+};
 
-/// Builds, checks, tests and tries acme-operator.
+/// Builds, checks, tests, and demonstrates acme-operator.
 ///
-/// New here? `cargo xtask demo` starts a real Kubernetes on this machine and shows what the project does; then
-/// `cargo xtask cluster kubectl get pods -A` looks around in it, and `cargo xtask cluster down` removes it. What the
-/// cluster is made of is built from source at the first use (about 10 minutes) and kept in a cache of yours.
+/// New here? `cargo xtask demo` starts a real Kubernetes cluster on this machine and shows what the project does.
+/// `cargo xtask cluster kubectl get pods -A` lists what runs in it, and `cargo xtask cluster down` removes it. The
+/// first use builds Kubernetes and the other parts from source, which takes more than 10 minutes, and caches them.
 ///
 /// Before you commit: `cargo xtask check && cargo xtask test`.
 #[derive(Debug, Parser)]
@@ -28,25 +33,25 @@ struct Arguments {
 /// The commands of this program; [`forward`] has the others.
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Formatting, lints, documentation, licences and the project's own rules.
+    /// Checks formatting, generated files, lints, documentation, licenses, and the project's own rules.
     Check,
-    /// The project's own rules alone.
+    /// Checks the project's own rules only.
     Tidy,
-    /// Writes the CustomResourceDefinitions of the chart from the types in `crds`.
+    /// Generates the chart's CustomResourceDefinitions from the types in `crds`.
     Crdgen {
-        /// Write nothing; fail if what is there differs.
+        /// Write nothing, and fail if a file is out of date.
         #[arg(long)]
         check: bool,
-        /// The folder that holds them.
+        /// The folder of the generated files.
         #[arg(long, default_value = crdgen::FOLDER)]
         output: PathBuf,
     },
-    /// Builds the container images, as OCI archives.
+    /// Builds the container images for release, as OCI archives.
     Image {
-        /// The folder to write them into.
+        /// The folder to write the archives to.
         #[arg(long, default_value = "target/images")]
         output: PathBuf,
-        /// The checkout to build; this one if not given.
+        /// The checkout to build [default: this one].
         #[arg(long)]
         source: Option<PathBuf>,
     },
@@ -64,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[OsString]) -> Result<()> {
-    // Before anything parses them: another program gets its arguments untouched, `--help` among them.
+    // Before clap parses them, because the other program gets all its arguments, including `--help`.
     if let Some(program) = arguments.first().and_then(|name| forward::program(name)) {
         return Err(program.exec(arguments));
     }
@@ -76,7 +81,7 @@ fn run(arguments: &[OsString]) -> Result<()> {
         Task::Crdgen { check, output } => crdgen::run(&paths::workspace().join(output), check),
         Task::Image { output, source } => {
             let source = std::path::absolute(source.as_deref().unwrap_or(paths::workspace()))?;
-            for image in release::build_images(&source, &output, &steps)? {
+            for image in release::build_images(&source, &output, ImageProfile::Release, &steps)? {
                 println!("{} {}", image.archive.display(), image.digest);
             }
             Ok(())
@@ -84,7 +89,7 @@ fn run(arguments: &[OsString]) -> Result<()> {
     }
 }
 
-/// The command line, with all commands.
+/// The command line with all commands, for `--help`.
 fn command() -> clap::Command {
     Arguments::command().subcommands(forward::commands())
 }
@@ -94,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_line_is_sound() {
+    fn command_line_is_valid() {
         command().debug_assert();
     }
 
@@ -102,7 +107,7 @@ mod tests {
     fn help_lists_every_command() {
         let help = command().render_long_help().to_string();
         for name in ["check", "test", "tools", "crdgen", "cluster", "demo", "bench", "image", "tidy"] {
-            assert!(help.contains(&format!("\n  {name}")), "{name} is missing in\n{help}");
+            assert!(help.contains(&format!("\n  {name}")), "{name} is not in the help:\n{help}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Rules of this project that no other tool knows. Each complaint names the place and the reason.
+//! `cargo xtask tidy`: rules of this project that no other tool checks. Each complaint names the place and the reason.
+//! Works on lines of text, and doesn't parse Rust. Next: `docs/ARCHITECTURE.md` for the reasons.
 
 use std::{
     fs,
@@ -9,13 +10,13 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xtask::{paths, process};
 
-/// A longer file does too many things.
+/// The most lines of a file. A longer one does too many things.
 const LINE_LIMIT: usize = 500;
 
-/// A longer title is cut off in lists of commits.
+/// The most characters of a commit title. A longer one is cut off in lists of commits.
 const TITLE_LIMIT: usize = 60;
 
-/// Words that code in some folders must not have.
+/// Words that must not appear in the code of some folders.
 struct Rule {
     folders: &'static [&'static str],
     words: &'static [&'static str],
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clock_in_a_decision_is_found() {
+    fn clock_in_a_decision_is_reported() {
         let found = check_file(
             "operator/src/decision/renewal.rs",
             "// Never Timestamp::now().\nlet x = Timestamp::now();\n",
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn async_client_and_log_in_a_builder_are_found() {
+    fn effect_in_a_builder_is_reported() {
         for code in [
             "pub async fn build() {}",
             "let it = request.await;",
@@ -163,30 +164,30 @@ mod tests {
         ] {
             assert_eq!(check_file("operator/src/objects/secret.rs", code).len(), 1, "{code}");
         }
-        // A word that only begins like one of them.
+        // This only begins like one of the words.
         assert_eq!(check_file("operator/src/objects/secret.rs", "fn awaits() {}"), Vec::<String>::new());
     }
 
     #[test]
-    fn meaning_of_an_answer_in_a_controller_is_found() {
+    fn error_class_in_a_controller_is_reported() {
         let code = "match problem.class() { Class::Transient => {} }";
         assert_eq!(check_file("operator/src/controllers/order.rs", code).len(), 1);
         assert_eq!(check_file("operator/src/decision/order.rs", code), Vec::<String>::new());
     }
 
     #[test]
-    fn ignored_test_is_found() {
+    fn ignored_test_is_reported() {
         assert_eq!(check_file("crds/src/lib.rs", "    #[ignore = \"slow\"]").len(), 1);
     }
 
     #[test]
-    fn file_over_the_limit_is_found() {
+    fn file_over_the_limit_is_reported() {
         assert_eq!(check_file("crds/src/lib.rs", &"\n".repeat(LINE_LIMIT)), Vec::<String>::new());
         assert_eq!(check_file("crds/src/lib.rs", &"\n".repeat(LINE_LIMIT + 1)).len(), 1);
     }
 
     #[test]
-    fn title_is_short_and_says_one_thing() {
+    fn long_or_double_title_is_reported() {
         assert_eq!(check_title("xtask: check commit titles"), Vec::<String>::new());
         assert_eq!(check_title("xtask: check titles; docs: say so").len(), 1);
         assert_eq!(check_title(&"a".repeat(TITLE_LIMIT + 1)).len(), 1);

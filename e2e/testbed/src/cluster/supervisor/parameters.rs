@@ -1,4 +1,5 @@
-//! What the processes around a cluster are started with.
+//! The parameters that the processes around a cluster pass on, as one JSON argument.
+//! Data only. Next: `mod.rs`, which reads them.
 
 use std::path::PathBuf;
 
@@ -7,23 +8,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::options::Mode;
 
-/// What the supervisor's processes are told, as one JSON argument.
+/// The parameters of every role. `state` and `cache` are paths on the host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Orders {
+pub(crate) struct Parameters {
     pub(crate) name: String,
     pub(crate) mode: Mode,
     pub(crate) state: PathBuf,
     pub(crate) cache: PathBuf,
 }
 
-/// The file with the kernel's name of the cluster's PID namespace.
+/// The file in the cluster's folder with the kernel's name of its PID namespace.
 pub(super) const PID_NAMESPACE: &str = "pid-namespace";
 
-/// The word that marks a start of this binary as one of the supervisor's processes.
+/// The first argument of a program that is started for a role.
 pub(super) const MARKER: &str = "__supervise";
 
-impl Orders {
-    /// The arguments that make this program run a role.
+impl Parameters {
+    /// The arguments with which this program runs a role.
     pub(super) fn arguments(&self, role: &str) -> Result<[String; 3]> {
         Ok([MARKER.to_owned(), role.to_owned(), serde_json::to_string(self)?])
     }
