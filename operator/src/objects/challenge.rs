@@ -37,7 +37,7 @@ pub fn build(
     challenge
 }
 
-/// Whether a Challenge with this solver must outlive its deletion until it was cleaned up. The garbage collector deletes objects
+/// Whether a Challenge with this solver must outlive its deletion until it has been cleaned up. The garbage collector deletes objects
 /// that the Challenge owns; a path in a user's Ingress is the only thing that it can't.
 pub fn needs_finalizer(solver: &Solver) -> bool {
     edited_ingress(solver).is_some()

@@ -1,4 +1,4 @@
-//! The EndpointSlices of that Service.
+//! The EndpointSlices of the Service in each namespace with Challenges.
 
 use k8s_openapi::api::{
     core::v1::Service,
@@ -9,7 +9,7 @@ use kube::{ResourceExt, api::ObjectMeta};
 use super::{PORT, SERVICE, SERVICE_NAME, shared_labels};
 use crate::objects::{metadata::controller, names};
 
-/// The EndpointSlices of a namespace's Service: those of the solver itself, under other names. They go with the Service.
+/// Builds the EndpointSlices of a namespace's Service: copies of the solver's own, under other names. They are deleted with the Service.
 pub fn endpoint_slices(service: &Service, solver: &[EndpointSlice]) -> Vec<EndpointSlice> {
     solver.iter().map(|slice| endpoint_slice(service, slice)).collect()
 }
@@ -18,7 +18,7 @@ fn endpoint_slice(service: &Service, of: &EndpointSlice) -> EndpointSlice {
     let mut labels = shared_labels();
     labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
     let endpoints = of.endpoints.iter().map(|endpoint| {
-        // Who the Pod is and where it runs is nothing to do with the namespace; its address and its state are.
+        // Only the address and the state of a Pod are copied: its name and node are not the namespace's business.
         Endpoint {
             addresses: endpoint.addresses.clone(),
             conditions: endpoint.conditions.clone(),

@@ -1,4 +1,4 @@
-//! The Ingress of a Challenge, and the path of a Challenge in a user's own Ingress.
+//! The Ingress of a Challenge, and the path of a Challenge in a user's Ingress.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{PORT, SERVICE};
 use crate::objects::{metadata::owned, names};
 
-/// Labels of an Ingress that routes a Challenge.
+/// The labels by which users' tools find the Ingress of a Challenge.
 fn labels(of: &Challenge) -> BTreeMap<String, String> {
     BTreeMap::from(
         [
@@ -30,7 +30,7 @@ fn labels(of: &Challenge) -> BTreeMap<String, String> {
     )
 }
 
-/// Path and backend of a Challenge.
+/// The path of a Challenge, with the solver's Service as its backend.
 fn http_path(of: &Challenge) -> HTTPIngressPath {
     let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
     HTTPIngressPath {
@@ -43,13 +43,13 @@ fn http_path(of: &Challenge) -> HTTPIngressPath {
     }
 }
 
-/// The host that a Challenge's route is for: none for an IP address, which no rule can name.
+/// The host of a Challenge's rule; `None` for an IP address, which no rule can have.
 fn host(of: &Challenge) -> Option<String> {
     let name = &of.spec.dns_name;
     name.parse::<std::net::IpAddr>().is_err().then(|| name.clone())
 }
 
-/// The Ingress of a Challenge.
+/// Builds the Ingress of a Challenge. Unless the template restricts sources, it allows all of them, because CAs validate from anywhere.
 pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
     const ALL_SOURCES: &str = "nginx.ingress.kubernetes.io/whitelist-source-range";
     let template = solver.ingress_template.clone().and_then(|template| template.metadata).unwrap_or_default();
@@ -75,8 +75,8 @@ pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
     Ingress { metadata, spec: Some(spec), status: None }
 }
 
-/// What adds a Challenge's path to a user's own Ingress, as a JSON patch (RFC 6902) that fails where somebody else has changed
-/// the rules meanwhile; `None` if it is there.
+/// The JSON patch (RFC 6902) that adds a Challenge's path to a user's Ingress; `None` if the path exists. It fails if the rules have
+/// changed since they were read.
 pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     let path = json!(http_path(of));
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
@@ -89,7 +89,7 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
         });
     };
     let paths = rules[position].http.as_ref().map_or(&[][..], |http| &http.paths);
-    if paths.iter().any(|there| is_of(there, of)) {
+    if paths.iter().any(|path| is_path_of(path, of)) {
         return None;
     }
     let add = if rules[position].http.is_some() {
@@ -100,13 +100,13 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     patch(vec![unchanged(rules), add])
 }
 
-/// What takes it away again, with a rule that has nothing else; `None` if it is not there.
+/// The JSON patch that removes the path again, and its rule if that has no other path; `None` if the path does not exist.
 pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
     let paths = |rule: &IngressRule| rule.http.as_ref().map(|http| http.paths.clone()).unwrap_or_default();
-    let position = rules.iter().position(|rule| paths(rule).iter().any(|path| is_of(path, of)))?;
+    let position = rules.iter().position(|rule| paths(rule).iter().any(|path| is_path_of(path, of)))?;
     let of_rule = paths(&rules[position]);
-    let path = of_rule.iter().position(|path| is_of(path, of))?;
+    let path = of_rule.iter().position(|path| is_path_of(path, of))?;
     let remove = match (of_rule.len(), rules.len()) {
         (1, 1) => "/spec/rules".to_owned(),
         (1, _) => format!("/spec/rules/{position}"),
@@ -119,11 +119,12 @@ fn patch(operations: Vec<Value>) -> Option<Patch> {
     serde_json::from_value(Value::Array(operations)).ok()
 }
 
+/// Fails the patch if the rules have changed.
 fn unchanged(rules: &[IngressRule]) -> Value {
     json!({ "op": "test", "path": "/spec/rules", "value": rules })
 }
 
-/// Whether a path is a Challenge's.
-fn is_of(there: &HTTPIngressPath, of: &Challenge) -> bool {
-    there.path.as_deref() == Some(&http01::path(&of.spec.token))
+/// Whether a path is that of a Challenge.
+fn is_path_of(path: &HTTPIngressPath, of: &Challenge) -> bool {
+    path.path.as_deref() == Some(&http01::path(&of.spec.token))
 }

@@ -10,7 +10,7 @@ use kube::api::ObjectMeta;
 
 use super::{PORT, SERVICE, shared_labels};
 
-/// The Service of a namespace. Without a selector: its EndpointSlices are ours.
+/// Builds the Service of a namespace. It has no selector, because the operator writes its EndpointSlices.
 pub fn service(namespace: &str, node_port: bool) -> Service {
     let port = ServicePort {
         name: Some("http".to_owned()),
@@ -23,8 +23,8 @@ pub fn service(namespace: &str, node_port: bool) -> Service {
             name: Some(SERVICE.to_owned()),
             namespace: Some(namespace.to_owned()),
             labels: Some(shared_labels()),
-            // STRICT mTLS of Istio, as cert-manager has it.
-            annotations: Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())])),
+            // Exempts the solver from Istio's STRICT mTLS, as cert-manager does.
+            annotations: Some(BTreeMap::from([(format!("auth.istio.io/{PORT}"), "NONE".to_owned())])),
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {
