@@ -169,8 +169,8 @@ impl ImageProfile {
         match (self, is_first) {
             (Self::Release, true) => Duration::from_mins(7),
             (Self::Release, false) => Duration::from_secs(90),
-            (Self::Fast, true) => Duration::from_mins(3),
-            (Self::Fast, false) => Duration::from_secs(30),
+            (Self::Fast, true) => Duration::from_mins(4),
+            (Self::Fast, false) => Duration::from_secs(45),
         }
     }
 }
