@@ -154,6 +154,8 @@ pub struct Context {
     pub orders: Memory<String, controllers::OrderMemory>,
     /// Challenges that are under way, by UID.
     pub challenges: Memory<String, decision::challenge::ChallengeProgress>,
+    /// Issuers whose requests to the CA fail, by UID.
+    pub issuers: Memory<String, decision::issuer::IssuerProgress>,
     /// Issuers whose account the server has lost.
     pub lost_accounts: Memory<IssuerKey, ()>,
     /// Since when a namespace has had no Challenge.
@@ -283,6 +285,7 @@ impl Context {
             lately: Lately::default(),
             orders: Memory::default(),
             challenges: Memory::default(),
+            issuers: Memory::default(),
             lost_accounts: Memory::default(),
             idle_since: Memory::default(),
             slices: Memory::default(),
@@ -338,6 +341,7 @@ impl Context {
         self.written.forget(&uid);
         self.orders.forget(&uid);
         self.challenges.forget(&uid);
+        self.issuers.forget(&uid);
         self.next_keys.retain(|(owner, _)| *owner != uid);
     }
 
