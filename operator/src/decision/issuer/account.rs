@@ -71,8 +71,8 @@ pub fn contact_urls(acme: &AcmeIssuer) -> Vec<String> {
 /// Whether the CA has to be given the contact of an account that it has returned with the contacts `at_ca`. Some CAs return none;
 /// then the contact that was registered last counts.
 pub fn updates_contact(acme: &AcmeIssuer, status: &IssuerStatus, at_ca: &[String]) -> bool {
-    let registered = status.acme.as_ref().and_then(|account| account.last_registered_email.as_deref());
-    registered.is_some_and(|registered| registered != email(acme))
+    let known = |account: &AcmeIssuerStatus| account.last_registered_email.clone().unwrap_or_default();
+    status.acme.as_ref().is_some_and(|account| known(account) != email(acme))
         || (!at_ca.is_empty() && at_ca != contact_urls(acme))
 }
 

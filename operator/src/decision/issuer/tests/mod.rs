@@ -203,10 +203,10 @@ fn contact_is_updated_where_it_differs() {
     let contact = |address: &str| vec![format!("mailto:{address}")];
     let acme = acme(|_| {});
     assert_eq!(contact_urls(&acme), contact("admin@example.test"));
-    let moved = IssuerStatus {
+    let with = |last_registered_email: Option<&str>| IssuerStatus {
         acme: Some(AcmeIssuerStatus {
-            last_registered_email: Some("old@example.test".into()),
-            ..Default::default()
+            last_registered_email: last_registered_email.map(ToOwned::to_owned),
+            ..AcmeIssuerStatus::default()
         }),
         ..IssuerStatus::default()
     };
@@ -214,7 +214,9 @@ fn contact_is_updated_where_it_differs() {
         (registered(), contact("admin@example.test"), false),
         (registered(), vec![], false),
         (registered(), contact("old@example.test"), true),
-        (moved, vec![], true),
+        (with(Some("old@example.test")), vec![], true),
+        // The issuer had no address before.
+        (with(None), vec![], true),
         (IssuerStatus::default(), vec![], false),
         (IssuerStatus::default(), contact("old@example.test"), true),
     ] {
