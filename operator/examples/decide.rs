@@ -8,7 +8,8 @@
 
 use anyhow::{Context, Result};
 use crds::certmanager::ClusterIssuer;
-use operator::decision::issuer::{KeyView, Step, decide};
+use jiff::Timestamp;
+use operator::decision::issuer::{KeyView, Step, View, decide};
 use serde_json::json;
 
 fn main() -> Result<()> {
@@ -22,17 +23,27 @@ fn main() -> Result<()> {
             "solvers": [{ "http01": { "ingress": { "ingressClassName": "nginx" } } }],
         } },
     }))?;
-    let acme = issuer.spec.acme.context("the issuer is not an ACME issuer")?;
-    let status = issuer.status.unwrap_or_default();
+    let acme = issuer.spec.acme.as_ref().context("the issuer is not an ACME issuer")?;
+    let status = issuer.status.clone().unwrap_or_default();
+    let view = |key| View {
+        uid: "7d0a5f4e",
+        generation: issuer.metadata.generation,
+        acme,
+        status: &status,
+        key,
+        account_lost: false,
+        progress: None,
+        now: Timestamp::UNIX_EPOCH,
+    };
 
-    // The Secret with the account's private key does not exist yet, so the first step makes one.
-    let step = decide(&acme, &status, issuer.metadata.generation, &KeyView::Absent);
+    // The Secret with the account's private key does not exist yet, so the first step generates one.
+    let step = decide(&view(&KeyView::Absent));
     println!("without a key: {step:?}");
     assert_eq!(step, Step::GenerateKey);
 
     // With a key, but without an account in the status, the next step registers one.
     let key = KeyView::Present { hash: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".to_owned() };
-    let step = decide(&acme, &status, issuer.metadata.generation, &key);
+    let step = decide(&view(&key));
     println!("with a key: {step:?}");
     assert_eq!(step, Step::Register);
     Ok(())

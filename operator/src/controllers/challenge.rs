@@ -151,7 +151,9 @@ impl Reconciling<'_> {
 
     async fn account(&self) -> Result<Account, ReconcileError> {
         let Some(issuer) = &self.issuer else {
-            return Err(ReconcileError::Internal("a Challenge without an issuer has an account".to_owned()));
+            return Err(ReconcileError::Internal(
+                "the issuer of a requested Challenge is unknown".to_owned(),
+            ));
         };
         self.context.account(issuer).await
     }

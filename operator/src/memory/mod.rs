@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::{
     accounts::IssuerKey,
-    decision::{challenge::ChallengeProgress, order::OrderProgress},
+    decision::{challenge::ChallengeProgress, issuer::IssuerProgress, order::OrderProgress},
     ephemeral_map::EphemeralMap,
     pki::PrivateKey,
 };
@@ -39,6 +39,8 @@ pub struct Memory {
     pub orders: EphemeralMap<String, OrderProgress>,
     /// Progress of Challenges, by UID.
     pub challenges: EphemeralMap<String, ChallengeProgress>,
+    /// Progress of issuers whose requests to the CA fail, by UID.
+    pub issuers: EphemeralMap<String, IssuerProgress>,
     /// Issuers whose account the server no longer knows.
     pub lost_accounts: EphemeralMap<IssuerKey, ()>,
     /// Since when a namespace has had no Challenge.
@@ -59,6 +61,7 @@ impl Memory {
             deleted_keys: EphemeralMap::default(),
             orders: EphemeralMap::default(),
             challenges: EphemeralMap::default(),
+            issuers: EphemeralMap::default(),
             lost_accounts: EphemeralMap::default(),
             idle_since: EphemeralMap::default(),
             slices: EphemeralMap::default(),
@@ -75,6 +78,7 @@ impl Memory {
     pub fn forget(&self, uid: &str) {
         self.orders.forget(uid);
         self.challenges.forget(uid);
+        self.issuers.forget(uid);
         self.next_keys.retain(|(owner, _)| owner != uid);
     }
 }

@@ -1,0 +1,172 @@
+//! What follows from an attempt to find or register an account (RFC 8555 section 7.3).
+
+use crds::{
+    acme::{AcmeIssuer, AcmeIssuerStatus},
+    certmanager::IssuerStatus,
+    condition::{ConditionStatus, whole_seconds},
+};
+use jiff::Timestamp;
+
+use super::{IssuerProgress, Outcome, RETRY_REFUSED_AFTER, View, email};
+use crate::{
+    acme::{AcmeError, ExternalAccountKey, MacKeyError},
+    decision::{Reaction, Requeue, backoff},
+};
+
+/// The first wait after a failure that may pass is 16 s (2⁴ s, less the jitter): an issuer does not retry as quickly as what it
+/// issues, as no certificate waits for a second.
+const FIRST_RETRY: u32 = 4;
+
+/// Why there is no account that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The CA was not reached, or did not register the account.
+    #[error("Failed to register ACME account: {0}")]
+    Register(AcmeError),
+    /// The CA did not accept another contact.
+    #[error("Failed to update ACME account: {0}")]
+    UpdateContact(AcmeError),
+    /// The Secret of `externalAccountBinding` can't be used.
+    #[error("Failed to register ACME account: {0}")]
+    BindingSecret(BindingSecretError),
+}
+
+/// Why the Secret of `externalAccountBinding` can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindingSecretError {
+    /// The Secret or its data key does not exist.
+    #[error(
+        "the Secret {name:?} in the namespace {namespace:?} has no value under {data_key:?}. Put the MAC key there that the CA gave \
+         for spec.acme.externalAccountBinding"
+    )]
+    Missing {
+        /// The name of the Secret.
+        name: String,
+        /// The namespace of the Secret.
+        namespace: String,
+        /// The key in the data of the Secret.
+        data_key: String,
+    },
+    /// The value is not a MAC key.
+    #[error(transparent)]
+    MacKey(#[from] MacKeyError),
+}
+
+impl AccountError {
+    /// The reason of the condition, as cert-manager has it.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Register(_) | Self::BindingSecret(_) => "ErrRegisterACMEAccount",
+            Self::UpdateContact(_) => "ErrUpdateACMEAccount",
+        }
+    }
+}
+
+/// The contact of the account as the CA gets it: a URL, or nothing.
+pub fn contact_urls(acme: &AcmeIssuer) -> Vec<String> {
+    let email = email(acme);
+    if email.is_empty() { Vec::new() } else { vec![format!("mailto:{email}")] }
+}
+
+/// Whether the CA has to be given the contact of an account that it has returned with the contacts `at_ca`. Some CAs return none;
+/// then the contact that was registered last counts.
+pub fn updates_contact(acme: &AcmeIssuer, status: &IssuerStatus, at_ca: &[String]) -> bool {
+    let known = |account: &AcmeIssuerStatus| account.last_registered_email.clone().unwrap_or_default();
+    status.acme.as_ref().is_some_and(|account| known(account) != email(acme))
+        || (!at_ca.is_empty() && at_ca != contact_urls(acme))
+}
+
+/// The account that the user has with the CA already, if the issuer names one. `mac_key` is the value in the Secret.
+///
+/// # Errors
+/// [`AccountError::BindingSecret`]
+pub fn external_account(
+    acme: &AcmeIssuer,
+    namespace: &str,
+    mac_key: Option<&[u8]>,
+) -> Result<Option<ExternalAccountKey>, AccountError> {
+    let Some(binding) = &acme.external_account_binding else { return Ok(None) };
+    let missing = || BindingSecretError::Missing {
+        name: binding.key_secret_ref.name.clone(),
+        namespace: namespace.to_owned(),
+        data_key: binding.key_secret_ref.key.clone().unwrap_or_default(),
+    };
+    let read = mac_key.ok_or_else(missing).and_then(|mac_key| {
+        ExternalAccountKey::new(binding.key_id.clone(), mac_key).map_err(BindingSecretError::MacKey)
+    });
+    read.map(Some).map_err(AccountError::BindingSecret)
+}
+
+/// Decides what follows from an account that was found or registered, with this URL and for the key with this hash.
+pub fn on_registered(view: &View<'_>, uri: &str, key_hash: String) -> Outcome {
+    let message = "The ACME account was registered with the ACME server".to_owned();
+    let account = AcmeIssuerStatus {
+        last_private_key_hash: Some(key_hash),
+        last_registered_email: Some(email(view.acme)).filter(|email| !email.is_empty()),
+        uri: Some(uri.to_owned()),
+    };
+    let status = view.with_ready(ConditionStatus::True, "ACMEAccountRegistered", message);
+    Outcome {
+        status: IssuerStatus { acme: Some(account), ..status },
+        event: None,
+        progress: None,
+        requeue: Requeue::Resync,
+    }
+}
+
+/// Decides what follows from a failed attempt.
+pub fn on_account_error(view: &View<'_>, error: &AccountError) -> Outcome {
+    match error {
+        AccountError::Register(source) | AccountError::UpdateContact(source) => {
+            on_acme_error(view, error, source)
+        }
+        AccountError::BindingSecret(_) => view.refused(error.reason(), error.to_string()),
+    }
+}
+
+fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> Outcome {
+    let failures = view.progress.filter(|it| it.generation == view.generation).map_or(0, |it| it.failures);
+    let reaction = Reaction::to(source);
+    let wait = match reaction {
+        // Finding the account again is what a retry does.
+        Reaction::Retry | Reaction::RecoverAccount => {
+            backoff::after_error(failures.saturating_add(FIRST_RETRY), view.uid)
+        }
+        // A server that always asks for one second is left alone for longer each time.
+        Reaction::WaitFor(wait) => wait.max(backoff::after_error(failures, view.uid)),
+        Reaction::Fail => RETRY_REFUSED_AFTER,
+    };
+    let next_attempt = view.now.checked_add(wait).unwrap_or(Timestamp::MAX);
+    let binds = view.acme.external_account_binding.is_some();
+    let cause = format!("{error}{}", advice(source.problem_type(), binds));
+    let message = if matches!(reaction, Reaction::WaitFor(_)) {
+        format!("{cause}; the next attempt is at {}", whole_seconds(next_attempt).0)
+    } else {
+        cause.clone()
+    };
+    Outcome {
+        status: view.with_ready(ConditionStatus::False, error.reason(), message),
+        event: view.event(error.reason(), &cause),
+        progress: Some(IssuerProgress {
+            generation: view.generation,
+            failures: failures.saturating_add(1),
+            next_attempt,
+        }),
+        requeue: Requeue::After(wait),
+    }
+}
+
+/// What a user can do about a rejected account. `problem` is the error type without its prefix (RFC 8555 section 6.7), and `binds`
+/// whether the issuer has an external account.
+fn advice(problem: Option<&str>, binds: bool) -> &'static str {
+    match problem {
+        Some("externalAccountRequired") => {
+            ". To fix it, set spec.acme.externalAccountBinding to the key ID and the MAC key that the CA gives its customers"
+        }
+        Some("malformed" | "unauthorized") if binds => {
+            ". Check that spec.acme.externalAccountBinding has a key ID and a MAC key that the CA gave out together, and that \
+             they are still valid"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,216 @@
+//! What to do about an Issuer or ClusterIssuer: generate its key, find or register its account, or say why it can't work.
+//!
+//! Knows what the spec, the key and the responses of the CA mean. Must not know how a key is generated or a request sent, which
+//! `controllers/issuer.rs` does. Next: `account.rs` for what follows from the CA's responses.
+
+mod account;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crds::{
+    acme::AcmeIssuer,
+    certmanager::IssuerStatus,
+    condition::{self, Condition, ConditionStatus},
+};
+use jiff::Timestamp;
+
+pub use self::account::{
+    AccountError, BindingSecretError, contact_urls, external_account, on_account_error, on_registered,
+    updates_contact,
+};
+use super::Requeue;
+use crate::objects::EventNote;
+
+/// How long an issuer waits if something has to change first. It may change where no watch shows it: at the CA, or in a Secret.
+const RETRY_REFUSED_AFTER: Duration = Duration::from_mins(5);
+
+/// What is known of the Secret with the account's private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyView {
+    /// The Secret does not exist.
+    Absent,
+    /// The Secret exists, and the data key is missing or empty.
+    Empty,
+    /// The key can't be read: why.
+    Invalid(String),
+    /// The key can be used.
+    Present {
+        /// Base64 of the SHA-256 over it, as in `status.acme.lastPrivateKeyHash`.
+        hash: String,
+    },
+}
+
+/// What is remembered of an issuer whose requests to the CA fail. Losing it costs requests, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IssuerProgress {
+    /// The generation of the spec that failed: another one is tried immediately.
+    pub generation: Option<i64>,
+    /// How many attempts have failed in a row.
+    pub failures: u32,
+    /// When to try again. Events enqueue an issuer before that, even the watch event of its own status.
+    pub next_attempt: Timestamp,
+}
+
+/// What is known of an issuer when something is decided about it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The UID, from which jitter comes.
+    pub uid: &'a str,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// The spec.
+    pub acme: &'a AcmeIssuer,
+    /// The status.
+    pub status: &'a IssuerStatus,
+    /// The account's private key.
+    pub key: &'a KeyView,
+    /// Whether the CA has rejected a request because it does not know the account.
+    pub account_lost: bool,
+    /// What is remembered, if the last attempt failed.
+    pub progress: Option<IssuerProgress>,
+    /// UTC.
+    pub now: Timestamp,
+}
+
+/// The next thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Use the account with this URL: the status has it, and nothing has changed since.
+    UseAccount(String),
+    /// Do nothing until the next attempt.
+    Wait(Duration),
+    /// Generate the account's private key, unless the Secret exists by now.
+    GenerateKey,
+    /// Find the account of the key at the CA, or register one, and keep its contact up to date.
+    Register,
+    /// Record that the issuer can't work.
+    Refuse(Outcome),
+}
+
+/// The end of a reconcile: what is recorded, in this order, and when the next one is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The status to write, if it differs.
+    pub status: IssuerStatus,
+    /// The event to publish.
+    pub event: Option<EventNote>,
+    /// What to remember; `None` forgets the failures.
+    pub progress: Option<IssuerProgress>,
+    /// When to reconcile again.
+    pub requeue: Requeue,
+}
+
+/// Decides what to do next.
+pub fn decide(view: &View<'_>) -> Step {
+    let acme = view.acme;
+    let secret = &acme.private_key_secret_ref.name;
+    let refuse = |reason, message| Step::Refuse(view.refused(reason, message));
+    if let Err((reason, message)) = spec::check(acme) {
+        return refuse(reason, message);
+    }
+    let hash = match view.key {
+        KeyView::Absent if acme.disable_account_key_generation == Some(true) => {
+            return refuse(
+                "ErrVerifyACMEAccount",
+                format!(
+                    "Failed to verify ACME account: the Secret {secret:?} with the account's private key does not exist, and \
+                     disableAccountKeyGeneration is set. Create the Secret, or let the operator generate the key"
+                ),
+            );
+        }
+        KeyView::Absent => return Step::GenerateKey,
+        KeyView::Empty => {
+            return refuse(
+                "ErrVerifyACMEAccount",
+                format!(
+                    "Account private key is invalid: the Secret {secret:?} has no data under {:?}. Add the key there, or delete \
+                     the Secret to have one generated",
+                    acme.account_key_data_key()
+                ),
+            );
+        }
+        KeyView::Invalid(why) => {
+            let message = format!("Account private key is invalid: the Secret {secret:?}: {why}");
+            return refuse("ErrVerifyACMEAccount", message);
+        }
+        KeyView::Present { hash } => hash,
+    };
+    if let Some(uri) = view.known_account(hash) {
+        return Step::UseAccount(uri);
+    }
+    let progress = view.progress.filter(|progress| progress.generation == view.generation);
+    match progress
+        .and_then(|progress| Duration::try_from(progress.next_attempt.duration_since(view.now)).ok())
+    {
+        Some(left) if !left.is_zero() => Step::Wait(left),
+        _ => Step::Register,
+    }
+}
+
+/// The contact of the account, as the status keeps it.
+fn email(acme: &AcmeIssuer) -> String {
+    acme.email.as_deref().unwrap_or_default().to_lowercase()
+}
+
+impl View<'_> {
+    /// The URL of the account in the status, if it was found for this spec and key, and the CA knows it.
+    fn known_account(&self, hash: &str) -> Option<String> {
+        let account = self.status.acme.as_ref()?;
+        let is_ready = self.ready_condition().is_some_and(|ready| {
+            // cert-manager writes the generation as well. A condition without one counts as the present generation's.
+            ready.status == ConditionStatus::True
+                && ready.observed_generation.zip(self.generation).is_none_or(|(seen, now)| seen == now)
+        });
+        let uri = account.uri.as_deref().unwrap_or_default();
+        let known = is_ready
+            && !self.account_lost
+            && spec::host(uri) == spec::host(&self.acme.server)
+            && account.last_registered_email.as_deref().unwrap_or_default() == email(self.acme)
+            // Other operators may leave no hash: then the account is looked up once with the key that there is.
+            && account.last_private_key_hash.as_deref() == Some(hash);
+        known.then(|| uri.to_owned())
+    }
+
+    fn ready_condition(&self) -> Option<&Condition> {
+        condition::find(&self.status.conditions, condition::READY)
+    }
+
+    /// An issuer that waits for a user.
+    fn refused(&self, reason: &str, message: String) -> Outcome {
+        let event = self.event(reason, &message);
+        Outcome {
+            status: self.with_ready(ConditionStatus::False, reason, message),
+            event,
+            progress: None,
+            requeue: Requeue::After(RETRY_REFUSED_AFTER),
+        }
+    }
+
+    /// The event for a failure: one for each cause, none for its retries.
+    fn event(&self, reason: &str, cause: &str) -> Option<EventNote> {
+        let published = self.ready_condition().is_some_and(|ready| {
+            ready.status == ConditionStatus::False
+                && ready.reason.as_deref() == Some(reason)
+                && ready.message.as_deref().is_some_and(|message| message.starts_with(cause))
+        });
+        (!published).then(|| EventNote::warning(reason, cause))
+    }
+
+    /// The status with another `Ready` condition.
+    fn with_ready(&self, ready: ConditionStatus, reason: &str, message: String) -> IssuerStatus {
+        let mut status = self.status.clone();
+        let new = Condition {
+            type_: condition::READY.to_owned(),
+            status: ready,
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            observed_generation: self.generation,
+            last_transition_time: None,
+        };
+        condition::set(&mut status.conditions, new, self.now);
+        status
+    }
+}

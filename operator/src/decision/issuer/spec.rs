@@ -1,0 +1,40 @@
+//! Whether the spec of an issuer can work at all.
+
+use crds::acme::AcmeIssuer;
+use hyper::Uri;
+
+/// The first versions of Let's Encrypt's API.
+const SWITCHED_OFF: [&str; 2] = ["acme-v01.api.letsencrypt.org", "acme-staging.api.letsencrypt.org"];
+
+/// Checks the URL of the server.
+///
+/// # Errors
+/// The reason of the condition, and its message.
+pub(super) fn check(acme: &AcmeIssuer) -> Result<(), (&'static str, String)> {
+    let server = &acme.server;
+    let uri = server.parse::<Uri>().ok().filter(|uri| uri.authority().is_some());
+    if uri.as_ref().and_then(Uri::scheme_str) != Some("https") {
+        return Err((
+            "InvalidURL",
+            format!(
+                "spec.acme.server: {server:?} is not an https URL. Set it to the URL of the CA's directory, such as \
+                 \"https://acme-v02.api.letsencrypt.org/directory\""
+            ),
+        ));
+    }
+    if SWITCHED_OFF.iter().any(|old| server.contains(old)) {
+        return Err((
+            "InvalidConfig",
+            format!(
+                "spec.acme.server: {server:?} is version 1 of Let's Encrypt's API, which is switched off. Use \
+                 \"https://acme-v02.api.letsencrypt.org/directory\""
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Host and port of a URL.
+pub(super) fn host(url: &str) -> Option<String> {
+    url.parse::<Uri>().ok()?.authority().map(ToString::to_string)
+}
