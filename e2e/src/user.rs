@@ -69,7 +69,8 @@ impl<'a> User<'a> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Names a ClusterIssuer at a Pebble, with a solver for Traefik; `change` is merged into `spec.acme`. Does not wait.
+    /// Names a ClusterIssuer at a Pebble, with a solver for Traefik; `change` is a JSON merge patch (RFC 7396) of
+    /// `spec.acme`. Does not wait.
     pub async fn apply_cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
         let mut acme = json!({
             "server": pebble.directory_url(),
@@ -78,7 +79,7 @@ impl<'a> User<'a> {
             "privateKeySecretRef": { "name": name },
             "solvers": [{ "http01": { "ingress": { "ingressClassName": self.cluster.ingress_class() } } }],
         });
-        merge(&mut acme, change);
+        json_patch::merge(&mut acme, &change);
         let issuer = json!({
             "apiVersion": "cert-manager.io/v1",
             "kind": "ClusterIssuer",
@@ -265,20 +266,4 @@ pub fn data<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
 pub fn ca_bundle(pebble: &Pebble) -> Result<Value> {
     let Trust::Roots(roots) = pebble.trust() else { bail!("Pebble has no CA") };
     Ok(serde_json::to_value(ByteString(roots.clone().into_bytes()))?)
-}
-
-/// Merges as RFC 7386 has it: null takes a member away.
-fn merge(target: &mut Value, change: Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (name, value) in change {
-                if value.is_null() {
-                    target.remove(&name);
-                } else {
-                    merge(target.entry(name).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, change) => *target = change,
-    }
 }

@@ -101,21 +101,6 @@ fn smallest(kind: &str) -> Result<Value> {
     })
 }
 
-/// A merge patch, RFC 7396.
-fn merge(target: &mut Value, change: &Value) {
-    let (Some(fields), Value::Object(change)) = (target.as_object_mut(), change) else {
-        *target = change.clone();
-        return;
-    };
-    for (key, value) in change {
-        if value.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key.clone()).or_insert_with(|| json!({})), value);
-        }
-    }
-}
-
 #[tokio::test]
 async fn what_is_invalid_is_refused_with_a_message_that_says_why() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
@@ -130,7 +115,7 @@ async fn what_is_invalid_is_refused_with_a_message_that_says_why() -> Result<()>
             api.create(&dry, &serde_json::from_value(object.clone())?)
                 .await
                 .context("the base is refused")?;
-            merge(&mut object, change);
+            json_patch::merge(&mut object, change);
             match api.create(&dry, &serde_json::from_value(object)?).await {
                 Err(kube::Error::Api(status)) if status.message.contains(says.as_str()) => {}
                 Err(error) => wrong.push(format!("{kind} {change}: {error}\n  does not say {says:?}")),
@@ -205,7 +190,7 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
         });
         let authorizations = |change: Value| {
             let mut it = authorization.clone();
-            merge(&mut it, &change);
+            json_patch::merge(&mut it, &change);
             json!({ "authorizations": [it] })
         };
         set(authorizations(json!({}))).await?;
