@@ -79,7 +79,7 @@ pub fn cluster() -> Result<&'static Cluster> {
 ///
 /// # Errors
 /// It did not start, the same for all of them.
-pub fn started_once<T: Send + Sync + 'static>(
+pub fn start_once<T: Send + Sync + 'static>(
     cell: &'static OnceLock<Result<T, String>>,
     start: impl AsyncFnOnce() -> Result<T> + Send + 'static,
 ) -> Result<&'static T> {

@@ -28,7 +28,7 @@ use tokio::time::sleep;
 
 use crate::{
     harness, operator,
-    user::{User, annotation},
+    user::{User, issuer_annotation},
 };
 
 /// Calls a macro with the names of all scenarios, so that both places tell each.
@@ -49,8 +49,8 @@ macro_rules! each_scenario {
 async fn begin_without_end(user: &User<'_>) -> Result<()> {
     let issuer = &*user.namespace;
     let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
-    user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
-    user.ingress("web", &[user.host("web")], annotation(issuer)).await
+    user.create_cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation(issuer)).await
 }
 
 /// Waits until nothing is left of challenges in a namespace.
@@ -122,9 +122,9 @@ pub async fn of_two_certificates_with_one_secret_the_older_has_it(user: &User<'_
             "issuerRef": { "kind": "ClusterIssuer", "name": issuer },
         })
     };
-    user.certificate("first", spec("first")).await?;
+    user.apply_certificate("first", spec("first")).await?;
     user.await_issued("first", harness::TIMEOUT).await?;
-    user.certificate("second", spec("second")).await?;
+    user.apply_certificate("second", spec("second")).await?;
     let told = user.await_certificate("second", "say whose the Secret is", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         condition::find(conditions, "Ready").is_some_and(|ready| {
@@ -190,7 +190,7 @@ pub async fn a_hundred_hosts_get_one_certificate(user: &User<'_>) -> Result<()> 
     let issuer = &*user.namespace;
     let hosts: Vec<_> = (0..100).map(|index| user.host(&format!("w{index}"))).collect();
     let began = Instant::now();
-    user.ingress("web", &hosts, annotation(issuer)).await?;
+    user.apply_ingress("web", &hosts, issuer_annotation(issuer)).await?;
     user.await_issued("web", Duration::from_mins(2)).await?;
     println!("100 hosts in {:.1?}", began.elapsed());
     await_no_leftovers(user).await

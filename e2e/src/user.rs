@@ -90,7 +90,7 @@ impl<'a> User<'a> {
     }
 
     /// The same, and waits until it is ready.
-    pub async fn cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
+    pub async fn create_cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
         self.apply_cluster_issuer(name, pebble, change).await?;
         self.await_cluster_issuer(name, "be ready", |ready| ready.status == ConditionStatus::True)
             .await
@@ -116,7 +116,7 @@ impl<'a> User<'a> {
     }
 
     /// Applies an Ingress with one TLS block, whose Secret is named as the Ingress.
-    pub async fn ingress(&self, name: &str, hosts: &[String], annotations: Value) -> Result<()> {
+    pub async fn apply_ingress(&self, name: &str, hosts: &[String], annotations: Value) -> Result<()> {
         let rules: Vec<_> = hosts
             .iter()
             .map(|host| {
@@ -143,7 +143,7 @@ impl<'a> User<'a> {
     }
 
     /// Applies a Certificate; `spec` needs no secretName, which is the name.
-    pub async fn certificate(&self, name: &str, mut spec: Value) -> Result<()> {
+    pub async fn apply_certificate(&self, name: &str, mut spec: Value) -> Result<()> {
         if spec["secretName"].is_null() {
             spec["secretName"] = name.into();
         }
@@ -189,7 +189,7 @@ impl<'a> User<'a> {
 
     /// Waits until a Secret holds a certificate.
     pub async fn await_secret(&self, name: &str, limit: Duration) -> Result<Secret> {
-        let there = |secret: Option<&Secret>| !data(secret, "tls.crt").is_empty();
+        let there = |secret: Option<&Secret>| !secret_value(secret, "tls.crt").is_empty();
         let met = await_condition(self.api(), name, "hold a certificate", limit, there);
         met.await.with_context(|| self.log())?.context("it was there a moment ago")
     }
@@ -244,7 +244,7 @@ impl<'a> User<'a> {
 }
 
 /// The annotation that asks a ClusterIssuer for a certificate.
-pub fn annotation(issuer: &str) -> Value {
+pub fn issuer_annotation(issuer: &str) -> Value {
     json!({ "cert-manager.io/cluster-issuer": issuer })
 }
 
@@ -258,7 +258,7 @@ pub fn is_issued(certificate: &Certificate) -> bool {
 }
 
 /// One value of a Secret; empty if it is not there.
-pub fn data<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
+pub fn secret_value<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
     secret.and_then(|secret| secret.data.as_ref()?.get(key)).map_or(&[], |value| &value.0)
 }
 

@@ -36,7 +36,7 @@ const USERS: &str = include_str!("data/api/users.yaml");
 /// A cluster with everything installed: policies reach every namespace, so other tests must not have them.
 fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
-    harness::started_once(&CLUSTER, async || {
+    harness::start_once(&CLUSTER, async || {
         let options = Options::new(name("admission"), Mode::ControlPlane);
         let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         harness::install_definitions(&cluster).await?;

@@ -9,7 +9,7 @@ use crds::{
 };
 use e2e::{
     cert_manager, harness, operator, scenarios,
-    user::{User, annotation, data},
+    user::{User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{
     core::v1::{Pod, Secret},
@@ -47,7 +47,7 @@ async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to()
     let pebble = Pebble::of_cluster(&cluster)?;
 
     let theirs = cluster.start_bound(cert_manager.clone())?;
-    user.cluster_issuer(ISSUER, &pebble, json!({})).await?;
+    user.create_cluster_issuer(ISSUER, &pebble, json!({})).await?;
     let account = account(&user).await?;
     annotate(&user, "done").await?;
     let done = user.await_secret("done", PATIENCE).await?;
@@ -79,7 +79,7 @@ async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to()
 }
 
 async fn annotate(user: &User<'_>, name: &str) -> Result<()> {
-    user.ingress(name, &[user.host(name)], annotation(ISSUER)).await
+    user.apply_ingress(name, &[user.host(name)], issuer_annotation(ISSUER)).await
 }
 
 /// The URL of the issuer's account.
@@ -125,7 +125,10 @@ async fn await_no_pods(user: &User<'_>) -> Result<()> {
 async fn ensure_kept(user: &User<'_>, all: &[(&str, Secret)]) -> Result<()> {
     for (name, before) in all {
         let now = user.api::<Secret>().get(name).await?;
-        ensure!(data(Some(&now), "tls.crt") == data(Some(before), "tls.crt"), "{name} was issued anew");
+        ensure!(
+            secret_value(Some(&now), "tls.crt") == secret_value(Some(before), "tls.crt"),
+            "{name} was issued anew"
+        );
     }
     let requests = user.names::<CertificateRequest>().await?;
     ensure!(requests.iter().all(|name| name.ends_with("-1")), "{requests:?}");

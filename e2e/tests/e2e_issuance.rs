@@ -11,7 +11,7 @@ use crds::{acme::Challenge, certmanager::CertificateRequest, condition};
 use e2e::{
     harness::{self, Namespace, with_namespace},
     operator, scenarios,
-    user::{self, User, annotation, data},
+    user::{self, User, issuer_annotation, secret_value},
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -66,15 +66,15 @@ async fn an_annotation_becomes_a_secret_in_a_second() -> Result<()> {
     scenario("second", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         let mut times = Vec::new();
         for run in 0..RUNS {
             let name = format!("web-{run}");
             let hosts = [user.host(&name)];
-            user.ingress(&name, &hosts, json!({})).await?;
+            user.apply_ingress(&name, &hosts, json!({})).await?;
             user.await_idle_ingress().await?;
             let began = Instant::now();
-            user.ingress(&name, &hosts, annotation(issuer)).await?;
+            user.apply_ingress(&name, &hosts, issuer_annotation(issuer)).await?;
             user.await_secret(&name, harness::TIMEOUT).await?;
             times.push(began.elapsed());
         }
@@ -94,7 +94,7 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
     scenario("burst", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         let root = pebble.issuing_root(0).await?;
         // Earlier tests may have left it something to do.
         operator::await_quiet(user.cluster, |event| {
@@ -107,7 +107,8 @@ async fn fifty_ingresses_at_once_are_served_in_seconds() -> Result<()> {
         let began = Instant::now();
         let hosts: Vec<_> = (0..COUNT).map(|index| user.host(&format!("w{index}"))).collect();
         try_join_all(hosts.iter().enumerate().map(|(index, host)| async move {
-            user.ingress(&format!("w{index}"), std::slice::from_ref(host), annotation(issuer)).await
+            user.apply_ingress(&format!("w{index}"), std::slice::from_ref(host), issuer_annotation(issuer))
+                .await
         }))
         .await?;
         let limit = Duration::from_mins(1);
@@ -145,13 +146,13 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
     scenario("repair", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         let host = user.host("web");
-        user.ingress("web", std::slice::from_ref(&host), annotation(issuer)).await?;
+        user.apply_ingress("web", std::slice::from_ref(&host), issuer_annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
         let secrets = user.api::<Secret>();
         let first = secrets.get("web").await?;
-        let serial = |secret: &Secret| data(Some(secret), "tls.crt").to_vec();
+        let serial = |secret: &Secret| secret_value(Some(secret), "tls.crt").to_vec();
 
         // Deleted.
         secrets.delete("web", &DeleteParams::default()).await?;
@@ -161,7 +162,7 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
 
         // The old key beside the new certificate, then a certificate that is none.
         for (key, value) in
-            [("tls.key", data(Some(&first), "tls.key").to_vec()), ("tls.crt", b"spoiled".to_vec())]
+            [("tls.key", secret_value(Some(&first), "tls.key").to_vec()), ("tls.crt", b"spoiled".to_vec())]
         {
             let before = secrets.get("web").await?;
             let patch = json!({ "data": { key: k8s_openapi::ByteString(value) } });
@@ -218,9 +219,9 @@ async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired()
         let profiles = BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]);
         let pebble = Pebble::in_cluster(user.cluster, &Settings { profiles, ..Settings::calm() }).await?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({ "profile": "minute" })).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({ "profile": "minute" })).await?;
         let host = user.host("web");
-        user.ingress("web", std::slice::from_ref(&host), annotation(issuer)).await?;
+        user.apply_ingress("web", std::slice::from_ref(&host), issuer_annotation(issuer)).await?;
         let root = pebble.issuing_root(0).await?;
         user.await_served(&host, &root, harness::TIMEOUT).await?;
         let began = Instant::now();
@@ -246,14 +247,14 @@ async fn other_hosts_get_another_certificate() -> Result<()> {
     scenario("hosts", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         let host = |name: &str| user.host(name);
-        user.ingress("web", &[host("a")], annotation(issuer)).await?;
+        user.apply_ingress("web", &[host("a")], issuer_annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
-        user.ingress("web", &[host("a"), host("b")], annotation(issuer)).await?;
+        user.apply_ingress("web", &[host("a"), host("b")], issuer_annotation(issuer)).await?;
         let root = pebble.issuing_root(0).await?;
         user.await_served(&host("b"), &root, harness::TIMEOUT).await?;
-        user.ingress("web", &[host("b")], annotation(issuer)).await?;
+        user.apply_ingress("web", &[host("b")], issuer_annotation(issuer)).await?;
         user.await_certificate("web", "be issued a third time", harness::TIMEOUT, |it| {
             user::is_issued(it) && it.status.as_ref().and_then(|status| status.revision) == Some(3)
         })
@@ -270,8 +271,9 @@ async fn a_name_that_the_ca_refuses_is_told_on_the_certificate() -> Result<()> {
     let _with_others = ALONE.read().await;
     scenario("refused", async |user, namespace| {
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
-        user.ingress("web", &["www.blocked.example.test".to_owned()], annotation(issuer)).await?;
+        user.create_cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+        user.apply_ingress("web", &["www.blocked.example.test".to_owned()], issuer_annotation(issuer))
+            .await?;
         let failed = user.await_certificate("web", "say why", harness::TIMEOUT, |it| {
             let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
             condition::find(conditions, condition::ISSUING).is_some_and(|issuing| {
@@ -293,11 +295,11 @@ async fn a_server_that_asks_to_wait_is_waited_for() -> Result<()> {
         let settings = Settings { retry_after: Duration::from_secs(1), ..Settings::calm() };
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         for index in 0..4 {
             let name = format!("web-{index}");
             let began = Instant::now();
-            user.ingress(&name, &[user.host(&name)], annotation(issuer)).await?;
+            user.apply_ingress(&name, &[user.host(&name)], issuer_annotation(issuer)).await?;
             user.await_issued(&name, harness::TIMEOUT).await?;
             println!("with Retry-After 1: {:.2?}", began.elapsed());
             // The order is processing when it is finalized: it is looked at again no earlier than the server said.
@@ -315,9 +317,9 @@ async fn a_solver_that_is_killed_while_the_ca_validates_costs_nothing() -> Resul
         let settings = Settings { slow_validation: true, ..Settings::calm() };
         let pebble = Pebble::in_cluster(user.cluster, &settings).await?;
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         let hosts: Vec<_> = (0..5).map(|index| user.host(&format!("w{index}"))).collect();
-        user.ingress("web", &hosts, annotation(issuer)).await?;
+        user.apply_ingress("web", &hosts, issuer_annotation(issuer)).await?;
         let deadline = Instant::now() + harness::TIMEOUT;
         while user.api::<Challenge>().list(&ListParams::default()).await?.items.is_empty() {
             ensure!(Instant::now() < deadline, "there is no Challenge; {}", user.log());
@@ -342,10 +344,10 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     let _alone = ALONE.write().await;
     scenario("restart", async |user, namespace| {
         let issuer = namespace.name();
-        user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+        user.create_cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         for index in 0..5 {
             let name = format!("web-{index}");
-            user.ingress(&name, &[user.host(&name)], annotation(issuer)).await?;
+            user.apply_ingress(&name, &[user.host(&name)], issuer_annotation(issuer)).await?;
             user.await_issued(&name, harness::TIMEOUT).await?;
         }
         user.await_quiet().await?;
@@ -375,7 +377,7 @@ async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
         {
             let _with_others = ALONE.read().await;
             let issuer = namespace.name();
-            user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+            user.create_cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
             try_join_all((0..COUNT).map(|index| async move {
                 let name = format!("w{index}");
                 let spec = json!({
@@ -383,7 +385,7 @@ async fn a_hundred_certificates_at_rest_cost_nothing() -> Result<()> {
                     "issuerRef": { "kind": "ClusterIssuer", "name": issuer },
                     "privateKey": { "algorithm": "ECDSA" },
                 });
-                user.certificate(&name, spec).await
+                user.apply_certificate(&name, spec).await
             }))
             .await?;
             for index in 0..COUNT {
@@ -461,7 +463,7 @@ macro_rules! shared {
         async fn $scenario() -> Result<()> {
             let _with_others = ALONE.read().await;
             scenario("shared", async |user, _| {
-                user.cluster_issuer(&user.namespace, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+                user.create_cluster_issuer(&user.namespace, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
                 scenarios::$scenario(user).await
             })
             .await
@@ -478,8 +480,8 @@ async fn no_request_of_ours_is_refused() -> Result<()> {
         let pebble = Pebble::in_cluster(user.cluster, &Settings::calm()).await?;
         let issuer = namespace.name();
         let mark = AuditMark::now(user.cluster)?;
-        user.cluster_issuer(issuer, &pebble, json!({})).await?;
-        user.ingress("web", &[user.host("web")], annotation(issuer)).await?;
+        user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
+        user.apply_ingress("web", &[user.host("web")], issuer_annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
         let refused: Vec<_> = mark
             .events()?

@@ -13,7 +13,7 @@ use e2e::{
     harness,
     operator::{self, Processes},
     scenarios,
-    user::{self, User, annotation, data},
+    user::{self, User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{
@@ -45,7 +45,7 @@ struct World {
 /// The one that all tests here share: our programs serve all of its namespaces.
 fn world() -> Result<&'static World> {
     static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
-    harness::started_once(&WORLD, async || {
+    harness::start_once(&WORLD, async || {
         let name = format!("test-issuance-{}", std::process::id());
         let options = Options::new(name, Mode::ControlPlane);
         let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
@@ -63,7 +63,7 @@ impl World {
     async fn user(&self, name: &str) -> Result<User<'_>> {
         harness::create_namespace(&self.cluster.client().await?, name).await?;
         let user = User::new(&self.cluster, name).await?;
-        user.cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
+        user.create_cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
         Ok(user)
     }
 }
@@ -81,7 +81,7 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let mark = AuditMark::now(cluster)?;
         processes.start_operator(cluster, &[(::operator::failpoint::KILL_AFTER, &step.to_string())]).await?;
         let hosts = [user.host(&name)];
-        user.ingress(&name, &hosts, annotation("killed")).await?;
+        user.apply_ingress(&name, &hosts, issuer_annotation("killed")).await?;
         // It ends by itself, or comes to the end without having so many steps.
         let ended = loop {
             let url = format!("http://{}:{}/livez", cluster::NODE_ADDRESS, 9403);
@@ -141,7 +141,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
     let user = world.user("restart").await?;
     for index in 0..5 {
         let name = format!("web-{index}");
-        user.ingress(&name, &[user.host(&name)], annotation("restart")).await?;
+        user.apply_ingress(&name, &[user.host(&name)], issuer_annotation("restart")).await?;
         user.await_issued(&name, harness::TIMEOUT).await?;
     }
     scenarios::await_no_leftovers(&user).await?;
@@ -216,9 +216,9 @@ async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<(
     let world = world()?;
     let _processes = world.processes.read().await;
     let user = world.user("in-place").await?;
-    let mut annotations = annotation("in-place");
+    let mut annotations = issuer_annotation("in-place");
     annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
-    user.ingress("web", &[user.host("web")], annotations).await?;
+    user.apply_ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     scenarios::await_no_leftovers(&user).await?;
     let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules).unwrap_or_default();
@@ -238,7 +238,7 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
         "type": "kubernetes.io/tls",
     }))?;
     user.api::<Secret>().create(&PostParams::default(), &secret).await?;
-    user.ingress("web", &[user.host("web")], annotation("foreign")).await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("foreign")).await?;
     let told = user.await_certificate("web", "say whose the Secret is", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Ready").is_some_and(|ready| {
@@ -248,7 +248,7 @@ async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
     told.await?;
     harness::assert_stays("the Secret is left alone", Duration::from_secs(1), async || {
         let secret = user.api::<Secret>().get("web").await?;
-        ensure!(data(Some(&secret), "tls.crt") == b"theirs", "the Secret was overwritten");
+        ensure!(secret_value(Some(&secret), "tls.crt") == b"theirs", "the Secret was overwritten");
         ensure!(user.names::<CertificateRequest>().await?.is_empty(), "a certificate was requested");
         Ok(())
     })
@@ -260,7 +260,7 @@ async fn a_refusal_stands_on_the_certificate_with_the_time_of_the_next_attempt()
     let world = world()?;
     let _processes = world.processes.read().await;
     let user = world.user("refused").await?;
-    user.ingress("web", &["www.blocked.example.test".to_owned()], annotation("refused")).await?;
+    user.apply_ingress("web", &["www.blocked.example.test".to_owned()], issuer_annotation("refused")).await?;
     let failed = user.await_certificate("web", "say why", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
@@ -277,7 +277,7 @@ async fn a_refusal_stands_on_the_certificate_with_the_time_of_the_next_attempt()
         it.status.as_ref().and_then(|status| status.failed_issuance_attempts) >= Some(2)
     })
     .await?;
-    user.ingress("web", &[user.host("web")], annotation("refused")).await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("refused")).await?;
     let issued = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
     ensure!(issued.failed_issuance_attempts.is_none() && issued.last_failure_time.is_none(), "{issued:?}");
     Ok(())
@@ -288,7 +288,7 @@ async fn the_server_is_asked_when_to_renew_and_told_what_is_replaced() -> Result
     let world = world()?;
     let _processes = world.processes.read().await;
     let user = world.user("ari").await?;
-    user.ingress("web", &[user.host("web")], annotation("ari")).await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("ari")).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     // It is time to ask.
     let certificates = user.api::<Certificate>();
@@ -325,14 +325,14 @@ async fn what_is_asked_for_by_annotations_is_in_the_certificate() -> Result<()> 
     let world = world()?;
     let _processes = world.processes.read().await;
     let user = world.user("annotated").await?;
-    let mut annotations = annotation("annotated");
+    let mut annotations = issuer_annotation("annotated");
     annotations["cert-manager.io/private-key-algorithm"] = "ECDSA".into();
     annotations["cert-manager.io/private-key-encoding"] = "PKCS8".into();
     annotations["cert-manager.io/secret-template"] = r#"{"labels":{"team":"web"}}"#.into();
-    user.ingress("web", &[user.host("web")], annotations).await?;
+    user.apply_ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     let secret = user.api::<Secret>().get("web").await?;
-    let key = String::from_utf8_lossy(data(Some(&secret), "tls.key")).into_owned();
+    let key = String::from_utf8_lossy(secret_value(Some(&secret), "tls.key")).into_owned();
     ensure!(key.starts_with("-----BEGIN PRIVATE KEY-----"), "it is not PKCS#8");
     ensure!(secret.labels().get("team").map(String::as_str) == Some("web"));
     ensure!(secret.annotations()["cert-manager.io/alt-names"] == user.host("web"));

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     cert_manager_fixture::KeyAlgorithm,
     harness::{self, QUIET, create_namespace},
-    user::{self, User, data},
+    user::{self, User, secret_value},
 };
 use serde_json::{Value, json};
 use testbed::{
@@ -81,15 +81,15 @@ impl<'a> Environment<'a> {
     /// Starts the controller, and waits until it issues.
     pub(crate) async fn start(&self, controller: &mut ControllerUnderTest<'_>) -> Result<()> {
         controller.start().await?;
-        self.user.cluster_issuer(ISSUER, &self.pebble, self.change()).await?;
-        self.user.ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
+        self.user.create_cluster_issuer(ISSUER, &self.pebble, self.change()).await?;
+        self.user.apply_ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
         await_secret(&self.user, FIRST).await?;
         sleep(2 * QUIET).await;
         Ok(())
     }
 
     pub(crate) fn annotations(&self) -> Value {
-        let mut annotations = user::annotation(ISSUER);
+        let mut annotations = user::issuer_annotation(ISSUER);
         annotations["cert-manager.io/private-key-algorithm"] = self.key.name().into();
         annotations
     }
@@ -116,6 +116,6 @@ pub(crate) async fn await_quiet(measuring: &Measuring, controller: &ControllerUn
 /// Waits until a Secret holds a certificate.
 pub(crate) async fn await_secret(user: &User<'_>, name: &str) -> Result<()> {
     let secret = user.await_secret(name, LIMIT).await?;
-    ensure!(!data(Some(&secret), "tls.key").is_empty(), "{name} has no key");
+    ensure!(!secret_value(Some(&secret), "tls.key").is_empty(), "{name} has no key");
     Ok(())
 }

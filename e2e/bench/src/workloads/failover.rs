@@ -39,12 +39,12 @@ impl Bench {
             for signal in [Signal::SIGTERM, Signal::SIGKILL] {
                 let name = format!("web-{run}-{}", signal.as_str().to_lowercase());
                 let hosts = [environment.user.host(&name)];
-                environment.user.ingress(&name, &hosts, json!({})).await?;
+                environment.user.apply_ingress(&name, &hosts, json!({})).await?;
                 sleep(ingress::REST).await;
                 let leader = if replica_leads { Some(replica.pid()) } else { ours.operator_pid() };
                 let began = Instant::now();
                 controller_under_test::end(leader.context("nobody leads")?, signal).await?;
-                environment.user.ingress(&name, &hosts, environment.annotations()).await?;
+                environment.user.apply_ingress(&name, &hosts, environment.annotations()).await?;
                 await_secret(&environment.user, &name).await?;
                 let longest = worst.entry(signal.as_str()).or_insert(Duration::ZERO);
                 *longest = began.elapsed().max(*longest);

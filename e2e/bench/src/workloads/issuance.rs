@@ -35,10 +35,10 @@ impl Bench {
         for run in 0..self.number {
             let name = format!("web-{run}");
             let hosts = [environment.user.host(&name)];
-            environment.user.ingress(&name, &hosts, json!({})).await?;
+            environment.user.apply_ingress(&name, &hosts, json!({})).await?;
             sleep(ingress::REST).await;
             let began = Instant::now();
-            environment.user.ingress(&name, &hosts, environment.annotations()).await?;
+            environment.user.apply_ingress(&name, &hosts, environment.annotations()).await?;
             await_secret(&environment.user, &name).await?;
             times.push(began.elapsed());
         }
@@ -70,7 +70,7 @@ impl Bench {
                 let name = format!("w{index}");
                 environment
                     .user
-                    .ingress(&name, &[environment.user.host(&name)], environment.annotations())
+                    .apply_ingress(&name, &[environment.user.host(&name)], environment.annotations())
                     .await
             })
             .await?;
@@ -102,7 +102,7 @@ impl Bench {
             Measuring::begin(environment.cluster, controller, Some(pebble::CLUSTER_PROCESS)).await?;
         let hosts: Vec<_> =
             (0..self.number).map(|index| environment.user.host(&format!("h{index}"))).collect();
-        environment.user.ingress("web", &hosts, environment.annotations()).await?;
+        environment.user.apply_ingress("web", &hosts, environment.annotations()).await?;
         await_secret(&environment.user, "web").await?;
         let wall = measuring.elapsed();
         await_quiet(&measuring, controller).await?;
