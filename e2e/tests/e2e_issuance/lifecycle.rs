@@ -1,4 +1,4 @@
-//! What happens to certificates after they are issued.
+//! What happens to certificates after they are issued: repair, renewal, other hosts, a restart of the operator.
 
 use std::{
     collections::BTreeMap,
@@ -25,12 +25,13 @@ use testbed::{
 };
 use tokio::time::sleep;
 
-use crate::{ALONE, scenario};
+use crate::{MEASURING, with_user};
 
+/// A certificate is re-issued if its Secret is deleted, has another key, or has an invalid certificate.
 #[tokio::test]
-async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
-    let _with_others = ALONE.read().await;
-    scenario("repair", async |user, namespace| {
+async fn damaged_secrets_are_repaired() -> Result<()> {
+    let _not_measuring = MEASURING.read().await;
+    with_user("repair", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -39,35 +40,35 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
         user.await_issued("web", harness::TIMEOUT).await?;
         let secrets = user.api::<Secret>();
         let first = secrets.get("web").await?;
-        let serial = |secret: &Secret| secret_value(Some(secret), "tls.crt").to_vec();
+        let chain = |secret: &Secret| secret_value(Some(secret), "tls.crt").to_vec();
 
-        // Deleted.
+        // The Secret is deleted.
         secrets.delete("web", &DeleteParams::default()).await?;
         let second = user.await_secret("web", harness::TIMEOUT).await?;
-        ensure!(serial(&second) != serial(&first));
+        ensure!(chain(&second) != chain(&first), "the new Secret has the old certificate");
         user.await_issued("web", harness::TIMEOUT).await?;
 
-        // The old key beside the new certificate, then a certificate that is none.
+        // The old key with the new certificate, then an invalid certificate.
         for (key, value) in
-            [("tls.key", secret_value(Some(&first), "tls.key").to_vec()), ("tls.crt", b"spoiled".to_vec())]
+            [("tls.key", secret_value(Some(&first), "tls.key").to_vec()), ("tls.crt", b"invalid".to_vec())]
         {
             let before = secrets.get("web").await?;
             let patch = json!({ "data": { key: k8s_openapi::ByteString(value) } });
             secrets.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
-            let revision = user.await_certificate("web", "be issued anew", harness::TIMEOUT, |it| {
+            let reissued = user.await_certificate("web", "be re-issued", harness::TIMEOUT, |it| {
                 let revision = |of: &crds::certmanager::Certificate| {
                     of.status.as_ref().and_then(|status| status.revision)
                 };
                 user::is_issued(it) && revision(it) >= Some(3)
             });
-            revision.await?;
+            reissued.await?;
             let deadline = Instant::now() + harness::TIMEOUT;
             loop {
                 let now = secrets.get("web").await?;
-                if serial(&now) != serial(&before) && serial(&now) != b"spoiled" {
+                if chain(&now) != chain(&before) && chain(&now) != b"invalid" {
                     break;
                 }
-                ensure!(Instant::now() < deadline, "{key} is not repaired");
+                ensure!(Instant::now() < deadline, "{key} was not repaired");
                 sleep(Duration::from_millis(50)).await;
             }
         }
@@ -78,31 +79,30 @@ async fn what_is_deleted_swapped_or_spoiled_is_repaired() -> Result<()> {
     .await
 }
 
-/// Serial numbers of what is served, as long as a client polls; fails at the first chain that is not good.
-async fn poll_without_fault(
-    user: &User<'_>,
-    host: &str,
-    root: &Trust,
-    wanted: usize,
-) -> Result<Vec<Vec<u8>>> {
-    let mut serials: Vec<Vec<u8>> = Vec::new();
+/// Polls a host until it has served `count` different leaf certificates. Returns them.
+///
+/// # Errors
+/// A client with this trust anchor would have rejected one of the chains.
+async fn poll_valid_leaves(user: &User<'_>, host: &str, root: &Trust, count: usize) -> Result<Vec<Vec<u8>>> {
+    let mut leaves: Vec<Vec<u8>> = Vec::new();
     let deadline = Instant::now() + Duration::from_mins(12);
-    while serials.len() < wanted {
+    while leaves.len() < count {
         let served = probe::tls(&user.cluster.network(), host, 443, host, root).await?;
-        served.verdict.with_context(|| format!("after {} certificates; {}", serials.len(), user.log()))?;
+        served.verdict.with_context(|| format!("after {} certificates; {}", leaves.len(), user.log()))?;
         let leaf = served.certificates[0].to_vec();
-        if serials.last() != Some(&leaf) {
-            serials.push(leaf);
+        if leaves.last() != Some(&leaf) {
+            leaves.push(leaf);
         }
-        ensure!(Instant::now() < deadline, "only {} certificates; {}", serials.len(), user.log());
+        ensure!(Instant::now() < deadline, "only {} certificates were served; {}", leaves.len(), user.log());
         sleep(Duration::from_millis(100)).await;
     }
-    Ok(serials)
+    Ok(leaves)
 }
 
+/// A certificate with a lifetime of one minute is renewed ten times, and a client that polls always sees a valid one.
 #[tokio::test]
-async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired() -> Result<()> {
-    scenario("renewal", async |user, namespace| {
+async fn short_lived_certificate_is_never_served_expired() -> Result<()> {
+    with_user("renewal", async |user, namespace| {
         let profiles = BTreeMap::from([("minute".to_owned(), Duration::from_mins(1))]);
         let pebble = Pebble::in_cluster(user.cluster, &Settings { profiles, ..Settings::calm() }).await?;
         let issuer = namespace.name();
@@ -112,26 +112,28 @@ async fn a_certificate_of_a_minute_is_renewed_ten_times_and_never_seen_expired()
         let root = pebble.issuing_root(0).await?;
         user.await_served(&host, &root, harness::TIMEOUT).await?;
         let began = Instant::now();
-        let serials = poll_without_fault(user, &host, &root, 11).await?;
+        let leaves = poll_valid_leaves(user, &host, &root, 11).await?;
         println!(
-            "{} renewals in {:.0?}, each seen by a client that saw nothing bad",
-            serials.len() - 1,
+            "{} renewals in {:.0?}, and a client always saw a valid certificate",
+            leaves.len() - 1,
             began.elapsed()
         );
-        let status = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
-        ensure!(status.revision >= Some(11), "{status:?}");
-        // The past is cleared away.
+        let certificate = user.await_issued("web", harness::TIMEOUT).await?;
+        let status = certificate.status.context("the Certificate has no status")?;
+        ensure!(status.revision >= Some(11), "the revision is not at least 11: {status:?}");
+        // Old CertificateRequests are deleted.
         let requests = user.api::<CertificateRequest>().list(&ListParams::default()).await?;
-        ensure!(requests.items.len() <= 2, "{} CertificateRequests", requests.items.len());
+        ensure!(requests.items.len() <= 2, "{} CertificateRequests are left", requests.items.len());
         Ok(())
     })
     .await
 }
 
+/// If the hosts of an Ingress change, a certificate for exactly the new hosts is issued.
 #[tokio::test]
-async fn other_hosts_get_another_certificate() -> Result<()> {
-    let _with_others = ALONE.read().await;
-    scenario("hosts", async |user, namespace| {
+async fn changed_hosts_get_another_certificate() -> Result<()> {
+    let _not_measuring = MEASURING.read().await;
+    with_user("hosts", async |user, namespace| {
         let pebble = Pebble::of_cluster(user.cluster)?;
         let issuer = namespace.name();
         user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
@@ -147,16 +149,17 @@ async fn other_hosts_get_another_certificate() -> Result<()> {
         })
         .await?;
         let secret = user.api::<Secret>().get("web").await?;
-        ensure!(secret.annotations()["cert-manager.io/alt-names"] == host("b"));
+        let names = &secret.annotations()["cert-manager.io/alt-names"];
+        ensure!(*names == host("b"), "the certificate is for {names}");
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
-    let _alone = ALONE.write().await;
-    scenario("restart", async |user, namespace| {
+async fn restart_with_nothing_due_writes_nothing() -> Result<()> {
+    let _measuring = MEASURING.write().await;
+    with_user("restart", async |user, namespace| {
         let issuer = namespace.name();
         user.create_cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         for index in 0..5 {
@@ -175,7 +178,7 @@ async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
         harness::assert_stays("the operator writes nothing", Duration::from_secs(5), async || {
             let writes =
                 operator::writes(&mark, |namespace| namespace.is_none_or(|name| name == user.namespace))?;
-            ensure!(writes.is_empty(), "{writes:?}");
+            ensure!(writes.is_empty(), "the operator wrote {writes:?}");
             Ok(())
         })
         .await

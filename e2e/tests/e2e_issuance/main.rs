@@ -1,4 +1,7 @@
-//! The main job, in Pods installed by Helm on a real node: annotations become certificates, and stay so.
+//! The operator's main task, in Pods installed by Helm on a real node: annotations become certificates, and these stay valid.
+//!
+//! Knows users, objects, and logs; must not know the operator's code. Next: one module per subject, and `e2e::scenarios` for the tests
+//! that also run without a node.
 
 mod example;
 mod faults;
@@ -17,8 +20,8 @@ use serde_json::json;
 use testbed::pebble::Pebble;
 use tokio::sync::Mutex;
 
-/// Installs the chart once, in whichever test comes first.
-async fn installed() -> Result<()> {
+/// Installs the chart in the first test that needs it.
+async fn install_once() -> Result<()> {
     static INSTALLED: OnceLock<Mutex<bool>> = OnceLock::new();
     let mut installed = INSTALLED.get_or_init(Mutex::default).lock().await;
     if !*installed {
@@ -30,9 +33,9 @@ async fn installed() -> Result<()> {
     Ok(())
 }
 
-/// A test in a namespace of its own, with a user there and the operator installed.
-async fn scenario(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Result<()>) -> Result<()> {
-    installed().await?;
+/// Runs a test with the operator installed, as a user of a new namespace.
+async fn with_user(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> Result<()>) -> Result<()> {
+    install_once().await?;
     with_namespace(name, async |namespace| {
         let user = User::new(namespace.cluster(), namespace.name()).await?;
         test(&user, namespace).await
@@ -40,16 +43,16 @@ async fn scenario(name: &str, test: impl AsyncFnOnce(&User<'_>, &Namespace) -> R
     .await
 }
 
-/// The tests that measure do so alone.
-static ALONE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+/// Tests that measure hold this lock for writing, and all others for reading, so that nothing else runs while they measure.
+static MEASURING: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
-/// The scenarios that are also told without a node, in `apiserver_issuance.rs`.
+/// The scenarios, which `operator/tests/apiserver_issuance.rs` also runs without a node.
 macro_rules! shared {
     ($($scenario:ident),+ $(,)?) => {
         $(#[tokio::test]
         async fn $scenario() -> Result<()> {
-            let _with_others = ALONE.read().await;
-            scenario("shared", async |user, _| {
+            let _not_measuring = MEASURING.read().await;
+            with_user("shared", async |user, _| {
                 user.create_cluster_issuer(&user.namespace, &Pebble::of_cluster(user.cluster)?, json!({})).await?;
                 scenarios::$scenario(user).await
             })
