@@ -71,8 +71,8 @@ pub struct Bench {
     pub key: KeyAlgorithm,
     /// How much longer each request to the ACME server takes.
     pub acme_latency: Duration,
-    /// How long `idle` watches.
-    pub watched: Duration,
+    /// How long `idle` observes the controller.
+    pub observed: Duration,
     /// What is measured.
     pub controller: Controller,
     /// Its name to the API server, if it is not ours.

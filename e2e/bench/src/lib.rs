@@ -17,6 +17,7 @@ mod plot;
 mod ready_watch;
 mod record;
 mod run;
+mod session;
 pub mod simulation;
 mod workloads;
 

@@ -230,7 +230,7 @@ impl Options {
             number: self.number.unwrap_or(number),
             key: self.key.unwrap_or(key),
             acme_latency: self.acme_latency,
-            watched: self.watch,
+            observed: self.watch,
             controller: self.controller.clone(),
             client: self.client.clone(),
             cluster: self.cluster.clone(),

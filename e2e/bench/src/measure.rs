@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use testbed::{
     audit::{AuditEvent, AuditMark},
     cluster::{API_PORT, Cluster, Process},
+    pebble::CLUSTER_PROCESS,
 };
 
 use crate::controller_under_test::{ControllerUnderTest, Program};
@@ -24,7 +25,9 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Measuring {
     mark: AuditMark,
-    pebble: Option<(PathBuf, u64)>,
+    acme_log: PathBuf,
+    /// The length of the ACME server's log at the beginning, in bytes.
+    acme_log_offset: u64,
     programs: Vec<(Program, Duration)>,
     received: u64,
     began: Instant,
@@ -48,19 +51,10 @@ pub(crate) struct Costs {
 }
 
 impl Measuring {
-    /// Begins. `pebble` is the name of the process of the ACME server, if its requests shall be counted.
-    pub(crate) async fn begin(
-        cluster: &Cluster,
-        controller: &ControllerUnderTest<'_>,
-        pebble: Option<&str>,
-    ) -> Result<Self> {
-        let pebble = match pebble.map(|name| cluster.layout().log(name)) {
-            Some(log) => {
-                let length = log.metadata()?.len();
-                Some((log, length))
-            }
-            None => None,
-        };
+    /// Begins.
+    pub(crate) async fn begin(cluster: &Cluster, controller: &ControllerUnderTest<'_>) -> Result<Self> {
+        let acme_log = cluster.layout().log(CLUSTER_PROCESS);
+        let acme_log_offset = acme_log.metadata()?.len();
         let programs = controller.programs();
         let mut before = Vec::new();
         for program in programs {
@@ -69,7 +63,14 @@ impl Measuring {
             before.push((program, processor_time(program.pid)?));
         }
         let received = received(cluster, controller).await?;
-        Ok(Self { mark: AuditMark::now(cluster)?, pebble, programs: before, received, began: Instant::now() })
+        Ok(Self {
+            mark: AuditMark::now(cluster)?,
+            acme_log,
+            acme_log_offset,
+            programs: before,
+            received,
+            began: Instant::now(),
+        })
     }
 
     /// When it began.
@@ -109,10 +110,7 @@ impl Measuring {
             wall,
             began_at: self.mark.made(),
             events: self.events(controller)?,
-            acme: self
-                .pebble
-                .as_ref()
-                .map_or_else(|| Ok(BTreeMap::new()), |(log, offset)| acme(log, *offset))?,
+            acme: acme(&self.acme_log, self.acme_log_offset)?,
             programs: programs.collect::<Result<_>>()?,
             received: received(cluster, controller).await?.saturating_sub(self.received),
         })

@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
     controller_under_test::ControllerUnderTest,
-    environment::{Environment, FIRST, LIMIT},
+    environment::{Environment, FIRST, TIMEOUT},
     measure::Measuring,
 };
 
@@ -68,7 +68,7 @@ impl ReadyWatch {
                 }
                 bail!("the watch ended")
             };
-            let outcome = timeout(LIMIT, looking).await;
+            let outcome = timeout(TIMEOUT, looking).await;
             outcome.unwrap_or_else(|_| bail!("only {} of {count} Certificates are ready", seen.len()))
         });
         listed.await.context("Certificates can't be watched")?;
