@@ -54,11 +54,7 @@ impl Bench {
         let took = began.elapsed();
         step.done("");
         print!("{report}");
-        ensure!(
-            report.broken.is_empty(),
-            "the simulation says that something is broken: {:?}",
-            report.broken
-        );
+        ensure!(report.failures.is_empty(), "the simulation failed: {}", report.failures.join("; "));
         simulation::fill(&mut record, &report.json(), took)?;
         Ok(record)
     }
