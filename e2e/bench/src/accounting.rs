@@ -28,36 +28,37 @@ impl Session<'_> {
         // A certificate that is issued alone has a Service and an EndpointSlice to itself, and so takes more requests.
         let concurrent = is(Workload::Burst) || is(Workload::RenewWave);
         let issues = concurrent || is(Workload::Latency) || is(Workload::ManyNames);
+        let item = if is(Workload::ManyNames) { "host" } else { "certificate" };
         let is_adopt = is(Workload::Adopt);
         record.api_requests = each(costs.api());
-        let api = Figure::new("API requests for each", record.api_requests.values().sum(), "requests");
+        let api = record.api_requests.values().sum();
+        let api = Figure::new(format!("API requests per {item}"), api, "requests");
         record.figures.push(api.at_most(20.0).only_if(concurrent));
         if issues {
             record.acme_requests = each(costs.acme.clone());
-            let acme = Figure::new("ACME requests for each", record.acme_requests.values().sum(), "requests");
+            let acme = record.acme_requests.values().sum();
+            let acme = Figure::new(format!("ACME requests per {item}"), acme, "requests");
             record.figures.push(acme.at_most(8.0));
         }
         for (program, time, peak) in &costs.programs {
             let each = time.as_secs_f64() * 1000.0 / f64_of(count);
-            record.figures.push(Figure::new(
-                format!("{}, processor time for each", program.name),
-                each,
-                "ms",
-            ));
+            let name = format!("{} CPU time per {item}", program.name);
+            record.figures.push(Figure::new(name, each, "ms"));
             // Other controllers generate keys with other libraries.
             if program.name == OPERATOR && concurrent && bench.controller == Controller::Ours {
                 let keys = baselines::key_generation(bench.key)?.as_secs_f64() * 1000.0;
-                let rest = Figure::new("operator, beyond making the key", (each - keys).max(0.0), "ms");
+                let rest = (each - keys).max(0.0);
+                let rest = Figure::new("operator CPU time without key generation", rest, "ms");
                 // The time to generate an RSA key is random, so the rest is only accurate to a few milliseconds.
                 record.figures.push(rest.at_most(15.0).only_if(bench.key == KeyAlgorithm::Ecdsa));
             }
-            let resident = Figure::new(format!("{}, peak resident", program.name), megabytes(*peak), "MB");
+            let resident = Figure::new(format!("{} peak memory", program.name), megabytes(*peak), "MB");
             let target = if count > 5000 { 100.0 } else { 40.0 };
             let has_target = program.name == OPERATOR && is_adopt;
             record.figures.push(resident.at_most(target).only_if(has_target));
         }
         record.figures.push(Figure::new(
-            "bytes from the API server for each",
+            format!("data from the API server per {item}"),
             megabytes(costs.received) * 1000.0 / f64_of(count),
             "kB",
         ));

@@ -66,11 +66,11 @@ impl Session<'_> {
         let (time, peak) = costs.of(OPERATOR).context("the controller has ended")?;
         let share = time.as_secs_f64() / observed.as_secs_f64() * 100.0;
         self.record.figures.extend([
-            Figure::new("watched for", observed.as_secs_f64(), "s"),
+            Figure::new("observed for", observed.as_secs_f64(), "s"),
             Figure::new("writes", f64_of(costs.writes()), "requests").at_most(0.0),
-            Figure::new("processor", share, "% of a core").at_most(0.5),
-            Figure::new("operator, peak resident", megabytes(peak), "MB"),
-            Figure::new("bytes from the API server", megabytes(costs.received) * 1000.0, "kB"),
+            Figure::new("CPU usage", share, "% of a core").at_most(0.5),
+            Figure::new("operator peak memory", megabytes(peak), "MB"),
+            Figure::new("data from the API server", megabytes(costs.received) * 1000.0, "kB"),
         ]);
         Ok(())
     }

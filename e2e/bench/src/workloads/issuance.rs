@@ -71,7 +71,7 @@ impl Session<'_> {
         self.record.figures.extend([
             all.at_most(8.0).only_if(number == 50),
             rate.at_least(400.0).only_if(number == 1000 && self.bench.key == KeyAlgorithm::Ecdsa),
-            Figure::new("half of them ready", ready.half.as_secs_f64(), "s"),
+            Figure::new("half ready", ready.half.as_secs_f64(), "s"),
         ]);
         self.account(&costs)
     }
