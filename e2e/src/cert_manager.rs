@@ -1,6 +1,7 @@
-//! cert-manager in a cluster of the testbed, as a process: to be measured, and to be taken over from. Its definitions are its own;
-//! its Pods that answer challenges need a node. It may do everything, as nothing is learnt from what its chart's roles leave
-//! out.
+//! cert-manager as a process in a cluster of the testbed, for benchmarks and for tests that migrate from it.
+//!
+//! It uses its own CRDs. Its Pods that answer challenges need a node. It is cluster-admin, because the restrictions of its chart's roles
+//! are not under test. Must not know the operator. Next: `cert_manager_fixture.rs` for what it leaves in a cluster.
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -13,15 +14,15 @@ use xtask::image::{Image, NON_ROOT};
 
 use crate::harness;
 
-/// Its name, its namespace and its ServiceAccount.
+/// The name of cert-manager, of its namespace, and of its ServiceAccount.
 pub const NAME: &str = "cert-manager";
 
-/// Its name to the API server.
+/// The user name by which cert-manager authenticates to the API server.
 pub const USER: &str = "system:serviceaccount:cert-manager:cert-manager";
 
 const SOLVER_IMAGE: &str = "localhost/acmesolver:testbed";
 
-/// Gives it what it needs in a cluster, but for definitions; returns how it is started.
+/// Creates everything that cert-manager needs in a cluster, except the CRDs. Returns the process, which is not started yet.
 pub async fn prepare(cluster: &Cluster) -> Result<Process> {
     let account = json!({ "kind": "ServiceAccount", "name": NAME, "namespace": NAME });
     let needed = json!({ "apiVersion": "v1", "kind": "List", "items": [
@@ -52,7 +53,7 @@ pub async fn prepare(cluster: &Cluster) -> Result<Process> {
     Ok(Process::new(NAME, program, arguments).env("KUBECONFIG", kubeconfig.display()))
 }
 
-/// Applies its own definitions, and waits until they are established.
+/// Applies cert-manager's own CRDs and waits until they are established.
 pub async fn install_definitions(cluster: &Cluster) -> Result<()> {
     let folder = cluster.tools().cert_manager_source().await?.join("deploy/crds");
     for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {

@@ -1,8 +1,8 @@
-//! What a cluster holds that cert-manager has served: Certificates, their Secrets, their last CertificateRequests, made in
-//! great numbers without any ACME server. For what takes such a cluster over.
+//! The objects of a cluster that cert-manager has served: thousands of Certificates, Secrets, and CertificateRequests, created
+//! without an ACME server. For tests and benchmarks of a takeover.
 //!
-//! Names, labels, annotations and states are cert-manager's: they are written here once more, and not taken from the
-//! operator, so that what the operator believes is tested.
+//! Knows cert-manager's names, labels, annotations, and states. They are repeated here and must not come from the operator, so that
+//! the operator's assumptions are tested. Next: `cert_manager.rs` for the real cert-manager.
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -29,29 +29,29 @@ use crds::certmanager::{Certificate, CertificateRequest};
 
 use crate::harness::create_namespace;
 
-/// The field manager of a Secret that cert-manager wrote.
-pub const SECRET_MANAGER: &str = "cert-manager-certificates-issuing";
+/// The field manager with which cert-manager writes Secrets.
+const SECRET_MANAGER: &str = "cert-manager-certificates-issuing";
 
-/// How many requests there are at once.
+/// The number of concurrent API requests.
 const CONCURRENCY: usize = 32;
 
-/// How many namespaces a fixture is spread over.
+/// The number of namespaces that the objects are spread over.
 const NAMESPACES: usize = 20;
 
-/// How many RSA keys there are for a whole fixture: each takes a tenth of a second to make.
+/// The number of RSA keys that all objects share: generating one takes a tenth of a second.
 const RSA_KEYS: usize = 16;
 
-/// The algorithm of the private keys.
+/// An algorithm of private keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KeyAlgorithm {
-    /// 2048 bits: the default of a Certificate.
+    /// RSA with 2048 bits, the default of a Certificate.
     Rsa,
-    /// P-256.
+    /// ECDSA with P-256.
     Ecdsa,
 }
 
 impl KeyAlgorithm {
-    /// As `spec.privateKey.algorithm` has it.
+    /// The value in `spec.privateKey.algorithm`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rsa => "RSA",
@@ -59,7 +59,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// Makes a key.
+    /// Generates a key.
     pub fn generate(self) -> Result<KeyPair> {
         let algorithm = match self {
             Self::Rsa => &PKCS_RSA_SHA256,
@@ -69,29 +69,29 @@ impl KeyAlgorithm {
     }
 }
 
-/// How much of what cert-manager leaves is there.
+/// Which of cert-manager's objects exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// Certificates without status and their Secrets, as after a restore from a backup.
+    /// Certificates without status, and their Secrets, as after a restore from a backup.
     Restored,
-    /// Everything: the annotated Ingress that each Certificate is of, its status, the CertificateRequest of its issuance.
+    /// Everything: also the annotated Ingress that owns each Certificate, the Certificate's status, and its CertificateRequest.
     Running,
 }
 
-/// What to make.
+/// The objects to create.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The ClusterIssuer that everything is from.
+    /// The ClusterIssuer that all Certificates refer to.
     pub issuer: String,
-    /// How many Certificates.
+    /// The number of Certificates.
     pub count: usize,
-    /// Their keys.
+    /// The algorithm of their private keys.
     pub key: KeyAlgorithm,
-    /// When they were issued.
+    /// The time at which they were issued, and from which they are valid.
     pub not_before: Timestamp,
     /// How long they are valid.
     pub lifetime: SignedDuration,
-    /// What is there beside Certificates and Secrets.
+    /// What exists besides Certificates and Secrets.
     pub completeness: Completeness,
 }
 
@@ -108,12 +108,12 @@ impl Plan {
         }
     }
 
-    /// The namespaces that it is spread over.
+    /// The namespaces that the objects are spread over.
     pub fn namespaces(&self) -> impl Iterator<Item = String> {
         (0..NAMESPACES.min(self.count)).map(namespace)
     }
 
-    /// Makes all of it.
+    /// Creates all objects, and their namespaces.
     pub async fn build(&self, client: &Client) -> Result<()> {
         for name in self.namespaces() {
             create_namespace(client, &name).await?;
@@ -126,11 +126,11 @@ impl Plan {
             KeyAlgorithm::Ecdsa => Vec::new(),
         };
         stream::iter((0..self.count).map(Ok))
-            .try_for_each_concurrent(CONCURRENCY, |index| self.make(client, &authority, &shared, index))
+            .try_for_each_concurrent(CONCURRENCY, |index| self.create(client, &authority, &shared, index))
             .await
     }
 
-    async fn make(
+    async fn create(
         &self,
         client: &Client,
         authority: &Authority,
@@ -169,9 +169,9 @@ impl Plan {
             certificates.replace_status(&name, &params, &certificate).await?;
             let request = self.request(&certificate, &host, &key, &chain)?;
             let requests: Api<CertificateRequest> = Api::namespaced(client.clone(), &namespace);
-            let mut made = requests.create(&params, &request).await?;
-            made.status = request.status;
-            requests.replace_status(&made.name_any(), &params, &made).await?;
+            let mut created = requests.create(&params, &request).await?;
+            created.status = request.status;
+            requests.replace_status(&created.name_any(), &params, &created).await?;
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ fn secret(name: &str, issuer: &str, host: &str, chain: &str, key: &str) -> Resul
     }))?)
 }
 
-/// Server-side apply of an object.
+/// Applies an object server-side.
 async fn apply<K>(client: &Client, namespace: &str, manager: &str, object: &K) -> Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>

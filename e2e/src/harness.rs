@@ -1,5 +1,5 @@
-//! What a test of the cluster starts with: the running cluster, a namespace of its own, waits that tell what they
-//! waited for. A test that fails prints its namespace's objects, events and logs.
+//! The start of every test that needs a cluster: the running cluster, a namespace per test, and waits whose errors say what they
+//! waited for. A failed test prints the objects, events, and logs of its namespace.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -14,6 +14,8 @@
 //! .await
 //! # }
 //! ```
+//!
+//! Knows Kubernetes and the testbed; must not know what the operator does. Next: `user.rs` for what a test does in its namespace.
 
 use std::{
     any::Any,
@@ -47,23 +49,23 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Environment variable that names the cluster that tests use: `cargo xtask test` sets it.
+/// The environment variable with the name of the cluster that tests use. `cargo xtask test` sets it.
 pub const CLUSTER_VARIABLE: &str = "ACME_OPERATOR_CLUSTER";
 
-/// Environment variable that keeps the namespaces of tests, for a look afterwards.
+/// The environment variable that keeps the namespaces of tests, to inspect them afterwards.
 pub const KEEP_VARIABLE: &str = "ACME_OPERATOR_KEEP";
 
-/// How long a state may take to come, unless a test says otherwise.
+/// How long a test waits for a state, unless it says otherwise.
 pub const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a controller must do nothing to have done all it had to: longer than any pause between two of its steps.
+/// How long a controller must be inactive to count as done: longer than any pause between two of its steps.
 pub const QUIET: Duration = Duration::from_secs(3);
 
 /// How often activity is counted while [`await_quiet`] waits.
 const QUIET_POLL: Duration = Duration::from_millis(500);
 
-/// The running cluster that tests share: the one named by `$ACME_OPERATOR_CLUSTER`, else the one that
-/// `cargo xtask cluster up` started. It lives at least as long as this process.
+/// The running cluster that tests share: the one that `$ACME_OPERATOR_CLUSTER` names, otherwise the one that
+/// `cargo xtask cluster up` started. It runs at least as long as this process.
 pub fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
     CLUSTER
@@ -72,20 +74,20 @@ pub fn cluster() -> Result<&'static Cluster> {
             Cluster::attach(&name).map_err(|error| format!("{error:#}"))
         })
         .as_ref()
-        .map_err(|error| anyhow!("tests of the cluster need one: {error}"))
+        .map_err(|error| anyhow!("failed to find a cluster for the tests: {error}"))
 }
 
-/// What all tests of a program share and start once, in whichever comes first.
+/// Starts what all tests of a program share, in the first test that needs it.
 ///
 /// # Errors
-/// It did not start, the same for all of them.
-pub fn started_once<T: Send + Sync + 'static>(
+/// It failed to start. All tests get the same error.
+pub fn start_once<T: Send + Sync + 'static>(
     cell: &'static OnceLock<Result<T, String>>,
     start: impl AsyncFnOnce() -> Result<T> + Send + 'static,
 ) -> Result<&'static T> {
     let start = move || -> Result<T> { tokio::runtime::Runtime::new()?.block_on(start()) };
     cell
-        // A runtime can't be started inside the one of a test.
+        // A runtime can't be started inside the runtime of a test.
         .get_or_init(|| {
             std::thread::spawn(move || start().map_err(|error| format!("{error:#}")))
                 .join()
@@ -95,7 +97,7 @@ pub fn started_once<T: Send + Sync + 'static>(
         .map_err(|error| anyhow!("{error}"))
 }
 
-/// A namespace of a test, gone when the test ends.
+/// The namespace of one test, deleted when the test ends.
 #[derive(Clone)]
 pub struct Namespace {
     cluster: &'static Cluster,
@@ -103,10 +105,10 @@ pub struct Namespace {
     name: String,
 }
 
-/// Makes a namespace.
+/// Creates a namespace.
 ///
 /// # Errors
-/// There is one of the name, among others.
+/// The namespace exists already, or the request fails.
 pub async fn create_namespace(client: &kube::Client, name: &str) -> Result<()> {
     let object = NamespaceObject {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
@@ -114,11 +116,11 @@ pub async fn create_namespace(client: &kube::Client, name: &str) -> Result<()> {
     };
     let namespaces = Api::all(client.clone());
     let created = namespaces.create(&PostParams::default(), &object).await;
-    created.map(drop).with_context(|| format!("failed to create {name}"))
+    created.map(drop).with_context(|| format!("failed to create the namespace {name}"))
 }
 
-/// Runs a test in a fresh namespace of the shared cluster. If it fails, by error or panic, what is in the namespace
-/// is printed. The namespace is deleted in any case, unless `$ACME_OPERATOR_KEEP` is set.
+/// Runs a test in a new namespace of the shared cluster. If the test returns an error or panics, prints what the namespace
+/// contains. Deletes the namespace in either case, unless `$ACME_OPERATOR_KEEP` is set.
 pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
     let cluster = cluster()?;
     let client = cluster.client().await?;
@@ -126,7 +128,7 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> 
     let namespaces: Api<NamespaceObject> = Api::all(client.clone());
     create_namespace(&client, &name).await?;
     let namespace = Namespace { cluster, client, name };
-    // Pods are refused until the namespace has its ServiceAccount.
+    // Pods are rejected until the namespace has its default ServiceAccount.
     let accounts = namespace.api::<ServiceAccount>();
     await_condition(accounts, "default", "exist", TIMEOUT, |account: Option<&ServiceAccount>| {
         account.is_some()
@@ -138,7 +140,7 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> 
         eprintln!("{}", namespace.dump().await);
     }
     if env::var_os(KEEP_VARIABLE).is_some() {
-        eprintln!("the namespace {} is kept", namespace.name);
+        eprintln!("the namespace {} is kept, because {KEEP_VARIABLE} is set", namespace.name);
     } else if namespaces.get_opt(&namespace.name).await?.is_some() {
         namespaces.delete(&namespace.name, &DeleteParams::background()).await?;
     }
@@ -146,22 +148,22 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(&Namespace) -> 
 }
 
 impl Namespace {
-    /// The cluster it is in.
+    /// The cluster that the namespace is in.
     pub fn cluster(&self) -> &'static Cluster {
         self.cluster
     }
 
-    /// A client with all rights.
+    /// A client with all permissions.
     pub fn client(&self) -> &kube::Client {
         &self.client
     }
 
-    /// Its name.
+    /// The name, which no other test uses.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its objects of a kind.
+    /// The objects of a kind in the namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -170,31 +172,32 @@ impl Namespace {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    /// `kubectl apply` of YAML that names no namespace.
+    /// Runs `kubectl apply` on YAML whose objects name no namespace.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.cluster.apply_in(Some(&self.name), manifests).await
     }
 
-    /// A Pod that serves a page under `host` through Traefik, with its Service and Ingress, all called `name`.
+    /// Creates a Pod that serves a page at `host` through Traefik, with a Service and an Ingress, all called `name`. Waits until the Pod
+    /// runs.
     pub async fn serve_page(&self, name: &str, host: &str) -> Result<()> {
         page::serve_page(self.cluster, &self.name, name, host).await?;
         self.await_pod(name).await
     }
 
-    /// Waits until a Pod runs.
+    /// Waits until a Pod is running.
     pub async fn await_pod(&self, name: &str) -> Result<()> {
         await_condition(self.api::<Pod>(), name, "run", TIMEOUT, is_pod_running()).await.map(drop)
     }
 
-    /// Waits until a page is served, and returns it.
+    /// Waits until a page is served. Returns its content.
     pub async fn await_page(&self, url: &str) -> Result<String> {
         page::await_page(self.cluster, url, &Trust::Nothing, TIMEOUT).await
     }
 
-    /// Runs a command in a Pod's first container; returns its standard output.
+    /// Runs a command in the first container of a Pod. Returns its standard output.
     ///
     /// # Errors
-    /// The command did not exit with 0; the message has what it printed.
+    /// The command did not exit with 0. The error contains what it printed.
     pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<String> {
         let mut kubectl = self.cluster.kubectl();
         let output =
@@ -202,16 +205,16 @@ impl Namespace {
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
-            bail!("{command:?} in the Pod {pod:?} failed: {printed}{error}");
+            bail!("failed to run {command:?} in the Pod {pod:?}: {printed}{error}");
         }
         Ok(printed)
     }
 
-    /// Objects, events and logs, as text for a person. Never what is in a Secret.
+    /// The objects, events, and logs of the namespace as text, without the content of Secrets.
     pub async fn dump(&self) -> String {
-        let mut text = format!("--- what is in the namespace {} ---\n", self.name);
+        let mut text = format!("--- objects in the namespace {} ---\n", self.name);
         let kinds = self.kubectl(&["api-resources", "--verbs=list", "--namespaced", "--output=name"]).await;
-        // Events come below, in order; Endpoints are deprecated and say so each time.
+        // Events are printed below, in order. Endpoints are deprecated, and kubectl warns about them each time.
         let kinds: Vec<&str> =
             kinds.lines().filter(|kind| !kind.starts_with("events") && *kind != "endpoints").collect();
         text += &self.kubectl(&["get", &kinds.join(","), "--output=wide", "--ignore-not-found"]).await;
@@ -228,7 +231,7 @@ impl Namespace {
     async fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.cluster.kubectl().args(["--namespace", &self.name]).args(arguments).output().await;
         output.map_or_else(
-            |error| format!("kubectl did not start: {error}\n"),
+            |error| format!("failed to start kubectl: {error}\n"),
             |output| {
                 let error = String::from_utf8_lossy(&output.stderr);
                 format!("{}{error}", String::from_utf8_lossy(&output.stdout))
@@ -237,40 +240,40 @@ impl Namespace {
     }
 }
 
-/// Applies our six definitions the way people do, and waits until they are established. Returns what kubectl said.
+/// Applies our six CRDs with kubectl, as users do, and waits until they are established. Returns what kubectl printed.
 pub async fn install_definitions(cluster: &Cluster) -> Result<String> {
-    // Two at once would both find that there is nothing yet.
+    // Two concurrent `kubectl apply` would both try to create them.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _guard = ONE_AT_A_TIME.lock().await;
     let folder = tempfile::tempdir()?;
     for file in crds::generate::custom_resource_definitions()? {
         std::fs::write(folder.path().join(file.name), file.content)?;
     }
-    let mut said = String::new();
+    let mut all_printed = String::new();
     for verb in [&["apply"][..], &["wait", "--for=condition=Established", "--timeout=30s"]] {
         let output = cluster.kubectl().args(verb).arg("--filename").arg(folder.path()).output().await?;
         let printed =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "kubectl {verb:?} failed: {printed}");
-        said += &printed;
+        ensure!(output.status.success(), "failed to run kubectl {verb:?} on the CRDs: {printed}");
+        all_printed += &printed;
     }
-    Ok(said)
+    Ok(all_printed)
 }
 
-/// Waits until all definitions of a cluster are established.
+/// Waits until all CRDs in a cluster are established.
 pub async fn await_definitions(cluster: &Cluster) -> Result<()> {
     let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
     let output = cluster.kubectl().args(wait).output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the definitions are not established: {said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the CRDs are not established: {printed}");
     Ok(())
 }
 
-/// Waits until `activity` returns the same count for as long as `quiet`. `None` means that there is nothing to count yet:
-/// it is never quiet.
+/// Waits until `activity` returns the same count for as long as `quiet`. `None` means that the activity has not started yet, and never
+/// counts as quiet.
 ///
 /// # Errors
-/// `limit` is over; the message says that `who` is still active.
+/// The wait took longer than `limit`. The error says that `who` is still active.
 pub async fn await_quiet(
     who: &str,
     quiet: Duration,
@@ -289,7 +292,7 @@ pub async fn await_quiet(
         }
         ensure!(
             Instant::now() < deadline,
-            "{who} was not quiet for {} s within {} s",
+            "waited {1} s for {who} to be quiet for {0} s, but it is still active",
             quiet.as_secs(),
             limit.as_secs()
         );
@@ -297,11 +300,11 @@ pub async fn await_quiet(
     }
 }
 
-/// Asserts that something stays true for as long as `period`, for what must not happen. `what` completes "it did not stay
-/// true that …".
+/// Asserts that something stays true for as long as `period`: that something else does not happen. `what` completes "it did not
+/// stay true that …".
 ///
 /// # Errors
-/// `check` failed, which is called several times.
+/// One of the calls of `check` failed.
 pub async fn assert_stays(what: &str, period: Duration, check: impl AsyncFn() -> Result<()>) -> Result<()> {
     const CHECKS: u32 = 10;
     for _ in 0..CHECKS {
@@ -311,11 +314,10 @@ pub async fn assert_stays(what: &str, period: Duration, check: impl AsyncFn() ->
     Ok(())
 }
 
-/// Waits until an object, or its absence, meets a condition; returns it as it was then. `what` completes "waited for
-/// … to …".
+/// Waits until an object, or its absence, meets a condition. Returns the object that met it. `what` completes "waited for … to …".
 ///
 /// # Errors
-/// The time is over; the message shows the object as it stands.
+/// The wait took longer than `limit`. The error shows the current object.
 pub async fn await_condition<K>(
     api: Api<K>,
     name: &str,
@@ -332,7 +334,7 @@ where
     }
     let mut object = serde_json::to_value(api.get_opt(name).await?)?;
     if let Some(fields) = object.as_object_mut() {
-        // What a Secret holds is nobody's to print.
+        // The content of a Secret must not be printed.
         fields.remove("data");
         fields.remove("stringData");
     }
@@ -340,14 +342,14 @@ where
         metadata.remove("managedFields");
     }
     bail!(
-        "waited {} s for {} {name:?} to {what}; it is\n{}",
+        "waited {} s for {} {name:?} to {what}; the object is\n{}",
         limit.as_secs(),
         K::kind(&K::DynamicType::default()),
         serde_saphyr::to_string(&object)?
     )
 }
 
-/// A name that no other test has: tests of one process differ by a counter in time, processes by their id.
+/// A name that no other test has. Tests of one process differ by the time in nanoseconds, and processes by their PID.
 fn unique(prefix: &str) -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     format!("{prefix}-{:x}-{:x}", std::process::id(), nanos & 0xff_ffff_ffff)

@@ -1,12 +1,12 @@
-//! The operator as its users have it: installed in a cluster of the testbed, and driven by objects, Pods and logs alone.
+//! The operator as its users run it: installed in a cluster of the testbed, and driven only through objects, Pods, and logs.
 //!
 //! ```text
-//! testbed ──▶ harness ──▶ operator, cert_manager ──▶ user ──▶ scenarios ──▶ e2e/tests, operator/tests, bench
-//!             (a namespace,  (install or start it)   (what users  (what happens
-//!              waits, dumps)                          do)          to them)
+//! testbed ──▶ harness ───────▶ operator, cert_manager ──▶ user ───────▶ scenarios ─────▶ e2e/tests, operator/tests, bench
+//!             (namespaces,     (install or start it)      (what users   (what happens
+//!              waits, dumps)                               do)           to them)
 //! ```
 //!
-//! A test starts at [`harness`]. Nothing here knows the operator's insides.
+//! Knows objects, flags, and ports; must not know the operator's code. Next: [`harness`], which every test starts from.
 
 pub mod cert_manager;
 pub mod cert_manager_fixture;

@@ -1,6 +1,8 @@
-//! What happens to users, told once for both places where our programs run: as processes without a node, and in Pods.
+//! Scenarios: what happens to users. Each is written once and tested twice, with our programs as processes without a node
+//! (`operator/tests/apiserver_issuance.rs`) and in Pods (`e2e/tests/e2e_issuance`).
 //!
-//! A scenario has a namespace to itself and a ready ClusterIssuer of the same name, at the Pebble of the cluster.
+//! A scenario has its own namespace, and a ready ClusterIssuer of the same name for the Pebble of the cluster. Knows users and
+//! objects; must not know how our programs run. Next: `user.rs`.
 
 use std::{
     collections::BTreeSet,
@@ -28,32 +30,32 @@ use tokio::time::sleep;
 
 use crate::{
     harness, operator,
-    user::{User, annotation},
+    user::{User, issuer_annotation},
 };
 
-/// Calls a macro with the names of all scenarios, so that both places tell each.
+/// Calls a macro with the names of all scenarios, so that no place misses one.
 #[macro_export]
 macro_rules! each_scenario {
     ($macro:ident) => {
         $macro!(
-            an_ingress_that_goes_in_the_middle_leaves_nothing,
-            a_namespace_that_goes_in_the_middle_is_gone_soon,
-            of_two_certificates_with_one_secret_the_older_has_it,
-            an_issuer_that_can_not_work_says_why,
-            a_hundred_hosts_get_one_certificate,
+            deleted_ingress_leaves_nothing_behind,
+            namespace_deletion_completes_during_an_order,
+            shared_secret_belongs_to_the_older_certificate,
+            broken_issuers_report_the_cause,
+            hundred_hosts_get_one_certificate,
         );
     };
 }
 
-/// Changes the issuer to a class that nobody serves, and annotates an Ingress: its challenge waits.
-async fn begin_without_end(user: &User<'_>) -> Result<()> {
+/// Starts an issuance that can't finish: no ingress controller serves the class of the issuer, so the challenge waits.
+async fn start_stuck_issuance(user: &User<'_>) -> Result<()> {
     let issuer = &*user.namespace;
-    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "nobody" } } }] });
-    user.cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
-    user.ingress("web", &[user.host("web")], annotation(issuer)).await
+    let change = json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": "not-served" } } }] });
+    user.create_cluster_issuer(issuer, &Pebble::of_cluster(user.cluster)?, change).await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation(issuer)).await
 }
 
-/// Waits until nothing is left of challenges in a namespace.
+/// Waits until the namespace contains no objects of a challenge and no next key.
 pub async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
@@ -67,15 +69,16 @@ pub async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
         if left.is_empty() {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "left over: {left:?}; {}", user.log());
+        ensure!(Instant::now() < deadline, "{left:?} were not deleted; {}", user.log());
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// An Ingress is deleted while its challenge waits, which the Certificate had told: nothing is left of it.
-pub async fn an_ingress_that_goes_in_the_middle_leaves_nothing(user: &User<'_>) -> Result<()> {
-    begin_without_end(user).await?;
-    // The reason comes all the way up to the Certificate.
+/// An Ingress is deleted while its challenge waits. Before, the Certificate says what the challenge waits for; afterwards, nothing
+/// is left.
+pub async fn deleted_ingress_leaves_nothing_behind(user: &User<'_>) -> Result<()> {
+    start_stuck_issuance(user).await?;
+    // The reason of the Challenge is passed on to the Certificate.
     let waiting = user.await_certificate("web", "say what it waits for", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         condition::find(conditions, "Issuing").is_some_and(|issuing| {
@@ -88,32 +91,34 @@ pub async fn an_ingress_that_goes_in_the_middle_leaves_nothing(user: &User<'_>) 
     waiting.await?;
     user.api::<Ingress>().delete("web", &DeleteParams::default()).await?;
     await_no_leftovers(user).await?;
-    ensure!(user.names::<Order>().await?.is_empty());
-    ensure!(user.names::<Secret>().await?.is_empty());
+    let orders = user.names::<Order>().await?;
+    ensure!(orders.is_empty(), "{orders:?} were not deleted");
+    let secrets = user.names::<Secret>().await?;
+    ensure!(secrets.is_empty(), "{secrets:?} were not deleted");
     Ok(())
 }
 
-/// A namespace is deleted in the middle of an order: it is gone within 30 seconds.
-pub async fn a_namespace_that_goes_in_the_middle_is_gone_soon(user: &User<'_>) -> Result<()> {
-    begin_without_end(user).await?;
+/// A namespace is deleted while an order is in progress. It is gone within 30 seconds.
+pub async fn namespace_deletion_completes_during_an_order(user: &User<'_>) -> Result<()> {
+    start_stuck_issuance(user).await?;
     let deadline = Instant::now() + harness::TIMEOUT;
     while user.names::<Challenge>().await?.is_empty() {
-        ensure!(Instant::now() < deadline, "there is no Challenge");
+        ensure!(Instant::now() < deadline, "no Challenge was created; {}", user.log());
         sleep(Duration::from_millis(20)).await;
     }
     let namespaces: Api<Namespace> = Api::all(user.client.clone());
     let began = Instant::now();
     namespaces.delete(&user.namespace, &DeleteParams::default()).await?;
     while namespaces.get_opt(&user.namespace).await?.is_some() {
-        ensure!(began.elapsed() < Duration::from_secs(30), "it is still there");
+        ensure!(began.elapsed() < Duration::from_secs(30), "the namespace still exists after 30 s");
         sleep(Duration::from_millis(100)).await;
     }
-    println!("the namespace was gone after {:.1?}", began.elapsed());
+    println!("the namespace was deleted in {:.1?}", began.elapsed());
     Ok(())
 }
 
-/// Two Certificates name one Secret: the older one has it, the other says so and orders nothing.
-pub async fn of_two_certificates_with_one_secret_the_older_has_it(user: &User<'_>) -> Result<()> {
+/// Two Certificates name the same Secret. The older one gets it; the other one says so and orders nothing.
+pub async fn shared_secret_belongs_to_the_older_certificate(user: &User<'_>) -> Result<()> {
     let issuer = &*user.namespace;
     let spec = |name: &str| {
         json!({
@@ -122,24 +127,27 @@ pub async fn of_two_certificates_with_one_secret_the_older_has_it(user: &User<'_
             "issuerRef": { "kind": "ClusterIssuer", "name": issuer },
         })
     };
-    user.certificate("first", spec("first")).await?;
+    user.apply_certificate("first", spec("first")).await?;
     user.await_issued("first", harness::TIMEOUT).await?;
-    user.certificate("second", spec("second")).await?;
-    let told = user.await_certificate("second", "say whose the Secret is", harness::TIMEOUT, |it| {
+    user.apply_certificate("second", spec("second")).await?;
+    let reported = user.await_certificate("second", "name the owner of the Secret", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         condition::find(conditions, "Ready").is_some_and(|ready| {
             ready.reason.as_deref() == Some("IncorrectCertificate")
                 && ready.message.as_deref().is_some_and(|message| message.contains("\"first\""))
         })
     });
-    told.await?;
+    reported.await?;
     let requests: BTreeSet<_> = user.names::<CertificateRequest>().await?.into_iter().collect();
-    ensure!(requests == BTreeSet::from(["first-1".to_owned()]), "{requests:?}");
+    ensure!(
+        requests == BTreeSet::from(["first-1".to_owned()]),
+        "only the first one may request a certificate: {requests:?}"
+    );
     Ok(())
 }
 
-/// Issuers with a wrong URL, CA, external account or key say what is wrong.
-pub async fn an_issuer_that_can_not_work_says_why(user: &User<'_>) -> Result<()> {
+/// Issuers with a wrong URL, CA, external account, or key say what is wrong.
+pub async fn broken_issuers_report_the_cause(user: &User<'_>) -> Result<()> {
     let issuer = &*user.namespace;
     let pebble = Pebble::of_cluster(user.cluster)?;
     let url = pebble.directory_url();
@@ -175,23 +183,23 @@ pub async fn an_issuer_that_can_not_work_says_why(user: &User<'_>) -> Result<()>
         let name = format!("{issuer}-{}", words.len());
         user.apply_cluster_issuer(&name, pebble, change.clone()).await?;
         let ready = user
-            .await_cluster_issuer(&name, "say what is wrong", |ready| {
+            .await_cluster_issuer(&name, &format!("report {words:?}"), |ready| {
                 ready.message.as_deref().is_some_and(|message| message.contains(words))
             })
             .await
             .with_context(|| change.to_string())?;
-        ensure!(ready.status == ConditionStatus::False, "{ready:?}");
+        ensure!(ready.status == ConditionStatus::False, "a broken issuer is not unready: {ready:?}");
     }
     Ok(())
 }
 
-/// An Ingress with a hundred hosts gets one certificate, and nothing is left over.
-pub async fn a_hundred_hosts_get_one_certificate(user: &User<'_>) -> Result<()> {
+/// An Ingress with a hundred hosts gets one certificate, and nothing is left behind.
+pub async fn hundred_hosts_get_one_certificate(user: &User<'_>) -> Result<()> {
     let issuer = &*user.namespace;
     let hosts: Vec<_> = (0..100).map(|index| user.host(&format!("w{index}"))).collect();
     let began = Instant::now();
-    user.ingress("web", &hosts, annotation(issuer)).await?;
+    user.apply_ingress("web", &hosts, issuer_annotation(issuer)).await?;
     user.await_issued("web", Duration::from_mins(2)).await?;
-    println!("100 hosts in {:.1?}", began.elapsed());
+    println!("a certificate for 100 hosts was issued in {:.1?}", began.elapsed());
     await_no_leftovers(user).await
 }

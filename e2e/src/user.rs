@@ -1,4 +1,7 @@
-//! What users do: name an issuer, annotate an Ingress, wait for the certificate. In a namespace of their own.
+//! What users do in their namespace: create an issuer, annotate an Ingress, wait for the certificate.
+//!
+//! Knows the API objects and what Traefik serves; uses `operator.rs` only to wait until the operator is idle and to print its log.
+//! Next: `scenarios.rs` for what happens to users.
 
 use std::{
     fmt::Debug,
@@ -36,32 +39,32 @@ use crate::{
     operator,
 };
 
-/// How a user's fields are owned.
+/// The field manager of a user.
 const MANAGER: &str = "user";
 
-/// Somebody with a namespace.
+/// A user with a namespace.
 #[derive(Clone)]
 pub struct User<'a> {
-    /// The cluster.
+    /// The cluster that the namespace is in.
     pub cluster: &'a Cluster,
-    /// A client with all rights.
+    /// A client with all permissions.
     pub client: kube::Client,
-    /// The namespace.
+    /// The namespace of everything that the user creates, except ClusterIssuers.
     pub namespace: String,
 }
 
 impl<'a> User<'a> {
-    /// Somebody in a namespace that is there.
+    /// A user of a namespace that exists already.
     pub async fn new(cluster: &'a Cluster, namespace: &str) -> Result<Self> {
         Ok(Self { cluster, client: cluster.client().await?, namespace: namespace.to_owned() })
     }
 
-    /// A host that only this namespace has.
+    /// A host name that no other namespace uses.
     pub fn host(&self, name: &str) -> String {
         format!("{name}.{}.example.test", self.namespace)
     }
 
-    /// Objects in the namespace.
+    /// The objects of a kind in the namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -69,7 +72,8 @@ impl<'a> User<'a> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Names a ClusterIssuer at a Pebble, with a solver for Traefik; `change` is merged into `spec.acme`. Does not wait.
+    /// Applies a ClusterIssuer for a Pebble with an HTTP-01 solver for Traefik. `change` is a JSON merge patch (RFC 7396) of
+    /// `spec.acme`.
     pub async fn apply_cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
         let mut acme = json!({
             "server": pebble.directory_url(),
@@ -78,7 +82,7 @@ impl<'a> User<'a> {
             "privateKeySecretRef": { "name": name },
             "solvers": [{ "http01": { "ingress": { "ingressClassName": self.cluster.ingress_class() } } }],
         });
-        merge(&mut acme, change);
+        json_patch::merge(&mut acme, &change);
         let issuer = json!({
             "apiVersion": "cert-manager.io/v1",
             "kind": "ClusterIssuer",
@@ -88,34 +92,34 @@ impl<'a> User<'a> {
         self.cluster.apply(&issuer.to_string()).await
     }
 
-    /// The same, and waits until it is ready.
-    pub async fn cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
+    /// Applies a ClusterIssuer like [`Self::apply_cluster_issuer`], and waits until it is ready.
+    pub async fn create_cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
         self.apply_cluster_issuer(name, pebble, change).await?;
         self.await_cluster_issuer(name, "be ready", |ready| ready.status == ConditionStatus::True)
             .await
             .map(drop)
     }
 
-    /// Waits until the condition `Ready` of a ClusterIssuer is as it shall be; returns it.
+    /// Waits until the condition `Ready` of a ClusterIssuer is as desired. Returns it.
     pub async fn await_cluster_issuer(
         &self,
         name: &str,
         what: &str,
-        wanted: impl Fn(&Condition) -> bool,
+        desired: impl Fn(&Condition) -> bool,
     ) -> Result<Condition> {
         let issuers: Api<ClusterIssuer> = Api::all(self.client.clone());
         let ready = |issuer: Option<&ClusterIssuer>| {
             condition::find(&issuer?.status.as_ref()?.conditions, condition::READY).cloned()
         };
         let met = await_condition(issuers, name, what, harness::TIMEOUT, |issuer: Option<&ClusterIssuer>| {
-            ready(issuer).is_some_and(|ready| wanted(&ready))
+            ready(issuer).is_some_and(|ready| desired(&ready))
         });
         let issuer = met.await.with_context(|| self.log())?;
-        ready(issuer.as_ref()).context("it was there a moment ago")
+        ready(issuer.as_ref()).context("the wait returned an issuer without the condition Ready")
     }
 
-    /// Applies an Ingress with one TLS block, whose Secret is named as the Ingress.
-    pub async fn ingress(&self, name: &str, hosts: &[String], annotations: Value) -> Result<()> {
+    /// Applies an Ingress with one TLS block, whose Secret has the name of the Ingress.
+    pub async fn apply_ingress(&self, name: &str, hosts: &[String], annotations: Value) -> Result<()> {
         let rules: Vec<_> = hosts
             .iter()
             .map(|host| {
@@ -141,8 +145,8 @@ impl<'a> User<'a> {
         Ok(())
     }
 
-    /// Applies a Certificate; `spec` needs no secretName, which is the name.
-    pub async fn certificate(&self, name: &str, mut spec: Value) -> Result<()> {
+    /// Applies a Certificate. `secretName` defaults to the name of the Certificate.
+    pub async fn apply_certificate(&self, name: &str, mut spec: Value) -> Result<()> {
         if spec["secretName"].is_null() {
             spec["secretName"] = name.into();
         }
@@ -155,45 +159,45 @@ impl<'a> User<'a> {
         self.cluster.apply_in(Some(&self.namespace), &certificate.to_string()).await
     }
 
-    /// Waits until a Certificate is as it shall be; returns it.
+    /// Waits until a Certificate is as desired. Returns it. `what` completes "waited for … to …".
     pub async fn await_certificate(
         &self,
         name: &str,
         what: &str,
         limit: Duration,
-        wanted: impl Fn(&Certificate) -> bool,
+        desired: impl Fn(&Certificate) -> bool,
     ) -> Result<Certificate> {
         let met = await_condition(self.api(), name, what, limit, |it: Option<&Certificate>| {
-            it.is_some_and(&wanted)
+            it.is_some_and(&desired)
         });
         match met.await {
-            Ok(certificate) => certificate.context("it was there a moment ago"),
-            Err(error) => Err(error.context(self.chain(name).await).context(self.log())),
+            Ok(certificate) => certificate.context("the wait returned no Certificate"),
+            Err(error) => Err(error.context(self.progress().await).context(self.log())),
         }
     }
 
-    /// How far a Certificate has come, for errors: what was made for it, as it stands.
-    async fn chain(&self, name: &str) -> String {
+    /// The progress of issuances in the namespace, for errors: the objects that exist for them.
+    async fn progress(&self) -> String {
         let arguments =
             ["get", "certificaterequests,orders,challenges,ingresses", "--output=yaml", "--namespace"];
         let output = self.cluster.kubectl().args(arguments).arg(&self.namespace).output().await;
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        format!("what was made for {name:?} and others is\n{}", text.unwrap_or_default())
+        format!("the objects of issuances in the namespace are\n{}", text.unwrap_or_default())
     }
 
-    /// Waits until a Certificate has been issued for its spec as it stands: ready, and nothing under way.
+    /// Waits until a Certificate is issued for its current spec: ready, with no issuance in progress.
     pub async fn await_issued(&self, name: &str, limit: Duration) -> Result<Certificate> {
         self.await_certificate(name, "be issued", limit, is_issued).await
     }
 
-    /// Waits until a Secret holds a certificate.
+    /// Waits until a Secret contains a certificate.
     pub async fn await_secret(&self, name: &str, limit: Duration) -> Result<Secret> {
-        let there = |secret: Option<&Secret>| !data(secret, "tls.crt").is_empty();
-        let met = await_condition(self.api(), name, "hold a certificate", limit, there);
-        met.await.with_context(|| self.log())?.context("it was there a moment ago")
+        let has_certificate = |secret: Option<&Secret>| !secret_value(secret, "tls.crt").is_empty();
+        let met = await_condition(self.api(), name, "contain a certificate", limit, has_certificate);
+        met.await.with_context(|| self.log())?.context("the wait returned no Secret")
     }
 
-    /// Waits until a host is served with a chain that a client with this root accepts.
+    /// Waits until a host is served with a chain that a client with this trust anchor accepts.
     pub async fn await_served(&self, host: &str, root: &Trust, limit: Duration) -> Result<ServedChain> {
         let deadline = Instant::now() + limit;
         loop {
@@ -203,18 +207,21 @@ impl<'a> User<'a> {
                 Err(error) => format!("{error:#}"),
             };
             if Instant::now() > deadline {
-                bail!("{host} is not served with a good certificate within {} s: {last}", limit.as_secs());
+                bail!(
+                    "waited {} s for {host} to be served with a valid certificate: {last}",
+                    limit.as_secs()
+                );
             }
             sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Waits until the operator does nothing more in the namespace, cleaning up included.
+    /// Waits until the operator is done in the namespace, including its cleanup.
     pub async fn await_quiet(&self) -> Result<()> {
         operator::await_quiet(self.cluster, |event| event.namespace() == Some(&self.namespace)).await
     }
 
-    /// Waits until Traefik takes a change immediately: nothing that it reads has changed for [`ingress::REST`].
+    /// Waits until Traefik would apply a change immediately: nothing that it reads has changed for [`ingress::REST`].
     pub async fn await_idle_ingress(&self) -> Result<()> {
         const READ: [&str; 4] = ["endpointslices", "ingresses", "secrets", "services"];
         let mark = AuditMark::now(self.cluster)?;
@@ -227,7 +234,7 @@ impl<'a> User<'a> {
         harness::await_quiet("what Traefik reads", ingress::REST, harness::TIMEOUT, activity).await
     }
 
-    /// Names of all objects of a kind in the namespace.
+    /// The names of all objects of a kind in the namespace.
     pub async fn names<K>(&self) -> Result<Vec<String>>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -236,18 +243,18 @@ impl<'a> User<'a> {
         Ok(list.items.iter().map(ResourceExt::name_any).collect())
     }
 
-    /// The operator's last words, for errors.
+    /// The end of the operator's log, for errors.
     pub fn log(&self) -> String {
         format!("the operator's log ends with\n{}", self.cluster.log_tail(operator::NAME, 40))
     }
 }
 
-/// The annotation that asks a ClusterIssuer for a certificate.
-pub fn annotation(issuer: &str) -> Value {
+/// The annotation that requests a certificate from a ClusterIssuer.
+pub fn issuer_annotation(issuer: &str) -> Value {
     json!({ "cert-manager.io/cluster-issuer": issuer })
 }
 
-/// Whether a Certificate has been issued for its spec as it stands.
+/// Whether a Certificate is issued for its current spec.
 pub fn is_issued(certificate: &Certificate) -> bool {
     let Some(status) = &certificate.status else { return false };
     let ready = condition::find(&status.conditions, condition::READY);
@@ -256,29 +263,13 @@ pub fn is_issued(certificate: &Certificate) -> bool {
     }) && !condition::is_true(&status.conditions, condition::ISSUING)
 }
 
-/// One value of a Secret; empty if it is not there.
-pub fn data<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
+/// One value of a Secret. Empty if the Secret or the value does not exist.
+pub fn secret_value<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
     secret.and_then(|secret| secret.data.as_ref()?.get(key)).map_or(&[], |value| &value.0)
 }
 
-/// The CA of a Pebble as an issuer has it.
+/// The CA certificate of a Pebble as the `caBundle` of an issuer.
 pub fn ca_bundle(pebble: &Pebble) -> Result<Value> {
-    let Trust::Roots(roots) = pebble.trust() else { bail!("Pebble has no CA") };
+    let Trust::Roots(roots) = pebble.trust() else { bail!("this Pebble has no CA certificate") };
     Ok(serde_json::to_value(ByteString(roots.clone().into_bytes()))?)
-}
-
-/// Merges as RFC 7386 has it: null takes a member away.
-fn merge(target: &mut Value, change: Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (name, value) in change {
-                if value.is_null() {
-                    target.remove(&name);
-                } else {
-                    merge(target.entry(name).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, change) => *target = change,
-    }
 }

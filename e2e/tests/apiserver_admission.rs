@@ -1,10 +1,12 @@
-//! Who may do what with our resources: the admission policies and roles, on an API server of their own, with real users.
+//! Who may do what with our resources: the admission policies and roles, on a separate API server, with real users.
+//!
+//! Knows policies, roles, and users; must not know the controllers. Next: `crds::admission` for the policies.
 
 mod support;
 
 use std::{sync::OnceLock, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use crds::{
     acme::{Challenge, Order},
     admission,
@@ -17,7 +19,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use support::name;
+use support::cluster_name;
 use testbed::{
     bring_up,
     cluster::{Cluster, Mode, Options},
@@ -25,19 +27,19 @@ use testbed::{
 };
 use xtask::{paths, progress::Steps};
 
-/// A change of a request that claims what is not so.
+/// A change of a CertificateRequest that claims another requester.
 type Forge = fn(&mut CertificateRequest);
 
 const NAMESPACE: &str = "default";
 
-/// Users of the tests, and what they may do.
+/// The users of these tests and their roles.
 const USERS: &str = include_str!("data/api/users.yaml");
 
-/// A cluster with everything installed: policies reach every namespace, so other tests must not have them.
+/// A cluster with everything installed. The policies apply to every namespace, so other tests can't share the cluster.
 fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
-    harness::started_once(&CLUSTER, async || {
-        let options = Options::new(name("admission"), Mode::ControlPlane);
+    harness::start_once(&CLUSTER, async || {
+        let options = Options::new(cluster_name("admission"), Mode::ControlPlane);
         let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         harness::install_definitions(&cluster).await?;
         for manifests in
@@ -45,30 +47,30 @@ fn cluster() -> Result<&'static Cluster> {
         {
             cluster.apply(manifests).await?;
         }
-        wait_until_obeyed(&cluster).await?;
+        await_enforcement(&cluster).await?;
         Ok(cluster)
     })
 }
 
-/// The API server takes a moment to obey a new policy, and to give the built-in roles what is added to them: until what
-/// is forged is refused, who asks is stamped, and the editor may ask.
-async fn wait_until_obeyed(cluster: &Cluster) -> Result<()> {
+/// Waits until the API server enforces the policies and has extended the built-in roles, which takes a moment: a forged request is
+/// rejected, the requester is recorded, and the viewer may list.
+async fn await_enforcement(cluster: &Cluster) -> Result<()> {
     let requests: Api<CertificateRequest> =
         Api::namespaced(cluster.client_as("editor", &[]).await?, NAMESPACE);
     let certificates: Api<Certificate> = Api::namespaced(cluster.client_as("viewer", &[]).await?, NAMESPACE);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let forged = fixtures::certificate_request("probe", |it| it.spec.username = Some("somebody else".into()));
+    let forged = fixtures::certificate_request("probe", |it| it.spec.username = Some("another user".into()));
     for attempt in 0.. {
-        let refused = requests
+        let rejected = requests
             .create(&dry, &forged)
             .await
             .is_err_and(|error| error.to_string().contains("spec.username"));
-        let stamped = requests.create(&dry, &fixtures::certificate_request("probe", |_| {})).await;
-        let seen = certificates.list(&ListParams::default()).await.is_ok();
-        if refused && seen && stamped.is_ok_and(|it| it.spec.username.is_some()) {
+        let recorded = requests.create(&dry, &fixtures::certificate_request("probe", |_| {})).await;
+        let listed = certificates.list(&ListParams::default()).await.is_ok();
+        if rejected && listed && recorded.is_ok_and(|it| it.spec.username.is_some()) {
             return Ok(());
         }
-        ensure!(attempt < 300, "policies and roles are not obeyed after {attempt} looks");
+        ensure!(attempt < 300, "policies and roles are not enforced after {attempt} checks");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
@@ -82,13 +84,23 @@ where
     Ok(Api::namespaced(cluster()?.client_as(user, groups).await?, NAMESPACE))
 }
 
-/// What the API server says when it refuses; an error if it does not.
-fn refusal<T>(outcome: Result<T, kube::Error>) -> Result<String> {
+/// The message with which the API server rejected a request.
+///
+/// # Errors
+/// The request was not rejected.
+fn rejection<T>(outcome: Result<T, kube::Error>) -> Result<String> {
     match outcome {
-        Ok(_) => Err(anyhow!("it was not refused")),
+        Ok(_) => bail!("the request was not rejected"),
         Err(kube::Error::Api(status)) => Ok(status.message.clone()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Ensures that the API server rejected a request, with a message that contains `expected`.
+fn ensure_rejected<T>(outcome: Result<T, kube::Error>, expected: &str) -> Result<()> {
+    let message = rejection(outcome)?;
+    ensure!(message.contains(expected), "the rejection does not say {expected:?}: {message}");
+    Ok(())
 }
 
 fn conditions(of: &[(&str, &str, &str)]) -> Patch<Value> {
@@ -99,8 +111,8 @@ fn conditions(of: &[(&str, &str, &str)]) -> Patch<Value> {
     Patch::Merge(json!({ "status": { "conditions": conditions } }))
 }
 
-/// A CertificateRequest to an issuer, made by the administrator.
-async fn request(name: &str, issuer: (&str, &str, &str)) -> Result<()> {
+/// Creates a CertificateRequest to an issuer, as the administrator.
+async fn create_request(name: &str, issuer: (&str, &str, &str)) -> Result<()> {
     let requests: Api<CertificateRequest> = Api::namespaced(cluster()?.client().await?, NAMESPACE);
     let (group, kind, issuer) = issuer;
     let object = fixtures::certificate_request(name, |it| {
@@ -113,10 +125,10 @@ async fn request(name: &str, issuer: (&str, &str, &str)) -> Result<()> {
 }
 
 #[tokio::test]
-async fn only_who_may_approve_the_signer_approves() -> Result<()> {
+async fn only_users_with_approve_on_the_signer_approve() -> Result<()> {
     let approval = conditions(&[("Approved", "True", "test")]);
     for (number, (user, issuer, allowed)) in [
-        // Any Issuer of any namespace; no ClusterIssuer.
+        // Any Issuer in any namespace, but no ClusterIssuer.
         ("approver-of-issuers", ("", "", "issuer"), true),
         ("approver-of-issuers", ("cert-manager.io", "Issuer", "issuer"), true),
         ("approver-of-issuers", ("", "ClusterIssuer", "issuer"), false),
@@ -126,38 +138,37 @@ async fn only_who_may_approve_the_signer_approves() -> Result<()> {
         // One ClusterIssuer.
         ("approver-of-cluster-issuer", ("", "ClusterIssuer", "the-one"), true),
         ("approver-of-cluster-issuer", ("", "ClusterIssuer", "another"), false),
-        // An issuer of somebody else.
+        // An issuer kind of another controller.
         ("approver-of-pools", ("example.test", "Pool", "pool"), true),
         ("approver-of-pools", ("cert-manager.io", "Issuer", "pool"), false),
-        // The right to write the status alone.
+        // Only the permission to write the status.
         ("writer", ("", "", "issuer"), false),
     ]
     .into_iter()
     .enumerate()
     {
         let name = format!("approve-{number}");
-        request(&name, issuer).await?;
+        create_request(&name, issuer).await?;
         let requests: Api<CertificateRequest> = api_of(user, &[]).await?;
         let outcome = requests.patch_status(&name, &PatchParams::default(), &approval).await;
         if allowed {
-            outcome.with_context(|| format!("{user} may not approve for {issuer:?}"))?;
+            outcome.with_context(|| format!("{user} can't approve a request to {issuer:?}"))?;
         } else {
-            let said = refusal(outcome).with_context(|| format!("{user}, {issuer:?}"))?;
-            ensure!(
-                said.contains(&format!(
-                    "user \"{user}\" does not have permissions to set approved/denied conditions"
-                )) && said.contains("the verb approve on the resource signers")
-                    && said.contains(issuer.2),
-                "{said}"
-            );
+            let message = rejection(outcome).with_context(|| format!("{user}, {issuer:?}"))?;
+            let no_permission =
+                format!("user \"{user}\" does not have permissions to set approved/denied conditions");
+            for expected in [&no_permission, "the verb approve on the resource signers", issuer.2] {
+                ensure!(message.contains(expected), "the rejection does not say {expected:?}: {message}");
+            }
         }
     }
     Ok(())
 }
 
+/// A user who may write the status but not approve can write every other condition.
 #[tokio::test]
-async fn who_may_write_the_status_but_not_approve_may_write_the_rest() -> Result<()> {
-    request("rest", ("", "", "issuer")).await?;
+async fn status_writer_without_approve_writes_the_rest() -> Result<()> {
+    create_request("rest", ("", "", "issuer")).await?;
     let writer: Api<CertificateRequest> = api_of("writer", &[]).await?;
     writer
         .patch_status("rest", &PatchParams::default(), &conditions(&[("Ready", "False", "Pending")]))
@@ -165,47 +176,49 @@ async fn who_may_write_the_status_but_not_approve_may_write_the_rest() -> Result
     let approver: Api<CertificateRequest> = api_of("approver-of-issuers", &[]).await?;
     let both = [("Ready", "False", "Pending"), ("Approved", "True", "test")];
     approver.patch_status("rest", &PatchParams::default(), &conditions(&both)).await?;
-    // Once it is approved, who may not approve still writes what else there is.
+    // After the approval too.
     let issued = [("Ready", "True", "Issued"), ("Approved", "True", "test")];
     writer.patch_status("rest", &PatchParams::default(), &conditions(&issued)).await?;
     Ok(())
 }
 
+/// An approval or denial can be neither changed nor removed, and a request can't have both.
 #[tokio::test]
-async fn an_approval_is_for_ever_and_excludes_a_denial() -> Result<()> {
+async fn approval_is_final_and_excludes_denial() -> Result<()> {
     let approver: Api<CertificateRequest> = api_of("approver-of-issuers", &[]).await?;
     let set = async |name: &str, of: &[(&str, &str, &str)]| {
         approver.patch_status(name, &PatchParams::default(), &conditions(of)).await
     };
-    request("for-ever", ("", "", "issuer")).await?;
+    create_request("final", ("", "", "issuer")).await?;
     for of in [&[("Approved", "False", "test")][..], &[("Denied", "Unknown", "test")]] {
-        let said = refusal(set("for-ever", of).await)?;
-        ensure!(said.contains("may only have status True"), "{said}");
+        ensure_rejected(set("final", of).await, "may only have status True")?;
     }
     let both = [("Approved", "True", "test"), ("Denied", "True", "test")];
-    let said = refusal(set("for-ever", &both).await)?;
-    ensure!(said.contains("mutually exclusive"), "{said}");
+    ensure_rejected(set("final", &both).await, "mutually exclusive")?;
 
-    set("for-ever", &[("Approved", "True", "test")]).await?;
+    set("final", &[("Approved", "True", "test")]).await?;
     for of in [&[][..], &[("Approved", "True", "another reason")], &[("Denied", "True", "test")]] {
-        let said = refusal(set("for-ever", of).await)?;
-        ensure!(said.contains("can't be changed or removed once set"), "{of:?}: {said}");
+        ensure_rejected(set("final", of).await, "can't be changed or removed once set")
+            .with_context(|| format!("{of:?}"))?;
     }
-    request("denied", ("", "", "issuer")).await?;
+    create_request("denied", ("", "", "issuer")).await?;
     set("denied", &[("Denied", "True", "test")]).await?;
-    let said = refusal(set("denied", &[("Approved", "True", "test")]).await)?;
-    ensure!(said.contains("can't be changed or removed once set"), "{said}");
+    ensure_rejected(
+        set("denied", &[("Approved", "True", "test")]).await,
+        "can't be changed or removed once set",
+    )?;
     Ok(())
 }
 
+/// The API server writes the requester into the spec, and rejects any other.
 #[tokio::test]
-async fn who_asks_is_stamped_and_cannot_be_forged() -> Result<()> {
+async fn requester_is_recorded_and_cannot_be_forged() -> Result<()> {
     let groups = ["system:authenticated", "team-web"];
     let requests: Api<CertificateRequest> = api_of("editor", &groups).await?;
-    let stamped =
-        requests.create(&PostParams::default(), &fixtures::certificate_request("stamped", |_| {})).await?;
-    ensure!(stamped.spec.username.as_deref() == Some("editor"), "{:?}", stamped.spec.username);
-    let mut seen = stamped.spec.groups.unwrap_or_default();
+    let recorded =
+        requests.create(&PostParams::default(), &fixtures::certificate_request("recorded", |_| {})).await?;
+    ensure!(recorded.spec.username.as_deref() == Some("editor"), "{:?}", recorded.spec.username);
+    let mut seen = recorded.spec.groups.unwrap_or_default();
     seen.sort();
     ensure!(seen == groups, "{seen:?}");
 
@@ -224,18 +237,21 @@ async fn who_asks_is_stamped_and_cannot_be_forged() -> Result<()> {
     ];
     for (field, forge) in forgeries {
         let forged = fixtures::certificate_request("forged", forge);
-        let said = refusal(requests.create(&PostParams::default(), &forged).await).context(field)?;
-        ensure!(said.contains(&format!("{field} must be empty, or")), "{said}");
+        let outcome = requests.create(&PostParams::default(), &forged).await;
+        ensure_rejected(outcome, &format!("{field} must be empty, or"))?;
     }
-    // Nor afterwards.
+    // The requester can't be changed afterwards either.
     let later = Patch::Merge(json!({ "spec": { "username": "admin" } }));
-    let said = refusal(requests.patch("stamped", &PatchParams::default(), &later).await)?;
-    ensure!(said.contains("cannot change spec after creation"), "{said}");
+    ensure_rejected(
+        requests.patch("recorded", &PatchParams::default(), &later).await,
+        "cannot change spec after creation",
+    )?;
     Ok(())
 }
 
+/// Annotations that say what a request is for can be neither added, changed, nor removed. All others can.
 #[tokio::test]
-async fn what_a_request_is_for_cannot_change() -> Result<()> {
+async fn request_purpose_is_immutable() -> Result<()> {
     let requests: Api<CertificateRequest> = api_of("editor", &[]).await?;
     let object = fixtures::certificate_request("annotated", |it| {
         it.metadata.annotations = Some(
@@ -256,25 +272,25 @@ async fn what_a_request_is_for_cannot_change() -> Result<()> {
         json!({ "cert-manager.io/certificate-revision": "1" }),
         json!({ "acme.cert-manager.io/http01-override-ingress-name": "web" }),
     ] {
-        let said = refusal(annotate(change.clone()).await).with_context(|| change.to_string())?;
-        ensure!(said.contains("can't be added, changed or removed after creation"), "{said}");
+        ensure_rejected(annotate(change.clone()).await, "can't be added, changed or removed after creation")
+            .with_context(|| change.to_string())?;
     }
     Ok(())
 }
 
+/// An editor can create Certificates, but no Orders or Challenges.
 #[tokio::test]
-async fn an_editor_makes_certificates_but_no_orders_or_challenges() -> Result<()> {
+async fn editors_create_only_certificates() -> Result<()> {
     let certificates: Api<Certificate> = api_of("editor", &[]).await?;
     let orders: Api<Order> = api_of("editor", &[]).await?;
     let challenges: Api<Challenge> = api_of("editor", &[]).await?;
     certificates.create(&PostParams::default(), &fixtures::certificate("edited", |_| {})).await?;
-    let said = refusal(orders.create(&PostParams::default(), &fixtures::order("forged", |_| {})).await)?;
-    ensure!(said.contains("cannot create resource \"orders\""), "{said}");
-    let said =
-        refusal(challenges.create(&PostParams::default(), &fixtures::challenge("forged", |_| {})).await)?;
-    ensure!(said.contains("cannot create resource \"challenges\""), "{said}");
+    let outcome = orders.create(&PostParams::default(), &fixtures::order("forged", |_| {})).await;
+    ensure_rejected(outcome, "cannot create resource \"orders\"")?;
+    let outcome = challenges.create(&PostParams::default(), &fixtures::challenge("forged", |_| {})).await;
+    ensure_rejected(outcome, "cannot create resource \"challenges\"")?;
 
-    // What is stuck can be cleared away by hand.
+    // Editors can delete a stuck Challenge, including its finalizer.
     let all: Api<Challenge> = Api::namespaced(cluster()?.client().await?, NAMESPACE);
     let stuck = fixtures::challenge("stuck", |it| {
         it.metadata.finalizers = Some(vec![crds::annotations::challenge::FINALIZER.to_owned()]);
@@ -283,17 +299,16 @@ async fn an_editor_makes_certificates_but_no_orders_or_challenges() -> Result<()
     challenges.delete("stuck", &DeleteParams::default()).await?;
     let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     challenges.patch("stuck", &PatchParams::default(), &release).await?;
-    ensure!(all.get_opt("stuck").await?.is_none());
+    ensure!(all.get_opt("stuck").await?.is_none(), "the Challenge still exists");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_viewer_sees_and_changes_nothing() -> Result<()> {
+async fn viewers_list_but_create_nothing() -> Result<()> {
     let certificates: Api<Certificate> = api_of("viewer", &[]).await?;
     let orders: Api<Order> = api_of("viewer", &[]).await?;
     certificates.list(&ListParams::default()).await?;
     orders.list(&ListParams::default()).await?;
     let created = certificates.create(&PostParams::default(), &fixtures::certificate("viewed", |_| {})).await;
-    ensure!(refusal(created)?.contains("cannot create resource \"certificates\""));
-    Ok(())
+    ensure_rejected(created, "cannot create resource \"certificates\"")
 }

@@ -1,12 +1,14 @@
-//! The chart as Helm renders it: sound, the same each time, and with no more rights than are said here.
+//! The chart as Helm renders it: valid, unchanged, and with no more permissions than expected here.
+//!
+//! Knows values and rendered objects; must not install them. Next: `e2e_issuance` for the installed chart.
 
 use anyhow::{Result, ensure};
 use e2e::{harness, operator};
 use serde_json::Value;
 use testbed::helm::helm;
 
-/// Renders the chart with values.
-async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
+/// Renders the chart with values. Returns its objects.
+async fn render(values: &[&str]) -> Result<Vec<Value>> {
     let chart = operator::chart();
     let chart = chart.to_string_lossy();
     let mut arguments =
@@ -18,8 +20,8 @@ async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
     Ok(objects.into_iter().filter(|object| object["kind"].is_string()).collect())
 }
 
-/// All but what has a snapshot of its own.
-fn without_definitions(objects: &[Value]) -> Vec<&Value> {
+/// The objects without CRDs and admission policies, which have snapshots of their own.
+fn without_crds_and_policies(objects: &[Value]) -> Vec<&Value> {
     let elsewhere = ["CustomResourceDefinition", "ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"];
     objects
         .iter()
@@ -28,17 +30,17 @@ fn without_definitions(objects: &[Value]) -> Vec<&Value> {
 }
 
 #[tokio::test]
-async fn it_is_sound() -> Result<()> {
+async fn chart_passes_strict_lint() -> Result<()> {
     let chart = operator::chart();
-    let said = helm(harness::cluster()?, &["lint", "--strict", &chart.to_string_lossy()]).await?;
-    ensure!(said.contains("0 chart(s) failed"), "{said}");
+    let printed = helm(harness::cluster()?, &["lint", "--strict", &chart.to_string_lossy()]).await?;
+    ensure!(printed.contains("0 chart(s) failed"), "{printed}");
     Ok(())
 }
 
 #[tokio::test]
-async fn it_renders_as_it_did() -> Result<()> {
-    let objects = rendered(&[]).await?;
-    let text = serde_saphyr::to_string(&without_definitions(&objects))?;
+async fn rendered_objects_match_the_snapshots() -> Result<()> {
+    let objects = render(&[]).await?;
+    let text = serde_saphyr::to_string(&without_crds_and_policies(&objects))?;
     insta::assert_snapshot!("default", text);
     let values = [
         "replicaCount=2",
@@ -51,39 +53,49 @@ async fn it_renders_as_it_did() -> Result<()> {
         "config.logging.format=text",
         "global.imagePullSecrets[0].name=registry",
     ];
-    let objects = rendered(&values).await?;
-    let text = serde_saphyr::to_string(&without_definitions(&objects))?;
+    let objects = render(&values).await?;
+    let text = serde_saphyr::to_string(&without_crds_and_policies(&objects))?;
     insta::assert_snapshot!("everything", text);
     Ok(())
 }
 
+/// The schema of the values rejects unknown names and invalid values.
 #[tokio::test]
-async fn a_value_that_is_none_is_refused() -> Result<()> {
+async fn unknown_value_is_rejected() -> Result<()> {
     for value in
         ["replicas=2", "solver.replicaCount=0", "image.pullPolicy=Sometimes", "prometheus.podmonitor.on=true"]
     {
-        ensure!(rendered(&[value]).await.is_err(), "{value} is taken");
+        ensure!(render(&[value]).await.is_err(), "{value} is accepted");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn definitions_are_kept_or_left_out_as_asked() -> Result<()> {
+async fn crds_are_kept_or_omitted_by_values() -> Result<()> {
     let definitions = async |values: &[&str]| -> Result<Vec<Value>> {
-        let objects = rendered(values).await?;
+        let objects = render(values).await?;
         Ok(objects.into_iter().filter(|object| object["kind"] == "CustomResourceDefinition").collect())
     };
     let policy = |of: &Value| of["metadata"]["annotations"]["helm.sh/resource-policy"].clone();
     let kept = definitions(&[]).await?;
-    ensure!(kept.len() == 6 && kept.iter().all(|definition| policy(definition) == "keep"));
-    ensure!(definitions(&["crds.keep=false"]).await?.iter().all(|definition| policy(definition).is_null()));
-    ensure!(definitions(&["crds.enabled=false"]).await?.is_empty());
+    ensure!(
+        kept.len() == 6 && kept.iter().all(|definition| policy(definition) == "keep"),
+        "by default, all six CRDs are kept"
+    );
+    let not_kept = definitions(&["crds.keep=false"]).await?;
+    ensure!(
+        not_kept.iter().all(|definition| policy(definition).is_null()),
+        "with crds.keep=false, no CRD has a resource policy"
+    );
+    let omitted = definitions(&["crds.enabled=false"]).await?;
+    ensure!(omitted.is_empty(), "with crds.enabled=false, {} CRDs are rendered", omitted.len());
     Ok(())
 }
 
+/// No role has wildcards, access to Pods, or permission to update Secrets.
 #[tokio::test]
-async fn nobody_gets_more_rights_than_needed() -> Result<()> {
-    for object in rendered(&[]).await? {
+async fn roles_grant_only_needed_permissions() -> Result<()> {
+    for object in render(&[]).await? {
         let kind = object["kind"].as_str().unwrap_or_default();
         if !["ClusterRole", "Role"].contains(&kind) {
             continue;
@@ -92,9 +104,18 @@ async fn nobody_gets_more_rights_than_needed() -> Result<()> {
             let has = |field: &str, value: &str| {
                 rule[field].as_array().is_some_and(|values| values.iter().any(|it| it == value))
             };
-            ensure!(!has("verbs", "*") && !has("resources", "*") && !has("apiGroups", "*"), "{rule}");
-            ensure!(!has("resources", "pods") && !has("resources", "pods/exec"), "{rule}");
-            ensure!(!(has("resources", "secrets") && has("verbs", "update")), "{rule}");
+            ensure!(
+                !has("verbs", "*") && !has("resources", "*") && !has("apiGroups", "*"),
+                "a rule has a wildcard: {rule}"
+            );
+            ensure!(
+                !has("resources", "pods") && !has("resources", "pods/exec"),
+                "a rule grants access to Pods: {rule}"
+            );
+            ensure!(
+                !(has("resources", "secrets") && has("verbs", "update")),
+                "a rule allows updates of Secrets: {rule}"
+            );
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
-//! The definitions on a real API server: they accept what the peer's accept, refuse what its webhook refuses, and lose
-//! nothing.
+//! The CRDs on a real API server: they accept what cert-manager's CRDs accept, reject what its webhook rejects, and store every
+//! field.
+//!
+//! Knows manifests and the messages of rejections; must not need the operator. Next: `crds/tests/corpus` for the manifests.
 
 mod support;
 
@@ -28,14 +30,14 @@ const VALID: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn the_definitions_are_established_without_a_warning() -> Result<()> {
+async fn crds_are_established_without_warnings() -> Result<()> {
     let cluster = harness::cluster()?;
-    let said = harness::install_definitions(cluster).await?;
-    ensure!(!said.contains("Warning"), "{said}");
+    let printed = harness::install_definitions(cluster).await?;
+    ensure!(!printed.contains("Warning"), "{printed}");
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await?);
     let ours = ListParams::default().labels("app.kubernetes.io/part-of=acme-operator");
     let definitions = definitions.list(&ours).await?.items;
-    ensure!(definitions.len() == 6, "{} definitions", definitions.len());
+    ensure!(definitions.len() == 6, "there are {} CRDs, not 6", definitions.len());
     for definition in definitions {
         let conditions =
             definition.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
@@ -47,48 +49,49 @@ async fn the_definitions_are_established_without_a_warning() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_valid_is_accepted_and_comes_back_whole() -> Result<()> {
+async fn valid_objects_are_stored_without_loss() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
     with_namespace("valid", async |namespace| {
         let mut accepted = 0;
         for manifest in VALID.iter().map(|yaml| documents(yaml)).collect::<Result<Vec<_>>>()?.concat() {
-            let name = manifest["metadata"]["name"].as_str().context("a manifest has a name")?;
+            let name = manifest["metadata"]["name"].as_str().context("a manifest has no name")?;
             let what = format!("{} {name}", manifest["kind"]);
             let api = api_of(namespace.client(), namespace.name(), &manifest)?;
-            // Strict: a field that the definition does not know is an error here, not a loss.
-            let strictly = PatchParams::apply("test").validation_strict();
+            // Strict: a field that the CRD does not know is an error instead of being pruned.
+            let strict = PatchParams::apply("test").validation_strict();
             let mut without_status = manifest.clone();
             let status = without_status.as_object_mut().and_then(|fields| fields.remove("status"));
-            api.patch(name, &strictly, &Patch::Apply(without_status)).await.with_context(|| what.clone())?;
+            api.patch(name, &strict, &Patch::Apply(without_status)).await.with_context(|| what.clone())?;
             if let Some(status) = status {
                 let status = json!({ "apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "status": status });
-                api.patch_status(name, &strictly, &Patch::Apply(status)).await.with_context(|| what.clone())?;
+                api.patch_status(name, &strict, &Patch::Apply(status)).await.with_context(|| what.clone())?;
             }
             let stored = serde_json::to_value(api.get(name).await?)?;
             let mut losses = Vec::new();
             lost(&manifest, &stored, "stored", &mut losses);
-            ensure!(losses.is_empty(), "{what}: {losses:?}");
+            ensure!(losses.is_empty(), "{what} was changed when it was stored: {losses:?}");
             if manifest["kind"] == "ClusterIssuer" {
-                // It does not go with the namespace.
+                // It is not deleted with the namespace.
                 api.delete(name, &DeleteParams::default()).await?;
             }
             accepted += 1;
         }
-        println!("{accepted} manifests were accepted and came back whole");
-        ensure!(accepted >= 60);
+        println!("{accepted} manifests were accepted and stored without loss");
+        ensure!(accepted >= 60, "the corpus has only {accepted} manifests");
         Ok(())
     })
     .await
 }
 
-/// One line of the corpus of what is refused.
+/// One entry of the corpus of rejected objects: a change that makes a valid object invalid, and part of the message.
 #[derive(Deserialize)]
-struct Refused {
+struct Rejected {
     kind: String,
     change: Value,
     says: String,
 }
 
+/// The smallest valid object of a kind.
 fn smallest(kind: &str) -> Result<Value> {
     Ok(match kind {
         "Certificate" => serde_json::to_value(fixtures::certificate("base", |_| {}))?,
@@ -97,55 +100,40 @@ fn smallest(kind: &str) -> Result<Value> {
         "Issuer" => serde_json::to_value(fixtures::issuer("base", |_| {}))?,
         "Challenge" => serde_json::to_value(fixtures::challenge("base", |_| {}))?,
         "Order" => serde_json::to_value(fixtures::order("base", |_| {}))?,
-        other => anyhow::bail!("{other:?} is not ours"),
+        other => anyhow::bail!("the kind {other:?} is not one of ours"),
     })
 }
 
-/// A merge patch, RFC 7396.
-fn merge(target: &mut Value, change: &Value) {
-    let (Some(fields), Value::Object(change)) = (target.as_object_mut(), change) else {
-        *target = change.clone();
-        return;
-    };
-    for (key, value) in change {
-        if value.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key.clone()).or_insert_with(|| json!({})), value);
-        }
-    }
-}
-
 #[tokio::test]
-async fn what_is_invalid_is_refused_with_a_message_that_says_why() -> Result<()> {
+async fn invalid_objects_are_rejected_with_the_reason() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
-    with_namespace("refused", async |namespace| {
+    with_namespace("rejected", async |namespace| {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        let corpus: Vec<Refused> =
+        let corpus: Vec<Rejected> =
             serde_saphyr::from_str(include_str!("../../crds/tests/corpus/refused.yaml"))?;
         let mut wrong = Vec::new();
-        for Refused { kind, change, says } in &corpus {
+        for Rejected { kind, change, says } in &corpus {
             let mut object = smallest(kind)?;
             let api = api_of(namespace.client(), namespace.name(), &object)?;
             api.create(&dry, &serde_json::from_value(object.clone())?)
                 .await
-                .context("the base is refused")?;
-            merge(&mut object, change);
+                .with_context(|| format!("the unchanged {kind} is rejected"))?;
+            json_patch::merge(&mut object, change);
             match api.create(&dry, &serde_json::from_value(object)?).await {
                 Err(kube::Error::Api(status)) if status.message.contains(says.as_str()) => {}
                 Err(error) => wrong.push(format!("{kind} {change}: {error}\n  does not say {says:?}")),
-                Ok(_) => wrong.push(format!("{kind} {change} is accepted")),
+                Ok(_) => wrong.push(format!("{kind} {change}: accepted")),
             }
         }
-        println!("{} of {} were refused as they should", corpus.len() - wrong.len(), corpus.len());
+        println!("{} of {} were rejected as expected", corpus.len() - wrong.len(), corpus.len());
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-        ensure!(corpus.len() >= 80);
+        ensure!(corpus.len() >= 80, "the corpus has only {} entries", corpus.len());
         Ok(())
     })
     .await
 }
 
-/// Creates an object, and expects that a change of its spec is refused, and one of its labels is not.
+/// Creates an object, and ensures that a change of its spec is rejected and a change of its labels is accepted.
 async fn assert_spec_is_immutable<K>(api: Api<K>, object: K, change: Value) -> Result<()>
 where
     K: Clone + Serialize + DeserializeOwned + std::fmt::Debug + Resource<Scope = NamespaceResourceScope>,
@@ -154,16 +142,17 @@ where
     let name = object.name_any();
     api.create(&PostParams::default(), &object).await?;
     let merge = |change: Value| Patch::Merge(json!(change));
-    let refused = api.patch(&name, &PatchParams::default(), &merge(json!({ "spec": change }))).await;
-    let error = refused.err().with_context(|| format!("the spec of {name} was changed"))?.to_string();
+    let rejected = api.patch(&name, &PatchParams::default(), &merge(json!({ "spec": change }))).await;
+    let error = rejected.err().with_context(|| format!("the spec of {name} was changed"))?.to_string();
     ensure!(error.contains("cannot change spec after creation"), "{error}");
     let labels = json!({ "metadata": { "labels": { "changed": "yes" } } });
     api.patch(&name, &PatchParams::default(), &merge(labels)).await?;
     Ok(())
 }
 
+/// The specs of CertificateRequests, Orders, and Challenges can't be changed; their labels can.
 #[tokio::test]
-async fn specs_of_requests_orders_and_challenges_cannot_change() -> Result<()> {
+async fn specs_are_immutable_after_creation() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
     with_namespace("immutable", async |namespace| {
         let request = fixtures::certificate_request("request", |_| {});
@@ -177,8 +166,9 @@ async fn specs_of_requests_orders_and_challenges_cannot_change() -> Result<()> {
     .await
 }
 
+/// URLs, authorizations, and the certificate in the status of an Order can be set once, but not changed or removed.
 #[tokio::test]
-async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
+async fn order_status_from_the_ca_is_immutable() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
     with_namespace("order", async |namespace| {
         let orders = namespace.api::<Order>();
@@ -195,7 +185,7 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
             "authorizations": [{ "url": "https://acme.example.test/authz/1" }],
         }))
         .await?;
-        // cert-manager learns the rest of them later.
+        // cert-manager adds the other fields of the authorizations later.
         let authorization = json!({
             "url": "https://acme.example.test/authz/1",
             "identifier": "a.example.test",
@@ -205,7 +195,7 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
         });
         let authorizations = |change: Value| {
             let mut it = authorization.clone();
-            merge(&mut it, &change);
+            json_patch::merge(&mut it, &change);
             json!({ "authorizations": [it] })
         };
         set(authorizations(json!({}))).await?;
@@ -228,18 +218,22 @@ async fn what_an_order_has_learnt_cannot_change() -> Result<()> {
                 "challenges",
             ),
         ] {
-            let error =
-                set(change.clone()).await.err().with_context(|| format!("{change} was taken"))?.to_string();
+            let error = set(change.clone())
+                .await
+                .err()
+                .with_context(|| format!("{change} was accepted"))?
+                .to_string();
             ensure!(error.contains("immutable once set") && error.contains(field), "{error}");
         }
         let status: OrderStatus =
-            set(json!({ "reason": "still free" })).await?.status.context("no status")?;
-        ensure!(status.reason.as_deref() == Some("still free"));
+            set(json!({ "reason": "can change" })).await?.status.context("the Order has no status")?;
+        ensure!(status.reason.as_deref() == Some("can change"), "the reason was not changed: {status:?}");
         Ok(())
     })
     .await
 }
 
+/// Two field managers can apply different conditions of one object.
 #[tokio::test]
 async fn conditions_of_two_managers_merge_by_type() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
@@ -267,11 +261,12 @@ async fn conditions_of_two_managers_merge_by_type() -> Result<()> {
     .await
 }
 
+/// The CEL rules of the CRDs stay within the API server's cost budget, even for the largest objects that it stores.
 #[tokio::test]
-async fn the_largest_objects_are_within_the_cost_budget() -> Result<()> {
+async fn largest_objects_stay_within_the_cel_budget() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
     with_namespace("large", async |namespace| {
-        let strictly = PostParams { dry_run: true, ..PostParams::default() };
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
         let certificate = fixtures::certificate("large", |it| {
             let numbers = 0..1000;
             it.spec.dns_names =
@@ -280,7 +275,7 @@ async fn the_largest_objects_are_within_the_cost_budget() -> Result<()> {
             it.spec.email_addresses =
                 Some(numbers.map(|n| format!("{}{n}@example.test", "a".repeat(200))).collect());
         });
-        namespace.api::<Certificate>().create(&strictly, &certificate).await?;
+        namespace.api::<Certificate>().create(&dry, &certificate).await?;
         let issuer = fixtures::issuer("large", |it| {
             let solver = crds::acme::Solver {
                 wait_instead_of_self_check: Some(crds::duration::GoDuration::from_secs(90)),
@@ -288,14 +283,15 @@ async fn the_largest_objects_are_within_the_cost_budget() -> Result<()> {
             };
             it.spec.acme.get_or_insert_default().solvers = Some(vec![solver; 1000]);
         });
-        namespace.api::<Issuer>().create(&strictly, &issuer).await?;
+        namespace.api::<Issuer>().create(&dry, &issuer).await?;
         Ok(())
     })
     .await
 }
 
+/// Field selectors select Certificates by name and kind of their issuer.
 #[tokio::test]
-async fn objects_are_selected_by_their_issuer() -> Result<()> {
+async fn certificates_are_selected_by_issuer() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
     with_namespace("select", async |namespace| {
         let certificates = namespace.api::<Certificate>();
@@ -313,8 +309,9 @@ async fn objects_are_selected_by_their_issuer() -> Result<()> {
     .await
 }
 
+/// The CRDs have no schema defaults: a default once caused whole clusters to be re-issued.
 #[tokio::test]
-async fn nothing_is_stored_that_was_not_said() -> Result<()> {
+async fn specs_are_stored_without_defaults() -> Result<()> {
     harness::install_definitions(harness::cluster()?).await?;
     with_namespace("defaults", async |namespace| {
         for kind in ["Certificate", "CertificateRequest", "Issuer", "Order", "Challenge"] {
@@ -323,7 +320,7 @@ async fn nothing_is_stored_that_was_not_said() -> Result<()> {
             let stored = api.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await?;
             ensure!(
                 stored.data["spec"] == object["spec"],
-                "{kind}: {} became {}",
+                "the spec of a {kind} was changed when it was stored: {} became {}",
                 object["spec"],
                 stored.data["spec"]
             );

@@ -1,4 +1,4 @@
-//! What people see of our resources with kubectl. Ages are cut out; the rest is compared to the letter.
+//! What kubectl shows of our resources, compared with snapshots except for ages. Next: `crds` for columns and descriptions.
 
 mod support;
 
@@ -26,14 +26,15 @@ async fn kubectl(namespace: &Namespace, arguments: &[&str]) -> Result<String> {
     Ok(printed)
 }
 
-/// A table without its last column, the age, and without blanks at the ends of lines.
+/// A table without its last column, the age, and without trailing spaces.
 fn without_age(table: &str) -> String {
     let end = table.lines().next().and_then(|heads| heads.rfind("AGE")).unwrap_or(usize::MAX);
     table.lines().map(|line| line.get(..end).unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
 }
 
+/// `kubectl get` shows what matters most, in both formats and by category.
 #[tokio::test]
-async fn tables_say_what_a_person_wants_to_know_first() -> Result<()> {
+async fn tables_match_the_snapshot() -> Result<()> {
     with_namespace("tables", async |namespace| {
         harness::install_definitions(namespace.cluster()).await?;
         for manifest in documents(SHOWN)? {
@@ -47,27 +48,28 @@ async fn tables_say_what_a_person_wants_to_know_first() -> Result<()> {
                 json!({ "apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "status": status });
             api.patch_status(name, &params, &Patch::Apply(status)).await?;
         }
-        let mut seen = String::new();
+        let mut shown = String::new();
         for kind in ["cert", "cr", "issuer", "orders", "challenges"] {
             for wide in [&[][..], &["--output=wide"]] {
                 let table = kubectl(namespace, &[&["get", kind], wide].concat()).await?;
-                _ = writeln!(seen, "$ kubectl get {kind} {}\n{}\n", wide.join(" "), without_age(&table));
+                _ = writeln!(shown, "$ kubectl get {kind} {}\n{}\n", wide.join(" "), without_age(&table));
             }
         }
-        insta::assert_snapshot!("tables", seen);
+        insta::assert_snapshot!("tables", shown);
         let by_category = kubectl(namespace, &["get", "cert-manager", "--output=name"]).await?;
         let namespaced = by_category.lines().filter(|name| !name.starts_with("clusterissuer.")).count();
-        ensure!(namespaced == 7, "{by_category}");
+        ensure!(namespaced == 7, "the category cert-manager does not contain the 7 objects: {by_category}");
         Ok(())
     })
     .await
 }
 
+/// `kubectl explain` shows the doc comments of the Rust types.
 #[tokio::test]
-async fn explain_reads_well() -> Result<()> {
+async fn explain_matches_the_snapshot() -> Result<()> {
     with_namespace("explain", async |namespace| {
         harness::install_definitions(namespace.cluster()).await?;
-        let mut seen = String::new();
+        let mut shown = String::new();
         for field in [
             "certificate.spec.renewBefore",
             "certificate.spec.privateKey",
@@ -75,10 +77,10 @@ async fn explain_reads_well() -> Result<()> {
             "challenge",
         ] {
             let explained = kubectl(namespace, &["explain", field]).await?;
-            _ = writeln!(seen, "$ kubectl explain {field}\n{explained}");
+            _ = writeln!(shown, "$ kubectl explain {field}\n{explained}");
         }
-        let seen = seen.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        insta::assert_snapshot!("explain", seen);
+        let shown = shown.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        insta::assert_snapshot!("explain", shown);
         Ok(())
     })
     .await

@@ -1,4 +1,4 @@
-//! A control plane without a node: what tests of the API rely on.
+//! A control plane without a node provides what tests of the API rely on. Must not need the operator. Next: `testbed`.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use testbed::{
 };
 
 #[tokio::test]
-async fn server_side_apply_tells_two_managers_apart() -> Result<()> {
+async fn server_side_apply_reports_conflicts() -> Result<()> {
     with_namespace("ssa", async |namespace| {
-        ensure!(namespace.cluster().mode() == Mode::ControlPlane);
+        ensure!(namespace.cluster().mode() == Mode::ControlPlane, "the cluster of this level has a node");
         let maps = namespace.api::<ConfigMap>();
         let apply = async |manager: &str, value: &str| {
             let map = json!({
@@ -39,7 +39,7 @@ async fn server_side_apply_tells_two_managers_apart() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_custom_resource_becomes_established_in_a_second() -> Result<()> {
+async fn crd_is_established_within_20_s() -> Result<()> {
     let cluster = harness::cluster()?;
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await?);
     let name = "samples.testbed.example.test";
@@ -64,9 +64,9 @@ async fn a_custom_resource_becomes_established_in_a_second() -> Result<()> {
     Ok(())
 }
 
-/// Without a node, a program serves where a Pod would: the Service has no selector, and its endpoints are made by hand.
+/// Without a node, a process serves in place of a Pod: the Service has no selector, and the test creates its EndpointSlice.
 #[tokio::test]
-async fn pebble_validates_through_traefik_what_a_plain_process_serves() -> Result<()> {
+async fn pebble_validates_what_a_process_serves() -> Result<()> {
     with_namespace("plain", async |namespace| {
         let cluster = namespace.cluster();
         let host = format!("plain.{}.example.test", namespace.name());
@@ -77,9 +77,9 @@ async fn pebble_validates_through_traefik_what_a_plain_process_serves() -> Resul
         let issued = acme::issue(&account, &[&host], async |token, key_authorization| {
             let folder = cluster.layout().path("served").join(namespace.name());
             let file = folder.join(".well-known/acme-challenge").join(token);
-            std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
+            std::fs::create_dir_all(file.parent().context("the file has no folder")?)?;
             std::fs::write(&file, key_authorization)?;
-            let program = testbed::tools::host::find("python3").context("python3 is missing")?;
+            let program = testbed::tools::host::find("python3").context("failed to find python3")?;
             let inside = testbed::cluster::Layout::inside().path("served").join(namespace.name());
             let server = testbed::cluster::Process::new(
                 &format!("served-{}", namespace.name()),
@@ -92,13 +92,16 @@ async fn pebble_validates_through_traefik_what_a_plain_process_serves() -> Resul
                 .replace("$ADDRESS", &testbed::cluster::NODE_ADDRESS.to_string())
                 .replace("$PORT", &port.to_string());
             namespace.apply(&route).await?;
-            ensure!(namespace.api::<Ingress>().get_opt("plain").await?.is_some());
+            let ingress = namespace.api::<Ingress>().get_opt("plain").await?;
+            ensure!(ingress.is_some(), "the Ingress was not created");
             let url = format!("http://{host}/.well-known/acme-challenge/{token}");
-            ensure!(namespace.await_page(&url).await? == key_authorization);
+            let served = namespace.await_page(&url).await?;
+            ensure!(served == key_authorization, "{served:?} is served");
             Ok(())
         })
         .await?;
-        ensure!(issued.chain.matches("BEGIN CERTIFICATE").count() == 2, "{}", issued.chain);
+        let certificates = issued.chain.matches("BEGIN CERTIFICATE").count();
+        ensure!(certificates == 2, "the chain has {certificates} certificates");
         Ok(())
     })
     .await

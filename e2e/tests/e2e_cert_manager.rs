@@ -1,4 +1,6 @@
-//! cert-manager itself is taken over from in the middle of its work, and gone back to.
+//! A migration from the real cert-manager during an issuance, and back.
+//!
+//! Knows the commands of the README's migration section; must not know the operator's code. Next: `e2e::cert_manager`.
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use crds::{
 };
 use e2e::{
     cert_manager, harness, operator, scenarios,
-    user::{User, annotation, data},
+    user::{User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{
     core::v1::{Pod, Secret},
@@ -29,14 +31,16 @@ use xtask::progress::Steps;
 const NAMESPACE: &str = "tenant";
 const ISSUER: &str = "issuer";
 
-/// How long cert-manager may take for a certificate: 20 s on a machine that does nothing else.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// How long cert-manager may take for a certificate: it needs 20 s on an idle machine.
+const CERT_MANAGER_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How soon what cert-manager has begun is to be done.
-const SOON: Duration = Duration::from_secs(30);
+/// How long the operator may take to finish an issuance that cert-manager started.
+const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The operator keeps what cert-manager issued, resumes what it started, and uses the same ACME account. After a return to
+/// cert-manager, all certificates are kept again.
 #[tokio::test]
-async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to() -> Result<()> {
+async fn cert_manager_takeover_resumes_and_reverts() -> Result<()> {
     let options = Options::new(format!("test-takeover-{}", std::process::id()), Mode::Node);
     let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
     operator::load_images(&cluster).await?;
@@ -47,51 +51,52 @@ async fn cert_manager_is_taken_over_in_the_middle_of_its_work_and_gone_back_to()
     let pebble = Pebble::of_cluster(&cluster)?;
 
     let theirs = cluster.start_bound(cert_manager.clone())?;
-    user.cluster_issuer(ISSUER, &pebble, json!({})).await?;
+    user.create_cluster_issuer(ISSUER, &pebble, json!({})).await?;
     let account = account(&user).await?;
     annotate(&user, "done").await?;
-    let done = user.await_secret("done", PATIENCE).await?;
-    annotate(&user, "begun").await?;
+    let done = user.await_secret("done", CERT_MANAGER_TIMEOUT).await?;
+    annotate(&user, "started").await?;
     await_presented(&user).await?;
     drop(theirs);
 
-    // As the README has it.
+    // The flags of the README.
     let flags = ["--take-ownership", "--force-conflicts", "--set=clusterResourceNamespace=cert-manager"];
     operator::install(&cluster, &flags).await?;
-    let begun = user.await_secret("begun", SOON).await?;
-    user.await_issued("done", SOON).await?;
+    let started = user.await_secret("started", TAKEOVER_TIMEOUT).await?;
+    user.await_issued("done", TAKEOVER_TIMEOUT).await?;
     annotate(&user, "ours").await?;
-    let ours = user.await_secret("ours", SOON).await?;
-    let all = [("done", done), ("begun", begun), ("ours", ours)];
+    let ours = user.await_secret("ours", TAKEOVER_TIMEOUT).await?;
+    let all = [("done", done), ("started", started), ("ours", ours)];
     scenarios::await_no_leftovers(&user).await?;
     await_no_pods(&user).await?;
-    ensure!(user.names::<Ingress>().await?.len() == all.len());
-    ensure!(account == self::account(&user).await?, "another account was made");
+    let ingresses = user.names::<Ingress>().await?;
+    ensure!(ingresses.len() == all.len(), "Ingresses of challenges are left: {ingresses:?}");
+    ensure!(account == self::account(&user).await?, "the operator created another ACME account");
     ensure_kept(&user, &all).await?;
 
     helm(&cluster, &["uninstall", operator::NAME, "--namespace", operator::NAME, "--wait"]).await?;
     let theirs = cluster.start_bound(cert_manager)?;
     annotate(&user, "theirs").await?;
-    user.await_secret("theirs", PATIENCE).await?;
+    user.await_secret("theirs", CERT_MANAGER_TIMEOUT).await?;
     ensure_kept(&user, &all).await?;
     drop(theirs);
     cluster.end()
 }
 
 async fn annotate(user: &User<'_>, name: &str) -> Result<()> {
-    user.ingress(name, &[user.host(name)], annotation(ISSUER)).await
+    user.apply_ingress(name, &[user.host(name)], issuer_annotation(ISSUER)).await
 }
 
-/// The URL of the issuer's account.
+/// The URL of the issuer's ACME account.
 async fn account(user: &User<'_>) -> Result<String> {
     let issuers: Api<ClusterIssuer> = Api::all(user.client.clone());
-    let status = issuers.get_status(ISSUER).await?.status.context("no status")?;
+    let status = issuers.get_status(ISSUER).await?.status.context("the issuer has no status")?;
     status.acme.and_then(|acme| acme.uri).context("the issuer has no account")
 }
 
-/// Waits until a challenge is shown: the middle of an order.
+/// Waits until a challenge is presented, so that an order is in progress.
 async fn await_presented(user: &User<'_>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CERT_MANAGER_TIMEOUT;
     loop {
         let challenges = user.api::<Challenge>().list(&ListParams::default()).await?;
         let presented =
@@ -101,14 +106,14 @@ async fn await_presented(user: &User<'_>) -> Result<()> {
         }
         ensure!(
             Instant::now() < deadline,
-            "no challenge is shown; {}",
+            "no challenge is presented; {}",
             user.cluster.log_tail(cert_manager::NAME, 40)
         );
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Waits until the Pods are gone that answered cert-manager's challenges.
+/// Waits until the Pods that answered cert-manager's challenges are deleted.
 async fn await_no_pods(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
@@ -116,18 +121,24 @@ async fn await_no_pods(user: &User<'_>) -> Result<()> {
         if left.is_empty() {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "still there: {left:?}");
+        ensure!(Instant::now() < deadline, "the Pods {left:?} were not deleted");
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Nobody has issued anew what was good.
+/// Ensures that no certificate was re-issued.
 async fn ensure_kept(user: &User<'_>, all: &[(&str, Secret)]) -> Result<()> {
     for (name, before) in all {
         let now = user.api::<Secret>().get(name).await?;
-        ensure!(data(Some(&now), "tls.crt") == data(Some(before), "tls.crt"), "{name} was issued anew");
+        ensure!(
+            secret_value(Some(&now), "tls.crt") == secret_value(Some(before), "tls.crt"),
+            "{name} was re-issued"
+        );
     }
     let requests = user.names::<CertificateRequest>().await?;
-    ensure!(requests.iter().all(|name| name.ends_with("-1")), "{requests:?}");
+    ensure!(
+        requests.iter().all(|name| name.ends_with("-1")),
+        "a second certificate was requested: {requests:?}"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Our images are what others can read, and the same bytes wherever they are built.
+//! Our images are valid for other tools, and the same bytes wherever they are built. Next: `xtask::image`.
 
 use std::{
     fs::{self, File},
@@ -14,18 +14,18 @@ use xtask::{
     process::{cargo, text},
 };
 
-/// The images in a folder by digest, as `cargo xtask image` tells them.
+/// Builds the images. Returns their digests, as `cargo xtask image` prints them.
 fn build(arguments: &[&str]) -> Result<Vec<String>> {
     let output = cargo(&["xtask"]).args(arguments).output()?;
     ensure!(output.status.success(), "{}", text(&output));
-    let told = String::from_utf8(output.stdout)?;
-    Ok(told.lines().filter_map(|line| line.split_whitespace().nth(1).map(ToOwned::to_owned)).collect())
+    let printed = String::from_utf8(output.stdout)?;
+    Ok(printed.lines().filter_map(|line| line.split_whitespace().nth(1).map(ToOwned::to_owned)).collect())
 }
 
 struct Registry {
     process: Child,
     address: String,
-    /// Kept open: the registry ends when nobody can read what it says.
+    /// Kept open, because the registry exits when its output is closed.
     _output: Lines<BufReader<ChildStderr>>,
 }
 
@@ -36,25 +36,26 @@ impl Drop for Registry {
     }
 }
 
-/// An empty registry on a free loopback port.
+/// Starts an empty registry on a free loopback port.
 fn registry(crane: &Path) -> Result<Registry> {
     let mut process = Command::new(crane)
         .args(["registry", "serve", "--address", "127.0.0.1:0"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
-    let mut output = BufReader::new(process.stderr.take().context("crane has an output")?).lines();
+    let mut output = BufReader::new(process.stderr.take().context("crane has no standard error")?).lines();
     while let Some(line) = output.next() {
         if let Some((_, port)) = line?.rsplit_once("serving on port ") {
             let address = format!("127.0.0.1:{port}");
             return Ok(Registry { process, address, _output: output });
         }
     }
-    anyhow::bail!("crane did not tell its port")
+    anyhow::bail!("crane exited without printing its port")
 }
 
+/// crane pushes, pulls, and validates the images.
 #[test]
-fn another_tool_reads_and_pushes_them() -> Result<()> {
+fn images_are_valid_for_another_tool() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let crane = Tools::seen_at(paths::cache()?).path(Tool::Crane);
     let digests = build(&["image", "--output", &folder.path().to_string_lossy()])?;
@@ -71,9 +72,10 @@ fn another_tool_reads_and_pushes_them() -> Result<()> {
         run(&["push", &layout.to_string_lossy(), &reference])?;
         run(&["validate", "--remote", &reference])?;
         // An archive is an index of one image.
+        let pushed = run(&["digest", "--platform=linux/amd64", &reference])?;
         ensure!(
-            run(&["digest", "--platform=linux/amd64", &reference])?.trim() == digest
-                || cfg!(not(target_arch = "x86_64"))
+            pushed.trim() == digest || cfg!(not(target_arch = "x86_64")),
+            "{pushed} was pushed, not {digest}"
         );
         let config: serde_json::Value = serde_json::from_str(&run(&["config", &reference])?)?;
         ensure!(config["config"]["User"] == "65532:65532", "{config}");
@@ -82,23 +84,24 @@ fn another_tool_reads_and_pushes_them() -> Result<()> {
     Ok(())
 }
 
+/// Builds are reproducible: they do not depend on the path of the checkout.
 #[test]
-fn another_checkout_gives_the_same_bytes() -> Result<()> {
+fn images_of_another_checkout_are_identical() -> Result<()> {
     let here = build(&["image"])?;
     let elsewhere = tempfile::tempdir()?;
-    let source = elsewhere.path().join("a checkout somewhere else");
+    let source = elsewhere.path().join("a checkout at another path");
     let files = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(paths::workspace())
         .output()?;
     for name in String::from_utf8(files.stdout)?.split('\0').filter(|name| !name.is_empty()) {
         let target = source.join(name);
-        fs::create_dir_all(target.parent().context("a file lies in a folder")?)?;
+        fs::create_dir_all(target.parent().context("the file has no folder")?)?;
         fs::copy(paths::workspace().join(name), &target).with_context(|| format!("failed to copy {name}"))?;
     }
     let output = elsewhere.path().join("images");
     let there =
         build(&["image", "--source", &source.to_string_lossy(), "--output", &output.to_string_lossy()])?;
-    ensure!(here.len() == 2 && here == there, "{here:?} here, {there:?} there");
+    ensure!(here.len() == 2 && here == there, "the digests are {here:?} here and {there:?} there");
     Ok(())
 }

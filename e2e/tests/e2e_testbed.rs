@@ -1,4 +1,4 @@
-//! The testbed does what later tests rely on.
+//! The testbed provides what all other e2e tests rely on. Must not need the operator. Next: `testbed`.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -28,7 +28,8 @@ async fn a_pod_serves_through_service_and_traefik() -> Result<()> {
     with_namespace("page", async |namespace| {
         let host = format!("web.{}.example.test", namespace.name());
         namespace.serve_page("web", &host).await?;
-        ensure!(namespace.await_page(&format!("http://{host}/hostname")).await? == "web");
+        let page = namespace.await_page(&format!("http://{host}/hostname")).await?;
+        ensure!(page == "web", "the page is {page:?}");
         Ok(())
     })
     .await
@@ -45,10 +46,10 @@ async fn names_resolve_in_a_pod() -> Result<()> {
         for name in [&host, &cluster_local, &short] {
             let connected =
                 namespace.exec("web", &["/agnhost", "connect", &format!("{name}:80"), "--timeout=5s"]).await;
-            connected.with_context(|| format!("{name} can't be reached from the Pod"))?;
+            connected.with_context(|| format!("failed to reach {name} from the Pod"))?;
         }
         let missing = namespace.exec("web", &["/agnhost", "connect", "missing:80", "--timeout=5s"]).await;
-        let error = format!("{:#}", missing.err().context("a name that does not exist can be reached")?);
+        let error = format!("{:#}", missing.err().context("a name that does not exist was reached")?);
         ensure!(error.contains("DNS"), "{error}");
         Ok(())
     })
@@ -75,7 +76,8 @@ async fn helm_installs_a_chart() -> Result<()> {
             ],
         )
         .await?;
-        ensure!(namespace.await_page(&format!("http://{host}/hostname")).await? == "charted");
+        let page = namespace.await_page(&format!("http://{host}/hostname")).await?;
+        ensure!(page == "charted", "the page is {page:?}");
         let releases =
             helm(namespace.cluster(), &["list", "--namespace", namespace.name(), "--output=json"]).await?;
         ensure!(releases.contains(r#""status":"deployed""#), "{releases}");
@@ -84,11 +86,11 @@ async fn helm_installs_a_chart() -> Result<()> {
     .await
 }
 
-/// A Pod that serves what is in a ConfigMap where HTTP-01 looks for it.
+/// A Pod that serves a ConfigMap at the path of HTTP-01 challenges.
 const TOKEN_SERVER: &str = include_str!("data/token-server.yaml");
 
 #[tokio::test]
-async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
+async fn traefik_serves_a_certificate_from_pebble() -> Result<()> {
     with_namespace("issue", async |namespace| {
         let cluster = namespace.cluster();
         let host = format!("secure.{}.example.test", namespace.name());
@@ -119,67 +121,72 @@ async fn pebble_issues_a_certificate_that_traefik_serves() -> Result<()> {
         let root = pebble.issuing_root(0).await?;
         page::await_page(cluster, &format!("https://{path}"), &root, harness::TIMEOUT).await?;
         let served = probe::tls(&cluster.network(), &host, 443, &host, &root).await?;
-        served.verdict.context("a client with Pebble's root does not accept what Traefik serves")?;
-        ensure!(served.certificates.len() == 2, "{} certificates are served", served.certificates.len());
+        served.verdict.context("a client with Pebble's root rejects the chain that Traefik serves")?;
+        ensure!(served.certificates.len() == 2, "the chain has {} certificates", served.certificates.len());
         let other = probe::tls(&cluster.network(), &host, 443, "other.example.test", &root).await?;
-        ensure!(other.verdict.is_err(), "Traefik's own certificate is accepted");
+        ensure!(other.verdict.is_err(), "a client accepts Traefik's self-signed certificate");
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-async fn the_audit_log_counts_each_request_of_each_client() -> Result<()> {
+async fn audit_log_has_every_request_of_a_client() -> Result<()> {
     with_namespace("audit", async |namespace| {
         let mark = AuditMark::now(namespace.cluster())?;
         let pods = namespace.api::<Pod>();
         for _ in 0..7 {
             pods.list(&ListParams::default()).await?;
         }
-        ensure!(pods.get_opt("missing").await?.is_none());
+        ensure!(pods.get_opt("missing").await?.is_none(), "there is a Pod \"missing\"");
         let ours: Vec<_> = mark
             .events()?
             .into_iter()
             .filter(|event| event.user() == "admin" && event.namespace() == Some(namespace.name()))
             .collect();
-        ensure!(ours.iter().filter(|event| event.verb == "list" && event.resource() == "pods").count() == 7);
-        ensure!(ours.len() == 8, "{ours:?}");
-        ensure!(ours[7].status() == Some(404) && !ours[7].is_write());
-        ensure!(mark.count("nobody-of-this-name")?.is_empty());
+        let lists = ours.iter().filter(|event| event.verb == "list" && event.resource() == "pods").count();
+        ensure!(lists == 7 && ours.len() == 8, "not 7 lists and 1 get: {ours:?}");
+        ensure!(
+            ours[7].status() == Some(404) && !ours[7].is_write(),
+            "the last request is not a failed get: {:?}",
+            ours[7]
+        );
+        ensure!(mark.count("unknown-user")?.is_empty(), "an unknown user has requests");
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-async fn two_clusters_run_at_once_and_know_nothing_of_each_other() -> Result<()> {
+async fn concurrent_clusters_are_isolated() -> Result<()> {
     with_namespace("two", async |namespace| {
         let first = namespace.cluster();
         let name = format!("test-second-{}", std::process::id());
         let steps = Steps::default();
         let second = bring_up::start(&Options::new(name, Mode::ControlPlane), first.tools(), &steps).await?;
         let there: Api<Namespace> = Api::all(second.client().await?);
-        ensure!(there.get_opt("kube-system").await?.is_some());
+        ensure!(there.get_opt("kube-system").await?.is_some(), "the second cluster has no kube-system");
         ensure!(
             there.get_opt(namespace.name()).await?.is_none(),
-            "the second cluster has the first one's objects"
+            "the second cluster has a namespace of the first one"
         );
-        // The same name and port, two servers.
+        // The same name and port lead to a different Pebble in each cluster.
         for cluster in [first, &second] {
             let pebble = Pebble::of_cluster(cluster)?;
             let directory = http::get(pebble.network(), &pebble.directory_url(), pebble.trust()).await?;
-            ensure!(directory.status().is_success(), "{}", directory.status());
+            ensure!(directory.status().is_success(), "Pebble responds with {}", directory.status());
         }
         let pebble = Pebble::of_cluster(&second)?;
         let wrong = http::get(&first.network(), &pebble.directory_url(), pebble.trust()).await;
-        ensure!(wrong.is_err(), "the first cluster's Pebble has the second one's certificate");
+        ensure!(wrong.is_err(), "the Pebbles of both clusters have the same CA");
         second.end()
     })
     .await
 }
 
+/// The dump and the errors of a failed test show the objects, but no Secrets.
 #[tokio::test]
-async fn a_test_that_fails_shows_what_is_in_its_namespace() -> Result<()> {
+async fn dump_shows_objects_but_no_secrets() -> Result<()> {
     with_namespace("dump", async |namespace| {
         let secret: Secret = serde_json::from_value(json!({
             "metadata": { "name": "hidden" },
@@ -191,7 +198,7 @@ async fn a_test_that_fails_shows_what_is_in_its_namespace() -> Result<()> {
         for part in ["pod/web", "ingress.networking.k8s.io/web", "secret/hidden", "Scheduled", "log of web"] {
             ensure!(dump.contains(part), "{part:?} is missing in\n{dump}");
         }
-        ensure!(!dump.contains("do-not-print-me"));
+        ensure!(!dump.contains("do-not-print-me"), "the dump shows the content of a Secret");
 
         let waited = harness::await_condition(
             namespace.api::<Pod>(),
@@ -201,10 +208,10 @@ async fn a_test_that_fails_shows_what_is_in_its_namespace() -> Result<()> {
             |_: Option<&Pod>| false,
         )
         .await;
-        let error = format!("{:#}", waited.err().context("a condition that is never met was met")?);
+        let error = format!("{:#}", waited.err().context("a condition that is never true was met")?);
         ensure!(
             error.contains("Pod \"web\" to become something") && error.contains("phase: Running"),
-            "{error}"
+            "the error does not say what it waited for, or does not show the object: {error}"
         );
         Ok(())
     })
@@ -212,9 +219,9 @@ async fn a_test_that_fails_shows_what_is_in_its_namespace() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_page_that_nobody_serves_is_not_found() -> Result<()> {
+async fn unknown_host_returns_404() -> Result<()> {
     let cluster = harness::cluster()?;
-    let answer = http::get(&cluster.network(), "http://nobody.example.test/", &Trust::Nothing).await?;
-    ensure!(answer.status() == 404, "{}", answer.status());
+    let response = http::get(&cluster.network(), "http://unknown.example.test/", &Trust::Nothing).await?;
+    ensure!(response.status() == 404, "Traefik responds with {}", response.status());
     Ok(())
 }

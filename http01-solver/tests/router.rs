@@ -1,4 +1,4 @@
-//! The solver's responses, without a network.
+//! The solver's responses, without a network or an API server. Next: `apiserver_solver.rs`.
 
 use axum::{
     Router,

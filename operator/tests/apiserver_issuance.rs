@@ -1,9 +1,11 @@
-//! The whole way from an annotated Ingress to its Secret, with a real API server, Pebble and Traefik: our programs are plain
-//! processes with the rights that the chart gives them, so that they can be ended at every step.
+//! Everything from an annotated Ingress to its Secret, with a real API server, Pebble, and Traefik. Our programs are plain processes
+//! with the permissions that the chart grants, so that a test can kill them at every step.
+//!
+//! Knows users, objects, and failpoints; must not know controllers. Next: `e2e::scenarios` for the tests that also run in Pods.
 
 use std::{path::Path, sync::OnceLock, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest},
@@ -13,7 +15,7 @@ use e2e::{
     harness,
     operator::{self, Processes},
     scenarios,
-    user::{self, User, annotation, data},
+    user::{self, User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{
@@ -36,44 +38,47 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// A cluster with our programs in it. Who has the lock for writing may stop them.
-struct World {
+/// A cluster that runs our programs. A test that stops or restarts them holds the lock for writing, all others for reading.
+struct SharedCluster {
     cluster: Cluster,
     processes: RwLock<Processes>,
 }
 
-/// The one that all tests here share: our programs serve all of its namespaces.
-fn world() -> Result<&'static World> {
-    static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
-    harness::started_once(&WORLD, async || {
+/// The cluster of all tests in this file, because our programs serve all of its namespaces.
+fn shared_cluster() -> Result<&'static SharedCluster> {
+    static SHARED: OnceLock<Result<SharedCluster, String>> = OnceLock::new();
+    harness::start_once(&SHARED, async || {
         let name = format!("test-issuance-{}", std::process::id());
         let options = Options::new(name, Mode::ControlPlane);
         let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
-        let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("a folder")?;
-        // A leader that is killed would have to be waited for.
+        let binaries =
+            Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
+        // With leader election, each start after a kill would wait for the Lease to expire.
         let flags = ["--leader-elect=false", "--certificate-request-minimum-backoff-duration=3s"];
         let flags = [operator::VERBOSE, flags].concat();
         let processes = Processes::start(&cluster, binaries, &flags).await?;
-        Ok(World { cluster, processes: RwLock::new(processes) })
+        Ok(SharedCluster { cluster, processes: RwLock::new(processes) })
     })
 }
 
-impl World {
-    /// A user in a fresh namespace, with a ClusterIssuer of the same name.
+impl SharedCluster {
+    /// Creates a user in a new namespace, with a ClusterIssuer of the same name.
     async fn user(&self, name: &str) -> Result<User<'_>> {
         harness::create_namespace(&self.cluster.client().await?, name).await?;
         let user = User::new(&self.cluster, name).await?;
-        user.cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
+        user.create_cluster_issuer(name, &Pebble::of_cluster(&self.cluster)?, json!({})).await?;
         Ok(user)
     }
 }
 
+/// If the operator is killed after any one of its steps, the next process finishes the issuance, with a single certificate, key,
+/// CertificateRequest, and Order.
 #[tokio::test]
-async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> Result<()> {
-    let world = world()?;
-    let mut processes = world.processes.write().await;
-    let cluster = &world.cluster;
-    let user = world.user("killed").await?;
+async fn operator_killed_after_every_step_issues_once() -> Result<()> {
+    let shared = shared_cluster()?;
+    let mut processes = shared.processes.write().await;
+    let cluster = &shared.cluster;
+    let user = shared.user("killed").await?;
     let mut steps = 0;
     for step in 1.. {
         let name = format!("web-{step}");
@@ -81,9 +86,9 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         let mark = AuditMark::now(cluster)?;
         processes.start_operator(cluster, &[(::operator::failpoint::KILL_AFTER, &step.to_string())]).await?;
         let hosts = [user.host(&name)];
-        user.ingress(&name, &hosts, annotation("killed")).await?;
-        // It ends by itself, or comes to the end without having so many steps.
-        let ended = loop {
+        user.apply_ingress(&name, &hosts, issuer_annotation("killed")).await?;
+        // Either the operator kills itself after this step, or the issuance has fewer steps and succeeds.
+        let was_killed = loop {
             let url = format!("http://{}:{}/livez", cluster::NODE_ADDRESS, 9403);
             if http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err()
                 && cluster.log_tail(operator::NAME, 3).contains("failpoint")
@@ -92,13 +97,13 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
             }
             let certificates = user.api::<Certificate>();
             if certificates.get_opt(&name).await?.as_ref().is_some_and(user::is_issued) {
-                // What is cleaned up afterwards has its steps too.
+                // The cleanup has steps too.
                 user.await_quiet().await?;
                 break http::get(&cluster.network(), &url, &Trust::Nothing).await.is_err();
             }
             ensure!(
                 began.elapsed() < harness::TIMEOUT,
-                "step {step}: it neither ends nor issues; {}",
+                "step {step}: the operator was not killed and did not issue; {}",
                 user.log()
             );
             sleep(Duration::from_millis(20)).await;
@@ -106,81 +111,81 @@ async fn killed_after_every_step_it_comes_to_one_certificate_with_one_key() -> R
         processes.start_operator(cluster, &[]).await?;
         let certificate = user.await_issued(&name, harness::TIMEOUT).await?;
         let revision = certificate.status.and_then(|status| status.revision);
-        ensure!(revision == Some(1), "step {step}: revision {revision:?}");
+        ensure!(revision == Some(1), "step {step}: the revision is {revision:?}");
         let requests = user.names::<CertificateRequest>().await?;
         let requests: Vec<_> =
             requests.iter().filter(|request| request.starts_with(&format!("{name}-"))).collect();
-        ensure!(requests.len() == 1, "step {step}: {requests:?}");
+        ensure!(requests.len() == 1, "step {step}: the CertificateRequests are {requests:?}");
         let orders = user.names::<Order>().await?;
         let orders = orders.iter().filter(|order| order.starts_with(&format!("{name}-"))).count();
-        ensure!(orders == 1, "step {step}: {orders} Orders");
+        ensure!(orders == 1, "step {step}: there are {orders} Orders");
         let keys = operator::writes(&mark, |namespace| namespace == Some("killed"))?
             .iter()
             .filter(|event| {
                 event.verb == "create" && event.resource() == "secrets" && event.status() == Some(201)
             })
             .count();
-        ensure!(keys == 1, "step {step}: {keys} keys were made");
+        ensure!(keys == 1, "step {step}: {keys} keys were generated");
         eprintln!("step {step}: {:.1?}", began.elapsed());
-        if !ended {
+        if !was_killed {
             break;
         }
         steps = step;
-        ensure!(steps < 100, "it never comes to an end without being killed");
+        ensure!(steps < 100, "no issuance finishes within {steps} steps");
     }
     scenarios::await_no_leftovers(&user).await?;
-    println!("killed after each of {steps} steps");
-    ensure!(steps >= 20, "only {steps} steps");
+    println!("the operator was killed after each of {steps} steps");
+    ensure!(steps >= 20, "an issuance has only {steps} steps");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_restart_with_everything_issued_writes_nothing() -> Result<()> {
-    let world = world()?;
-    let mut processes = world.processes.write().await;
-    let user = world.user("restart").await?;
+async fn restart_with_nothing_due_writes_nothing() -> Result<()> {
+    let shared = shared_cluster()?;
+    let mut processes = shared.processes.write().await;
+    let user = shared.user("restart").await?;
     for index in 0..5 {
         let name = format!("web-{index}");
-        user.ingress(&name, &[user.host(&name)], annotation("restart")).await?;
+        user.apply_ingress(&name, &[user.host(&name)], issuer_annotation("restart")).await?;
         user.await_issued(&name, harness::TIMEOUT).await?;
     }
     scenarios::await_no_leftovers(&user).await?;
-    processes.stop_operator(&world.cluster).await?;
-    let mark = AuditMark::now(&world.cluster)?;
-    processes.start_operator(&world.cluster, &[]).await?;
-    processes.await_operator(&world.cluster).await?;
-    // Long enough for each object to be reconciled. Other tests leave issuers behind whose servers have ended with them: those
-    // have something new to say.
+    processes.stop_operator(&shared.cluster).await?;
+    let mark = AuditMark::now(&shared.cluster)?;
+    processes.start_operator(&shared.cluster, &[]).await?;
+    processes.await_operator(&shared.cluster).await?;
+    // Long enough to reconcile each object. Other tests leave ClusterIssuers whose servers are gone, and their statuses change.
     harness::assert_stays("the operator writes nothing", harness::QUIET, async || {
         let mut writes = operator::writes(&mark, |_| true)?;
         writes.retain(|event| {
             event.namespace() == Some("restart") || event.request_uri.contains("/clusterissuers/restart/")
         });
-        ensure!(writes.is_empty(), "{writes:?}");
+        ensure!(writes.is_empty(), "the operator wrote {writes:?}");
         Ok(())
     })
     .await
 }
 
+/// The operator reads what cert-manager issued, and writes nothing.
 #[tokio::test]
-async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<()> {
-    let world = world()?;
-    let mut processes = world.processes.write().await;
-    let user = world.user("takeover").await?;
-    processes.stop_operator(&world.cluster).await?;
+async fn takeover_from_cert_manager_writes_nothing() -> Result<()> {
+    let shared = shared_cluster()?;
+    let mut processes = shared.processes.write().await;
+    let user = shared.user("takeover").await?;
+    processes.stop_operator(&shared.cluster).await?;
     #[expect(clippy::disallowed_methods, reason = "real certificates are valid at the real time")]
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
     let fixture = Plan::fresh("takeover", 10, Completeness::Running, now);
     let fixture = Plan { key: KeyAlgorithm::Rsa, ..fixture };
     fixture.build(&user.client).await?;
-    let mark = AuditMark::now(&world.cluster)?;
-    processes.start_operator(&world.cluster, &[]).await?;
-    processes.await_operator(&world.cluster).await?;
-    // Long enough for each object to be reconciled.
+    let mark = AuditMark::now(&shared.cluster)?;
+    processes.start_operator(&shared.cluster, &[]).await?;
+    processes.await_operator(&shared.cluster).await?;
+    // Long enough to reconcile each object.
     harness::assert_stays("the operator writes nothing", harness::QUIET, async || {
         for namespace in fixture.namespaces() {
             let writes = operator::writes(&mark, |of| of == Some(&namespace))?;
-            ensure!(writes.is_empty(), "{writes:?}");
+            ensure!(writes.is_empty(), "the operator wrote {writes:?}");
         }
         Ok(())
     })
@@ -191,77 +196,85 @@ async fn what_cert_manager_has_issued_is_taken_over_without_a_write() -> Result<
                 && event.resource() == "secrets"
                 && event.namespace() == Some(&namespace)
         });
-        ensure!(read, "nobody looked at {namespace}");
+        ensure!(read, "the operator read no Secret in {namespace}");
     }
     Ok(())
 }
 
-/// The scenarios that are also told in Pods, in `e2e_issuance.rs`.
+/// The scenarios, which `e2e/tests/e2e_issuance` also runs in Pods.
 macro_rules! shared {
     ($($scenario:ident),+ $(,)?) => {
         $(#[tokio::test]
         async fn $scenario() -> Result<()> {
-            let world = world()?;
-            let _processes = world.processes.read().await;
+            let shared = shared_cluster()?;
+            let _processes = shared.processes.read().await;
             let name = stringify!($scenario).replace('_', "-");
-            scenarios::$scenario(&world.user(&name).await?).await
+            scenarios::$scenario(&shared.user(&name).await?).await
         })+
     };
 }
 
 e2e::each_scenario!(shared);
 
+/// With `http01-edit-in-place`, the challenge's path is added to the user's Ingress and removed afterwards.
 #[tokio::test]
-async fn an_ingress_is_edited_in_place_and_is_as_it_was_afterwards() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("in-place").await?;
-    let mut annotations = annotation("in-place");
+async fn ingress_edited_in_place_is_restored() -> Result<()> {
+    let shared = shared_cluster()?;
+    let _processes = shared.processes.read().await;
+    let user = shared.user("in-place").await?;
+    let mut annotations = issuer_annotation("in-place");
     annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
-    user.ingress("web", &[user.host("web")], annotations).await?;
+    user.apply_ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     scenarios::await_no_leftovers(&user).await?;
     let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules).unwrap_or_default();
     let paths: Vec<_> = rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths)).collect();
-    ensure!(rules.len() == 1 && paths.len() == 1 && paths[0].path.as_deref() == Some("/"), "{rules:?}");
+    ensure!(
+        rules.len() == 1 && paths.len() == 1 && paths[0].path.as_deref() == Some("/"),
+        "the rules were not restored: {rules:?}"
+    );
     Ok(())
 }
 
+/// A Secret that was not created for a Certificate is left alone, and the Certificate says so.
 #[tokio::test]
-async fn a_foreign_secret_is_never_overwritten() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("foreign").await?;
+async fn foreign_secret_is_never_overwritten() -> Result<()> {
+    let shared = shared_cluster()?;
+    let _processes = shared.processes.read().await;
+    let user = shared.user("foreign").await?;
     let secret: Secret = serde_json::from_value(json!({
         "metadata": { "name": "web" },
         "stringData": { "tls.crt": "theirs", "tls.key": "theirs" },
         "type": "kubernetes.io/tls",
     }))?;
     user.api::<Secret>().create(&PostParams::default(), &secret).await?;
-    user.ingress("web", &[user.host("web")], annotation("foreign")).await?;
-    let told = user.await_certificate("web", "say whose the Secret is", harness::TIMEOUT, |it| {
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("foreign")).await?;
+    let reported = user.await_certificate("web", "say that the Secret is foreign", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Ready").is_some_and(|ready| {
             ready.message.as_deref().is_some_and(|message| message.contains("left alone"))
         })
     });
-    told.await?;
+    reported.await?;
     harness::assert_stays("the Secret is left alone", Duration::from_secs(1), async || {
         let secret = user.api::<Secret>().get("web").await?;
-        ensure!(data(Some(&secret), "tls.crt") == b"theirs", "the Secret was overwritten");
+        ensure!(secret_value(Some(&secret), "tls.crt") == b"theirs", "the Secret was overwritten");
         ensure!(user.names::<CertificateRequest>().await?.is_empty(), "a certificate was requested");
         Ok(())
     })
     .await
 }
 
+/// If the CA rejects a name, the Certificate has the CA's problem and the time of the next attempt. The next attempt is made then, or
+/// immediately after a change of the spec.
 #[tokio::test]
-async fn a_refusal_stands_on_the_certificate_with_the_time_of_the_next_attempt() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("refused").await?;
-    user.ingress("web", &["www.blocked.example.test".to_owned()], annotation("refused")).await?;
-    let failed = user.await_certificate("web", "say why", harness::TIMEOUT, |it| {
+async fn rejection_is_reported_with_the_next_attempt() -> Result<()> {
+    let shared = shared_cluster()?;
+    let _processes = shared.processes.read().await;
+    let user = shared.user("rejected").await?;
+    user.apply_ingress("web", &["www.blocked.example.test".to_owned()], issuer_annotation("rejected"))
+        .await?;
+    let failed = user.await_certificate("web", "report the rejection", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
             issuing.status == crds::condition::ConditionStatus::False
@@ -270,74 +283,87 @@ async fn a_refusal_stands_on_the_certificate_with_the_time_of_the_next_attempt()
                 })
         })
     });
-    let failed = failed.await?.status.context("a status")?;
-    ensure!(failed.failed_issuance_attempts == Some(1) && failed.last_failure_time.is_some(), "{failed:?}");
-    // It tries again by itself, and a change of the spec at once.
+    let failed = failed.await?.status.context("the Certificate has no status")?;
+    ensure!(
+        failed.failed_issuance_attempts == Some(1) && failed.last_failure_time.is_some(),
+        "not exactly one attempt failed: {failed:?}"
+    );
+    // The operator retries by itself, and immediately after a change of the spec.
     user.await_certificate("web", "fail again", harness::TIMEOUT, |it| {
         it.status.as_ref().and_then(|status| status.failed_issuance_attempts) >= Some(2)
     })
     .await?;
-    user.ingress("web", &[user.host("web")], annotation("refused")).await?;
-    let issued = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
-    ensure!(issued.failed_issuance_attempts.is_none() && issued.last_failure_time.is_none(), "{issued:?}");
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("rejected")).await?;
+    let issued = user.await_issued("web", harness::TIMEOUT).await?;
+    let issued = issued.status.context("the Certificate has no status")?;
+    ensure!(
+        issued.failed_issuance_attempts.is_none() && issued.last_failure_time.is_none(),
+        "failures are still reported: {issued:?}"
+    );
     Ok(())
 }
 
+/// Renewal information (RFC 9773) determines the renewal time, and the next order says which certificate it replaces.
 #[tokio::test]
-async fn the_server_is_asked_when_to_renew_and_told_what_is_replaced() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("ari").await?;
-    user.ingress("web", &[user.host("web")], annotation("ari")).await?;
+async fn ari_sets_the_renewal_time_and_replaces() -> Result<()> {
+    let shared = shared_cluster()?;
+    let _processes = shared.processes.read().await;
+    let user = shared.user("ari").await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("ari")).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
-    // It is time to ask.
+    // Renewal information is due.
     let certificates = user.api::<Certificate>();
     let due = json!({ "status": { "acme": { "ari": { "nextCheck": "2026-01-01T00:00:00Z" } } } });
     certificates.patch_status("web", &PatchParams::default(), &Patch::Merge(due)).await?;
-    let asked = user.await_certificate("web", "know when to renew", harness::TIMEOUT, |it| {
+    let fetched = user.await_certificate("web", "have a suggested window", harness::TIMEOUT, |it| {
         let ari = it.status.as_ref().and_then(|status| status.acme.as_ref()?.ari.clone());
         ari.is_some_and(|ari| ari.suggested_window.is_some() && ari.last_error.is_none())
     });
-    let status = asked.await?.status.context("a status")?;
-    let ari = status.acme.and_then(|acme| acme.ari).context("renewal information")?;
-    let window = ari.suggested_window.context("a window")?;
-    let (start, end) = (window.start.context("a start")?.0, window.end.context("an end")?.0);
-    let renewal = status.renewal_time.context("a time")?.0;
-    ensure!(start <= renewal && renewal <= end, "{renewal} is not from {start} to {end}");
-    ensure!(ari.next_check.context("a time")?.0 > ari.last_checked.context("a time")?.0);
-    // As `cmctl renew` does it.
+    let status = fetched.await?.status.context("the Certificate has no status")?;
+    let ari = status.acme.and_then(|acme| acme.ari).context("the status has no renewal information")?;
+    let window = ari.suggested_window.context("there is no suggested window")?;
+    let start = window.start.context("the window has no start")?.0;
+    let end = window.end.context("the window has no end")?.0;
+    let renewal = status.renewal_time.context("the status has no renewal time")?.0;
+    ensure!(start <= renewal && renewal <= end, "{renewal} is not between {start} and {end}");
+    let next = ari.next_check.context("there is no time of the next check")?.0;
+    let last = ari.last_checked.context("there is no time of the last check")?.0;
+    ensure!(next > last, "the next check at {next} is not after the last one at {last}");
+    // The same patch as `cmctl renew`.
     let issuing = json!({ "status": { "conditions": [{
         "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
         "message": "Certificate re-issuance manually triggered",
     }] } });
     certificates.patch_status("web", &PatchParams::default(), &Patch::Merge(issuing)).await?;
-    user.await_certificate("web", "be issued again", harness::TIMEOUT, |it| {
+    user.await_certificate("web", "be re-issued", harness::TIMEOUT, |it| {
         user::is_issued(it) && it.status.as_ref().and_then(|status| status.revision) == Some(2)
     })
     .await?;
     let orders = user.api::<Order>().list(&ListParams::default()).await?;
-    ensure!(orders.items.iter().any(|order| order.spec.replaces.is_some()), "nothing is replaced");
+    ensure!(orders.items.iter().any(|order| order.spec.replaces.is_some()), "no Order has spec.replaces");
     Ok(())
 }
 
+/// Annotations of an Ingress set the key's algorithm and encoding, and the labels of the Secret.
 #[tokio::test]
-async fn what_is_asked_for_by_annotations_is_in_the_certificate() -> Result<()> {
-    let world = world()?;
-    let _processes = world.processes.read().await;
-    let user = world.user("annotated").await?;
-    let mut annotations = annotation("annotated");
+async fn annotations_configure_the_certificate() -> Result<()> {
+    let shared = shared_cluster()?;
+    let _processes = shared.processes.read().await;
+    let user = shared.user("annotated").await?;
+    let mut annotations = issuer_annotation("annotated");
     annotations["cert-manager.io/private-key-algorithm"] = "ECDSA".into();
     annotations["cert-manager.io/private-key-encoding"] = "PKCS8".into();
     annotations["cert-manager.io/secret-template"] = r#"{"labels":{"team":"web"}}"#.into();
-    user.ingress("web", &[user.host("web")], annotations).await?;
+    user.apply_ingress("web", &[user.host("web")], annotations).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     let secret = user.api::<Secret>().get("web").await?;
-    let key = String::from_utf8_lossy(data(Some(&secret), "tls.key")).into_owned();
-    ensure!(key.starts_with("-----BEGIN PRIVATE KEY-----"), "it is not PKCS#8");
-    ensure!(secret.labels().get("team").map(String::as_str) == Some("web"));
-    ensure!(secret.annotations()["cert-manager.io/alt-names"] == user.host("web"));
-    if secret.type_.as_deref() != Some("kubernetes.io/tls") {
-        bail!("{:?}", secret.type_);
-    }
+    let key = String::from_utf8_lossy(secret_value(Some(&secret), "tls.key")).into_owned();
+    ensure!(key.starts_with("-----BEGIN PRIVATE KEY-----"), "the key is not encoded as PKCS#8");
+    let team = secret.labels().get("team").map(String::as_str);
+    ensure!(team == Some("web"), "the label team is {team:?}");
+    let names = &secret.annotations()["cert-manager.io/alt-names"];
+    ensure!(*names == user.host("web"), "the certificate is for {names}");
+    let type_ = secret.type_.as_deref();
+    ensure!(type_ == Some("kubernetes.io/tls"), "the type of the Secret is {type_:?}");
     Ok(())
 }

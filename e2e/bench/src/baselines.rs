@@ -1,4 +1,6 @@
-//! What can't be gone below on a machine: making keys, writing to its API server, ordering from its Pebble.
+//! The lower bounds of a machine: generating keys, writing to its API server, ordering from its Pebble.
+//!
+//! Knows keys, clients, and Pebble; must not know the operator. Next: `workloads/standalone.rs`.
 
 use std::{
     hint::black_box,
@@ -21,19 +23,19 @@ use testbed::{
 
 use crate::record::f64_of;
 
-/// How many objects are written.
+/// The number of objects to write.
 const WRITES: usize = 1000;
 
-/// How many writes and orders there are at once.
+/// The number of concurrent writes and orders.
 const CONCURRENCY: usize = 16;
 
-/// How many certificates are ordered, one after the other and at once.
+/// The number of certificates to order, first one after another and then concurrently.
 const ORDERS: usize = 50;
 
-/// How many private keys are made: those for RSA differ by luck.
+/// The number of private keys to generate: the time to generate an RSA key is random.
 const KEYS: u32 = 200;
 
-/// How long it takes on average to make a private key, on one core.
+/// The mean time to generate a private key on one core.
 pub(crate) fn key_generation(key: KeyAlgorithm) -> Result<Duration> {
     let began = Instant::now();
     for _ in 0..KEYS {
@@ -42,8 +44,8 @@ pub(crate) fn key_generation(key: KeyAlgorithm) -> Result<Duration> {
     Ok(began.elapsed() / KEYS)
 }
 
-/// How many small objects a second the API server takes.
-pub(crate) async fn api_writes_a_second(client: &Client) -> Result<f64> {
+/// How many small objects the API server can create per second.
+pub(crate) async fn api_writes_per_second(client: &Client) -> Result<f64> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let began = Instant::now();
     let written: Vec<_> = stream::iter(0..WRITES)
@@ -61,7 +63,7 @@ pub(crate) async fn api_writes_a_second(client: &Client) -> Result<f64> {
     Ok(f64_of(written.len()) / began.elapsed().as_secs_f64())
 }
 
-/// What ordering costs with nothing but instant-acme: one certificate alone, and how many a second at once.
+/// The speed of ordering with only instant-acme: the median time of one certificate, and concurrent certificates per second.
 pub(crate) async fn bare_orders(tools: &Tools) -> Result<(Duration, f64)> {
     let pebble = Pebble::on_host(tools, &Settings::calm()).await?;
     let tokens = TokenServer::start(&pebble).await?;

@@ -1,4 +1,6 @@
-//! What is measured, and how: the parts that all workloads share.
+//! What a command measures and how: the workloads, the options, and the start of a record.
+//!
+//! Knows names and defaults; must not measure. Next: `run.rs`.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -17,33 +19,33 @@ use crate::{
     record::{self, Machine, Record},
 };
 
-/// What is done to a controller.
+/// A load on a controller, or on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
-    /// One annotated Ingress after the other.
+    /// One annotated Ingress after another.
     Latency,
-    /// Annotated Ingresses, all at once.
+    /// Concurrent annotated Ingresses.
     Burst,
     /// One Ingress with many hosts.
     ManyNames,
-    /// First start with Certificates and Secrets that are there.
+    /// First start with existing Certificates and Secrets.
     Adopt,
     /// Restart with nothing due.
     Restart,
-    /// First start with Certificates that are all due.
+    /// First start with Certificates that are all due for renewal.
     RenewWave,
-    /// Certificates and nothing to do.
+    /// Certificates with nothing to do.
     Idle,
-    /// The leader goes: asked to, and killed.
+    /// The leader ends, by SIGTERM and by SIGKILL.
     Failover,
-    /// What can't be gone below.
+    /// The lower bounds of the machine.
     Baselines,
     /// A year on a virtual clock.
     Simulation,
 }
 
 impl Workload {
-    /// As it is typed.
+    /// The name on the command line and in records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
@@ -60,38 +62,39 @@ impl Workload {
     }
 }
 
-/// How it is measured.
+/// The options of a command.
 #[derive(Debug)]
 pub struct Bench {
-    /// What was typed.
+    /// The command line, without the file for the record.
     pub command: String,
-    /// How many certificates, hosts or runs.
+    /// The number of certificates, hosts, or runs.
     pub number: usize,
-    /// The algorithm of the keys.
+    /// The algorithm of the private keys.
     pub key: KeyAlgorithm,
-    /// How much longer each request to the ACME server takes.
+    /// The extra latency of each request to the ACME server.
     pub acme_latency: Duration,
-    /// How long `idle` watches.
-    pub watched: Duration,
-    /// What is measured.
+    /// How long `idle` observes the controller.
+    pub observed: Duration,
+    /// The controller to measure.
     pub controller: Controller,
-    /// Its name to the API server, if it is not ours.
+    /// The user name by which another controller authenticates to the API server.
     pub client: Option<String>,
-    /// A cluster that is there, with the definitions and rights that the controller needs.
+    /// An existing cluster with the CRDs and permissions that the controller needs.
     pub cluster: Option<String>,
-    /// Where our programs are, built for release.
+    /// The folder of our release binaries.
     pub binaries: PathBuf,
-    /// What clusters are made of.
+    /// The programs of the testbed.
     pub tools: Tools,
 }
 
 impl Bench {
-    /// Nothing but cert-manager's challenges needs Pods.
+    /// The kind of cluster that a workload needs. Only cert-manager's challenges need Pods, and so a node.
     pub(crate) fn mode(&self, workload: Workload) -> Mode {
         let issues = !matches!(workload, Workload::Adopt | Workload::Restart | Workload::Idle);
         if self.controller == Controller::CertManager && issues { Mode::Node } else { Mode::ControlPlane }
     }
 
+    /// The existing cluster that the command names, otherwise a new one.
     pub(crate) async fn cluster(&self, mode: Mode, steps: &Steps) -> Result<Cluster> {
         if let Some(name) = &self.cluster {
             return Cluster::attach(name);
@@ -100,6 +103,7 @@ impl Bench {
         bring_up::start(&Options::new(name, mode), &self.tools, steps).await
     }
 
+    /// A record without figures.
     pub(crate) fn record(&self, workload: Workload) -> Result<Record> {
         let (controller, version) = match &self.controller {
             Controller::Ours => ("acme-operator".to_owned(), record::version()?),
@@ -123,7 +127,7 @@ impl Bench {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "when something was measured")]
+#[expect(clippy::disallowed_methods, reason = "records have the real time of the measurement")]
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)

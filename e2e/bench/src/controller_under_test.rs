@@ -1,4 +1,6 @@
-//! What is measured: our programs as processes with the chart's rights, or another controller that serves the same API.
+//! The controller that is measured: our programs as processes with the chart's permissions, or another controller for the same API.
+//!
+//! Knows how to start and end it; must not measure. Next: `session.rs`.
 
 use std::{path::Path, str::FromStr, time::Duration};
 
@@ -14,20 +16,20 @@ use nix::{
 use testbed::cluster::{Bound, Cluster, Process, pid_inside};
 use tokio::time::{Instant, sleep};
 
-/// How long a controller may take to end.
+/// How long a process may take to end after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which controller is measured.
+/// A controller to measure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Controller {
-    /// The one of this checkout, built for release.
+    /// The operator of this checkout, built for release.
     #[default]
     Ours,
     /// cert-manager, in the version of `e2e/testbed/tools/certmanager/go.mod`.
     CertManager,
-    /// A process in the cluster, by its id on the host, that somebody else started.
+    /// A process in the cluster that the user started, by its PID on the host.
     External(u32),
-    /// A command that is run in the cluster, and ended: program and arguments, without quoting.
+    /// A command that is run in the cluster: program and arguments, separated by spaces and without quoting.
     Command(String),
 }
 
@@ -39,28 +41,28 @@ impl FromStr for Controller {
             None if text == "ours" => Ok(Self::Ours),
             None if text == "cert-manager" => Ok(Self::CertManager),
             Some(("external", pid)) => {
-                pid.parse().map(Self::External).map_err(|_| format!("{pid:?} is no process id"))
+                pid.parse().map(Self::External).map_err(|_| format!("{pid:?} is not a process ID"))
             }
             Some(("command", command)) if !command.trim().is_empty() => Ok(Self::Command(command.to_owned())),
-            _ => Err("use `ours`, `cert-manager`, `external:PID` or `command:PROGRAM ARGUMENTS`".to_owned()),
+            _ => Err("use `ours`, `cert-manager`, `external:PID`, or `command:PROGRAM ARGUMENTS`".to_owned()),
         }
     }
 }
 
-/// A process that is accounted for.
+/// A process that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// `operator` or `solver`.
+    /// The name in figures: [`OPERATOR`] or `solver`.
     pub(crate) name: &'static str,
-    /// On the host.
+    /// The PID on the host.
     pub(crate) pid: u32,
 }
 
-/// The name of the controller's program in figures.
+/// The name of the controller's process in figures.
 pub(crate) const OPERATOR: &str = "operator";
 const SOLVER: &str = "solver";
 
-/// The name of a controller in the cluster that is run as a command.
+/// The name of a process in the cluster that is run as a command.
 const COMMAND: &str = "controller";
 
 /// A controller in a cluster.
@@ -79,7 +81,8 @@ enum Run {
 }
 
 impl<'a> ControllerUnderTest<'a> {
-    /// Prepares a controller to be started. `client` is its name to the API server, if it is not ours.
+    /// Prepares a controller, and does not start it yet. `client` is the user name by which another controller authenticates to the API
+    /// server.
     pub(crate) async fn prepare(
         cluster: &'a Cluster,
         controller: &Controller,
@@ -95,7 +98,7 @@ impl<'a> ControllerUnderTest<'a> {
             }
             Controller::Command(command) => {
                 let mut words = command.split_whitespace();
-                let program = words.next().context("a command has a program")?;
+                let program = words.next().context("the command is empty")?;
                 Run::Command { process: Process::new(COMMAND, program, words), running: None }
             }
         };
@@ -103,17 +106,20 @@ impl<'a> ControllerUnderTest<'a> {
             (_, Some(client)) => client,
             (Controller::Ours, None) => operator::USER,
             (Controller::CertManager, None) => cert_manager::USER,
-            _ => bail!("tell with --client by which user name the controller is known to the API server"),
+            _ => bail!(
+                "failed to find the controller's requests in the audit log: set --client to the user name by which \
+                 it authenticates to the API server"
+            ),
         };
         Ok(Self { cluster, client: client.to_owned(), run })
     }
 
-    /// Its name to the API server.
+    /// The user name by which the controller authenticates to the API server.
     pub(crate) fn client(&self) -> &str {
         &self.client
     }
 
-    /// Starts it, unless somebody else did; does not wait.
+    /// Starts the controller, unless it is external. Does not wait until it is ready.
     pub(crate) async fn start(&mut self) -> Result<()> {
         match &mut self.run {
             Run::Ours(processes) => processes.start_operator(self.cluster, &[]).await,
@@ -125,23 +131,23 @@ impl<'a> ControllerUnderTest<'a> {
         }
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM to the controller, and waits until it has ended.
     ///
     /// # Errors
-    /// It is somebody else's, or does not end.
+    /// The controller is external, is not running, or does not end.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         let pid = match &self.run {
             Run::Ours(processes) => processes.operator_pid(),
             Run::External(_) => bail!(
-                "this workload starts and ends the controller, which it can't do with `external:PID`: \
-                 use `--controller 'command:PROGRAM ARGUMENTS'`"
+                "failed to stop the controller: this workload stops and starts it, which is not possible with \
+                 `external:PID`. Use `--controller 'command:PROGRAM ARGUMENTS'`"
             ),
             Run::Command { running, .. } => running.as_ref().map(Bound::pid),
         };
-        end(pid.context("it does not run")?, Signal::SIGTERM).await
+        end(pid.context("the controller is not running")?, Signal::SIGTERM).await
     }
 
-    /// What is accounted for.
+    /// The processes that are running.
     pub(crate) fn programs(&self) -> Vec<Program> {
         let (operator, solver) = match &self.run {
             Run::Ours(processes) => (processes.operator_pid(), processes.solver_pid()),
@@ -155,49 +161,52 @@ impl<'a> ControllerUnderTest<'a> {
             .collect()
     }
 
-    /// Whether somebody else has started it, so that it may have done already what there is to do.
+    /// Whether the user started the controller, so that it may have finished its work before the measurement.
     pub(crate) fn is_external(&self) -> bool {
         matches!(self.run, Run::External(_))
     }
 
-    /// Whether the controller runs.
+    /// Whether the controller is running.
     pub(crate) fn is_alive(&self) -> bool {
         self.programs().iter().any(|program| program.name == OPERATOR)
     }
 
-    /// The controller's last words, for errors.
+    /// The end of the controller's log, for errors.
     pub(crate) fn log(&self) -> String {
         let name = match &self.run {
             Run::Ours(_) => operator::NAME,
-            Run::External(_) => return "its log is where it was started".to_owned(),
+            Run::External(_) => return "see its log where you started it".to_owned(),
             Run::Command { process, .. } => &process.name,
         };
         format!("its log ends with\n{}", self.cluster.log_tail(name, 20))
     }
 
-    /// The id of the controller's process as it is seen in the cluster.
+    /// The PID of the controller's process inside the cluster.
     pub(crate) fn programs_inside(&self) -> Vec<u32> {
         let inside = |program: &Program| pid_inside(program.pid);
         self.programs().iter().filter(|program| program.name == OPERATOR).filter_map(inside).collect()
     }
 
-    /// Our programs, for what only they can be asked to do.
+    /// Our programs, for workloads that only they support.
+    ///
+    /// # Errors
+    /// Another controller is measured.
     pub(crate) fn ours(&mut self) -> Result<&mut Processes> {
         match &mut self.run {
             Run::Ours(processes) => Ok(processes),
-            _ => bail!("this workload needs two replicas, which it can only start of our own controller"),
+            _ => bail!("failed to start a second replica: this workload supports only `--controller ours`"),
         }
     }
 }
 
-/// Sends a signal, and waits until the process is gone.
+/// Sends a signal to a process, and waits until the process has ended.
 pub(crate) async fn end(pid: u32, signal: Signal) -> Result<()> {
     signal::kill(Pid::from_raw(pid.try_into()?), signal)?;
     let deadline = Instant::now() + END_TIMEOUT;
-    // A process that nobody has waited for yet has no program any more.
+    // A zombie, whose parent has not waited for it yet, has no program anymore.
     while Path::new(&format!("/proc/{pid}/exe")).exists() {
         if Instant::now() > deadline {
-            bail!("the process {pid} did not end within {} s of {signal}", END_TIMEOUT.as_secs());
+            bail!("waited {} s for the process {pid} to end after {signal}", END_TIMEOUT.as_secs());
         }
         sleep(Duration::from_millis(5)).await;
     }
@@ -209,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_controller_is_named_in_four_ways() {
+    fn controller_parses_its_four_forms() {
         assert_eq!("ours".parse(), Ok(Controller::Ours));
         assert_eq!("cert-manager".parse(), Ok(Controller::CertManager));
         assert_eq!("external:42".parse(), Ok(Controller::External(42)));

@@ -1,4 +1,5 @@
-//! A relay that makes a server seem far away: what it carries arrives later, in both directions.
+//! A TCP relay that simulates a distant server by delaying data in both directions. Must not know what it forwards.
+//! Next: `environment.rs`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,13 +11,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How many pieces of data may be on their way.
+/// The number of pieces of data that may be in flight per direction.
 const IN_FLIGHT: usize = 1024;
 
-/// Carries connections from an address to another one. A request and its answer take `round_trip` longer.
+/// Forwards connections from one address to another. A request with its response takes `round_trip` longer.
 ///
 /// # Errors
-/// It can't listen. A connection that breaks ends alone.
+/// It can't listen. A broken connection does not affect other connections.
 pub async fn relay(listen: SocketAddr, to: SocketAddr, round_trip: Duration) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
     loop {
@@ -27,12 +28,12 @@ pub async fn relay(listen: SocketAddr, to: SocketAddr, round_trip: Duration) -> 
             far.set_nodelay(true)?;
             let (near, far) = (near.into_split(), far.into_split());
             let one_way = round_trip / 2;
-            tokio::try_join!(carry(near.0, far.1, one_way), carry(far.0, near.1, one_way)).map(drop)
+            tokio::try_join!(forward(near.0, far.1, one_way), forward(far.0, near.1, one_way)).map(drop)
         });
     }
 }
 
-async fn carry(
+async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     delay: Duration,
@@ -43,7 +44,7 @@ async fn carry(
             let mut piece = vec![0; 16 << 10];
             let length = from.read(&mut piece).await?;
             piece.truncate(length);
-            // Nobody takes it any more, or nothing comes any more.
+            // The receiver or the sender has closed the connection.
             if sender.send((Instant::now() + delay, piece)).await.is_err() || length == 0 {
                 return Ok(());
             }
@@ -67,14 +68,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_comes_whole_and_late() -> Result<()> {
+    async fn response_is_complete_and_delayed() -> Result<()> {
         const DELAY: Duration = Duration::from_millis(60);
         let server = TcpListener::bind("127.0.0.1:0").await?;
         let address = server.local_addr()?;
         tokio::spawn(async move {
             let (mut stream, _) = server.accept().await?;
-            let mut question = [0; 4];
-            stream.read_exact(&mut question).await?;
+            let mut request = [0; 4];
+            stream.read_exact(&mut request).await?;
             stream.write_all(b"pong").await
         });
         let free = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
@@ -87,10 +88,10 @@ mod tests {
         };
         let began = Instant::now();
         client.write_all(b"ping").await?;
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await?;
-        assert_eq!(answer, "pong");
-        assert!(began.elapsed() >= DELAY, "{:?}", began.elapsed());
+        let mut response = String::new();
+        client.read_to_string(&mut response).await?;
+        assert_eq!(response, "pong");
+        assert!(began.elapsed() >= DELAY, "the response took only {:?}", began.elapsed());
         Ok(())
     }
 }

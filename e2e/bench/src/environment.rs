@@ -1,51 +1,47 @@
-//! What a workload has around the controller: a user, an ACME server that may be far away, and waits that tell.
+//! What surrounds the controller in a workload: a user with a namespace, and an ACME server with an optional delay.
+//!
+//! Knows objects and the ACME server; must not measure. Next: `session.rs`.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
     cert_manager_fixture::KeyAlgorithm,
-    harness::{self, QUIET, create_namespace},
-    user::{self, User, data},
+    harness::create_namespace,
+    user::{self, User, secret_value},
 };
 use serde_json::{Value, json};
 use testbed::{
     cluster::{Bound, Cluster, NODE_ADDRESS, Process},
     pebble::{self, Pebble},
 };
-use tokio::time::sleep;
-
-use crate::{
-    controller_under_test::{ControllerUnderTest, OPERATOR},
-    measure::Measuring,
-};
 
 const NAMESPACE: &str = "bench";
 
-/// The ClusterIssuer of all that is issued.
+/// The ClusterIssuer of all certificates.
 pub(crate) const ISSUER: &str = "bench";
 
-/// The Ingress that shows that the controller works.
+/// The Ingress whose certificate shows that the controller works. It is not measured.
 pub(crate) const FIRST: &str = "first";
 
-/// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_mins(20);
+/// How long any single wait may take.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(20);
 
-/// What a workload has around it: a user with a namespace, an ACME server, perhaps far away.
 pub(crate) struct Environment<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) user: User<'a>,
     pebble: Pebble,
     key: KeyAlgorithm,
-    /// The port of the relay that makes the ACME server seem far away.
-    far: Option<(u16, Bound)>,
+    /// The relay that delays requests to the ACME server, and its port.
+    relay: Option<(u16, Bound)>,
 }
 
 impl<'a> Environment<'a> {
+    /// Prepares a cluster. `acme_latency` is added to each request to the ACME server.
     pub(crate) async fn new(cluster: &'a Cluster, acme_latency: Duration, key: KeyAlgorithm) -> Result<Self> {
         let created = create_namespace(&cluster.client().await?, NAMESPACE).await;
-        created.context("the cluster was measured before: make a new one")?;
-        let far = if acme_latency.is_zero() {
+        created.context("the cluster was already used by a benchmark: start a new one")?;
+        let relay = if acme_latency.is_zero() {
             None
         } else {
             let port = cluster.reserve_port()?;
@@ -56,66 +52,47 @@ impl<'a> Environment<'a> {
                 format!("--to={NODE_ADDRESS}:{}", pebble::CLUSTER_PORT),
                 format!("--round-trip={}ms", acme_latency.as_millis()),
             ];
-            let relay = Process::new("acme-latency", std::env::current_exe()?, arguments);
-            Some((port, cluster.start_bound(relay)?))
+            let process = Process::new("acme-latency", std::env::current_exe()?, arguments);
+            Some((port, cluster.start_bound(process)?))
         };
         let user = User::new(cluster, NAMESPACE).await?;
-        Ok(Self { cluster, user, pebble: Pebble::of_cluster(cluster)?, key, far })
+        Ok(Self { cluster, user, pebble: Pebble::of_cluster(cluster)?, key, relay })
     }
 
-    /// What is merged into the issuer's `spec.acme`.
-    fn change(&self) -> Value {
-        match &self.far {
+    /// A merge patch of the issuer's `spec.acme`, which sends its requests through the relay.
+    fn issuer_change(&self) -> Value {
+        match &self.relay {
             Some((port, _)) => {
-                let near = format!(":{}/", pebble::CLUSTER_PORT);
-                json!({ "server": self.pebble.directory_url().replace(&near, &format!(":{port}/")) })
+                let direct = format!(":{}/", pebble::CLUSTER_PORT);
+                json!({ "server": self.pebble.directory_url().replace(&direct, &format!(":{port}/")) })
             }
             None => json!({}),
         }
     }
 
-    pub(crate) async fn issuer(&self) -> Result<()> {
-        self.user.apply_cluster_issuer(ISSUER, &self.pebble, self.change()).await
+    /// Applies the issuer. Does not wait until it is ready.
+    pub(crate) async fn apply_issuer(&self) -> Result<()> {
+        self.user.apply_cluster_issuer(ISSUER, &self.pebble, self.issuer_change()).await
     }
 
-    /// Starts the controller, and waits until it issues.
-    pub(crate) async fn start(&self, controller: &mut ControllerUnderTest<'_>) -> Result<()> {
-        controller.start().await?;
-        self.user.cluster_issuer(ISSUER, &self.pebble, self.change()).await?;
-        self.user.ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
-        await_secret(&self.user, FIRST).await?;
-        sleep(2 * QUIET).await;
-        Ok(())
+    /// Creates the issuer and an annotated Ingress, and waits until the running controller has issued its certificate.
+    pub(crate) async fn await_first_certificate(&self) -> Result<()> {
+        self.user.create_cluster_issuer(ISSUER, &self.pebble, self.issuer_change()).await?;
+        self.user.apply_ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
+        self.await_secret(FIRST).await
     }
 
+    /// The annotations with which an Ingress requests a certificate.
     pub(crate) fn annotations(&self) -> Value {
-        let mut annotations = user::annotation(ISSUER);
+        let mut annotations = user::issuer_annotation(ISSUER);
         annotations["cert-manager.io/private-key-algorithm"] = self.key.name().into();
         annotations
     }
-}
 
-/// Accounts for a controller that was just started.
-pub(crate) fn measure_started(measuring: &mut Measuring, controller: &ControllerUnderTest<'_>) {
-    for program in controller.programs() {
-        if program.name == OPERATOR {
-            measuring.add(program);
-        }
+    /// Waits until a Secret contains a certificate and its key.
+    pub(crate) async fn await_secret(&self, name: &str) -> Result<()> {
+        let secret = self.user.await_secret(name, TIMEOUT).await?;
+        ensure!(!secret_value(Some(&secret), "tls.key").is_empty(), "the Secret {name} has no key");
+        Ok(())
     }
-}
-
-/// Waits until the controller has asked nothing for a while.
-pub(crate) async fn await_quiet(measuring: &Measuring, controller: &ControllerUnderTest<'_>) -> Result<()> {
-    let activity = || {
-        let requests = measuring.events(controller)?.iter().filter(|event| event.verb != "watch").count();
-        Ok((requests > 0 || controller.is_external()).then_some(requests))
-    };
-    harness::await_quiet("the controller", QUIET, LIMIT, activity).await
-}
-
-/// Waits until a Secret holds a certificate.
-pub(crate) async fn await_secret(user: &User<'_>, name: &str) -> Result<()> {
-    let secret = user.await_secret(name, LIMIT).await?;
-    ensure!(!data(Some(&secret), "tls.key").is_empty(), "{name} has no key");
-    Ok(())
 }

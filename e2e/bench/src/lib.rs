@@ -1,9 +1,14 @@
-//! What a certificate operator costs, measured from outside: by what is in the API, by the API server's audit log, by Pebble's
-//! log and by what the kernel counts for a process. So whatever serves `cert-manager.io/v1` is measured by the same code.
+//! Measures what a certificate operator costs, and simulates a year of its decisions.
+//!
+//! It measures from outside: objects in the API, the API server's audit log, Pebble's log, and the kernel's counters of a process. The
+//! same code therefore measures any controller that serves `cert-manager.io/v1`.
 //!
 //! ```text
-//! run ──▶ workloads ──▶ controller_under_test (starts, ends) ──▶ measure (what it cost) ──▶ record (JSON) ──▶ page, plot
+//! run ──▶ workloads ──▶ session ──▶ controller_under_test, environment ──▶ measure ──▶ accounting ──▶ record ──▶ page, plot
+//!                                   (starts and ends it, a user, a CA)     (costs)     (figures)      (JSON)
 //! ```
+//!
+//! Must not know the operator's code, except for the decisions that [`simulation`] runs. Next: `main.rs` for the commands, `run.rs`.
 
 mod accounting;
 mod baselines;
@@ -17,6 +22,7 @@ mod plot;
 mod ready_watch;
 mod record;
 mod run;
+mod session;
 pub mod simulation;
 mod workloads;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a certificate operator costs, and how that grows.
+//! `cargo xtask bench`: the command line, and the commands that are published. Must not measure. Next: `bench::Bench`, `page.rs`.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -22,54 +22,54 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measures what the operator costs, or another controller that serves the same API.
+    /// Measures what the operator costs, or another controller for the same API.
     #[command(subcommand)]
     Bench(Task),
 }
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// One annotated Ingress after the other: how long until its Secret is there.
+    /// Annotates N Ingresses one after another. Measures the time until each Secret exists.
     Latency(Options),
-    /// So many annotated Ingresses at once: how long until all are ready.
+    /// Creates N annotated Ingresses concurrently. Measures the time until all are ready.
     Burst(Options),
-    /// One Ingress with so many hosts.
+    /// Creates one annotated Ingress with N hosts. Measures the time until its Secret exists.
     ManyNames(Options),
-    /// First start with so many valid Certificates and Secrets that are there, as after a restore.
+    /// Starts the controller for the first time with N existing valid Certificates and Secrets, as after a restore.
     Adopt(Options),
-    /// Restart with so many Certificates, none of which is due.
+    /// Restarts the controller with N Certificates, none of which is due.
     Restart(Options),
-    /// First start with so many Certificates that are all due for renewal.
+    /// Starts the controller for the first time with N Certificates that are all due for renewal.
     RenewWave(Options),
-    /// So many Certificates and nothing to do.
+    /// Observes the controller with N Certificates and nothing to do.
     Idle(Options),
-    /// The leader is asked to end, and killed, so many times each: how long until the next Secret.
+    /// Ends the leader N times by SIGTERM and N times by SIGKILL. Measures the time until the next Secret exists.
     Failover(Options),
-    /// What can't be gone below on this machine: keys, API writes, orders without an operator.
+    /// Measures the lower bounds of this machine: key generation, API writes, orders without an operator.
     Baselines(Options),
-    /// A year of so many certificates on a virtual clock: no cluster, the operator's own decisions. More can be turned with
-    /// `cargo run --profile measure -p bench --bin simulation -- --help`.
+    /// Simulates a year of N certificates on a virtual clock, with the operator's own decisions and without a cluster. For more
+    /// options, run `cargo run --profile measure -p bench --bin simulation -- --help`.
     Simulation(Options),
-    /// All that is published, into docs/benchmarks.json, with the page. Takes about half an hour.
+    /// Measures everything that is published into docs/benchmarks.json, then writes the page. Takes about half an hour.
     All,
-    /// What is published of cert-manager, into the same. Takes about half an hour, and root.
+    /// Measures everything that is published about cert-manager, like `all`. Takes about half an hour and requires root.
     Compare,
-    /// Writes docs/BENCHMARKS.md and its plots from docs/benchmarks.json.
+    /// Writes docs/BENCHMARKS.md, its plots, and the table in README.md from docs/benchmarks.json.
     Page {
-        /// Write nothing; fail if what is there differs.
+        /// Write nothing, and fail if a file is not up to date.
         #[arg(long)]
         check: bool,
     },
-    /// Carries connections, later.
+    /// Forwards connections with a delay.
     #[command(hide = true)]
     Relay {
-        /// Where it listens.
+        /// Address to listen on.
         #[arg(long)]
         listen: SocketAddr,
-        /// Where it connects to.
+        /// Address to forward connections to.
         #[arg(long)]
         to: SocketAddr,
-        /// How much longer a request and its answer take.
+        /// Extra time that a request with its response takes.
         #[arg(long, value_parser = duration)]
         round_trip: Duration,
     },
@@ -77,43 +77,44 @@ enum Task {
 
 #[derive(Args, Clone, Debug)]
 struct Options {
-    /// How many certificates, hosts or runs; what is published if not given.
-    #[arg(short)]
+    /// Number of certificates, hosts, or runs. The default depends on the workload.
+    #[arg(short, value_name = "N")]
     number: Option<usize>,
-    /// The algorithm of the private keys.
+    /// Algorithm of the private keys. The default depends on the workload.
     #[arg(long, value_enum)]
     key: Option<KeyAlgorithm>,
-    /// How much longer each request to the ACME server takes, such as 100ms.
+    /// Extra latency of each request to the ACME server, such as 100ms.
     #[arg(long, value_parser = duration, default_value = "0s")]
     acme_latency: Duration,
-    /// How long `idle` watches.
+    /// How long `idle` observes the controller.
     #[arg(long, value_parser = duration, default_value = "5m")]
     watch: Duration,
-    /// What is measured: `ours`, `cert-manager` (built like the other programs of the cluster; what it issues needs root,
-    /// for its Pods), `external:PID` (a process in the cluster, by its id on this host) or
-    /// `command:PROGRAM ARGUMENTS` (run in the cluster, for workloads that start it).
+    /// Controller to measure: `ours`; `cert-manager` (built like the testbed's other programs; workloads that issue
+    /// certificates need root, for its Pods); `external:PID` (a process in the cluster, by its PID on this host); or
+    /// `command:PROGRAM ARGUMENTS` (run in the cluster, also for workloads that restart it).
     #[arg(long, default_value = "ours")]
     controller: Controller,
-    /// The user name of another controller to the API server, such as system:serviceaccount:cert-manager:cert-manager.
+    /// User name by which another controller authenticates to the API server, such as
+    /// system:serviceaccount:cert-manager:cert-manager.
     #[arg(long)]
     client: Option<String>,
-    /// A cluster of `cargo xtask cluster up` that has what another controller needs; a fresh one if not given.
+    /// Name of a cluster of `cargo xtask cluster up`, prepared for another controller. The default is a new cluster.
     #[arg(long)]
     cluster: Option<String>,
-    /// How often it is measured, each time in a cluster of its own: the run in the middle counts.
+    /// Number of runs, each in its own cluster. The run with the median first figure is kept.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
-    /// Also write what is measured into this JSON file, in place of what it has of the same command.
+    /// JSON file to store the figures in. They replace older ones of the same command.
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: crds::duration::GoDuration = text.parse().map_err(|error| format!("{error}"))?;
-    u64::try_from(parsed.as_nanos()).map(Duration::from_nanos).map_err(|_| "it is negative".to_owned())
+    u64::try_from(parsed.as_nanos()).map(Duration::from_nanos).map_err(|_| format!("{text:?} is negative"))
 }
 
-/// All that is published.
+/// The commands that are published.
 const PUBLISHED: [&[&str]; 18] = [
     &["baselines"],
     &["latency"],
@@ -135,7 +136,7 @@ const PUBLISHED: [&[&str]; 18] = [
     &["simulation"],
 ];
 
-/// What is published of cert-manager.
+/// The commands that are also published for cert-manager.
 const COMPARED: [&[&str]; 6] = [
     &["latency"],
     &["burst", "-n", "50"],
@@ -183,10 +184,10 @@ async fn run(task: Task, steps: &Steps) -> Result<()> {
     }
 }
 
-/// Measures, and writes the page anew.
+/// Measures commands, and then writes the page.
 fn publish(commands: &[&[&str]], options: &[&str]) -> Result<()> {
     let json = format!("--json={}", page::RECORDS);
-    let own = std::env::current_exe().context("failed to find this program's own file")?;
+    let own = std::env::current_exe().context("failed to find the file of this program")?;
     for command in commands {
         let mut measuring = std::process::Command::new(&own);
         measuring.arg("bench").args(*command).args(options).arg(&json);
@@ -205,13 +206,13 @@ impl Options {
     ) -> Result<()> {
         ensure!(
             !cfg!(debug_assertions),
-            "this program was built without optimizations and would measure itself: use `cargo xtask bench`"
+            "this program was built without optimizations, which would distort the figures: use `cargo xtask bench`"
         );
-        let brings_what_it_needs = matches!(self.controller, Controller::Ours | Controller::CertManager);
-        if !brings_what_it_needs && self.cluster.is_none() {
+        let is_prepared = matches!(self.controller, Controller::Ours | Controller::CertManager);
+        if !is_prepared && self.cluster.is_none() {
             bail!(
-                "another controller needs a cluster with its definitions and rights: start one with `cargo xtask \
-                 cluster up --name NAME --ingress-class traefik`, prepare it, and name it with --cluster"
+                "another controller needs a cluster with its CRDs and permissions: start one with `cargo xtask \
+                 cluster up --name NAME --ingress-class traefik`, prepare it, and set --cluster to its name"
             );
         }
         let mut needed = [tools::CONTROL_PLANE, &[Tool::Helm]].concat();
@@ -224,7 +225,8 @@ impl Options {
             _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
             Controller::Ours => {
                 let build = Build::start(paths::workspace(), ImageProfile::Release)?;
-                let step = steps.begin("building operator and solver for release", Some(build.usual_time()));
+                let step =
+                    steps.begin("building the operator and the solver for release", Some(build.usual_time()));
                 let binaries = build.finish()?;
                 step.done("");
                 binaries
@@ -236,7 +238,7 @@ impl Options {
             number: self.number.unwrap_or(number),
             key: self.key.unwrap_or(key),
             acme_latency: self.acme_latency,
-            watched: self.watch,
+            observed: self.watch,
             controller: self.controller.clone(),
             client: self.client.clone(),
             cluster: self.cluster.clone(),
@@ -249,7 +251,7 @@ impl Options {
             println!("{}", record.table());
             measured.push(record);
         }
-        let record = Record::middle(measured).context("it was not measured")?;
+        let record = Record::median(measured).context("there was no run")?;
         if let Some(file) = &self.json {
             let mut records = Records::read(file)?;
             records.put(record);
@@ -258,7 +260,7 @@ impl Options {
         Ok(())
     }
 
-    /// What was typed, but for where the outcome goes.
+    /// The command line, without the file for the record.
     fn command(&self, workload: Workload) -> String {
         let mut words = vec!["cargo xtask bench".to_owned(), workload.name().to_owned()];
         let mut add = |option: &str, value: Option<String>| {

@@ -1,4 +1,6 @@
-//! What a span of time cost: requests by the API server's audit log and Pebble's log, processor and memory by the kernel.
+//! Measures what a span of time cost: requests from the API server's audit log and Pebble's log, CPU time and memory from the kernel.
+//!
+//! Knows processes and logs; must not know workloads. Next: `accounting.rs` for the figures.
 
 use std::{
     collections::BTreeMap,
@@ -13,88 +15,89 @@ use jiff::Timestamp;
 use testbed::{
     audit::{AuditEvent, AuditMark},
     cluster::{API_PORT, Cluster, Process},
+    pebble::CLUSTER_PROCESS,
 };
 
 use crate::controller_under_test::{ControllerUnderTest, Program};
 
-/// The kernel's unit of processor time in `/proc/PID/stat`: `USER_HZ`, a hundredth of a second on every architecture.
+/// The kernel's unit of CPU time in `/proc/PID/stat`: `USER_HZ`, a hundredth of a second on every architecture.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A span of time that has begun.
+/// A measurement in progress.
 #[derive(Debug)]
 pub(crate) struct Measuring {
     mark: AuditMark,
-    pebble: Option<(PathBuf, u64)>,
+    acme_log: PathBuf,
+    /// The length of the ACME server's log at the beginning, in bytes.
+    acme_log_offset: u64,
     programs: Vec<(Program, Duration)>,
     received: u64,
     began: Instant,
 }
 
-/// What it cost.
+/// What a span of time cost.
 #[derive(Debug)]
 pub(crate) struct Costs {
-    /// How long it took.
+    /// How long the measured work took.
     pub(crate) wall: Duration,
-    /// When it began.
+    /// When the measurement began.
     pub(crate) began_at: Timestamp,
-    /// What the controller asked of the API server, but for its Lease, in order.
+    /// The controller's requests to the API server in order, without those about its Lease.
     pub(crate) events: Vec<AuditEvent>,
     /// Requests to the ACME server, by kind.
     pub(crate) acme: BTreeMap<String, usize>,
-    /// Processor time and peak of resident memory in bytes, by program.
+    /// CPU time, and peak resident memory in bytes, by program.
     pub(crate) programs: Vec<(Program, Duration, u64)>,
-    /// Bytes that the controller got from the API server, watches and answers, by connections that are open still.
+    /// Bytes that the controller received from the API server, on connections that are still open.
     pub(crate) received: u64,
 }
 
 impl Measuring {
-    /// Begins. `pebble` is the name of the process of the ACME server, if its requests shall be counted.
-    pub(crate) async fn begin(
-        cluster: &Cluster,
-        controller: &ControllerUnderTest<'_>,
-        pebble: Option<&str>,
-    ) -> Result<Self> {
-        let pebble = match pebble.map(|name| cluster.layout().log(name)) {
-            Some(log) => {
-                let length = log.metadata()?.len();
-                Some((log, length))
-            }
-            None => None,
-        };
+    /// Begins a measurement of the controller's running programs.
+    pub(crate) async fn begin(cluster: &Cluster, controller: &ControllerUnderTest<'_>) -> Result<Self> {
+        let acme_log = cluster.layout().log(CLUSTER_PROCESS);
+        let acme_log_offset = acme_log.metadata()?.len();
         let programs = controller.programs();
         let mut before = Vec::new();
         for program in programs {
-            // The peak is that of this span: proc_pid_clear_refs(5).
+            // Resets the peak of resident memory: proc_pid_clear_refs(5).
             fs::write(format!("/proc/{}/clear_refs", program.pid), "5")?;
-            before.push((program, processor_time(program.pid)?));
+            before.push((program, cpu_time(program.pid)?));
         }
         let received = received(cluster, controller).await?;
-        Ok(Self { mark: AuditMark::now(cluster)?, pebble, programs: before, received, began: Instant::now() })
+        Ok(Self {
+            mark: AuditMark::now(cluster)?,
+            acme_log,
+            acme_log_offset,
+            programs: before,
+            received,
+            began: Instant::now(),
+        })
     }
 
-    /// When it began.
+    /// When the measurement began.
     pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
-    /// How long it has been.
+    /// The time since the measurement began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Adds a program that was not there at the beginning.
+    /// Adds a program that was started after the beginning.
     pub(crate) fn add(&mut self, program: Program) {
         self.programs.push((program, Duration::ZERO));
     }
 
-    /// The controller's requests so far, but for its Lease.
+    /// The controller's requests so far, without those about its Lease.
     pub(crate) fn events(&self, controller: &ControllerUnderTest<'_>) -> Result<Vec<AuditEvent>> {
         let mut events = self.mark.events()?;
         events.retain(|event| event.user() == controller.client() && event.resource() != "leases");
         Ok(events)
     }
 
-    /// Ends; `wall` is how long what is measured took.
+    /// Ends the measurement. `wall` is how long the measured work took.
     pub(crate) async fn end(
         self,
         cluster: &Cluster,
@@ -102,17 +105,14 @@ impl Measuring {
         wall: Duration,
     ) -> Result<Costs> {
         let programs = self.programs.iter().map(|(program, before)| {
-            let spent = processor_time(program.pid)?.saturating_sub(*before);
+            let spent = cpu_time(program.pid)?.saturating_sub(*before);
             Ok((*program, spent, peak_resident(program.pid)?))
         });
         Ok(Costs {
             wall,
             began_at: self.mark.made(),
             events: self.events(controller)?,
-            acme: self
-                .pebble
-                .as_ref()
-                .map_or_else(|| Ok(BTreeMap::new()), |(log, offset)| acme(log, *offset))?,
+            acme: acme_requests(&self.acme_log, self.acme_log_offset)?,
             programs: programs.collect::<Result<_>>()?,
             received: received(cluster, controller).await?.saturating_sub(self.received),
         })
@@ -129,33 +129,33 @@ impl Costs {
         counts
     }
 
-    /// Requests that change something, Kubernetes' Events among them.
+    /// The number of requests that write, including Events.
     pub(crate) fn writes(&self) -> usize {
         self.events.iter().filter(|event| event.is_write()).count()
     }
 
-    /// When the last request but a watch came in, after the beginning.
+    /// The time of the last request that is not a watch, since the beginning.
     pub(crate) fn last_request(&self) -> Duration {
         let requests = self.events.iter().filter(|event| event.verb != "watch");
         let last = requests.map(AuditEvent::received).max();
         last.and_then(|last| last.duration_since(self.began_at).try_into().ok()).unwrap_or_default()
     }
 
-    /// What a program used: processor time and peak of resident memory in bytes.
+    /// The CPU time of a program, and its peak resident memory in bytes.
     pub(crate) fn of(&self, name: &str) -> Option<(Duration, u64)> {
         let (_, time, peak) = self.programs.iter().find(|(program, ..)| program.name == name)?;
         Some((*time, *peak))
     }
 }
 
-/// Processor time of a process, user and system.
-pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+/// The CPU time of a process, in user and system mode.
+fn cpu_time(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-    ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("{path} is not as expected"))
+    ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("failed to parse {path}"))
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5). The name in the second may hold anything but ends with the last parenthesis.
+/// The sum of fields 14 and 15 of proc_pid_stat(5). Field 2, the name, may contain anything, but ends with the last parenthesis.
 fn ticks(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
@@ -163,7 +163,7 @@ fn ticks(stat: &str) -> Option<u32> {
     Some(user + system)
 }
 
-/// The most memory that a process had resident, bytes.
+/// The peak resident memory of a process, in bytes.
 fn peak_resident(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
@@ -172,8 +172,8 @@ fn peak_resident(pid: u32) -> Result<u64> {
     kib.map(|kib| kib << 10).with_context(|| format!("{path} has no VmHWM"))
 }
 
-/// Requests in Pebble's log from an offset on, by kind.
-fn acme(log: &PathBuf, offset: u64) -> Result<BTreeMap<String, usize>> {
+/// The requests in Pebble's log after an offset in bytes, by kind.
+fn acme_requests(log: &PathBuf, offset: u64) -> Result<BTreeMap<String, usize>> {
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut counts = BTreeMap::new();
@@ -185,7 +185,7 @@ fn acme(log: &PathBuf, offset: u64) -> Result<BTreeMap<String, usize>> {
     Ok(counts)
 }
 
-/// What a line of Pebble's log tells of: the resource of RFC 8555 section 7.1 and RFC 9773 that was asked.
+/// The kind of request in a line of Pebble's log: a resource of RFC 8555 section 7.1 or RFC 9773. `None` if the line has no request.
 fn kind_of_request(line: &str) -> Option<&'static str> {
     const KINDS: [(&str, &str); 11] = [
         ("/dir", "directory"),
@@ -205,14 +205,14 @@ fn kind_of_request(line: &str) -> Option<&'static str> {
     KINDS.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, kind)| *kind)
 }
 
-/// Bytes that the controller has got by connections to the API server that are open.
+/// The bytes that the controller has received on its open connections to the API server.
 async fn received(cluster: &Cluster, controller: &ControllerUnderTest<'_>) -> Result<u64> {
     let finished = cluster.run(Process::new("ss", "/usr/bin/ss", ["-tinHOp"])).await?;
     let pids = controller.programs_inside();
     Ok(finished.output.lines().filter_map(|line| received_by(line, &pids)).sum())
 }
 
-/// `bytes_received` of a line of `ss -tinHOp` about a connection of one of these processes to the API server.
+/// `bytes_received` in a line of `ss -tinHOp`, if the line is about a connection of one of these processes to the API server.
 fn received_by(line: &str, pids: &[u32]) -> Option<u64> {
     let mut words = line.split_whitespace();
     let peer = words.nth(4)?;
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_is_read_whatever_the_name() {
+    fn cpu_time_is_parsed_after_any_process_name() {
         let stat = "42 (a) b) S 1 42 42 0 -1 4194560 900 0 0 0 17 5 0 0 20 0 7 0 100 1000 200";
         assert_eq!(ticks(stat), Some(22));
         assert_eq!(ticks("42"), None);
     }
 
     #[test]
-    fn pebbles_log_tells_kinds() {
+    fn pebble_log_lines_have_request_kinds() {
         let line = "Pebble 2026/11/25 20:00:00 POST /order-plz -> calling handler()";
         assert_eq!(kind_of_request(line), Some("newOrder"));
         assert_eq!(kind_of_request("Pebble 2026/11/25 20:00:00 There are now 3 authorizations"), None);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_controllers_connections_to_the_api_server_count() {
+    fn only_api_connections_of_the_process_count() {
         let line = |pid: u32, port: u16| {
             format!(
                 "ESTAB 0 0 10.0.0.1:4000 10.0.0.1:{port} users:((\"operator\",pid={pid},fd=9)) cubic \

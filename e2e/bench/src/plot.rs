@@ -1,18 +1,17 @@
-//! Plots as SVG: how a cost grows with the number of certificates. Both axes are logarithmic, so what grows with the number is a
-//! straight line.
+//! SVG plots of how a cost grows with the number of certificates. Both axes are logarithmic, so a proportional cost is a straight line.
+//!
+//! Knows points and pixels; must not know what they mean. Next: `page.rs`.
 
 use std::fmt::Write;
 
-/// What is drawn.
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
-    /// Above it.
     pub(crate) title: String,
-    /// Under it.
-    pub(crate) across: String,
-    /// With the unit.
-    pub(crate) upwards: String,
-    /// Lines: a name and points.
+    /// The label of the horizontal axis.
+    pub(crate) x_label: String,
+    /// The label of the vertical axis, with the unit.
+    pub(crate) y_label: String,
+    /// The lines: a name, and points from left to right.
     pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
@@ -23,10 +22,10 @@ const RIGHT: f64 = 150.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 52.0;
 
-/// Colours that people with any sight tell apart, after Okabe and Ito.
-const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
+/// Colors that people with color blindness can distinguish, by Okabe and Ito.
+const COLORS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
-/// The powers of ten around what is drawn on an axis.
+/// An axis, from one power of ten to another.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
     lowest: i32,
@@ -48,20 +47,20 @@ impl Axis {
         Self { lowest, highest: highest.max(lowest + 1) }
     }
 
-    /// From 0 to 1.
-    fn share(self, value: f64) -> f64 {
+    /// The position of a value on the axis, from 0 to 1.
+    fn position(self, value: f64) -> f64 {
         (value.log10() - f64::from(self.lowest)) / f64::from(self.highest - self.lowest)
     }
 }
 
 impl Plot {
-    /// The file.
+    /// The content of the SVG file.
     pub(crate) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|(_, points)| points);
         let (x_axis, y_axis) =
             (Axis::around(points().map(|point| point.0)), Axis::around(points().map(|point| point.1)));
-        let x = |value: f64| LEFT + x_axis.share(value) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - y_axis.share(value) * (HEIGHT - TOP - BOTTOM);
+        let x = |value: f64| LEFT + x_axis.position(value) * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - BOTTOM - y_axis.position(value) * (HEIGHT - TOP - BOTTOM);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"12\">\n<title>{title}</title>\n\
@@ -92,21 +91,21 @@ impl Plot {
                 10_f64.powi(power)
             );
         }
-        for ((name, points), colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
-            let places: Vec<_> = points.iter().map(|(across, up)| (x(*across), y(*up))).collect();
+        for ((name, points), color) in self.lines.iter().zip(COLORS.iter().cycle()) {
+            let places: Vec<_> = points.iter().map(|(at_x, at_y)| (x(*at_x), y(*at_y))).collect();
             let path: Vec<_> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
             _ = writeln!(
                 svg,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>",
                 path.join(" ")
             );
             for (x, y) in &places {
-                _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
+                _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{color}\"/>");
             }
             if let Some((x, y)) = places.last() {
                 _ = writeln!(
                     svg,
-                    "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>",
+                    "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{color}\">{}</text>",
                     x + 8.0,
                     y + 4.0,
                     escaped(name)
@@ -119,9 +118,9 @@ impl Plot {
              <text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n</svg>",
             f64::midpoint(LEFT, WIDTH - RIGHT),
             HEIGHT - 12.0,
-            escaped(&self.across),
+            escaped(&self.x_label),
             f64::midpoint(TOP, HEIGHT - BOTTOM),
-            escaped(&self.upwards)
+            escaped(&self.y_label)
         );
         svg
     }
@@ -135,24 +134,25 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// A cost that is proportional to the number goes from the lower left corner to the upper right one.
     #[test]
-    fn what_grows_with_the_number_is_drawn_upwards_to_the_right() {
+    fn proportional_cost_is_a_diagonal_line() {
         let plot = Plot {
             title: "a & b".to_owned(),
-            across: "certificates".to_owned(),
-            upwards: "s".to_owned(),
+            x_label: "certificates".to_owned(),
+            y_label: "s".to_owned(),
             lines: vec![("ours".to_owned(), vec![(10.0, 1.0), (100.0, 10.0)])],
         };
         let svg = plot.svg();
         assert!(svg.contains("a &amp; b"));
-        // From the lower left corner of the plot to the upper right one.
+
         assert!(svg.contains("points=\"72.0,308.0 490.0,40.0\""), "{svg}");
     }
 
     #[test]
-    fn nothing_to_draw_is_no_fault() {
+    fn plot_without_lines_is_valid() {
         let plot =
-            Plot { title: String::new(), across: String::new(), upwards: String::new(), lines: Vec::new() };
+            Plot { title: String::new(), x_label: String::new(), y_label: String::new(), lines: Vec::new() };
         assert!(plot.svg().ends_with("</svg>\n"));
     }
 }

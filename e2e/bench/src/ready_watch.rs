@@ -1,4 +1,4 @@
-//! Watches Certificates until they are ready, and notes when.
+//! Watches Certificates until all are ready, and records when half and all of them were. Next: `session.rs`.
 
 use std::{
     collections::BTreeSet,
@@ -15,41 +15,42 @@ use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
     controller_under_test::ControllerUnderTest,
-    environment::{Environment, FIRST, LIMIT},
+    environment::{Environment, FIRST, TIMEOUT},
     measure::Measuring,
 };
 
-/// How often a watch checks that the controller is alive.
-const LIVENESS: Duration = Duration::from_millis(500);
+/// How often the wait checks that the controller is running.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// When Certificates became ready.
+/// When Certificates became ready, since the beginning of the measurement.
 pub(crate) struct Ready {
-    /// Half of them.
+    /// When half of them were ready.
     pub(crate) half: Duration,
-    /// All of them.
+    /// When all of them were ready.
     pub(crate) all: Duration,
 }
 
-/// Looks out for Certificates that become ready.
+/// A running watch.
 pub(crate) struct ReadyWatch {
+    /// The times at which half and all of the Certificates were ready.
     found: JoinHandle<Result<[Instant; 2]>>,
 }
 
 impl ReadyWatch {
-    /// Begins to look for so many that are issued, with a revision at least, but for the first one of all. Returns when
-    /// all that are there have been looked at.
+    /// Starts to watch for `count` Certificates that are issued with at least this revision, not counting [`FIRST`]. Returns when the
+    /// existing Certificates are listed.
     pub(crate) async fn begin(environment: &Environment<'_>, count: usize, revision: i64) -> Result<Self> {
         let api: Api<Certificate> = Api::all(environment.user.client.clone());
-        let (begun, listed) = oneshot::channel();
+        let (on_listed, listed) = oneshot::channel();
         let found = tokio::spawn(async move {
-            let (mut seen, mut half, mut begun) = (BTreeSet::new(), Instant::now(), Some(begun));
-            let looking = async {
+            let (mut ready, mut half, mut on_listed) = (BTreeSet::new(), Instant::now(), Some(on_listed));
+            let watching = async {
                 let mut events = pin!(watcher(api, watcher::Config::default()));
                 while let Some(event) = events.try_next().await? {
                     let it = match event {
                         watcher::Event::Apply(it) | watcher::Event::InitApply(it) => it,
                         watcher::Event::InitDone => {
-                            _ = begun.take().map(|begun| begun.send(()));
+                            _ = on_listed.take().map(|on_listed| on_listed.send(()));
                             continue;
                         }
                         watcher::Event::Init | watcher::Event::Delete(_) => continue,
@@ -58,34 +59,34 @@ impl ReadyWatch {
                     if it.name_any() == FIRST || has < revision || !user::is_issued(&it) {
                         continue;
                     }
-                    seen.insert((it.namespace(), it.name_any()));
-                    if seen.len() == count.div_ceil(2) {
+                    ready.insert((it.namespace(), it.name_any()));
+                    if ready.len() == count.div_ceil(2) {
                         half = Instant::now();
                     }
-                    if seen.len() == count {
+                    if ready.len() == count {
                         return Ok([half, Instant::now()]);
                     }
                 }
                 bail!("the watch ended")
             };
-            let outcome = timeout(LIMIT, looking).await;
-            outcome.unwrap_or_else(|_| bail!("only {} of {count} Certificates are ready", seen.len()))
+            let outcome = timeout(TIMEOUT, watching).await;
+            outcome.unwrap_or_else(|_| bail!("only {} of {count} Certificates are ready", ready.len()))
         });
-        listed.await.context("Certificates can't be watched")?;
+        listed.await.context("failed to list Certificates")?;
         Ok(Self { found })
     }
 
-    /// Waits until they are.
+    /// Waits until all Certificates are ready.
     ///
     /// # Errors
-    /// Time is over, or the controller has ended.
+    /// The wait took too long, or the controller has ended.
     pub(crate) async fn end(
         mut self,
         controller: &ControllerUnderTest<'_>,
         measuring: &Measuring,
     ) -> Result<Ready> {
         let found = loop {
-            match timeout(LIVENESS, &mut self.found).await {
+            match timeout(LIVENESS_INTERVAL, &mut self.found).await {
                 Ok(found) => break found?,
                 Err(_) => ensure!(controller.is_alive(), "the controller has ended; {}", controller.log()),
             }

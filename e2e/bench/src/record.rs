@@ -1,4 +1,6 @@
-//! Measurements as they are kept: one JSON file for all that is published.
+//! Figures and records, and the JSON file that stores them.
+//!
+//! Knows numbers, units, and targets; must not know workloads. Next: `page.rs` for the published page.
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path, process::Command};
 
@@ -8,31 +10,34 @@ use serde::{Deserialize, Serialize};
 
 use xtask::paths;
 
-/// One number.
+/// The controller in a record that was measured without one.
+pub(crate) const NO_CONTROLLER: &str = "no controller";
+
+/// A number that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// What it is, such as `all ready`.
+    /// What was measured, such as `all ready`.
     pub name: String,
-    /// How much.
+    /// The number, in `unit`.
     pub value: f64,
-    /// Of what, such as `s` or `MB`.
+    /// The unit, such as `s` or `MB`. Empty for counts.
     pub unit: String,
-    /// What it shall be at most, or at least where more is better.
+    /// The target, if the project has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aim: Option<Aim>,
+    pub target: Option<Target>,
 }
 
-/// What a figure is held to.
+/// A target that a figure has to meet, in its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Aim {
-    /// No more than this.
+pub enum Target {
+    /// The figure must not be greater.
     AtMost(f64),
-    /// No less than this.
+    /// The figure must not be less.
     AtLeast(f64),
 }
 
-impl Aim {
+impl Target {
     fn is_met(self, value: f64) -> bool {
         match self {
             Self::AtMost(limit) => value <= limit,
@@ -42,24 +47,24 @@ impl Aim {
 }
 
 impl Figure {
-    /// A number without an aim.
+    /// A figure without a target.
     pub fn new(name: impl Into<String>, value: f64, unit: &str) -> Self {
-        Self { name: name.into(), value, unit: unit.to_owned(), aim: None }
+        Self { name: name.into(), value, unit: unit.to_owned(), target: None }
     }
 
-    /// The same, which shall be no more.
+    /// The figure with a target that it must not exceed.
     pub fn at_most(self, limit: f64) -> Self {
-        Self { aim: Some(Aim::AtMost(limit)), ..self }
+        Self { target: Some(Target::AtMost(limit)), ..self }
     }
 
-    /// The same, which shall be no less.
+    /// The figure with a target that it must reach.
     pub fn at_least(self, limit: f64) -> Self {
-        Self { aim: Some(Aim::AtLeast(limit)), ..self }
+        Self { target: Some(Target::AtLeast(limit)), ..self }
     }
 
-    /// The same, held to its aim only then.
-    pub fn only_if(self, is_held: bool) -> Self {
-        Self { aim: self.aim.filter(|_| is_held), ..self }
+    /// The figure, without its target unless the target applies.
+    pub fn only_if(self, applies: bool) -> Self {
+        Self { target: self.target.filter(|_| applies), ..self }
     }
 
     /// The number with its unit.
@@ -67,19 +72,19 @@ impl Figure {
         format!("{} {}", number(self.value), self.unit)
     }
 
-    /// What it is held to, and whether it is so.
+    /// The target, and whether the figure meets it.
     pub fn verdict(&self) -> Option<String> {
-        let aim = self.aim?;
-        let (sign, limit) = match aim {
-            Aim::AtMost(limit) => ('≤', limit),
-            Aim::AtLeast(limit) => ('≥', limit),
+        let target = self.target?;
+        let (sign, limit) = match target {
+            Target::AtMost(limit) => ('≤', limit),
+            Target::AtLeast(limit) => ('≥', limit),
         };
-        let met = if aim.is_met(self.value) { "✓" } else { "✗" };
+        let met = if target.is_met(self.value) { "✓" } else { "✗" };
         Some(format!("{sign} {} {} {met}", number(limit), self.unit))
     }
 }
 
-/// Three digits, no more than people read.
+/// A number with about three significant digits, and never in exponential form.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size == 0.0 || size >= 100.0 => format!("{value:.0}"),
@@ -89,27 +94,27 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A count as what is divided.
+/// A count for divisions.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(crate) fn f64_of(count: usize) -> f64 {
     count as f64
 }
 
-/// The machine that measured.
+/// The machine of a measurement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// How many cores.
+    /// The number of cores.
     pub cores: usize,
-    /// What kind they are.
+    /// The model of the processor.
     pub processor: String,
-    /// How much memory, GiB.
+    /// The memory, in GiB.
     pub memory_gib: u64,
-    /// The kernel's release.
+    /// The release of the kernel.
     pub kernel: String,
 }
 
 impl Machine {
-    /// This one.
+    /// The machine that runs this program.
     pub fn this() -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).with_context(|| format!("failed to read {path}"));
         let field = |text: &str, name: &str| {
@@ -128,37 +133,37 @@ impl Machine {
     }
 }
 
-/// What one command measured.
+/// The result of one command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// What to type to measure it again.
+    /// The command that repeats the measurement.
     pub command: String,
-    /// Such as `burst`.
+    /// The name of the workload, such as `burst`.
     pub workload: String,
-    /// How many certificates, or hosts, or runs.
+    /// The number of certificates, hosts, or runs.
     pub number: usize,
-    /// What was measured.
+    /// The name of the controller.
     pub controller: String,
-    /// Its version, a commit where it is of this repository.
+    /// The version of the controller. For ours, the commit, with a `+` if there were uncommitted changes.
     pub version: String,
-    /// When.
+    /// The time of the measurement.
     pub measured: Timestamp,
-    /// Where.
+    /// The machine of the measurement.
     pub machine: Machine,
-    /// What came out, in the order in which it is shown.
+    /// The figures, in the order in which they are shown.
     pub figures: Vec<Figure>,
-    /// Requests to the API server for each certificate, by verb and resource.
+    /// Requests to the API server per certificate or host, by verb and resource.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub api_requests: BTreeMap<String, f64>,
-    /// Requests to the ACME server for each order, by kind.
+    /// Requests to the ACME server per certificate or host, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acme_requests: BTreeMap<String, f64>,
 }
 
 impl Record {
-    /// Of several runs, the one whose first figure is in the middle: the greater one of two.
-    pub fn middle(mut runs: Vec<Self>) -> Option<Self> {
+    /// The run with the median first figure. Of an even number of runs, the greater one of the two in the middle.
+    pub fn median(mut runs: Vec<Self>) -> Option<Self> {
         let first = |run: &Self| run.figures.first().map(|figure| figure.value).unwrap_or_default();
         runs.sort_by(|one, other| first(one).total_cmp(&first(other)));
         let middle = runs.len() / 2;
@@ -170,7 +175,7 @@ impl Record {
         self.figures.iter().find(|figure| figure.name == name)
     }
 
-    /// A table for a terminal.
+    /// The record as a table for a terminal.
     pub fn table(&self) -> String {
         let mut text = format!("\n$ {}\n{} {}\n\n", self.command, self.controller, self.version);
         let width = |of: fn(&Figure) -> usize| self.figures.iter().map(of).max().unwrap_or_default();
@@ -180,38 +185,43 @@ impl Record {
             let verdict = figure.verdict().unwrap_or_default();
             _ = writeln!(text, "  {:names$}  {:>amounts$}  {verdict}", figure.name, figure.amount());
         }
-        for (title, counts) in
-            [("API requests for each", &self.api_requests), ("ACME requests for each", &self.acme_requests)]
-        {
-            if counts.is_empty() {
-                continue;
-            }
-            _ = writeln!(text, "\n  {title}: {} in all", number(counts.values().sum()));
+        for (title, counts) in self.requests() {
+            _ = writeln!(text, "\n  {title}, {} in total", number(counts.values().sum()));
             for (what, count) in counts {
                 _ = writeln!(text, "  {:>8}  {what}", number(*count));
             }
         }
         text
     }
+
+    /// The requests that were counted, each with a title.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (&'static str, &BTreeMap<String, f64>)> {
+        [
+            ("API requests by verb and resource", &self.api_requests),
+            ("ACME requests by kind", &self.acme_requests),
+        ]
+        .into_iter()
+        .filter(|(_, counts)| !counts.is_empty())
+    }
 }
 
-/// All that was measured.
+/// The records in a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Records(pub Vec<Record>);
 
 impl Records {
-    /// Reads a file; none is empty.
+    /// Reads a file. A file that does not exist has no records.
     pub fn read(path: &Path) -> Result<Self> {
         match fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} does not hold measurements", path.display())),
+                .with_context(|| format!("failed to parse the measurements in {}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
         }
     }
 
-    /// Adds a record, in place of an older one of the same command and controller.
+    /// Adds a record. It replaces an older one of the same command and controller.
     pub fn put(&mut self, record: Record) {
         let is_same = |it: &Record| it.command == record.command && it.controller == record.controller;
         match self.0.iter_mut().find(|it| is_same(it)) {
@@ -220,21 +230,21 @@ impl Records {
         }
     }
 
-    /// Writes a file.
+    /// Writes all records to a file.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
     }
 }
 
-/// The commit of this checkout; with a `+` if something is not committed.
+/// The commit of this checkout, with a `+` if the sources of the programs have uncommitted changes.
 pub(crate) fn version() -> Result<String> {
     let git = |arguments: &[&str]| -> Result<String> {
         let output = Command::new("git").args(arguments).current_dir(paths::workspace()).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let commit = git(&["rev-parse", "--short=9", "HEAD"])?;
-    // What is measured is compiled from these.
+    // The sources of the measured programs.
     let changed =
         git(&["status", "--porcelain", "Cargo.toml", "Cargo.lock", "crds", "operator", "http01-solver"])?;
     Ok(if changed.is_empty() { commit } else { commit + "+" })
@@ -260,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_takes_the_place_of_an_older_one_of_its_command() -> Result<()> {
+    fn record_replaces_an_older_one_of_its_command() -> Result<()> {
         let file = tempfile::NamedTempFile::new()?;
         let mut records = Records::default();
         for (command, value) in [("a", 1.0), ("b", 2.0), ("a", 3.0)] {
@@ -275,24 +285,24 @@ mod tests {
     }
 
     #[test]
-    fn the_run_in_the_middle_counts() {
-        let middle = |values: &[f64]| {
+    fn median_run_is_kept() {
+        let median = |values: &[f64]| {
             let runs = values.iter().map(|value| record("a", *value)).collect();
-            Record::middle(runs).map(|run| run.figures[0].value)
+            Record::median(runs).map(|run| run.figures[0].value)
         };
-        assert_eq!(middle(&[]), None);
-        assert_eq!(middle(&[9.0]), Some(9.0));
-        assert_eq!(middle(&[9.0, 8.0]), Some(9.0));
-        assert_eq!(middle(&[10.0, 8.0, 9.0]), Some(9.0));
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[9.0]), Some(9.0));
+        assert_eq!(median(&[9.0, 8.0]), Some(9.0));
+        assert_eq!(median(&[10.0, 8.0, 9.0]), Some(9.0));
     }
 
     #[test]
-    fn a_figure_says_what_it_is_held_to() {
+    fn figures_show_their_target() {
         let verdict = |value| Figure::new("all ready", value, "s").at_most(8.0).verdict();
         assert_eq!(verdict(7.5).as_deref(), Some("≤ 8.00 s ✓"));
         assert_eq!(verdict(8.5).as_deref(), Some("≤ 8.00 s ✗"));
-        let rate = Figure::new("rate", 399.0, "a minute").at_least(400.0);
-        assert_eq!(rate.verdict().as_deref(), Some("≥ 400 a minute ✗"));
+        let rate = Figure::new("rate", 399.0, "per minute").at_least(400.0);
+        assert_eq!(rate.verdict().as_deref(), Some("≥ 400 per minute ✗"));
         assert!(record("a", 7.5).table().contains("all ready  7.50 s  ≤ 8.00 s ✓"));
     }
 }

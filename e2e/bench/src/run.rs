@@ -1,17 +1,20 @@
-//! Runs a workload in a cluster of its own, or in one that is named.
+//! Runs one workload in a new cluster, or in an existing one if the command names it.
+//!
+//! Knows what each workload needs; must not measure. Next: `session.rs` for one run, `workloads/mod.rs`.
 
 use anyhow::Result;
 use xtask::progress::Steps;
 
 use crate::{
     bench::{Bench, Workload},
-    controller_under_test::{Controller, ControllerUnderTest},
+    controller_under_test::ControllerUnderTest,
     environment::Environment,
     record::Record,
+    session::Session,
 };
 
 impl Bench {
-    /// Runs a workload.
+    /// Runs a workload. Returns its figures.
     pub async fn run(&self, workload: Workload, steps: &Steps) -> Result<Record> {
         match workload {
             Workload::Baselines => return self.baselines(steps).await,
@@ -19,30 +22,26 @@ impl Bench {
             _ => {}
         }
         let cluster = self.cluster(self.mode(workload), steps).await?;
-        let mut controller =
+        let controller =
             ControllerUnderTest::prepare(&cluster, &self.controller, self.client.as_deref(), &self.binaries)
                 .await?;
         let environment = Environment::new(&cluster, self.acme_latency, self.key).await?;
         let step = steps.begin(format!("{} of {}", workload.name(), self.number), None);
-        let mut record = self.record(workload)?;
+        let mut session =
+            Session { bench: self, steps, controller, environment, record: self.record(workload)? };
         match workload {
-            Workload::Latency => self.latency(&environment, &mut controller, &mut record).await,
-            Workload::Burst => self.burst(&environment, &mut controller, &mut record).await,
-            Workload::ManyNames => self.many_names(&environment, &mut controller, &mut record).await,
-            Workload::Adopt => self.adopt(&environment, &mut controller, &mut record, steps).await,
-            Workload::Restart => self.restart(&environment, &mut controller, &mut record, steps).await,
-            Workload::RenewWave => self.renew_wave(&environment, &mut controller, &mut record, steps).await,
-            Workload::Idle => self.idle(&environment, &mut controller, &mut record, steps).await,
-            Workload::Failover => self.failover(&environment, &mut controller, &mut record).await,
+            Workload::Latency => session.latency().await,
+            Workload::Burst => session.burst().await,
+            Workload::ManyNames => session.many_names().await,
+            Workload::Adopt => session.adopt().await,
+            Workload::Restart => session.restart().await,
+            Workload::RenewWave => session.renew_wave().await,
+            Workload::Idle => session.idle().await,
+            Workload::Failover => session.failover().await,
             Workload::Baselines | Workload::Simulation => unreachable!("they need no controller"),
         }?;
         step.done("");
-        if self.controller != Controller::Ours {
-            // What we hold ourselves to is no promise of others.
-            record.figures = record.figures.into_iter().map(|figure| figure.only_if(false)).collect();
-        }
-        drop(controller);
-        drop(environment);
+        let record = session.into_record();
         if self.cluster.is_none() {
             cluster.end()?;
         }

@@ -1,4 +1,4 @@
-//! Objects of our API as the API server has them, for tests of the definitions.
+//! Objects of our API as the API server stores them, for tests of the CRDs. Knows manifests, not their Rust types.
 
 use anyhow::{Context, Result};
 use kube::{
@@ -12,10 +12,11 @@ pub(crate) fn documents(yaml: &str) -> Result<Vec<Value>> {
     Ok(serde_saphyr::from_multiple(yaml)?)
 }
 
-/// The API of a manifest's kind, in a namespace unless the kind has none.
+/// The API of a manifest's kind: in the namespace, unless the kind is cluster-scoped.
 pub(crate) fn api_of(client: &kube::Client, namespace: &str, manifest: &Value) -> Result<Api<DynamicObject>> {
     let text = |field: &str| manifest[field].as_str().with_context(|| format!("no {field} in {manifest}"));
-    let (group, version) = text("apiVersion")?.split_once('/').context("the core group is not ours")?;
+    let (group, version) =
+        text("apiVersion")?.split_once('/').context("the kind is not in one of our API groups")?;
     let kind = text("kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     Ok(if kind == "ClusterIssuer" {
@@ -25,7 +26,7 @@ pub(crate) fn api_of(client: &kube::Client, namespace: &str, manifest: &Value) -
     })
 }
 
-/// Where `part` says something that `whole` does not: paths with both values.
+/// Collects every path at which `part` has a value that `whole` lacks or changes, with both values.
 pub(crate) fn lost(part: &Value, whole: &Value, path: &str, losses: &mut Vec<String>) {
     match (part, whole) {
         (Value::Object(part), Value::Object(whole)) => {
@@ -38,7 +39,7 @@ pub(crate) fn lost(part: &Value, whole: &Value, path: &str, losses: &mut Vec<Str
                 lost(value, other, &format!("{path}[{index}]"), losses);
             }
         }
-        (part, whole) if part != whole => losses.push(format!("{path}: {part} is {whole}")),
+        (part, whole) if part != whole => losses.push(format!("{path}: {part} became {whole}")),
         _ => {}
     }
 }

@@ -1,10 +1,10 @@
-//! What several test programs use.
+//! Helpers of several test programs. Next: `api.rs` for objects of our API.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, reason = "each test program uses only a part")]
 
 pub(crate) mod api;
 
-/// A cluster name that no other run has.
-pub(crate) fn name(prefix: &str) -> String {
+/// A cluster name that no other run uses.
+pub(crate) fn cluster_name(prefix: &str) -> String {
     format!("test-{prefix}-{}", std::process::id())
 }

@@ -1,4 +1,4 @@
-//! A year of certificates on a virtual clock, with all that can be changed about it: see `--help`.
+//! The `simulation` binary: a year of certificates on a virtual clock. `--help` lists what can be changed. Next: `simulation/mod.rs`.
 
 use std::{fs, process::ExitCode};
 
@@ -17,8 +17,8 @@ fn main() -> Result<ExitCode> {
         let text = serde_json::to_string_pretty(&report.json())?;
         fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))?;
     }
-    for what in &report.broken {
-        eprintln!("broken: {what}");
+    for failure in &report.failures {
+        eprintln!("error: {failure}");
     }
-    Ok(if report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

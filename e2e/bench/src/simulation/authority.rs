@@ -1,5 +1,7 @@
-//! A CA that holds its clients to Let's Encrypt's published limits (<https://letsencrypt.org/docs/rate-limits/>), as Boulder does.
-//! Its buckets are of its own make: a mistake in the operator's must not be its too.
+//! A CA that enforces Let's Encrypt's published limits (<https://letsencrypt.org/docs/rate-limits/>) as Boulder does.
+//!
+//! Knows limits and orders. It has its own token buckets and must not use the operator's, so that both can't have the same bug.
+//! Next: `client.rs` for the operator's side.
 
 use std::time::Duration;
 
@@ -8,14 +10,16 @@ use crate::simulation::{
     validity::{Validity, seconds, suggested_window, timestamp},
 };
 
-/// How much earlier than it was issued a certificate begins, at Let's Encrypt.
+/// How long before its issuance a certificate becomes valid, at Let's Encrypt.
 const BACKDATED: Duration = Duration::from_hours(1);
 
-/// How long an authorization may be pending, and how long an order lives, at the profiles `tlsserver` and `shortlived`.
-const PENDING: Duration = Duration::from_hours(1);
-const ORDER: Duration = Duration::from_hours(8);
+/// How long an authorization may be pending, in the profiles `tlsserver` and `shortlived`.
+const AUTHORIZATION_LIFETIME: Duration = Duration::from_hours(1);
 
-/// A kind of request.
+/// How long an order can be finalized, in the same profiles.
+const ORDER_LIFETIME: Duration = Duration::from_hours(8);
+
+/// A kind of request, by the resource of RFC 8555 section 7.1 or RFC 9773.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     NewNonce,
@@ -92,14 +96,14 @@ impl Limit {
     }
 }
 
-/// A refusal.
+/// A rejected request: the limit, and how long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct Rejection {
     pub(crate) limit: Limit,
     pub(crate) retry_after: Duration,
 }
 
-/// One comes back in each interval, and so many are kept. A bucket is the time when it is full again.
+/// A token bucket that gains one token per interval and holds at most `burst`. Its state is the time at which it is full again.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     interval: Duration,
@@ -107,18 +111,18 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// How long there are fewer than so many.
+    /// How long until the bucket has `times` tokens.
     fn wait(self, full: Duration, now: Duration, times: u32) -> Duration {
         (full.max(now) + self.interval * times).saturating_sub(now + self.interval * self.burst)
     }
 
-    /// When the bucket is full again after so many are taken.
+    /// Takes `times` tokens. Returns when the bucket is full again.
     fn take(self, full: Duration, now: Duration, times: u32) -> Duration {
         full.max(now) + self.interval * times
     }
 }
 
-/// What the CA knows of a set of identifiers, here always one name: its buckets, in seconds since 1970.
+/// What the CA stores of a set of identifiers, here always one name: its buckets, in seconds since 1970.
 #[derive(Clone, Copy, Debug, Default)]
 struct Name {
     exact_set: u32,
@@ -127,39 +131,43 @@ struct Name {
     was_issued: bool,
 }
 
-/// The CA.
 pub(crate) struct Authority {
     names: Vec<Name>,
-    /// Buckets of what is not counted by name.
+    /// The buckets of limits that are not counted by name.
     buckets: [Duration; Limit::ALL.len()],
-    refused: [u64; Limit::ALL.len()],
+    rejected: [u64; Limit::ALL.len()],
 }
 
 impl Authority {
-    /// One that has issued for so many names.
+    /// A CA that has already issued certificates for this number of names.
     pub(crate) fn new(names: u32) -> Self {
         let name = Name { was_issued: true, ..Name::default() };
         Self {
             names: vec![name; usize::try_from(names).unwrap_or(usize::MAX)],
             buckets: [Duration::ZERO; Limit::ALL.len()],
-            refused: [0; Limit::ALL.len()],
+            rejected: [0; Limit::ALL.len()],
         }
     }
 
-    /// How often each limit refused something.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Limit::ALL.iter().zip(self.refused).map(|((_, name), times)| (*name, times))
+    /// How often each limit rejected a request.
+    pub(crate) fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Limit::ALL.iter().zip(self.rejected).map(|((_, name), times)| (*name, times))
     }
 
-    /// Lets requests of a kind through, or none of them.
-    pub(crate) fn request(&mut self, request: Request, now: Duration, times: u32) -> Result<(), Refusal> {
+    /// Accepts all of several requests of a kind, or none of them.
+    pub(crate) fn request(&mut self, request: Request, now: Duration, times: u32) -> Result<(), Rejection> {
         self.take(request.limit(), now, times)
     }
 
-    /// Takes an order for a name. `replaces` is the validity of the certificate that it says it replaces: within the window
-    /// that was suggested, nothing is counted (RFC 9773 section 5). A name that had a certificate is none of the account's new
-    /// orders.
-    pub(crate) fn order(&mut self, id: Id, replaces: Option<Validity>, now: Duration) -> Result<(), Refusal> {
+    /// Accepts an order for a name. `replaces` is the validity of the certificate that the order says it replaces: within the suggested
+    /// window, the order counts against no limit (RFC 9773 section 5). An order for a name that had a certificate does not count as one of
+    /// the account's new orders.
+    pub(crate) fn order(
+        &mut self,
+        id: Id,
+        replaces: Option<Validity>,
+        now: Duration,
+    ) -> Result<(), Rejection> {
         let second = timestamp(seconds(now));
         let window = replaces.map(suggested_window);
         if window.is_some_and(|(start, end)| start <= second && second < end) {
@@ -172,22 +180,22 @@ impl Authority {
             (Limit::ConsecutiveFailures, name.consecutive_failures),
         ] {
             let retry_after = limit.allowance().wait(Duration::from_secs(full.into()), now, 1);
-            self.checked(limit, retry_after, 1)?;
+            self.reject_unless_zero(limit, retry_after, 1)?;
         }
         if name.was_issued { Ok(()) } else { self.take(Limit::NewOrders, now, 1) }
     }
 
     /// Whether an order's authorization can still be validated.
     pub(crate) fn is_pending(ordered: u32, now: Duration) -> bool {
-        now < Duration::from_secs(ordered.into()) + PENDING
+        now < Duration::from_secs(ordered.into()) + AUTHORIZATION_LIFETIME
     }
 
     /// Whether an order can still be finalized.
     pub(crate) fn is_open(ordered: u32, now: Duration) -> bool {
-        now < Duration::from_secs(ordered.into()) + ORDER
+        now < Duration::from_secs(ordered.into()) + ORDER_LIFETIME
     }
 
-    /// Finds that a name does not lead to who asks.
+    /// Counts a failed validation of a name.
     pub(crate) fn fail(&mut self, id: Id, now: Duration) {
         let name = self.name(id);
         for (limit, full) in [
@@ -198,7 +206,7 @@ impl Authority {
         }
     }
 
-    /// Issues.
+    /// Issues a certificate, and counts it.
     pub(crate) fn issue(&mut self, id: Id, profile: Profile, now: Duration) -> Validity {
         let name = self.name(id);
         let full = Duration::from_secs(name.exact_set.into());
@@ -217,19 +225,25 @@ impl Authority {
         &mut self.names[index]
     }
 
-    fn take(&mut self, limit: Limit, now: Duration, times: u32) -> Result<(), Refusal> {
+    fn take(&mut self, limit: Limit, now: Duration, times: u32) -> Result<(), Rejection> {
         let full = self.buckets[limit as usize];
-        self.checked(limit, limit.allowance().wait(full, now, times), times)?;
+        self.reject_unless_zero(limit, limit.allowance().wait(full, now, times), times)?;
         self.buckets[limit as usize] = limit.allowance().take(full, now, times);
         Ok(())
     }
 
-    fn checked(&mut self, limit: Limit, retry_after: Duration, times: u32) -> Result<(), Refusal> {
+    /// Counts rejections if the limit requires a wait.
+    fn reject_unless_zero(
+        &mut self,
+        limit: Limit,
+        retry_after: Duration,
+        times: u32,
+    ) -> Result<(), Rejection> {
         if retry_after.is_zero() {
             return Ok(());
         }
-        self.refused[limit as usize] += u64::from(times);
-        Err(Refusal { limit, retry_after })
+        self.rejected[limit as usize] += u64::from(times);
+        Err(Rejection { limit, retry_after })
     }
 }
 
@@ -239,37 +253,43 @@ mod tests {
 
     const NOW: Duration = Duration::from_hours(500_000);
 
+    /// A limit accepts its burst, and then one request per interval.
     #[test]
-    fn a_limit_lets_its_burst_through_and_then_one_in_each_interval() {
+    fn limit_accepts_a_burst_then_one_per_interval() {
         let mut authority = Authority::new(0);
         assert!((0..300).all(|id| authority.order(id, None, NOW).is_ok()));
-        let refusal = authority.order(300, None, NOW).expect_err("one too many");
-        assert_eq!(refusal, Refusal { limit: Limit::NewOrders, retry_after: Duration::from_secs(36) });
-        assert_eq!(authority.order(300, None, NOW + refusal.retry_after), Ok(()));
-        let refused: u64 = authority.refused().map(|(_, times)| times).sum();
-        assert_eq!(refused, 1);
+        let rejection = authority.order(300, None, NOW).expect_err("300 orders are the limit");
+        assert_eq!(rejection, Rejection { limit: Limit::NewOrders, retry_after: Duration::from_secs(36) });
+        assert_eq!(authority.order(300, None, NOW + rejection.retry_after), Ok(()));
+        let rejected: u64 = authority.rejected().map(|(_, times)| times).sum();
+        assert_eq!(rejected, 1);
     }
 
+    /// Renewals do not count as new orders, and within the suggested window they count against no limit.
     #[test]
-    fn renewals_are_no_new_orders_and_those_in_time_count_nowhere() {
+    fn renewals_are_exempt_from_new_order_limits() {
         let mut authority = Authority::new(400);
         assert!((0..400).all(|id| authority.order(id, None, NOW).is_ok()));
-        let validity = (0..5).map(|_| authority.issue(7, Profile::Shortlived, NOW)).last().expect("five");
-        let late = authority.order(7, Some(validity), NOW).expect_err("six of a set");
+        let validity = (0..5)
+            .map(|_| authority.issue(7, Profile::Shortlived, NOW))
+            .last()
+            .expect("the loop issues five");
+        let late = authority.order(7, Some(validity), NOW).expect_err("five per set are the limit");
         assert_eq!(late.limit, Limit::ExactSet);
         let (start, _) = suggested_window(validity);
-        let start = Duration::try_from(start.duration_since(jiff::Timestamp::UNIX_EPOCH)).expect("a time");
+        let start =
+            Duration::try_from(start.duration_since(jiff::Timestamp::UNIX_EPOCH)).expect("a time after 1970");
         assert_eq!(authority.order(7, Some(validity), start), Ok(()));
     }
 
     #[test]
-    fn a_name_that_fails_too_often_is_refused() {
+    fn name_is_rejected_after_five_failures() {
         let mut authority = Authority::new(1);
         for _ in 0..5 {
             assert_eq!(authority.order(0, None, NOW), Ok(()));
             authority.fail(0, NOW);
         }
-        let refusal = authority.order(0, None, NOW).expect_err("the sixth try");
-        assert_eq!(refusal.limit, Limit::AuthorizationFailures);
+        let rejection = authority.order(0, None, NOW).expect_err("five failures are the limit");
+        assert_eq!(rejection.limit, Limit::AuthorizationFailures);
     }
 }

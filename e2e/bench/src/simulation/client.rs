@@ -1,5 +1,6 @@
-//! The operator's side of the wire: the limits that it keeps to of its own accord, as `operator::acme` does, with their code and
-//! their settings.
+//! The operator's ACME client: the limits that the operator imposes on itself, with the code and the settings of `operator`.
+//!
+//! Knows requests and times; must not know certificates. Next: `authority.rs` for the CA's limits.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,43 +8,45 @@ use jiff::Timestamp;
 use operator::decision::limits::{NewOrderSlot, NewOrders, TokenBucket};
 
 use crate::simulation::{
-    authority::{Authority, Limit, Refusal, Request},
+    authority::{Authority, Limit, Rejection, Request},
     figures::Requests,
     fleet::Id,
     scenario::Scenario,
     validity::{Validity, seconds, timestamp},
 };
 
-/// How many nonces the operator keeps.
+/// The number of nonces that the operator keeps.
 const NONCES_KEPT: u32 = 64;
 
-/// How often it tries to connect before it gives up, and how long it pauses between in all.
+/// How often the operator tries to connect before it gives up.
 const TRIES: u32 = 3;
+
+/// How long the operator pauses between these tries in total.
 const PAUSES: Duration = Duration::from_millis(300);
 
-/// Why a request came to nothing, and when.
+/// A request that failed, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failure {
     pub(crate) at: Duration,
-    /// `None` if there was no answer.
-    pub(crate) refusal: Option<Refusal>,
+    /// `None` if there was no response.
+    pub(crate) rejection: Option<Rejection>,
 }
 
-/// One account's client.
+/// The client of one account.
 pub(crate) struct Client {
     scenario: Scenario,
-    /// When it began: the buckets' time counts from then.
+    /// When the process started, since 1970. The time of the buckets counts from then.
     began: Duration,
     server_bucket: TokenBucket,
     account_bucket: TokenBucket,
     new_orders: NewOrders,
     nonces: u32,
-    /// When each of the requests that may be under way at once is over, the first one first.
-    under_way: VecDeque<Duration>,
+    /// When each of the concurrent requests ends, in ascending order. One entry per permitted concurrent request.
+    in_flight: VecDeque<Duration>,
 }
 
 impl Client {
-    /// One that remembers nothing: of a process that has just begun.
+    /// The client of a process that has just started, and so has no state.
     pub(crate) fn new(scenario: &Scenario, now: Duration) -> Self {
         let bucket = TokenBucket::new(scenario.requests_per_second, 2.0 * scenario.requests_per_second);
         Self {
@@ -53,25 +56,24 @@ impl Client {
             account_bucket: bucket,
             new_orders: NewOrders::new(scenario.new_orders),
             nonces: 0,
-            under_way: VecDeque::from(vec![now; scenario.concurrency]),
+            in_flight: VecDeque::from(vec![now; scenario.concurrency]),
         }
     }
 
-    /// When the next request may be made at the earliest.
+    /// The earliest time at which the next request may be sent.
     pub(crate) fn free_at(&self) -> Duration {
-        self.under_way.front().copied().unwrap_or_default()
+        self.in_flight.front().copied().unwrap_or_default()
     }
 
-    /// Whether a new order may be placed, and otherwise when it is to ask again, in seconds since 1970. `held` is the turn that it
-    /// was given before.
-    pub(crate) fn turn(&mut self, now: Duration, held: Option<u32>) -> Option<u32> {
+    /// Returns `None` if a new order may be placed now, otherwise its slot in seconds since 1970. `held` is the slot that it got before.
+    pub(crate) fn new_order_slot(&mut self, now: Duration, held: Option<u32>) -> Option<u32> {
         match self.new_orders.slot(precise(now), held.map(timestamp)) {
             NewOrderSlot::Now => None,
-            NewOrderSlot::At(turn) => u32::try_from(turn.as_second() + 1).ok(),
+            NewOrderSlot::At(slot) => u32::try_from(slot.as_second() + 1).ok(),
         }
     }
 
-    /// Places an order, once `turn` lets it.
+    /// Places an order. A new order needs a slot first.
     pub(crate) fn order(
         &mut self,
         id: Id,
@@ -81,14 +83,14 @@ impl Client {
         requests: &mut Requests,
     ) -> Result<Duration, Failure> {
         let answered = self.post(Request::NewOrder, ready, authority, requests)?;
-        let Err(refusal) = authority.order(id, replaces, answered) else { return Ok(answered) };
-        if refusal.limit == Limit::NewOrders {
-            self.new_orders.close(precise(answered + refusal.retry_after));
+        let Err(rejection) = authority.order(id, replaces, answered) else { return Ok(answered) };
+        if rejection.limit == Limit::NewOrders {
+            self.new_orders.close(precise(answered + rejection.retry_after));
         }
-        Err(Failure { at: answered, refusal: Some(refusal) })
+        Err(Failure { at: answered, rejection: Some(rejection) })
     }
 
-    /// Makes a request that is ready to be made. Returns when it is answered.
+    /// Sends a request that is ready to be sent. Returns when the response arrives.
     pub(crate) fn post(
         &mut self,
         request: Request,
@@ -101,7 +103,7 @@ impl Client {
             self.nonces = self.nonces.saturating_sub(TRIES);
             let at = sent + self.scenario.latency * TRIES + PAUSES;
             self.hold_until(at);
-            return Err(Failure { at, refusal: None });
+            return Err(Failure { at, rejection: None });
         }
         let mut answered = sent;
         let mut outcome = Ok(());
@@ -118,20 +120,21 @@ impl Client {
             self.nonces = (self.nonces + 1).min(NONCES_KEPT);
         }
         self.hold_until(answered);
-        outcome.map(|()| answered).map_err(|refusal| Failure { at: answered, refusal: Some(refusal) })
+        outcome.map(|()| answered).map_err(|rejection| Failure { at: answered, rejection: Some(rejection) })
     }
 
-    /// Until a request may be made, as `Server::turn` has it: the account's bucket, one of a few places, the server's bucket.
+    /// When a request may be sent. Waits like `operator::acme`: for the account's bucket, then for a concurrent request to end, then for the
+    /// server's bucket.
     fn wait(&mut self, ready: Duration) -> Duration {
         let ready = ready + self.account_bucket.take(ready.saturating_sub(self.began));
-        let ready = ready.max(self.under_way.pop_front().unwrap_or_default());
+        let ready = ready.max(self.in_flight.pop_front().unwrap_or_default());
         ready + self.server_bucket.take(ready.saturating_sub(self.began))
     }
 
-    /// Takes one of the places of requests that are under way.
-    fn hold_until(&mut self, over: Duration) {
-        let place = self.under_way.partition_point(|other| *other <= over);
-        self.under_way.insert(place, over);
+    /// Marks a request as in flight until it ends.
+    fn hold_until(&mut self, end: Duration) {
+        let place = self.in_flight.partition_point(|other| *other <= end);
+        self.in_flight.insert(place, end);
     }
 }
 

@@ -1,20 +1,24 @@
-//! What is counted and measured on the way.
+//! What the simulation counts and measures.
+//!
+//! Knows numbers and times; must not decide anything. Next: `report.rs` for how they are shown.
 
 use std::time::Duration;
 
 use crate::simulation::{authority::Request, fleet::Profile};
 
-/// The longest wait that is told from longer ones.
+/// Waits longer than this are counted as this long, in seconds.
 const LONGEST: u64 = 10 * 24 * 3600;
 
-/// How often requests of a kind are made.
+/// Counts requests of a kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Meter {
     total: u64,
-    /// Minutes since 1970, how many there were in the last one, and at most in any.
+    /// The last minute that had a request, in minutes since 1970.
     minute: u64,
+    /// The number of requests in that minute.
     in_minute: u64,
-    most: u64,
+    /// The number of requests in the busiest minute.
+    busiest: u64,
 }
 
 impl Meter {
@@ -25,12 +29,12 @@ impl Meter {
             self.in_minute = 0;
         }
         self.in_minute += u64::from(times);
-        self.most = self.most.max(self.in_minute);
+        self.busiest = self.busiest.max(self.in_minute);
         self.total += u64::from(times);
     }
 }
 
-/// Requests by kind, and all of them.
+/// Counts requests by kind, and in total.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     by_kind: [Meter; Request::ALL.len()],
@@ -43,21 +47,21 @@ impl Requests {
         self.all.count(time, times);
     }
 
-    /// By name: how many there were, and how many at most in a minute.
+    /// For each kind and for all requests: the name, the total, and the number in the busiest minute.
     pub(crate) fn totals(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let kinds = Request::ALL.iter().map(|(_, name)| *name).zip(&self.by_kind);
-        kinds.chain([("all", &self.all)]).map(|(name, meter)| (name, meter.total, meter.most))
+        kinds.chain([("all", &self.all)]).map(|(name, meter)| (name, meter.total, meter.busiest))
     }
 }
 
-/// A queue: how long it is, and how long who left it had waited.
+/// A queue: its length, and the waits of all that have left it.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) length: u32,
     pub(crate) longest: u32,
-    /// When it was longest, since 1970.
+    /// When the queue was longest, since 1970.
     pub(crate) longest_at: Duration,
-    /// How many waited so many seconds.
+    /// The number of waits by their length in seconds.
     waits: Vec<u32>,
 }
 
@@ -81,13 +85,13 @@ impl Queue {
         self.length -= 1;
     }
 
-    /// One left that got what it waited for.
+    /// Counts the wait of one that got its certificate.
     pub(crate) fn waited(&mut self, wait: Duration) {
         let second = usize::try_from(wait.as_secs().min(LONGEST)).unwrap_or_default();
         self.waits[second] += 1;
     }
 
-    /// What a share of those who left had waited at most.
+    /// The wait that `percent` of all waits did not exceed.
     pub(crate) fn percentile(&self, percent: u64) -> Duration {
         let all: u64 = self.waits.iter().copied().map(u64::from).sum();
         let mut left = (all * percent).div_ceil(100);
@@ -99,57 +103,58 @@ impl Queue {
     }
 }
 
-/// What became of the certificates of a lifetime.
+/// The outcomes of issuances with one lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcomes {
     pub(crate) issued: u64,
-    /// Names that did not validate.
+    /// Issuances that failed because the name did not validate.
     pub(crate) failed: u64,
-    /// Orders and authorizations that waited too long to be used.
-    pub(crate) lapsed: u64,
-    /// From newOrder to the certificate.
+    /// Issuances that failed because the order or authorization expired first.
+    pub(crate) expired_orders: u64,
+    /// The longest time from newOrder to the certificate.
     pub(crate) longest_order: Duration,
+    /// Certificates that expired before they were renewed.
     pub(crate) expired: u64,
-    /// Which share of the lifetime was left at the latest renewal.
+    /// The smallest share of the lifetime that was left at a renewal.
     pub(crate) least_left: f64,
 }
 
-/// How an outage went by.
+/// An outage and its backlog.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
     pub(crate) name: &'static str,
     /// Since 1970.
     pub(crate) end: Duration,
     pub(crate) length: Duration,
-    /// The most renewals that waited after it.
-    pub(crate) longest: u32,
-    /// How long it took until no more waited than come due in a minute.
-    pub(crate) drained: Option<Duration>,
+    /// The most renewals that waited after the outage.
+    pub(crate) longest_backlog: u32,
+    /// How long it took until no more renewals waited than become due in a minute.
+    pub(crate) cleared: Option<Duration>,
 }
 
 impl Outage {
-    /// Looks at the renewals that wait. `usual` is how many come due in a minute.
-    pub(crate) fn watch(&mut self, now: Duration, waiting: u32, usual: u32) {
-        if now < self.end || self.drained.is_some() {
+    /// Records how many renewals are waiting. `usual` is how many become due in a minute.
+    pub(crate) fn observe(&mut self, now: Duration, waiting: u32, usual: u32) {
+        if now < self.end || self.cleared.is_some() {
             return;
         }
-        self.longest = self.longest.max(waiting);
+        self.longest_backlog = self.longest_backlog.max(waiting);
         if waiting <= usual {
-            self.drained = Some(now.saturating_sub(self.end));
+            self.cleared = Some(now.saturating_sub(self.end));
         }
     }
 }
 
-/// All of it.
+/// Everything that a simulation counts and measures.
 #[derive(Debug)]
 pub(crate) struct Figures {
     pub(crate) requests: Requests,
     pub(crate) renewals: Queue,
     pub(crate) new: Queue,
     by_profile: [Outcomes; Profile::ALL.len()],
-    /// Attempts that found the CA out.
+    /// Requests that failed because of the CA's outage.
     pub(crate) unanswered: u64,
-    /// The CA's, and the operator's.
+    /// The outages of the CA and of the operator.
     pub(crate) outages: [Outage; 2],
 }
 
@@ -158,7 +163,7 @@ impl Figures {
         let none = Outcomes {
             issued: 0,
             failed: 0,
-            lapsed: 0,
+            expired_orders: 0,
             longest_order: Duration::ZERO,
             expired: 0,
             least_left: 1.0,
@@ -181,7 +186,7 @@ impl Figures {
         &mut self.by_profile[profile as usize]
     }
 
-    /// The queue of renewals, or of what is new.
+    /// The queue of renewals or of new certificates.
     pub(crate) fn queue(&mut self, renews: bool) -> &mut Queue {
         if renews { &mut self.renewals } else { &mut self.new }
     }
@@ -192,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_knows_its_longest_and_its_waits() {
+    fn queue_records_longest_length_and_waits() {
         let mut queue = Queue::default();
         for second in 1..=100 {
             queue.enter(Duration::from_secs(second));
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_counted_by_minute() {
+    fn requests_are_counted_per_minute() {
         let mut requests = Requests::default();
         for second in [0, 59, 60] {
             requests.count(Request::NewOrder, Duration::from_secs(second), 1);

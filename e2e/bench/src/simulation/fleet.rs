@@ -1,4 +1,6 @@
 //! The certificates, each in a few bytes, and when the operator's own decisions renew them.
+//!
+//! Knows Certificates and the time of their renewals; must not know limits. Next: `run.rs` for what happens to them.
 
 use std::time::Duration;
 
@@ -13,16 +15,16 @@ use crate::simulation::{
     validity::{Validity, renewal_share, seconds, suggested_window, timestamp},
 };
 
-/// Which certificate: its place in the fleet.
+/// The index of a certificate in the fleet.
 pub(crate) type Id = u32;
 
-/// One of how many certificates belongs to an issuer whose server is not asked when to renew.
+/// One certificate in this number belongs to an issuer without renewal information (RFC 9773).
 const WITHOUT_ARI: u32 = 10;
 
-/// One of how many names never validates.
+/// One name in this number never validates.
 const BROKEN: u32 = 200;
 
-/// A lifetime, one of Let's Encrypt's profiles.
+/// A profile of Let's Encrypt, which determines the lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// 45 days.
@@ -49,48 +51,46 @@ impl Profile {
     }
 }
 
-/// The requests of an issuance, of which one comes next.
+/// The next request of an issuance, in the order of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// newOrder.
     Place,
-    /// Reading the order's authorization.
+    /// Fetch the order's authorization.
     Read,
-    /// Telling the CA to validate.
+    /// Ask the CA to validate the challenge.
     Accept,
-    /// Reading what became of the authorization.
+    /// Fetch the authorization after its validation.
     Check,
-    /// Sending the CSR.
+    /// Send the CSR.
     Finalize,
-    /// Reading the order.
+    /// Fetch the order.
     Poll,
-    /// Fetching the chain.
+    /// Fetch the chain.
     Download,
 }
-
-/// A Certificate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Certificate {
-    /// What it has; `None` if it never had one, or only one that is long over.
+    /// The validity of the current certificate. `None` if it was never issued, or expired long ago.
     pub(crate) validity: Option<Validity>,
     pub(crate) profile: Profile,
-    /// Whether there was one before, so that an order renews it.
+    /// Whether the CA has issued for this name before, so that an order is a renewal.
     pub(crate) renews: bool,
     pub(crate) step: Step,
-    /// Since when a new one is due, in seconds since 1970; `None` if none is.
+    /// Since when an issuance is due, in seconds since 1970. `None` if none is due.
     pub(crate) due: Option<u32>,
-    /// When its order was placed, in seconds since 1970.
+    /// When the order was placed, in seconds since 1970.
     pub(crate) ordered: u32,
-    /// Its turn among the new orders, in seconds since 1970.
-    pub(crate) turn: Option<u32>,
-    /// How many issuances failed in a row.
+    /// The new-order slot, in seconds since 1970.
+    pub(crate) slot: Option<u32>,
+    /// The number of consecutive failed issuances.
     pub(crate) failures: u8,
-    /// How many requests failed in a row.
+    /// The number of consecutive failed requests.
     pub(crate) errors: u8,
 }
 
 impl Certificate {
-    /// One that somebody has just asked for.
+    /// A certificate that a user has just requested.
     pub(crate) fn new(id: Id) -> Self {
         Self {
             validity: None,
@@ -99,14 +99,14 @@ impl Certificate {
             step: Step::Place,
             due: None,
             ordered: 0,
-            turn: None,
+            slot: None,
             failures: 0,
             errors: 0,
         }
     }
 
-    /// One of those that are there when the simulation begins, of any age, and when it is due, since 1970. A name that never
-    /// validates had a certificate once, and was tried often since.
+    /// A certificate that exists when the simulation begins, of a random age, and when it is due, since 1970. A name that never
+    /// validates once had a certificate, and has failed often since.
     fn existing(id: Id, scenario: &Scenario) -> (Self, Duration) {
         let certificate = Self { renews: true, ..Self::new(id) };
         let drawn = fraction("age", &[scenario.seed, i64::from(id)]);
@@ -122,38 +122,38 @@ impl Certificate {
     }
 }
 
-/// Those that are there when the simulation begins, and when each is due first, since 1970.
+/// The certificates that exist when the simulation begins, and when each is first due, since 1970.
 pub(crate) fn existing(scenario: &Scenario) -> impl Iterator<Item = (Certificate, Duration)> {
     (0..scenario.certificates).map(|id| Certificate::existing(id, scenario))
 }
 
-/// Whether a name leads where it should.
+/// Whether the CA's validation of a name succeeds.
 pub(crate) fn validates(id: Id) -> bool {
     !is_one_in(BROKEN, "broken", id)
 }
 
-/// Whether the CA is asked when to renew.
-pub(crate) fn asks_when_to_renew(id: Id) -> bool {
+/// Whether the operator fetches renewal information (RFC 9773) for a certificate.
+pub(crate) fn uses_ari(id: Id) -> bool {
     !is_one_in(WITHOUT_ARI, "without ARI", id)
 }
 
-/// Whether a certificate is one of those that something is so of.
+/// Whether a certificate is in a random sample of one in `number`. `what` names the sample.
 pub(crate) fn is_one_in(number: u32, what: &str, id: Id) -> bool {
     fraction(what, &[i64::from(id)]) * f64::from(number) < 1.0
 }
 
-/// When the operator renews, since 1970.
+/// When the operator renews a certificate, since 1970.
 pub(crate) fn renewal(id: Id, validity: Validity) -> Duration {
     let life = (timestamp(validity.not_before), timestamp(validity.not_after));
-    let time = if asks_when_to_renew(id) {
+    let time = if uses_ari(id) {
         ari_renewal_time(suggested_window(validity), life, Uid::of(id).as_str())
     } else {
-        renewal_time(life.0, life.1, None, None).expect("it ends after it begins")
+        renewal_time(life.0, life.1, None, None).expect("a certificate ends after it begins")
     };
     Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
 }
 
-/// The UID of an object, which decisions take as a seed: eight hexadecimal digits.
+/// The UID of an object, which decisions use as a seed: eight hexadecimal digits.
 pub(crate) struct Uid([u8; 8]);
 
 impl Uid {

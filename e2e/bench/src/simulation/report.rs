@@ -1,4 +1,6 @@
-//! What is told at the end: a table for people, JSON for programs, and what is not as it must be.
+//! The report of a simulation: tables for people, JSON for programs, and failures.
+//!
+//! Knows what must hold; must not simulate. Next: `summary.rs` for the figures that are published.
 
 use std::{fmt, time::Duration};
 
@@ -11,22 +13,22 @@ use crate::simulation::{
     validity::{seconds, timestamp},
 };
 
-/// How far the polls of a sample may be from what they should be.
+/// How much the number of polls may differ from the expected number, as a share.
 const SAMPLE_TOLERANCE: f64 = 0.05;
 
-/// A figure.
+/// A number in a table.
 #[derive(Clone, Copy, Debug)]
 enum Figure {
     Count(u64),
-    /// In a second.
+    /// Per second.
     Rate(f64),
-    /// Of one.
+    /// From 0 to 1.
     Share(f64),
     Span(Duration),
     /// Since 1970.
     Time(Duration),
-    /// Nothing to tell, or not come to pass.
-    Never,
+    /// Not applicable, or it did not happen.
+    None,
 }
 
 impl Figure {
@@ -36,7 +38,7 @@ impl Figure {
             Self::Rate(number) | Self::Share(number) => json!(number),
             Self::Span(span) => json!(span.as_secs()),
             Self::Time(time) => json!(timestamp(seconds(time))),
-            Self::Never => Value::Null,
+            Self::None => Value::Null,
         }
     }
 }
@@ -47,23 +49,23 @@ impl fmt::Display for Figure {
             Self::Count(count) => grouped(count),
             Self::Rate(rate) => format!("{rate:.2}/s"),
             Self::Share(share) => format!("{:.1} %", 100.0 * share),
-            Self::Span(span) => words(span),
+            Self::Span(span) => human(span),
             Self::Time(time) => timestamp(seconds(time)).strftime("%d %b %H:%M").to_string(),
-            Self::Never => "-".to_owned(),
+            Self::None => "-".to_owned(),
         };
         f.pad(&text)
     }
 }
 
-/// With a space between thousands.
+/// A count with a space between thousands.
 fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(" ")
 }
 
-/// Two units at most.
-fn words(span: Duration) -> String {
+/// A span in its two largest units.
+fn human(span: Duration) -> String {
     let seconds = span.as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, seconds) => format!("{seconds} s"),
@@ -73,28 +75,28 @@ fn words(span: Duration) -> String {
     }
 }
 
-/// Figures of some things of a kind.
+/// One table.
 struct Section {
     title: &'static str,
     columns: &'static [&'static str],
     rows: Vec<(&'static str, Vec<Figure>)>,
 }
 
-/// All figures, and what is wrong.
+/// All figures of a simulation, and what is wrong.
 pub struct Report {
     sections: Vec<Section>,
-    /// What is not as it must be, for people; nothing if all is well.
-    pub broken: Vec<String>,
+    /// Everything that must not happen but did, as sentences. Empty if the simulation succeeded.
+    pub failures: Vec<String>,
 }
 
 impl Report {
     pub(crate) fn of(it: &Simulation) -> Self {
         let sections =
             vec![fleet(it), certificates(it), queues(it), requests(it), polls(it), outages(it), limits(it)];
-        Self { sections, broken: broken(it) }
+        Self { sections, failures: failures(it) }
     }
 
-    /// By section, row and column. Spans are in seconds, rates in requests a second.
+    /// All figures by section, row, and column. Spans are in seconds, rates in requests per second. `failures` has the failures.
     pub fn json(&self) -> Value {
         let sections = self.sections.iter().map(|section| {
             let rows = section.rows.iter().map(|(name, figures)| {
@@ -105,7 +107,7 @@ impl Report {
             (section.title.to_owned(), Value::Object(rows.collect()))
         });
         let mut all: Map<String, Value> = sections.collect();
-        all.insert("broken".to_owned(), json!(self.broken));
+        all.insert("failures".to_owned(), json!(self.failures));
         Value::Object(all)
     }
 }
@@ -141,7 +143,7 @@ fn fleet(it: &Simulation) -> Section {
     ];
     Section {
         title: "FLEET",
-        columns: &["at first", "at the end", "after"],
+        columns: &["at the start", "at the end", "after"],
         rows: vec![("certificates", figures)],
     }
 }
@@ -154,14 +156,21 @@ fn certificates(it: &Simulation) -> Section {
             Figure::Count(outcomes.expired),
             Figure::Share(outcomes.least_left),
             Figure::Count(outcomes.failed),
-            Figure::Count(outcomes.lapsed),
+            Figure::Count(outcomes.expired_orders),
             Figure::Span(outcomes.longest_order),
         ];
         (profile.name(), figures)
     };
     Section {
         title: "CERTIFICATES",
-        columns: &["issued", "expired", "least left", "never validate", "orders lapsed", "longest order"],
+        columns: &[
+            "issued",
+            "expired",
+            "least time left",
+            "not validated",
+            "expired orders",
+            "longest order",
+        ],
         rows: Profile::ALL.map(row).to_vec(),
     }
 }
@@ -185,67 +194,65 @@ fn queues(it: &Simulation) -> Section {
 
 fn requests(it: &Simulation) -> Section {
     let length = it.scenario.length().as_secs_f64();
-    let row = |(name, total, most): (&'static str, u64, u64)| {
-        (
-            name,
-            vec![Figure::Count(total), Figure::Rate(float(total) / length), Figure::Rate(float(most) / 60.0)],
-        )
+    let row = |(name, total, busiest): (&'static str, u64, u64)| {
+        let (mean, busiest) = (float(total) / length, float(busiest) / 60.0);
+        (name, vec![Figure::Count(total), Figure::Rate(mean), Figure::Rate(busiest)])
     };
     Section {
         title: "REQUESTS",
-        columns: &["total", "mean", "most in a minute"],
+        columns: &["total", "mean", "busiest minute"],
         rows: it.figures.requests.totals().map(row).collect(),
     }
 }
 
 fn polls(it: &Simulation) -> Section {
-    let figures = vec![Figure::Count(it.polls.made), Figure::Share(float(it.polls.made) / it.polls.expected)];
+    let figures = vec![Figure::Count(it.polls.sent), Figure::Share(float(it.polls.sent) / it.polls.expected)];
     Section {
         title: "POLLS OF RENEWAL INFORMATION",
-        columns: &["in the sample", "of what is due"],
-        rows: vec![("one certificate in twenty", figures)],
+        columns: &["polls", "of expected"],
+        rows: vec![("sample of 1 in 20", figures)],
     }
 }
 
 fn outages(it: &Simulation) -> Section {
-    let row = |outage: &Outage, in_vain| {
-        let drained = outage.drained.map_or(Figure::Never, Figure::Span);
-        let figures =
-            vec![Figure::Span(outage.length), in_vain, Figure::Count(outage.longest.into()), drained];
-        (outage.name, figures)
+    let row = |(outage, failed): (&Outage, Figure)| {
+        let backlog = Figure::Count(outage.longest_backlog.into());
+        let cleared = outage.cleared.map_or(Figure::None, Figure::Span);
+        (outage.name, vec![Figure::Span(outage.length), failed, backlog, cleared])
     };
-    let in_vain = [Figure::Count(it.figures.unanswered), Figure::Never];
+    let failed = [Figure::Count(it.figures.unanswered), Figure::None];
     Section {
         title: "OUTAGES",
-        columns: &["length", "attempts in vain", "renewals waiting", "drained after"],
-        rows: it.figures.outages.iter().zip(in_vain).map(|(outage, in_vain)| row(outage, in_vain)).collect(),
+        columns: &["length", "failed requests", "longest backlog", "cleared after"],
+        rows: it.figures.outages.iter().zip(failed).map(row).collect(),
     }
 }
 
 fn limits(it: &Simulation) -> Section {
-    let rows = it.authority.refused().map(|(name, times)| (name, vec![Figure::Count(times)]));
-    Section { title: "LIMITS OF THE CA", columns: &["refused"], rows: rows.collect() }
+    let rows = it.authority.rejected().map(|(name, times)| (name, vec![Figure::Count(times)]));
+    Section { title: "LIMITS OF THE CA", columns: &["rejected"], rows: rows.collect() }
 }
 
-/// What is not as it must be.
-fn broken(it: &Simulation) -> Vec<String> {
-    let refused =
-        it.refusals().into_iter().map(|(name, times)| format!("the CA refused {times} times: {name}"));
+/// Everything that must not happen but did.
+fn failures(it: &Simulation) -> Vec<String> {
+    let rejected =
+        it.rejections().into_iter().map(|(name, times)| format!("the CA rejected {times} requests: {name}"));
     let expired = Profile::ALL.into_iter().filter_map(|profile| {
         let expired = it.figures.outcomes(profile).expired;
-        (expired > 0).then(|| format!("{expired} certificates of {} expired", profile.name()))
+        (expired > 0).then(|| format!("{expired} certificates with a lifetime of {} expired", profile.name()))
     });
     let outages = it.figures.outages.iter().filter_map(|outage| {
-        let never = outage.drained.is_none() && outage.end < it.scenario.end;
-        never.then(|| format!("what waited after the outage of the {} was never done", outage.name))
+        let never = outage.cleared.is_none() && outage.end < it.scenario.end;
+        never.then(|| format!("the backlog after the outage of the {} was never cleared", outage.name))
     });
-    let off = float(it.polls.made) / it.polls.expected - 1.0;
-    let polls = (off.abs() > SAMPLE_TOLERANCE)
-        .then(|| format!("the sample polls {:.1} % off the rate that is due", 100.0 * off));
-    refused.chain(expired).chain(outages).chain(polls).collect()
+    let difference = float(it.polls.sent) / it.polls.expected - 1.0;
+    let polls = (difference.abs() > SAMPLE_TOLERANCE).then(|| {
+        format!("the number of polls differs from the expected number by {:.1} %", 100.0 * difference)
+    });
+    rejected.chain(expired).chain(outages).chain(polls).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of some thousand million, for people")]
+#[expect(clippy::cast_precision_loss, reason = "counts of a few billion, for people")]
 fn float(count: u64) -> f64 {
     count as f64
 }

@@ -1,8 +1,10 @@
-//! The simulation: rounds of a minute, in which what is due goes through the operator's queues, step by step.
+//! The simulation: rounds of a minute, in which due issuances go through the operator's queues step by step.
 //!
-//! As in the operator, an issuance goes to the end of its controller's queue between two reconciles: Orders place, finalize and
-//! collect, Challenges accept and check. Both wait for the same few places at the CA; a reconcile that is under way comes before
-//! one that is not. Nothing is more urgent than anything else.
+//! As in the operator, an issuance goes to the end of its controller's queue between two reconciles: Orders place, finalize, and
+//! download, Challenges accept and check. Both controllers share the limit on concurrent requests to the CA. A reconcile that has
+//! started has precedence over one that has not. No issuance has priority over another.
+//!
+//! Knows queues and steps; must not know limits. Next: `client.rs` for the operator's limits, `authority.rs` for the CA's.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,13 +22,12 @@ use crate::simulation::{
     wheel::{Entry, MINUTE, Wheel},
 };
 
-/// How long a challenge takes to be served and checked, and the CA to validate it.
+/// How long it takes until a challenge is served and self-checked, and then until the CA has validated it.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long an Order takes to be heard of, and the CA to issue.
+/// How long it takes until an Order is enqueued, and then until the CA has issued.
 const ORDER_PAUSE: Duration = Duration::from_millis(250);
 
-/// All of it.
 pub(crate) struct Simulation {
     pub(crate) scenario: Scenario,
     pub(crate) figures: Figures,
@@ -35,26 +36,26 @@ pub(crate) struct Simulation {
     pub(crate) fleet: Vec<Certificate>,
     client: Client,
     wheel: Wheel,
-    /// Woken by the wheel, and not looked at.
-    woken: VecDeque<Entry>,
-    /// In the Orders' queue after their first step.
+    /// Issuances whose timer has fired: they are due, have their new-order slot, or retry a step.
+    due: VecDeque<Entry>,
+    /// Orders after their first step.
     orders: VecDeque<Entry>,
     challenges: VecDeque<Entry>,
-    /// In the midst of a reconcile.
-    under_way: VecDeque<Entry>,
-    /// Whether a Challenge is next where an Order is ready as well.
+    /// Reconciles that have started and make another request.
+    started: VecDeque<Entry>,
+    /// Whether a Challenge is next if both a Challenge and an Order are ready.
     challenge_next: bool,
 }
 
 impl Simulation {
-    /// The world as it is at the beginning.
+    /// The state at the beginning of a scenario.
     pub(crate) fn new(scenario: Scenario) -> Self {
         let outage = |name, range: &std::ops::Range<Duration>| Outage {
             name,
             end: range.end,
             length: range.end.saturating_sub(range.start),
-            longest: 0,
-            drained: None,
+            longest_backlog: 0,
+            cleared: None,
         };
         let outages = [outage("CA", &scenario.ca_outage), outage("operator", &scenario.operator_outage)];
         let mut it = Self {
@@ -64,10 +65,10 @@ impl Simulation {
             fleet: Vec::new(),
             client: Client::new(&scenario, scenario.begin),
             wheel: Wheel::new(scenario.begin, scenario.minutes()),
-            woken: VecDeque::new(),
+            due: VecDeque::new(),
             orders: VecDeque::new(),
             challenges: VecDeque::new(),
-            under_way: VecDeque::new(),
+            started: VecDeque::new(),
             challenge_next: false,
             scenario,
         };
@@ -81,7 +82,7 @@ impl Simulation {
         it
     }
 
-    /// Lets the time go by.
+    /// Simulates all minutes.
     pub(crate) fn run(mut self) -> Self {
         let mut now = self.scenario.begin;
         while now < self.scenario.end {
@@ -98,11 +99,11 @@ impl Simulation {
             self.fleet.push(Certificate::new(id));
             self.wheel.put(Entry { at: now, id });
         }
-        let woken = self.wheel.take();
-        for entry in &woken {
-            self.wake(*entry);
+        let fired = self.wheel.take();
+        for entry in &fired {
+            self.mark_due(*entry);
         }
-        self.woken.extend(woken);
+        self.due.extend(fired);
         let up = !self.scenario.operator_outage.contains(&now);
         self.polls.minute(now, up, &mut self.authority, &mut self.figures.requests);
         if !up {
@@ -114,19 +115,19 @@ impl Simulation {
         while let Some(Entry { at, id }) = self.next(now + MINUTE) {
             self.step(id, at);
         }
-        self.watch_outages(now);
+        self.observe_outages(now);
     }
 
     fn next_id(&self) -> Id {
-        Id::try_from(self.fleet.len()).expect("a fleet of some millions")
+        Id::try_from(self.fleet.len()).expect("a fleet has a few million certificates")
     }
 
     fn certificate(&mut self, id: Id) -> &mut Certificate {
-        &mut self.fleet[usize::try_from(id).expect("an index")]
+        &mut self.fleet[usize::try_from(id).expect("an id is an index")]
     }
 
-    /// Somebody's time has come: to renew, or to go on with what is under way.
-    fn wake(&mut self, entry: Entry) {
+    /// Marks a certificate as due for issuance, unless its issuance is already in progress.
+    fn mark_due(&mut self, entry: Entry) {
         let certificate = self.certificate(entry.id);
         if certificate.due.is_none() {
             certificate.due = Some(seconds(entry.at));
@@ -135,57 +136,57 @@ impl Simulation {
         }
     }
 
-    /// The operator begins anew: with what stands in objects, which it hears of in any order, and with nothing else.
+    /// Restarts the operator: only what is stored in objects is left, and they are listed in random order.
     fn restart(&mut self, now: Duration) {
         self.client = Client::new(&self.scenario, now);
         for certificate in &mut self.fleet {
-            certificate.turn = None;
+            certificate.slot = None;
             certificate.errors = 0;
         }
         let seed = self.scenario.seed;
         let order = |entry: &Entry| fraction("heard", &[seed, i64::from(entry.id)]).to_bits();
-        self.woken.make_contiguous().sort_unstable_by_key(order);
-        for entry in &mut self.woken {
+        self.due.make_contiguous().sort_unstable_by_key(order);
+        for entry in &mut self.due {
             entry.at = now;
         }
     }
 
-    /// Takes who has the next turn before `end`, and says when it is.
+    /// Takes the issuance that makes the next request before `end`. Returns it with the time of the request.
     fn next(&mut self, end: Duration) -> Option<Entry> {
         let at = |queue: &VecDeque<Entry>| queue.front().map_or(Duration::MAX, |entry| entry.at);
-        let (woken, order) = (at(&self.woken), at(&self.orders));
-        let (challenge, under_way) = (at(&self.challenges), at(&self.under_way));
-        let first_order = woken.min(order);
-        let now = self.client.free_at().max(first_order.min(challenge).min(under_way));
+        let (due, order) = (at(&self.due), at(&self.orders));
+        let (challenge, started) = (at(&self.challenges), at(&self.started));
+        let first_order = due.min(order);
+        let now = self.client.free_at().max(first_order.min(challenge).min(started));
         if now >= end {
             return None;
         }
-        let queue = if under_way <= now {
-            &mut self.under_way
+        let queue = if started <= now {
+            &mut self.started
         } else if challenge <= now && (self.challenge_next || now < first_order) {
             self.challenge_next = false;
             &mut self.challenges
         } else {
             self.challenge_next = true;
-            if woken <= order { &mut self.woken } else { &mut self.orders }
+            if due <= order { &mut self.due } else { &mut self.orders }
         };
         queue.pop_front().map(|entry| Entry { at: now, id: entry.id })
     }
 
-    /// Does the next step of an issuance.
+    /// Executes the next step of an issuance.
     fn step(&mut self, id: Id, now: Duration) {
         let outcome = match self.certificate(id).step {
             Step::Place => self.place(id, now),
-            Step::Read => self.post(Request::Authorization, now).map(|at| self.go_on(id, Step::Accept, at)),
+            Step::Read => self.post(Request::Authorization, now).map(|at| self.advance(id, Step::Accept, at)),
             Step::Accept => self.accept(id, now),
             Step::Check => self.check(id, now),
             Step::Finalize => self.finalize(id, now),
-            Step::Poll => self.post(Request::Order, now).map(|at| self.go_on(id, Step::Download, at)),
+            Step::Poll => self.post(Request::Order, now).map(|at| self.advance(id, Step::Download, at)),
             Step::Download => self.post(Request::Certificate, now).map(|at| self.finish(id, at)),
         };
         match outcome {
             Ok(()) => self.certificate(id).errors = 0,
-            Err(failure) => self.try_again(id, failure),
+            Err(failure) => self.retry(id, failure),
         }
     }
 
@@ -193,10 +194,11 @@ impl Simulation {
         self.client.post(request, now, &mut self.authority, &mut self.figures.requests)
     }
 
-    fn go_on(&mut self, id: Id, step: Step, at: Duration) {
+    /// Enqueues the next step of an issuance, at the end of the queue of its controller.
+    fn advance(&mut self, id: Id, step: Step, at: Duration) {
         self.certificate(id).step = step;
         let (queue, pause) = match step {
-            Step::Read | Step::Download => (&mut self.under_way, Duration::ZERO),
+            Step::Read | Step::Download => (&mut self.started, Duration::ZERO),
             Step::Accept | Step::Check => (&mut self.challenges, CHALLENGE_PAUSE),
             Step::Place | Step::Finalize | Step::Poll => (&mut self.orders, ORDER_PAUSE),
         };
@@ -204,39 +206,39 @@ impl Simulation {
     }
 
     fn place(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
-        let Certificate { renews, validity, turn, .. } = *self.certificate(id);
+        let Certificate { renews, validity, slot, .. } = *self.certificate(id);
         if !renews {
-            let turn = self.client.turn(now, turn);
-            self.certificate(id).turn = turn;
-            if let Some(turn) = turn {
-                self.wheel.put(Entry { at: Duration::from_secs(turn.into()), id });
+            let slot = self.client.new_order_slot(now, slot);
+            self.certificate(id).slot = slot;
+            if let Some(slot) = slot {
+                self.wheel.put(Entry { at: Duration::from_secs(slot.into()), id });
                 return Ok(());
             }
         }
-        let replaces = validity.filter(|_| fleet::asks_when_to_renew(id));
+        let replaces = validity.filter(|_| fleet::uses_ari(id));
         let placed = self.client.order(id, replaces, now, &mut self.authority, &mut self.figures.requests)?;
         self.certificate(id).ordered = seconds(placed);
-        self.go_on(id, Step::Read, placed);
+        self.advance(id, Step::Read, placed);
         Ok(())
     }
 
     fn accept(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
         let at = self.post(Request::Challenge, now)?;
         if !Authority::is_pending(self.certificate(id).ordered, at) {
-            self.lapse(id, at);
+            self.expire_order(id, at);
             return Ok(());
         }
         if !validates(id) {
             self.authority.fail(id, at);
         }
-        self.go_on(id, Step::Check, at);
+        self.advance(id, Step::Check, at);
         Ok(())
     }
 
     fn check(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
         let at = self.post(Request::Authorization, now)?;
         if validates(id) {
-            self.go_on(id, Step::Finalize, at);
+            self.advance(id, Step::Finalize, at);
         } else {
             let profile = self.certificate(id).profile;
             self.figures.outcomes_mut(profile).failed += 1;
@@ -248,21 +250,21 @@ impl Simulation {
     fn finalize(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
         let at = self.post(Request::Finalize, now)?;
         if Authority::is_open(self.certificate(id).ordered, at) {
-            self.go_on(id, Step::Poll, at);
+            self.advance(id, Step::Poll, at);
         } else {
-            self.lapse(id, at);
+            self.expire_order(id, at);
         }
         Ok(())
     }
 
-    /// The CA has not waited so long.
-    fn lapse(&mut self, id: Id, now: Duration) {
+    /// Fails an issuance whose order or authorization has expired.
+    fn expire_order(&mut self, id: Id, now: Duration) {
         let profile = self.certificate(id).profile;
-        self.figures.outcomes_mut(profile).lapsed += 1;
+        self.figures.outcomes_mut(profile).expired_orders += 1;
         self.fail(id, now);
     }
 
-    /// The certificate is there.
+    /// Completes an issuance.
     fn finish(&mut self, id: Id, at: Duration) {
         let Certificate { profile, validity: old, renews, due, ordered, .. } = *self.certificate(id);
         let validity = self.authority.issue(id, profile, at);
@@ -283,7 +285,7 @@ impl Simulation {
         self.wheel.put(Entry { at: fleet::renewal(id, validity), id });
     }
 
-    /// An issuance has failed, and waits as the operator's decisions say.
+    /// Fails an issuance. The operator's decisions choose the time of the next attempt.
     fn fail(&mut self, id: Id, now: Duration) {
         let certificate = self.certificate(id);
         certificate.failures = certificate.failures.saturating_add(1);
@@ -296,10 +298,10 @@ impl Simulation {
         self.wheel.put(Entry { at, id });
     }
 
-    /// The CA was out, or has refused something: the step is tried again.
-    fn try_again(&mut self, id: Id, failure: Failure) {
-        let wait = if let Some(refusal) = failure.refusal {
-            refusal.retry_after
+    /// Retries a step after an outage of the CA or a rejection.
+    fn retry(&mut self, id: Id, failure: Failure) {
+        let wait = if let Some(rejection) = failure.rejection {
+            rejection.retry_after
         } else {
             self.figures.unanswered += 1;
             after_error(self.certificate(id).errors.into(), Uid::of(id).as_str())
@@ -317,7 +319,7 @@ impl Simulation {
         outcomes.least_left = outcomes.least_left.min(left.div_duration_f64(profile.lifetime()));
     }
 
-    /// Those that expired and have no successor to this day.
+    /// Counts the certificates that have expired and were not renewed by the end.
     fn count_expired(&mut self) {
         let end = seconds(self.scenario.end);
         for certificate in &self.fleet {
@@ -327,24 +329,24 @@ impl Simulation {
         }
     }
 
-    fn watch_outages(&mut self, now: Duration) {
-        // Each lifetime's half of the fleet, by how long it is until it renews.
+    fn observe_outages(&mut self, now: Duration) {
+        // Half of the fleet has each lifetime, and renews after a share of it.
         let usual: f64 = fleet::Profile::ALL
             .iter()
             .map(|profile| profile.lifetime())
             .map(|lifetime| MINUTE.div_duration_f64(lifetime) / renewal_share(lifetime))
             .map(|share| share * f64::from(self.next_id()) / 2.0)
             .sum();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundreds")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred")]
         let usual = usual.ceil() as u32;
         let waiting = self.figures.renewals.length;
         for outage in &mut self.figures.outages {
-            outage.watch(now, waiting, usual);
+            outage.observe(now, waiting, usual);
         }
     }
 
-    /// How often limits refused something, those that did.
-    pub(crate) fn refusals(&self) -> Vec<(&'static str, u64)> {
-        self.authority.refused().filter(|(_, times)| *times > 0).collect()
+    /// The limits that rejected requests, and how many.
+    pub(crate) fn rejections(&self) -> Vec<(&'static str, u64)> {
+        self.authority.rejected().filter(|(_, times)| *times > 0).collect()
     }
 }

@@ -1,11 +1,13 @@
-//! What is simulated, as the command line says it.
+//! The command line of the simulation, and the scenario that it describes.
+//!
+//! Knows flags and the operator's settings; must not simulate. Next: `run.rs`.
 
 use std::{ops::Range, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use operator::{acme::ServerSettings, decision::limits::new_orders_in_3_hours};
 
-/// Whose limits are kept to.
+/// The directory of the CA, which selects the operator's limits.
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// 2027-01-01T00:00:00Z, since 1970.
@@ -13,49 +15,49 @@ pub(crate) const BEGIN: Duration = Duration::from_hours(24 * 20_819);
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// When outages begin: shortly before new certificates arrive.
+/// The hour of the day at which outages begin: shortly before new certificates are requested.
 const OUTAGE_HOUR: Duration = Duration::from_hours(8);
 
-/// Runs the operator's own decisions on when to renew, when to order and when to try again through a year of a virtual clock,
-/// against a CA with Let's Encrypt's published limits. Both the CA and the operator are out for a while, once each.
+/// Simulates a year of certificates on a virtual clock. The operator's own decisions choose when to renew, order, and retry. The CA
+/// enforces Let's Encrypt's published limits. The CA and the operator each have one outage.
 ///
-/// Prints figures. Fails if a certificate expires, or if the CA has to refuse anything.
+/// Prints figures. Fails if a certificate expires, if the CA rejects a request, or if a backlog is never cleared.
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
 pub struct Arguments {
-    /// How many certificates there are at first, half of 45 days and half of 160 hours.
+    /// Number of certificates at the start, half with a lifetime of 45 days and half of 160 hours.
     #[arg(long, default_value_t = 1_000_000)]
     pub certificates: u32,
-    /// How many days go by.
+    /// Number of days to simulate.
     #[arg(long, default_value_t = 365)]
     pub(crate) days: u32,
-    /// How many new certificates are asked for each day, all at nine o'clock.
+    /// Number of new certificates per day, all requested at nine o'clock.
     #[arg(long, default_value_t = 1000)]
     pub(crate) new_per_day: u32,
-    /// How many hours the CA is out, a third of the way.
+    /// Length of the CA's outage in hours. It begins after a third of the days.
     #[arg(long, default_value_t = 24)]
     pub(crate) ca_outage: u32,
-    /// How many hours the operator is out, two thirds of the way.
+    /// Length of the operator's outage in hours. It begins after two thirds of the days.
     #[arg(long, default_value_t = 24)]
     pub(crate) operator_outage: u32,
-    /// How many milliseconds the CA takes to answer.
+    /// Latency of the CA's responses in milliseconds.
     #[arg(long, default_value_t = 100)]
     pub(crate) latency: u32,
-    /// How many requests the operator makes a second for long. [default: the operator's]
+    /// Sustained rate of the operator's requests. The default is the operator's own limit.
     #[arg(long)]
     pub(crate) requests_per_second: Option<f64>,
-    /// Places new orders without waiting for a turn, to see what becomes of it.
+    /// Place new orders without waiting for a new-order slot, to show why slots are needed.
     #[arg(long)]
     pub(crate) without_turns: bool,
-    /// Another number draws other times.
+    /// Seed of the random times.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: i64,
-    /// Where to write the figures as JSON.
+    /// File to write the figures to, as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }
 
-/// What is simulated. Times are since 1970.
+/// A scenario to simulate. Times are since 1970.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) begin: Duration,
@@ -65,12 +67,12 @@ pub(crate) struct Scenario {
     pub(crate) ca_outage: Range<Duration>,
     pub(crate) operator_outage: Range<Duration>,
     pub(crate) latency: Duration,
-    /// How many requests there may be at once.
+    /// The operator's limit on concurrent requests.
     pub(crate) concurrency: usize,
     pub(crate) requests_per_second: f64,
-    /// How often the operator asks in a second when to renew.
+    /// The operator's limit on polls of renewal information per second.
     pub(crate) polls_per_second: f64,
-    /// How many new orders the operator places in three hours; `None` for as many as come.
+    /// The operator's limit on new orders within three hours. `None` if it has no limit.
     pub(crate) new_orders: Option<u32>,
     pub(crate) seed: i64,
 }
@@ -100,17 +102,17 @@ impl From<&Arguments> for Scenario {
 }
 
 impl Scenario {
-    /// How long it is.
+    /// The length of the simulated time.
     pub(crate) fn length(&self) -> Duration {
         self.end.saturating_sub(self.begin)
     }
 
-    /// The same in rounds.
+    /// The length in minutes, which is the number of rounds.
     pub(crate) fn minutes(&self) -> usize {
         usize::try_from(self.length().as_secs() / 60).unwrap_or(usize::MAX)
     }
 
-    /// How many are asked for at a time.
+    /// The number of new certificates that are requested at a time.
     pub(crate) fn arrivals(&self, time: Duration) -> u32 {
         let is_nine = time.as_secs() % DAY.as_secs() == Duration::from_hours(9).as_secs();
         if is_nine { self.new_per_day } else { 0 }

@@ -1,48 +1,48 @@
-//! That limits hold, and that the simulation sees where they don't: small fleets, a few days.
+//! Small simulations: limits hold, and violations are found. Next: `run.rs`.
 
 use clap::Parser;
 
 use super::*;
 
-/// What is broken at the end, for a small fleet and a few days.
-fn broken(arguments: &[&str]) -> Vec<String> {
+/// The failures of a small fleet after a few days.
+fn failures(arguments: &[&str]) -> Vec<String> {
     let small = ["simulation", "--certificates=5000", "--days=6", "--new-per-day=20"];
     let arguments = Arguments::parse_from(small.iter().chain(arguments));
-    simulate(&arguments).broken
-}
-
-fn assert_one(broken: &[String], words: &str) {
-    assert!(broken.len() == 1 && broken[0].contains(words), "{broken:?}");
+    simulate(&arguments).failures
 }
 
 #[test]
-fn nothing_expires_and_no_limit_is_breached() {
-    assert_eq!(broken(&[]), Vec::<String>::new());
-    assert_eq!(broken(&["--new-per-day=1000", "--seed=2"]), Vec::<String>::new());
+fn no_certificate_expires_and_no_limit_is_hit() {
+    assert_eq!(failures(&[]), Vec::<String>::new());
+    assert_eq!(failures(&["--new-per-day=1000", "--seed=2"]), Vec::<String>::new());
 }
 
+/// Without new-order slots, the CA rejects new orders.
 #[test]
-fn without_turns_the_ca_refuses_new_orders() {
-    assert_one(&broken(&["--new-per-day=1000", "--without-turns"]), "new orders per account");
+fn missing_new_order_slots_are_found() {
+    let failures = failures(&["--new-per-day=1000", "--without-turns"]);
+    assert!(failures.len() == 1 && failures[0].contains("new orders per account"), "{failures:?}");
 }
 
+/// If the operator sends far too many requests, the CA rejects some.
 #[test]
-fn with_far_too_many_requests_the_ca_refuses_some() {
-    let broken = broken(&["--requests-per-second=10000", "--latency=5"]);
-    assert!(broken.iter().any(|what| what.contains("other requests")), "{broken:?}");
+fn excessive_request_rate_is_found() {
+    let failures = failures(&["--requests-per-second=10000", "--latency=5"]);
+    assert!(failures.iter().any(|failure| failure.contains("other requests")), "{failures:?}");
 }
 
+/// An outage that is longer than the shorter lifetime lets these certificates expire, and no others.
 #[test]
-fn an_outage_longer_than_certificates_live_is_told() {
+fn expired_certificates_are_found() {
     for outage in ["--operator-outage=180", "--ca-outage=180"] {
-        let broken = broken(&["--days=30", outage]);
-        assert!(broken.iter().any(|what| what.contains("160 hours expired")), "{broken:?}");
-        assert!(!broken.iter().any(|what| what.contains("45 days expired")), "{broken:?}");
+        let failures = failures(&["--days=30", outage]);
+        assert!(failures.iter().any(|failure| failure.contains("160 hours expired")), "{failures:?}");
+        assert!(!failures.iter().any(|failure| failure.contains("45 days expired")), "{failures:?}");
     }
 }
 
 #[test]
-fn the_same_seed_gives_the_same_figures() {
+fn same_seed_gives_the_same_figures() {
     let figures = || {
         let arguments = Arguments::parse_from(["simulation", "--certificates=500", "--days=3"]);
         simulate(&arguments).json()
@@ -51,7 +51,7 @@ fn the_same_seed_gives_the_same_figures() {
 }
 
 #[test]
-fn the_command_line_is_sound() {
+fn command_line_is_valid() {
     use clap::CommandFactory;
     Arguments::command().debug_assert();
 }

@@ -1,26 +1,26 @@
-//! What is to be woken when. Knows ids and times, nothing of what they are of.
+//! A timer wheel: which certificate is due when. Knows ids and times; must not know certificates. Next: `run.rs`.
 
 use std::time::Duration;
 
 use crate::simulation::fleet::Id;
 
-/// How much time one slot of a wheel holds, and one round of the simulation is.
+/// The length of one round of the simulation, and the precision of a wheel.
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
-/// Somebody whose time comes.
+/// A timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
-    /// When, since 1970.
+    /// When the timer fires, since 1970.
     pub(crate) at: Duration,
-    /// Who.
+    /// The certificate that is due then.
     pub(crate) id: Id,
 }
 
-/// A timer wheel of minutes, which does not turn round: it has one for each minute of the simulation.
+/// Timers by the minute in which they fire. A wheel has a list for each minute of the simulation, and so never wraps around.
 pub(crate) struct Wheel {
     begin: Duration,
     minutes: Vec<Vec<Entry>>,
-    /// How many were taken.
+    /// The number of minutes that were taken.
     taken: usize,
 }
 
@@ -29,18 +29,19 @@ impl Wheel {
         Self { begin, minutes: vec![Vec::new(); minutes], taken: 0 }
     }
 
-    /// Sets a timer. What is to come within a minute that was taken comes as the next begins; what comes after the end never does.
+    /// Sets a timer. A timer in a minute that was already taken fires at the beginning of the next one. A timer after the end never
+    /// fires.
     pub(crate) fn put(&mut self, entry: Entry) {
         let next = self.begin + MINUTE * u32::try_from(self.taken).unwrap_or(u32::MAX);
         let at = entry.at.max(next);
         let minute = at.saturating_sub(self.begin).as_secs() / MINUTE.as_secs();
         let minute = usize::try_from(minute).unwrap_or(usize::MAX);
-        if let Some(slot) = self.minutes.get_mut(minute) {
-            slot.push(Entry { at, id: entry.id });
+        if let Some(timers) = self.minutes.get_mut(minute) {
+            timers.push(Entry { at, id: entry.id });
         }
     }
 
-    /// What the next minute brings, by time.
+    /// Takes the timers of the next minute, in ascending order.
     pub(crate) fn take(&mut self) -> Vec<Entry> {
         let mut entries = self.minutes.get_mut(self.taken).map(std::mem::take).unwrap_or_default();
         self.taken += 1;
@@ -53,8 +54,9 @@ impl Wheel {
 mod tests {
     use super::*;
 
+    /// Timers fire in order, and a timer for a past minute fires in the next one.
     #[test]
-    fn timers_come_by_time_and_late_ones_with_the_next_minute() {
+    fn timers_fire_in_order_and_late_ones_next() {
         let entry = |seconds, id| Entry { at: Duration::from_secs(seconds), id };
         let mut wheel = Wheel::new(Duration::from_mins(10), 2);
         for timer in [entry(610, 1), entry(605, 2), entry(9999, 3)] {

@@ -5,134 +5,100 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use e2e::cert_manager_fixture::{Completeness, Plan};
 use jiff::SignedDuration;
-use testbed::{audit::AuditEvent, pebble};
+use testbed::audit::AuditEvent;
 use tokio::time::sleep;
-use xtask::progress::Steps;
 
 use crate::{
     accounting::megabytes,
-    bench::{Bench, now},
-    controller_under_test::{ControllerUnderTest, OPERATOR},
-    environment::{Environment, ISSUER, await_quiet, measure_started},
-    measure::{Costs, Measuring},
+    bench::now,
+    controller_under_test::OPERATOR,
+    environment::ISSUER,
+    measure::Costs,
     ready_watch::{Ready, ReadyWatch},
-    record::{Figure, Record, f64_of},
+    record::{Figure, f64_of},
+    session::Session,
 };
 
-impl Bench {
-    pub(crate) async fn adopt(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-        steps: &Steps,
-    ) -> Result<()> {
-        let (ready, costs) = self.start_with(self.restored(), 0, environment, controller, steps).await?;
+impl Session<'_> {
+    pub(crate) async fn adopt(&mut self) -> Result<()> {
+        let (ready, costs) = self.start_with(self.restored(), 0).await?;
         let all = Figure::new("start to all ready", ready.all.as_secs_f64(), "s");
-        record.figures.push(all.at_most(10.0).only_if(self.number <= 5000));
-        record.figures.push(secret_writes(&costs));
-        self.account(record, &costs)
+        self.record.figures.push(all.at_most(10.0).only_if(self.bench.number <= 5000));
+        self.record.figures.push(secret_writes(&costs));
+        self.account(&costs)
     }
 
-    pub(crate) async fn restart(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-        steps: &Steps,
-    ) -> Result<()> {
-        self.start_with(self.restored(), 0, environment, controller, steps).await?;
-        controller.stop().await?;
-        let mut measuring = Measuring::begin(environment.cluster, controller, None).await?;
-        controller.start().await?;
-        measure_started(&mut measuring, controller);
-        await_quiet(&measuring, controller).await?;
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.start_with(self.restored(), 0).await?;
+        self.controller.stop().await?;
+        let measuring = self.start_measured().await?;
+        self.await_quiet(&measuring).await?;
         let wall = measuring.elapsed();
-        let costs = measuring.end(environment.cluster, controller, wall).await?;
+        let costs = self.end(measuring, wall).await?;
         let all = Figure::new("start to the last request", costs.last_request().as_secs_f64(), "s");
-        record.figures.extend([
-            all.at_most(3.0).only_if(self.number <= 5000),
+        self.record.figures.extend([
+            all.at_most(3.0).only_if(self.bench.number <= 5000),
             Figure::new("writes", f64_of(costs.writes()), "requests").at_most(0.0),
         ]);
-        self.account(record, &costs)
+        self.account(&costs)
     }
 
-    pub(crate) async fn renew_wave(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-        steps: &Steps,
-    ) -> Result<()> {
-        let fresh = Plan::fresh(ISSUER, self.number, Completeness::Running, now());
-        // A day after two thirds of its life: due.
+    pub(crate) async fn renew_wave(&mut self) -> Result<()> {
+        let fresh = Plan::fresh(ISSUER, self.bench.number, Completeness::Running, now());
+        // Renewal was due a day ago, after two thirds of the lifetime.
         let not_before = fresh.not_before - fresh.lifetime * 2 / 3 - SignedDuration::from_hours(24);
-        let due = Plan { key: self.key, not_before, ..fresh };
-        let (ready, costs) = self.start_with(due, 2, environment, controller, steps).await?;
-        let minute = f64_of(self.number) / ready.all.as_secs_f64() * 60.0;
-        record.figures.extend([
+        let due = Plan { key: self.bench.key, not_before, ..fresh };
+        let (ready, costs) = self.start_with(due, 2).await?;
+        let rate = f64_of(self.bench.number) / ready.all.as_secs_f64() * 60.0;
+        self.record.figures.extend([
             Figure::new("start to all renewed", ready.all.as_secs_f64(), "s"),
-            Figure::new("rate", minute, "certificates/min"),
+            Figure::new("rate", rate, "certificates/min"),
         ]);
-        self.account(record, &costs)
+        self.account(&costs)
     }
 
-    pub(crate) async fn idle(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-        steps: &Steps,
-    ) -> Result<()> {
-        self.start_with(self.restored(), 0, environment, controller, steps).await?;
-        let measuring = Measuring::begin(environment.cluster, controller, None).await?;
-        sleep(self.watched).await;
-        let costs = measuring.end(environment.cluster, controller, self.watched).await?;
-        let (time, peak) = costs.of(OPERATOR).context("the controller is gone")?;
-        let share = time.as_secs_f64() / self.watched.as_secs_f64() * 100.0;
-        record.figures.extend([
-            Figure::new("watched for", self.watched.as_secs_f64(), "s"),
+    pub(crate) async fn idle(&mut self) -> Result<()> {
+        let observed = self.bench.observed;
+        self.start_with(self.restored(), 0).await?;
+        let measuring = self.measure().await?;
+        sleep(observed).await;
+        let costs = self.end(measuring, observed).await?;
+        let (time, peak) = costs.of(OPERATOR).context("the controller has ended")?;
+        let share = time.as_secs_f64() / observed.as_secs_f64() * 100.0;
+        self.record.figures.extend([
+            Figure::new("observed for", observed.as_secs_f64(), "s"),
             Figure::new("writes", f64_of(costs.writes()), "requests").at_most(0.0),
-            Figure::new("processor", share, "% of a core").at_most(0.5),
-            Figure::new("operator, peak resident", megabytes(peak), "MB"),
-            Figure::new("bytes from the API server", megabytes(costs.received) * 1000.0, "kB"),
+            Figure::new("CPU usage", share, "% of a core").at_most(0.5),
+            Figure::new("operator peak memory", megabytes(peak), "MB"),
+            Figure::new("data from the API server", megabytes(costs.received) * 1000.0, "kB"),
         ]);
         Ok(())
     }
 
-    /// Certificates and Secrets that are there, and nothing else.
+    /// Valid Certificates without status, and their Secrets, as after a restore from a backup.
     fn restored(&self) -> Plan {
-        let plan = Plan::fresh(ISSUER, self.number, Completeness::Restored, now());
-        Plan { key: self.key, ..plan }
+        let plan = Plan::fresh(ISSUER, self.bench.number, Completeness::Restored, now());
+        Plan { key: self.bench.key, ..plan }
     }
 
-    /// Makes the fixture, starts the controller, and waits until all are issued, with a revision at least, and it has come to
-    /// rest.
-    async fn start_with(
-        &self,
-        plan: Plan,
-        revision: i64,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        steps: &Steps,
-    ) -> Result<(Ready, Costs)> {
-        environment.issuer().await?;
-        self.build(&plan, environment, steps).await?;
-        let ready_watch = ReadyWatch::begin(environment, self.number, revision).await?;
-        let mut measuring =
-            Measuring::begin(environment.cluster, controller, Some(pebble::CLUSTER_PROCESS)).await?;
-        controller.start().await?;
-        measure_started(&mut measuring, controller);
-        let ready = ready_watch.end(controller, &measuring).await?;
-        await_quiet(&measuring, controller).await?;
-        let costs = measuring.end(environment.cluster, controller, ready.all).await?;
+    /// Creates the objects of a plan, starts the controller, and waits until all Certificates are issued with at least this revision
+    /// and the controller is quiet.
+    async fn start_with(&mut self, plan: Plan, revision: i64) -> Result<(Ready, Costs)> {
+        self.environment.apply_issuer().await?;
+        self.build(&plan).await?;
+        let ready_watch = ReadyWatch::begin(&self.environment, plan.count, revision).await?;
+        let measuring = self.start_measured().await?;
+        let ready = ready_watch.end(&self.controller, &measuring).await?;
+        self.await_quiet(&measuring).await?;
+        let costs = self.end(measuring, ready.all).await?;
         Ok((ready, costs))
     }
 
-    async fn build(&self, plan: &Plan, environment: &Environment<'_>, steps: &Steps) -> Result<()> {
-        let expected = Duration::from_millis(5) * u32::try_from(self.number).unwrap_or(u32::MAX);
-        let step = steps.begin(format!("making {} Certificates and Secrets", plan.count), Some(expected));
-        plan.build(&environment.user.client).await?;
+    async fn build(&self, plan: &Plan) -> Result<()> {
+        let expected = Duration::from_millis(5) * u32::try_from(plan.count).unwrap_or(u32::MAX);
+        let step =
+            self.steps.begin(format!("creating {} Certificates and Secrets", plan.count), Some(expected));
+        plan.build(&self.environment.user.client).await?;
         step.done("");
         Ok(())
     }
@@ -141,6 +107,6 @@ impl Bench {
 fn secret_writes(costs: &Costs) -> Figure {
     let is_secret_write = |event: &&AuditEvent| event.is_write() && event.resource() == "secrets";
     let count = costs.events.iter().filter(is_secret_write).count();
-    // The key of the ACME account is the one that may be new.
+    // Only the private key of the ACME account may be new.
     Figure::new("writes to Secrets", f64_of(count), "requests").at_most(1.0)
 }

@@ -1,4 +1,4 @@
-//! Workloads in which the controller issues what users ask for.
+//! Workloads in which users request certificates.
 
 use std::time::Instant;
 
@@ -6,110 +6,92 @@ use anyhow::Result;
 use e2e::{cert_manager_fixture::KeyAlgorithm, harness::QUIET};
 use futures::{TryStreamExt, stream};
 use serde_json::json;
-use testbed::{ingress, pebble};
+use testbed::ingress;
 use tokio::time::sleep;
 
 use crate::{
-    bench::Bench,
-    controller_under_test::ControllerUnderTest,
-    environment::{Environment, await_quiet, await_secret},
-    measure::Measuring,
     ready_watch::ReadyWatch,
-    record::{Figure, Record, f64_of},
+    record::{Figure, f64_of},
+    session::Session,
 };
 
-/// How many requests of users there are at once.
+/// The number of concurrent API requests of users.
 const CONCURRENCY: usize = 64;
 
-impl Bench {
-    pub(crate) async fn latency(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-    ) -> Result<()> {
-        environment.start(controller).await?;
-        let measuring =
-            Measuring::begin(environment.cluster, controller, Some(pebble::CLUSTER_PROCESS)).await?;
+impl Session<'_> {
+    pub(crate) async fn latency(&mut self) -> Result<()> {
+        self.start().await?;
+        let measuring = self.measure().await?;
+        let environment = &self.environment;
         let mut times = Vec::new();
-        for run in 0..self.number {
+        for run in 0..self.bench.number {
             let name = format!("web-{run}");
             let hosts = [environment.user.host(&name)];
-            environment.user.ingress(&name, &hosts, json!({})).await?;
+            environment.user.apply_ingress(&name, &hosts, json!({})).await?;
             sleep(ingress::REST).await;
             let began = Instant::now();
-            environment.user.ingress(&name, &hosts, environment.annotations()).await?;
-            await_secret(&environment.user, &name).await?;
+            environment.user.apply_ingress(&name, &hosts, environment.annotations()).await?;
+            environment.await_secret(&name).await?;
             times.push(began.elapsed());
         }
         sleep(QUIET).await;
         let wall = measuring.elapsed();
-        let costs = measuring.end(environment.cluster, controller, wall).await?;
+        let costs = self.end(measuring, wall).await?;
         times.sort();
         let part = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64();
-        record.figures.extend([
+        self.record.figures.extend([
             Figure::new("annotation to Secret, p50", part(50), "s").at_most(1.2),
             Figure::new("annotation to Secret, p95", part(95), "s").at_most(2.5),
             Figure::new("annotation to Secret, longest", part(100), "s"),
         ]);
-        self.account(record, &costs)
+        self.account(&costs)
     }
 
-    pub(crate) async fn burst(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-    ) -> Result<()> {
-        environment.start(controller).await?;
-        let ready_watch = ReadyWatch::begin(environment, self.number, 0).await?;
-        let measuring =
-            Measuring::begin(environment.cluster, controller, Some(pebble::CLUSTER_PROCESS)).await?;
-        stream::iter((0..self.number).map(Ok))
+    pub(crate) async fn burst(&mut self) -> Result<()> {
+        self.start().await?;
+        let number = self.bench.number;
+        let ready_watch = ReadyWatch::begin(&self.environment, number, 0).await?;
+        let measuring = self.measure().await?;
+        let environment = &self.environment;
+        stream::iter((0..number).map(Ok))
             .try_for_each_concurrent(CONCURRENCY, async |index| {
                 let name = format!("w{index}");
                 environment
                     .user
-                    .ingress(&name, &[environment.user.host(&name)], environment.annotations())
+                    .apply_ingress(&name, &[environment.user.host(&name)], environment.annotations())
                     .await
             })
             .await?;
-        let ready = ready_watch.end(controller, &measuring).await?;
-        // What is cleaned up afterwards counts too.
-        await_quiet(&measuring, controller).await?;
-        let costs = measuring.end(environment.cluster, controller, ready.all).await?;
-        let minute = f64_of(self.number) / ready.all.as_secs_f64() * 60.0;
+        let ready = ready_watch.end(&self.controller, &measuring).await?;
+        // The cleanup counts too.
+        self.await_quiet(&measuring).await?;
+        let costs = self.end(measuring, ready.all).await?;
         let all = Figure::new("all ready", ready.all.as_secs_f64(), "s");
-        let rate = Figure::new("rate", minute, "certificates/min");
-        record.figures.extend([
-            all.at_most(8.0).only_if(self.number == 50),
-            rate.at_least(400.0).only_if(self.number == 1000 && self.key == KeyAlgorithm::Ecdsa),
-            Figure::new("half of them ready", ready.half.as_secs_f64(), "s"),
+        let rate = Figure::new("rate", f64_of(number) / ready.all.as_secs_f64() * 60.0, "certificates/min");
+        self.record.figures.extend([
+            all.at_most(8.0).only_if(number == 50),
+            rate.at_least(400.0).only_if(number == 1000 && self.bench.key == KeyAlgorithm::Ecdsa),
+            Figure::new("half ready", ready.half.as_secs_f64(), "s"),
         ]);
-        self.account(record, &costs)
+        self.account(&costs)
     }
 
-    pub(crate) async fn many_names(
-        &self,
-        environment: &Environment<'_>,
-        controller: &mut ControllerUnderTest<'_>,
-        record: &mut Record,
-    ) -> Result<()> {
-        environment.start(controller).await?;
-        // Traefik takes a change at once where it took none for two seconds.
+    pub(crate) async fn many_names(&mut self) -> Result<()> {
+        self.start().await?;
+        // Traefik applies a change immediately if it has seen none for two seconds.
         sleep(QUIET).await;
-        let measuring =
-            Measuring::begin(environment.cluster, controller, Some(pebble::CLUSTER_PROCESS)).await?;
-        let hosts: Vec<_> =
-            (0..self.number).map(|index| environment.user.host(&format!("h{index}"))).collect();
-        environment.user.ingress("web", &hosts, environment.annotations()).await?;
-        await_secret(&environment.user, "web").await?;
+        let number = self.bench.number;
+        let measuring = self.measure().await?;
+        let environment = &self.environment;
+        let hosts: Vec<_> = (0..number).map(|index| environment.user.host(&format!("h{index}"))).collect();
+        environment.user.apply_ingress("web", &hosts, environment.annotations()).await?;
+        environment.await_secret("web").await?;
         let wall = measuring.elapsed();
-        await_quiet(&measuring, controller).await?;
-        let costs = measuring.end(environment.cluster, controller, wall).await?;
+        self.await_quiet(&measuring).await?;
+        let costs = self.end(measuring, wall).await?;
         let all = Figure::new("Secret with all hosts", wall.as_secs_f64(), "s");
-        record.figures.push(all.at_most(5.0).only_if(self.number == 100));
-        // For each name: that is what challenges are made for.
-        self.account(record, &costs)
+        self.record.figures.push(all.at_most(5.0).only_if(number == 100));
+        // Per host, because each host has its own challenge.
+        self.account(&costs)
     }
 }

@@ -1,4 +1,6 @@
-//! The workloads, as methods of [`crate::Bench`]: each does something to the controller in a cluster, and records what that cost.
+//! The workloads, as methods of [`crate::session::Session`]: each puts load on the controller and records what that cost.
+//!
+//! Know what users and clusters do; must not know how costs are measured. Next: `issuance.rs`.
 
 mod existing;
 mod failover;

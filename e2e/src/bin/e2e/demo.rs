@@ -243,9 +243,9 @@ async fn renew(user: &User<'_>, steps: &Steps) -> Result<()> {
         "profile": "shortlived",
         "solvers": [{ "http01": { "ingress": { "class": CLASS } } }],
     });
-    user.cluster_issuer("shortlived", &pebble, change).await?;
+    user.create_cluster_issuer("shortlived", &pebble, change).await?;
     let host = format!("short.{HOST}");
-    user.ingress(
+    user.apply_ingress(
         "short",
         std::slice::from_ref(&host),
         json!({ "cert-manager.io/cluster-issuer": "shortlived" }),
