@@ -28,7 +28,6 @@ const RULES: [Rule; 2] = [
         folders: &["operator/src/decision/", "operator/src/objects/"],
         words: &[
             "async ",
-            ".await",
             "kube::Client",
             "Api<",
             "Timestamp::now",
