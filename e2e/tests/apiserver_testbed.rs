@@ -95,8 +95,8 @@ async fn pebble_validates_what_a_process_serves() -> Result<()> {
             let ingress = namespace.api::<Ingress>().get_opt("plain").await?;
             ensure!(ingress.is_some(), "the Ingress was not created");
             let url = format!("http://{host}/.well-known/acme-challenge/{token}");
-            let served = namespace.await_page(&url).await?;
-            ensure!(served == key_authorization, "{served:?} is served");
+            let page = namespace.await_page(&url).await?;
+            ensure!(page == key_authorization, "the page is {page:?}");
             Ok(())
         })
         .await?;
