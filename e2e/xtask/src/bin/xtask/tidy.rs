@@ -163,7 +163,10 @@ mod tests {
             assert_eq!(check_file("operator/src/objects/secret.rs", code).len(), 1, "{code}");
         }
         // This only begins like one of the words.
-        assert_eq!(check_file("operator/src/objects/secret.rs", "fn asynchronous() {}"), Vec::<String>::new());
+        assert_eq!(
+            check_file("operator/src/objects/secret.rs", "fn asynchronous() {}"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
