@@ -161,7 +161,7 @@ impl Watched for Service {
     }
 }
 
-/// The operator's own EndpointSlices; those of the solver are watched by [`watch_solver`].
+/// The operator's own EndpointSlices; those of the solver are watched by [`Registry::watch_solver`].
 impl Watched for EndpointSlice {
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
