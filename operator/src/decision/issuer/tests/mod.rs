@@ -1,4 +1,8 @@
-//! Issuers, one decision at a time.
+//! Issuers, one decision at a time. Next: `model.rs`, where decisions and their effects run against each other.
+
+mod ca;
+mod model;
+mod world;
 
 use crds::{acme::AcmeIssuerStatus, fixtures};
 
