@@ -1,4 +1,4 @@
-//! The EndpointSlices of the Service in each namespace with Challenges.
+//! The EndpointSlices of a namespace's Service.
 
 use k8s_openapi::api::{
     core::v1::Service,
@@ -9,7 +9,8 @@ use kube::{ResourceExt, api::ObjectMeta};
 use super::{PORT, SERVICE, SERVICE_NAME, shared_labels};
 use crate::objects::{metadata::controller, names};
 
-/// Builds the EndpointSlices of a namespace's Service: copies of the solver's own, under other names. They are deleted with the Service.
+/// Builds the EndpointSlices of a namespace's Service from those of the solver's own Service. The Service owns them, so they are
+/// deleted with it.
 pub fn endpoint_slices(service: &Service, solver: &[EndpointSlice]) -> Vec<EndpointSlice> {
     solver.iter().map(|slice| endpoint_slice(service, slice)).collect()
 }
@@ -18,7 +19,7 @@ fn endpoint_slice(service: &Service, of: &EndpointSlice) -> EndpointSlice {
     let mut labels = shared_labels();
     labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
     let endpoints = of.endpoints.iter().map(|endpoint| {
-        // Only the address and the state of a Pod are copied: its name and node are not the namespace's business.
+        // The namespace needs a Pod's address and state, not its name or its node.
         Endpoint {
             addresses: endpoint.addresses.clone(),
             conditions: endpoint.conditions.clone(),

@@ -1,4 +1,4 @@
-//! The Ingress of a Challenge, and the path of a Challenge in a user's Ingress.
+//! The Ingress of a Challenge, or its path in a user's Ingress.
 
 use std::collections::BTreeMap;
 
@@ -18,38 +18,7 @@ use serde_json::{Value, json};
 use super::{PORT, SERVICE};
 use crate::objects::{metadata::owned, names};
 
-/// The labels by which users' tools find the Ingress of a Challenge.
-fn labels(of: &Challenge) -> BTreeMap<String, String> {
-    BTreeMap::from(
-        [
-            (challenge::SOLVER_LABEL, "true".to_owned()),
-            (challenge::DOMAIN_LABEL, names::adler32_label(&of.spec.dns_name)),
-            (challenge::TOKEN_LABEL, names::adler32_label(&of.spec.token)),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    )
-}
-
-/// The path of a Challenge, with the solver's Service as its backend.
-fn http_path(of: &Challenge) -> HTTPIngressPath {
-    let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
-    HTTPIngressPath {
-        path: Some(http01::path(&of.spec.token)),
-        path_type: "Exact".to_owned(),
-        backend: IngressBackend {
-            service: Some(IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) }),
-            ..IngressBackend::default()
-        },
-    }
-}
-
-/// The host of a Challenge's rule; `None` for an IP address, which no rule can have.
-fn host(of: &Challenge) -> Option<String> {
-    let name = &of.spec.dns_name;
-    name.parse::<std::net::IpAddr>().is_err().then(|| name.clone())
-}
-
-/// Builds the Ingress of a Challenge. Unless the template restricts sources, it allows all of them, because CAs validate from anywhere.
+/// Builds the Ingress of a Challenge.
 pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
     const ALL_SOURCES: &str = "nginx.ingress.kubernetes.io/whitelist-source-range";
     let template = solver.ingress_template.clone().and_then(|template| template.metadata).unwrap_or_default();
@@ -75,8 +44,8 @@ pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
     Ingress { metadata, spec: Some(spec), status: None }
 }
 
-/// The JSON patch (RFC 6902) that adds a Challenge's path to a user's Ingress; `None` if the path exists. It fails if the rules have
-/// changed since they were read.
+/// The JSON patch (RFC 6902) that adds the path of a Challenge to a user's Ingress; `None` if it has the path. The patch fails if
+/// the rules have changed since they were read.
 pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     let path = json!(http_path(of));
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
@@ -89,7 +58,7 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
         });
     };
     let paths = rules[position].http.as_ref().map_or(&[][..], |http| &http.paths);
-    if paths.iter().any(|path| is_path_of(path, of)) {
+    if paths.iter().any(|existing| is_of(existing, of)) {
         return None;
     }
     let add = if rules[position].http.is_some() {
@@ -100,7 +69,8 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     patch(vec![unchanged(rules), add])
 }
 
-/// The JSON patch that removes the path again, and its rule if that has no other path; `None` if the path does not exist.
+/// The JSON patch that removes the path again, and with it a rule that has no other path; `None` if the Ingress does not have the
+/// path.
 pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
     let paths = |rule: &IngressRule| rule.http.as_ref().map(|http| http.paths.clone()).unwrap_or_default();
@@ -115,16 +85,95 @@ pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     patch(vec![unchanged(rules), json!({ "op": "remove", "path": remove })])
 }
 
+/// The labels by which users' tools find the Ingress of a Challenge.
+fn labels(of: &Challenge) -> BTreeMap<String, String> {
+    BTreeMap::from(
+        [
+            (challenge::SOLVER_LABEL, "true".to_owned()),
+            (challenge::DOMAIN_LABEL, names::adler32_label(&of.spec.dns_name)),
+            (challenge::TOKEN_LABEL, names::adler32_label(&of.spec.token)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    )
+}
+
+/// The path of a Challenge, and the Service that it leads to.
+fn http_path(of: &Challenge) -> HTTPIngressPath {
+    let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
+    HTTPIngressPath {
+        path: Some(path(&of.spec.token)),
+        path_type: "Exact".to_owned(),
+        backend: IngressBackend {
+            service: Some(IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) }),
+            ..IngressBackend::default()
+        },
+    }
+}
+
+/// The host of a Challenge's rule: none for an IP address, which a rule can't have.
+fn host(of: &Challenge) -> Option<String> {
+    let name = &of.spec.dns_name;
+    name.parse::<std::net::IpAddr>().is_err().then(|| name.clone())
+}
+
 fn patch(operations: Vec<Value>) -> Option<Patch> {
     serde_json::from_value(Value::Array(operations)).ok()
 }
 
-/// Fails the patch if the rules have changed.
+/// The test that the rules are still these.
 fn unchanged(rules: &[IngressRule]) -> Value {
     json!({ "op": "test", "path": "/spec/rules", "value": rules })
 }
 
-/// Whether a path is that of a Challenge.
-fn is_path_of(path: &HTTPIngressPath, of: &Challenge) -> bool {
-    path.path.as_deref() == Some(&http01::path(&of.spec.token))
+/// Whether a path is the one of a Challenge.
+fn is_of(existing: &HTTPIngressPath, of: &Challenge) -> bool {
+    existing.path.as_deref() == Some(&path(&of.spec.token))
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::fixtures;
+
+    use super::*;
+
+    fn ingress_with(rules: &Value) -> Ingress {
+        serde_json::from_value(json!({ "spec": { "rules": rules } })).expect("an Ingress")
+    }
+
+    fn patched(ingress: &Ingress, patch: &Patch) -> Ingress {
+        let mut value = json!(ingress);
+        json_patch::patch(&mut value, patch).expect("the patch fits");
+        serde_json::from_value(value).expect("an Ingress")
+    }
+
+    /// Whatever the user has, adding and removing the path leaves it as it was, but for a list without rules.
+    #[test]
+    fn path_is_added_and_removed_without_a_trace() {
+        let challenge = fixtures::challenge("web", |_| {});
+        let theirs = json!({ "path": "/", "pathType": "Prefix", "backend": {} });
+        for rules in [
+            json!([]),
+            json!([{ "host": "other.example.test", "http": { "paths": [theirs] } }]),
+            json!([{ "host": "web.example.test", "http": { "paths": [theirs] } }]),
+            json!([{ "http": { "paths": [theirs] } }, { "host": "web.example.test", "http": { "paths": [theirs] } }]),
+        ] {
+            let before = ingress_with(&rules);
+            let added = patched(&before, &patch_to_add(&before, &challenge).expect("a patch"));
+            assert_eq!(patch_to_add(&added, &challenge), None, "{added:?}");
+            let removed = patched(&added, &patch_to_remove(&added, &challenge).expect("a patch"));
+            assert_eq!(patch_to_remove(&removed, &challenge), None);
+            let rules =
+                |ingress: &Ingress| ingress.spec.clone().and_then(|spec| spec.rules).unwrap_or_default();
+            assert_eq!(rules(&removed), rules(&before));
+        }
+    }
+
+    #[test]
+    fn patch_fails_if_the_rules_have_changed() {
+        let challenge = fixtures::challenge("web", |_| {});
+        let before = ingress_with(&json!([{ "host": "other.example.test" }]));
+        let patch = patch_to_add(&before, &challenge).expect("a patch");
+        let mut changed = json!(ingress_with(&json!([{ "host": "changed.example.test" }])));
+        assert!(json_patch::patch(&mut changed, &patch).is_err());
+    }
 }

@@ -1,5 +1,7 @@
-//! Routes from the CA's request to the solver: an Ingress per Challenge, and in each namespace with Challenges one Service without a
-//! selector whose EndpointSlices contain the addresses of the solver's Pods.
+//! The objects that route the CA's request for a challenge to the solver: an Ingress for each Challenge, and for each namespace one
+//! Service without a selector, with EndpointSlices that list the solver's Pods.
+//!
+//! Must not decide whether an object is needed. Next: `ingress.rs`.
 
 mod endpoint_slice;
 mod ingress;
@@ -15,17 +17,22 @@ pub use self::{
     service::service,
 };
 
-/// Name of the Service in each namespace, and the start of its EndpointSlices' names.
+/// The name of the Service, and the prefix of the names of its EndpointSlices and of Ingresses.
 pub const SERVICE: &str = "cm-acme-http-solver";
 
-/// Label of the objects that all Challenges of a namespace share.
+/// The label of what all Challenges of a namespace share, with its value.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-operator");
 
-/// Label of an EndpointSlice that names its Service.
+/// The label by which an EndpointSlice belongs to a Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The port of the solver and its Services, in the type that Kubernetes has for ports.
-const PORT: i32 = http01::SOLVER_PORT as i32;
+/// The port of the solver and of the Service, the same as cert-manager's.
+pub const PORT: i32 = 8089;
+
+/// The path that the CA requests, RFC 8555 section 8.3.
+pub fn path(token: &str) -> String {
+    format!("/.well-known/acme-challenge/{token}")
+}
 
 fn shared_labels() -> BTreeMap<String, String> {
     BTreeMap::from([

@@ -1,4 +1,4 @@
-//! The Service in each namespace with Challenges.
+//! The Service of a namespace with Challenges.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ pub fn service(namespace: &str, node_port: bool) -> Service {
             name: Some(SERVICE.to_owned()),
             namespace: Some(namespace.to_owned()),
             labels: Some(shared_labels()),
-            // Exempts the solver from Istio's STRICT mTLS, as cert-manager does.
-            annotations: Some(BTreeMap::from([(format!("auth.istio.io/{PORT}"), "NONE".to_owned())])),
+            // Exempts the port from Istio's STRICT mTLS, as cert-manager does.
+            annotations: Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())])),
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {
