@@ -182,7 +182,7 @@ impl Reconciling<'_> {
 
     async fn remove_finalizer(&self) -> Result<(), ReconcileError> {
         let patch = json!({ "metadata": {
-            // A finalizer that someone else has added meanwhile must not get lost.
+            // Another client may have added a finalizer: it must not get lost.
             "resourceVersion": self.challenge.resource_version(),
             "finalizers": challenge::remaining_finalizers(self.challenge),
         } });

@@ -107,7 +107,7 @@ where
                 Step::Wait(wait) => return Ok(Requeue::After(wait)),
                 Step::GenerateKey => key = self.generate_key().await?,
                 Step::Register => return self.register(key).await,
-                Step::Refuse(outcome) => return self.finish(outcome, None).await,
+                Step::Refuse(outcome) => return self.finish(*outcome, None).await,
             }
         }
     }
@@ -145,7 +145,7 @@ where
         })
     }
 
-    /// Generates the key, or reads the one that something else has stored meanwhile.
+    /// Generates the key, or reads the one that something else has just stored.
     async fn generate_key(&self) -> Result<LoadedKey, ReconcileError> {
         let key = self.context.keys.generate(ACCOUNT_KEY).await?;
         let name = &self.acme.private_key_secret_ref.name;

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! [`decide`] chooses the first action of a reconcile. Each action has one function here that says what its result means:
-//! [`on_presented`], [`on_probe`], [`on_submitted`], [`on_authorization`], [`on_cleaned_up`]. Must not know how an action is done,
-//! which is `controllers/challenge.rs` and `solvers`. Next: `probe.rs` and `acme.rs`.
+//! [`on_presented`], [`on_probe`], [`on_submitted`], [`on_authorization`], [`on_cleaned_up`]. Must not know how an action is done:
+//! `controllers/challenge.rs` and `solvers` do. Next: `probe.rs` and `responses.rs`.
 
-mod acme;
 mod probe;
+mod responses;
 mod route;
 mod status;
 #[cfg(test)]
@@ -25,17 +25,17 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 pub use self::{
-    acme::{on_authorization, on_submitted},
     probe::{
         Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, SELF_CHECK_REQUIRED_FOR, on_presented,
         on_probe, pods_result,
     },
+    responses::{on_authorization, on_submitted},
     route::{RouteWrite, must_write_slice, route_write},
 };
 use super::{Requeue, order::is_final};
 use crate::{acme::AcmeError, objects::EventNote};
 
-/// How many probes apart the route is created again if the watch does not show it: either the watch is behind, or something has
+/// At every how many probes the route is created again if the watch does not show it. Either the watch is behind, or something has
 /// deleted the route.
 const RECREATE_ROUTE_EVERY: u32 = 8;
 
@@ -52,8 +52,8 @@ pub struct ChallengeProgress {
     pub polls: u32,
     /// How many requests to the CA have failed in a row.
     pub failures: u32,
-    /// When to act again. Events enqueue a Challenge before that, even the watch event of its own status: nothing is repeated
-    /// for them.
+    /// When to act again. Events enqueue a Challenge earlier, for example the watch event of its own status; nothing is repeated
+    /// then.
     pub next_attempt: Timestamp,
 }
 
@@ -62,11 +62,11 @@ pub struct ChallengeProgress {
 pub enum Phase {
     /// Nothing: the solver's Pods have not answered yet.
     Presenting,
-    /// The solver's Pods answer. From now on only the route to them is probed.
+    /// The solver's Pods answer, so only the route to them is probed.
     Reachable,
     /// The CA was asked to validate.
     Accepted,
-    /// The CA has validated, and no status says so: the Order reads it here, and deletes the Challenge.
+    /// The CA has validated the challenge, and no status says so. The Order reads the phase, and deletes the Challenge.
     Valid,
 }
 
@@ -83,7 +83,7 @@ impl ChallengeProgress {
 pub struct View<'a> {
     /// The Challenge.
     pub challenge: &'a Challenge,
-    /// Whether its Order asks for it: other Challenges must not be acted upon.
+    /// Whether its Order asks for it. Other Challenges must not be acted upon.
     pub requested: bool,
     /// What is remembered of it.
     pub progress: ChallengeProgress,
@@ -103,7 +103,7 @@ impl View<'_> {
     }
 }
 
-/// Something to do for a Challenge, in the order of the protocol.
+/// An effect, in the order of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Make the answer reachable.
@@ -121,10 +121,10 @@ pub enum Action {
     CleanUp,
 }
 
-/// What comes after a decision was recorded.
+/// What follows once a decision is recorded.
 #[derive(Debug)]
 pub enum Next {
-    /// This action. Its result needs another decision.
+    /// Another action, whose result needs another decision.
     Act(Action),
     /// The end of the reconcile.
     Requeue(Requeue),
@@ -183,7 +183,7 @@ pub fn decide(view: &View<'_>) -> Decision {
         };
     }
     if !requested || is_final(view.status().state) {
-        // That it is valid stays known until its Order has read it.
+        // The Order may not have read yet that it is valid.
         let kept = Some(progress).filter(|progress| progress.phase == Phase::Valid);
         return Decision::new(kept, Next::Requeue(Requeue::Resync));
     }

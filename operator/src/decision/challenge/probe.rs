@@ -1,4 +1,4 @@
-//! The probes before the CA is asked (RFC 8555 section 8.3): a failed validation costs one of a few attempts.
+//! What is probed before a challenge is submitted (RFC 8555 section 8.3), because a failed validation costs one of a few attempts.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use kube::ResourceExt;
 use super::{Action, ChallengeProgress, Decision, Next, Phase, View};
 use crate::decision::{Requeue, backoff};
 
-/// How long a probe must succeed from inside the cluster before the CA is asked. After that, a name that can't be reached from
-/// inside at all (no hairpin, another DNS) is left to the CA. A wrong answer never is.
+/// How long a challenge is submitted only after a successful probe from inside the cluster. After that, a name that can't be reached
+/// from inside at all (no hairpin, another DNS) is left to the CA. A challenge with a wrong answer is never submitted.
 pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
 
-/// How old a Challenge is before its status says what it waits for: most are valid before anyone could read it. Ingress
+/// The age from which the status of a Challenge says what it waits for. Most are valid before anyone could read it; Ingress
 /// controllers under load apply changes every two seconds.
 pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(5);
 
@@ -22,7 +22,7 @@ pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(5);
 pub enum Presentation {
     /// Everything is in place.
     Presented,
-    /// Something is missing that a user has to change: what, and how.
+    /// A user has to change something: what, and how.
     Blocked(String),
 }
 
@@ -118,7 +118,7 @@ fn probe_again(view: &View<'_>, status: ChallengeStatus) -> Decision {
     }
 }
 
-/// What cert-manager writes, word by word, before the reason.
+/// The reason in cert-manager's words, which other tools match.
 fn propagation(why: &str) -> String {
     format!("Waiting for HTTP-01 challenge propagation: {why}")
 }

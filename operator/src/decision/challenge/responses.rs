@@ -79,17 +79,17 @@ fn on_acme_error(view: &View<'_>, subject: Subject, error: AcmeError) -> Decisio
     let reaction = Reaction::to(&error);
     let (after, notify) = match reaction {
         Reaction::Retry => (backoff, None),
-        // A server that always asks for one second is left alone for longer each time.
+        // Even a server that always asks to wait for one second gets fewer requests each time.
         Reaction::WaitFor(wait) => (wait.max(backoff), None),
         Reaction::RecoverAccount => (backoff, Some(Notify::Issuer)),
-        // How servers say that they have forgotten an authorization.
+        // Servers say so of an authorization that they have forgotten.
         Reaction::Fail if subject == Subject::Authorization && error.problem_type() == Some("malformed") => {
             return view.end(State::Expired, error.to_string());
         }
         Reaction::Fail => return view.end(State::Errored, error.to_string()),
     };
     let (progress, _) = view.again_after(after);
-    // A time in the text of every retry would be a write for every retry, and another one for each owner.
+    // With a time in each text, each retry would write the status, and then that of each owner.
     let reason = if matches!(reaction, Reaction::WaitFor(_)) {
         format!("{error}; the next attempt is at {}", whole_seconds(progress.next_attempt).0)
     } else {

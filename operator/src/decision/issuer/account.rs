@@ -13,8 +13,8 @@ use crate::{
     decision::{Reaction, Requeue, backoff},
 };
 
-/// The first wait after a failure that may pass is 16 s (2⁴ s, less the jitter): an issuer does not retry as quickly as what it
-/// issues, as no certificate waits for a second.
+/// The number of doublings that an issuer's backoff starts with: its first wait is 16 s, less the jitter. An issuer is not as urgent
+/// as the certificates that it issues.
 const FIRST_RETRY: u32 = 4;
 
 /// Why there is no account that can be used.
@@ -128,11 +128,11 @@ fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> O
     let failures = view.progress.filter(|it| it.generation == view.generation).map_or(0, |it| it.failures);
     let reaction = Reaction::to(source);
     let wait = match reaction {
-        // Finding the account again is what a retry does.
+        // A retry finds or registers the account again.
         Reaction::Retry | Reaction::RecoverAccount => {
             backoff::after_error(failures.saturating_add(FIRST_RETRY), view.uid)
         }
-        // A server that always asks for one second is left alone for longer each time.
+        // Even a server that always asks to wait for one second gets fewer requests each time.
         Reaction::WaitFor(wait) => wait.max(backoff::after_error(failures, view.uid)),
         Reaction::Fail => RETRY_REFUSED_AFTER,
     };

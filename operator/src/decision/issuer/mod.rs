@@ -24,7 +24,7 @@ pub use self::account::{
 use super::Requeue;
 use crate::objects::EventNote;
 
-/// How long an issuer waits if something has to change first. It may change where no watch shows it: at the CA, or in a Secret.
+/// How long an issuer waits for a change that no watch may show: at the CA, or in a Secret.
 const RETRY_REFUSED_AFTER: Duration = Duration::from_mins(5);
 
 /// What is known of the Secret with the account's private key.
@@ -50,7 +50,8 @@ pub struct IssuerProgress {
     pub generation: Option<i64>,
     /// How many attempts have failed in a row.
     pub failures: u32,
-    /// When to try again. Events enqueue an issuer before that, even the watch event of its own status.
+    /// When to try again. Events enqueue an issuer earlier, for example the watch event of its own status; nothing is repeated
+    /// then.
     pub next_attempt: Timestamp,
 }
 
@@ -87,7 +88,7 @@ pub enum Step {
     /// Find the account of the key at the CA, or register one, and keep its contact up to date.
     Register,
     /// Record that the issuer can't work.
-    Refuse(Outcome),
+    Refuse(Box<Outcome>),
 }
 
 /// The end of a reconcile: what is recorded, in this order, and when the next one is.
@@ -105,49 +106,49 @@ pub struct Outcome {
 
 /// Decides what to do next.
 pub fn decide(view: &View<'_>) -> Step {
-    let acme = view.acme;
-    let secret = &acme.private_key_secret_ref.name;
-    let refuse = |reason, message| Step::Refuse(view.refused(reason, message));
-    if let Err((reason, message)) = spec::check(acme) {
-        return refuse(reason, message);
+    if let Err(problem) = spec::check(view.acme) {
+        return refuse(view, problem);
     }
-    let hash = match view.key {
-        KeyView::Absent if acme.disable_account_key_generation == Some(true) => {
-            return refuse(
-                "ErrVerifyACMEAccount",
-                format!(
-                    "Failed to verify ACME account: the Secret {secret:?} with the account's private key does not exist, and \
-                     disableAccountKeyGeneration is set. Create the Secret, or let the operator generate the key"
-                ),
-            );
-        }
-        KeyView::Absent => return Step::GenerateKey,
-        KeyView::Empty => {
-            return refuse(
-                "ErrVerifyACMEAccount",
-                format!(
-                    "Account private key is invalid: the Secret {secret:?} has no data under {:?}. Add the key there, or delete \
-                     the Secret to have one generated",
-                    acme.account_key_data_key()
-                ),
-            );
-        }
-        KeyView::Invalid(why) => {
-            let message = format!("Account private key is invalid: the Secret {secret:?}: {why}");
-            return refuse("ErrVerifyACMEAccount", message);
-        }
-        KeyView::Present { hash } => hash,
+    let hash = match usable_key(view) {
+        Ok(hash) => hash,
+        Err(step) => return step,
     };
-    if let Some(uri) = view.known_account(hash) {
-        return Step::UseAccount(uri);
+    match (view.known_account(hash), view.time_to_next_attempt()) {
+        (Some(uri), _) => Step::UseAccount(uri),
+        (None, Some(left)) => Step::Wait(left),
+        (None, None) => Step::Register,
     }
-    let progress = view.progress.filter(|progress| progress.generation == view.generation);
-    match progress
-        .and_then(|progress| Duration::try_from(progress.next_attempt.duration_since(view.now)).ok())
-    {
-        Some(left) if !left.is_zero() => Step::Wait(left),
-        _ => Step::Register,
-    }
+}
+
+/// The hash of the key, or the step that has to come first.
+fn usable_key<'a>(view: &View<'a>) -> Result<&'a str, Step> {
+    let secret = &view.acme.private_key_secret_ref.name;
+    let problem = match view.key {
+        KeyView::Present { hash } => return Ok(hash),
+        KeyView::Absent if view.acme.disable_account_key_generation != Some(true) => {
+            return Err(Step::GenerateKey);
+        }
+        KeyView::Absent => format!(
+            "Failed to verify ACME account: the Secret {secret:?} with the account's private key does not exist, and \
+             disableAccountKeyGeneration is set. Create the Secret, or let the operator generate the key"
+        ),
+        KeyView::Empty => format!(
+            "Account private key is invalid: the Secret {secret:?} has no data under {:?}. Add the key there, or delete the \
+             Secret to have one generated",
+            data_key(view.acme)
+        ),
+        KeyView::Invalid(why) => format!("Account private key is invalid: the Secret {secret:?}: {why}"),
+    };
+    Err(refuse(view, ("ErrVerifyACMEAccount", problem)))
+}
+
+fn refuse(view: &View<'_>, (reason, message): (&str, String)) -> Step {
+    Step::Refuse(Box::new(view.refused(reason, message)))
+}
+
+/// The key of the account's private key in the data of its Secret.
+pub fn data_key(acme: &AcmeIssuer) -> &str {
+    acme.private_key_secret_ref.key.as_deref().filter(|key| !key.is_empty()).unwrap_or("tls.key")
 }
 
 /// The contact of the account, as the status keeps it.
@@ -172,6 +173,13 @@ impl View<'_> {
             // Other operators may leave no hash: then the account is looked up once with the key that there is.
             && account.last_private_key_hash.as_deref() == Some(hash);
         known.then(|| uri.to_owned())
+    }
+
+    /// How long the next attempt has to wait, if it has to.
+    fn time_to_next_attempt(&self) -> Option<Duration> {
+        let progress = self.progress.filter(|progress| progress.generation == self.generation)?;
+        let left = Duration::try_from(progress.next_attempt.duration_since(self.now)).ok()?;
+        (!left.is_zero()).then_some(left)
     }
 
     fn ready_condition(&self) -> Option<&Condition> {

@@ -162,7 +162,7 @@ fn every_authorization_status_has_a_state() {
     }
 }
 
-/// A status that is gone before anyone can read it is not written: it would be one more request for each challenge.
+/// A status that no one could read in time would be one more request for each challenge.
 #[test]
 fn quick_challenges_are_valid_without_a_status() {
     let challenge = fixtures::challenge("web", |_| {});

@@ -133,7 +133,10 @@ fn failed_attempts_are_retried_later_each_time() {
     assert!((225..=300).contains(&wait(unavailable, 50)));
     let limited = |seconds| Failure::Page { status: 429, retry_after: Some(seconds) };
     assert_eq!(wait(limited(90), 0), 90);
-    assert!(wait(limited(1), 50) >= 225, "a server that always asks for a second is asked for ever");
+    assert!(
+        wait(limited(1), 50) >= 225,
+        "retries of a server that always asks for one second do not back off"
+    );
     assert_eq!(wait(Failure::problem("unauthorized", 403), 0), 300);
 }
 

@@ -334,7 +334,7 @@ impl World {
                 Step::Wait(wait) => return Ok(Requeue::After(wait)),
                 Step::GenerateKey => key = self.generate_key()?,
                 Step::Register => return self.register(&issuer, &key),
-                Step::Refuse(outcome) => return self.finish(&issuer, outcome, None),
+                Step::Refuse(outcome) => return self.finish(&issuer, *outcome, None),
             }
         }
         panic!("keys are generated without end")
@@ -353,7 +353,7 @@ impl World {
         if write == Write::Rejected {
             return Err(Stop::Error);
         }
-        // A conflict is a Secret that something else has created meanwhile.
+        // A conflict is a Secret that something else has just created.
         if self.secret != SecretCourse::Absent || write == Write::Conflict {
             if self.secret == SecretCourse::Absent {
                 self.secret = SecretCourse::Key(77);
