@@ -12,7 +12,8 @@ pub struct Enqueuer<K: Lookup<DynamicType = ()>>(UnboundedSender<ObjectRef<K>>);
 impl<K: Lookup<DynamicType = ()>> Enqueuer<K> {
     /// Enqueues an object.
     pub fn enqueue(&self, object: &K) {
-        self.send(object.to_object_ref(()));
+        // By name alone: a queue has no use for the UID and the resourceVersion, which a full reference carries.
+        self.enqueue_named(&object.name().unwrap_or_default(), object.namespace().as_deref());
     }
 
     /// Enqueues the object with a name, whether or not it exists. A cluster-scoped object has no namespace.

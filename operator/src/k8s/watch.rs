@@ -107,7 +107,7 @@ async fn drive<K>(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                absent &= !matches!(event, Event::InitDone);
+                absent &= matches!(event, Event::Init);
                 apply(&event, &mut writer, &report);
             }
             Err(error) if presence == Presence::Optional && is_unknown_kind(&error) => {
@@ -263,5 +263,16 @@ mod tests {
         let (listed, applied, deleted) = (ObjectEvent::Listed, ObjectEvent::Applied, ObjectEvent::Deleted);
         assert_eq!(events, [listed, applied, deleted, listed, applied]);
         assert_eq!(len, 1);
+    }
+
+    /// After a failed watch, objects may return without a list.
+    #[tokio::test]
+    async fn crd_removed_twice_deletes_objects_twice() {
+        let list = vec![Ok(Event::Init), Ok(Event::InitApply(object("a"))), Ok(Event::InitDone)];
+        let again = vec![Err(not_found()), Ok(Event::Apply(object("b"))), Err(not_found())];
+        let events = list.into_iter().chain(again).collect();
+        let (reports, _, len) = driven(Presence::Optional, events).await;
+        assert_eq!(reports.last(), Some(&("b".to_owned(), ObjectEvent::Deleted)));
+        assert_eq!(len, 0);
     }
 }
