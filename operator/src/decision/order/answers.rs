@@ -28,7 +28,11 @@ const SHORT_POLL: Duration = Duration::from_secs(10);
 
 /// How the reconcile continues after a request. `view` has the status and the progress of the decision that named the request.
 pub fn on_answer(view: &View<'_>, request: &Request, answer: Answer) -> Decision {
-    let draft = Draft::new(view);
+    let mut draft = Draft::new(view);
+    if matches!((request, &answer), (Request::Finalize { .. }, Answer::Order(_))) {
+        // Remembered before the certificate is requested: if that fails, the CSR is not sent again.
+        draft.progress.phase = draft.progress.phase.finalized(view.now);
+    }
     match answer {
         Answer::Profiles(offered) => draft.on_profiles(&offered),
         Answer::Slot(slot) => draft.on_slot(slot),
@@ -142,7 +146,7 @@ impl Draft<'_> {
         let until = later(now, wait);
         self.progress.phase = phase;
         self.progress.failures = 0;
-        let is_long = until > later(polling.since, REPORT_AFTER);
+        let is_long = wait > REPORT_AFTER || now >= later(polling.since, REPORT_AFTER);
         let reason = is_long.then(|| waiting_for_server(state.status, wait, until));
         self.hold_until(until, reason);
         self.write(Requeue::After(wait))

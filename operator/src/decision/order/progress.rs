@@ -64,6 +64,18 @@ pub(super) struct Wait {
 }
 
 impl Phase {
+    /// The phase after the server has taken the CSR.
+    pub(super) fn finalized(self, now: Timestamp) -> Self {
+        Self::Finalized(self.polling(now))
+    }
+
+    fn polling(self, now: Timestamp) -> Polling {
+        match self {
+            Self::AwaitingReady(polling) | Self::Finalized(polling) => polling,
+            Self::Start | Self::Queued { .. } => Polling { since: now, awaiting_ready: 0, finalized: 0 },
+        }
+    }
+
     /// The phase after the server has reported an order that is not done, and how long to wait before the next poll.
     pub(super) fn polled(
         self,
@@ -71,10 +83,7 @@ impl Phase {
         retry_after: Option<Duration>,
         now: Timestamp,
     ) -> (Self, Polling, Duration) {
-        let mut polling = match self {
-            Self::AwaitingReady(polling) | Self::Finalized(polling) => polling,
-            Self::Start | Self::Queued { .. } => Polling { since: now, awaiting_ready: 0, finalized: 0 },
-        };
+        let mut polling = self.polling(now);
         let has_csr = !matches!(status, ServerStatus::Pending | ServerStatus::Ready);
         let polls = if has_csr { &mut polling.finalized } else { &mut polling.awaiting_ready };
         let wait = backoff::poll(*polls, retry_after);

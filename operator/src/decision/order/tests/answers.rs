@@ -39,6 +39,17 @@ fn only_a_long_wait_for_the_server_is_reported() {
     );
 }
 
+/// A server may issue while it answers the CSR. If the download then fails, the order is fetched again.
+#[test]
+fn csr_is_sent_once_if_the_download_fails() {
+    let mut fixture = Fixture::proven();
+    let issued = OrderState { certificate: Some("https://ca/cert/1".to_owned()), ..state("valid", None) };
+    let decision = fixture.answered(Answer::Order(issued));
+    assert!(matches!(decision.next, Next::Send(Request::Certificate { .. })));
+    fixture.progress = decision.progress;
+    assert!(matches!(fixture.request(), Request::Order { .. }));
+}
+
 #[test]
 fn order_that_is_not_ready_gets_the_csr_again() {
     let mut fixture = Fixture::proven();
