@@ -93,18 +93,19 @@ impl Reconciling<'_> {
 
     async fn record(&mut self, decision: Decision) -> Result<Next, ReconcileError> {
         let Decision { status, event, progress, notify, next } = decision;
+        // Before the write, which may fail: what was done counts, and is not repeated immediately.
+        if let Some(progress) = progress {
+            self.progress = progress;
+            self.context.memory.challenges.put(self.uid.clone(), progress);
+        }
         if let Some(status) = status {
             self.write(&status).await?;
         }
         if let Some(event) = event {
             self.context.kube.publish(FIELD_MANAGER, &event, self.challenge);
         }
-        match progress {
-            Some(progress) => {
-                self.progress = progress;
-                self.context.memory.challenges.put(self.uid.clone(), progress);
-            }
-            None => drop(self.context.memory.challenges.forget(&self.uid)),
+        if progress.is_none() {
+            self.context.memory.challenges.forget(&self.uid);
         }
         if let Some(notify) = notify {
             self.notify(notify);

@@ -192,7 +192,9 @@ pub fn decide(view: &View<'_>) -> Decision {
     }
     match progress.phase {
         Phase::Presenting | Phase::Reachable => {
-            let create_route = progress.probes.is_multiple_of(RECREATE_ROUTE_EVERY);
+            // Without probes nothing would notice that the route is gone.
+            let create_route = progress.probes.is_multiple_of(RECREATE_ROUTE_EVERY)
+                || challenge.spec.solver.wait_instead_of_self_check.is_some();
             Decision::act(progress, Action::Present { create_route })
         }
         Phase::Accepted => Decision::act(progress, Action::FetchAuthorization),

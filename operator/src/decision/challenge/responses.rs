@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::{ChallengeProgress, Decision, Next, Notify, Phase, REPORT_WAITING_AFTER, View};
 use crate::{
-    acme::{AcmeError, AuthorizationState, AuthorizationStatus},
+    acme::{AcmeError, AuthorizationState, AuthorizationStatus, Class},
     decision::{Reaction, Requeue, backoff},
 };
 
@@ -86,6 +86,10 @@ fn on_acme_error(view: &View<'_>, subject: Subject, error: AcmeError) -> Decisio
         Reaction::Fail if subject == Subject::Authorization && error.problem_type() == Some("malformed") => {
             return view.end(State::Expired, error.to_string());
         }
+        // No ACME server has looked at the request: a proxy or a name server on the way may answer otherwise soon.
+        Reaction::Fail if subject == Subject::Authorization && error.class() == Class::Fatal => {
+            (backoff, None)
+        }
         Reaction::Fail => return view.end(State::Errored, error.to_string()),
     };
     let (progress, _) = view.again_after(after);
@@ -95,8 +99,12 @@ fn on_acme_error(view: &View<'_>, subject: Subject, error: AcmeError) -> Decisio
     } else {
         error.to_string()
     };
+    // A failed poll that is soon repeated needs no status, which would cost a second one in the end.
+    let is_quiet = subject == Subject::Authorization
+        && view.age() < REPORT_WAITING_AFTER
+        && after < REPORT_WAITING_AFTER;
     Decision {
-        status: Some(view.waiting(reason)),
+        status: (!is_quiet).then(|| view.waiting(reason)),
         event: None,
         progress: Some(ChallengeProgress { failures: failures.saturating_add(1), ..progress }),
         notify,

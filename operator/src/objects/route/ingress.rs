@@ -58,7 +58,7 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
         });
     };
     let paths = rules[position].http.as_ref().map_or(&[][..], |http| &http.paths);
-    if paths.iter().any(|existing| is_of(existing, of)) {
+    if paths.iter().any(|existing| is_path_of(existing, of)) {
         return None;
     }
     let add = if rules[position].http.is_some() {
@@ -101,7 +101,7 @@ fn labels(of: &Challenge) -> BTreeMap<String, String> {
 fn http_path(of: &Challenge) -> HTTPIngressPath {
     let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
     HTTPIngressPath {
-        path: Some(path(&of.spec.token)),
+        path: Some(http01::path(&of.spec.token)),
         path_type: "Exact".to_owned(),
         backend: IngressBackend {
             service: Some(IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) }),
@@ -126,8 +126,8 @@ fn unchanged(rules: &[IngressRule]) -> Value {
 }
 
 /// Whether a path is the one of a Challenge.
-fn is_of(existing: &HTTPIngressPath, of: &Challenge) -> bool {
-    existing.path.as_deref() == Some(&path(&of.spec.token))
+fn is_path_of(existing: &HTTPIngressPath, of: &Challenge) -> bool {
+    existing.path.as_deref() == Some(&http01::path(&of.spec.token))
 }
 
 #[cfg(test)]

@@ -26,13 +26,8 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-oper
 /// The label by which an EndpointSlice belongs to a Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The port of the solver and of the Service, the same as cert-manager's.
-pub const PORT: i32 = 8089;
-
-/// The path that the CA requests, RFC 8555 section 8.3.
-pub fn path(token: &str) -> String {
-    format!("/.well-known/acme-challenge/{token}")
-}
+/// The port of the solver and its Services, in the type that Kubernetes has for ports.
+const PORT: i32 = http01::SOLVER_PORT as i32;
 
 fn shared_labels() -> BTreeMap<String, String> {
     BTreeMap::from([
