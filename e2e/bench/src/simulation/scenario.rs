@@ -48,7 +48,7 @@ pub struct Arguments {
     pub(crate) requests_per_second: Option<f64>,
     /// Place new orders without waiting for a new-order slot, to show why slots are needed.
     #[arg(long)]
-    pub(crate) without_turns: bool,
+    pub(crate) without_slots: bool,
     /// Seed of the random times.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: i64,
@@ -95,7 +95,7 @@ impl From<&Arguments> for Scenario {
             concurrency: settings.concurrency,
             requests_per_second: arguments.requests_per_second.unwrap_or(settings.requests_per_second),
             polls_per_second: settings.renewal_info_per_second,
-            new_orders: new_orders_in_3_hours(DIRECTORY, None).filter(|_| !arguments.without_turns),
+            new_orders: new_orders_in_3_hours(DIRECTORY, None).filter(|_| !arguments.without_slots),
             seed: arguments.seed,
         }
     }

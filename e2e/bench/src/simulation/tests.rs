@@ -20,7 +20,7 @@ fn no_certificate_expires_and_no_limit_is_hit() {
 /// Without new-order slots, the CA rejects new orders.
 #[test]
 fn missing_new_order_slots_are_found() {
-    let failures = failures(&["--new-per-day=1000", "--without-turns"]);
+    let failures = failures(&["--new-per-day=1000", "--without-slots"]);
     assert!(failures.len() == 1 && failures[0].contains("new orders per account"), "{failures:?}");
 }
 
