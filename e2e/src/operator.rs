@@ -112,6 +112,15 @@ pub fn writes(mark: &AuditMark, of: impl Fn(Option<&str>) -> bool) -> Result<Vec
     Ok(events)
 }
 
+/// The operator's writes since a mark in a namespace, and to the ClusterIssuer of the same name. Those of other tests are left out:
+/// their servers may be gone, and then their statuses change.
+pub fn writes_for(mark: &AuditMark, namespace: &str) -> Result<Vec<AuditEvent>> {
+    let issuer = format!("/clusterissuers/{namespace}/");
+    let mut events = writes(mark, |of| of.is_none_or(|of| of == namespace))?;
+    events.retain(|event| event.namespace().is_some() || event.request_uri.contains(&issuer));
+    Ok(events)
+}
+
 /// Waits until the operator has made none of the requests that `counts` selects for [`harness::QUIET`].
 pub async fn await_quiet(cluster: &Cluster, counts: impl Fn(&AuditEvent) -> bool) -> Result<()> {
     let mark = AuditMark::now(cluster)?;

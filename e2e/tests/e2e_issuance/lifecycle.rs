@@ -176,8 +176,7 @@ async fn restart_with_nothing_due_writes_nothing() -> Result<()> {
         }
         operator::install(user.cluster, &[]).await?;
         harness::assert_stays("the operator writes nothing", Duration::from_secs(5), async || {
-            let writes =
-                operator::writes(&mark, |namespace| namespace.is_none_or(|name| name == user.namespace))?;
+            let writes = operator::writes_for(&mark, &user.namespace)?;
             ensure!(writes.is_empty(), "the operator wrote {writes:?}");
             Ok(())
         })
