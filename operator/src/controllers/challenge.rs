@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crds::acme::{Challenge, ChallengeStatus};
+use crds::acme::{Challenge, ChallengeStatus, Order};
 use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::{
     },
     error::ReconcileError,
     k8s,
-    objects::metadata::controlled_by,
+    objects::metadata::controller_of_kind,
     solvers::{FIELD_MANAGER, Solver, Unsupported},
 };
 
@@ -63,7 +63,7 @@ fn requested_issuer(challenge: &Challenge, context: &Context) -> Option<Box<AnyI
     let IssuerLookup::Found(issuer) = context.cache.issuer(&challenge.spec.issuer_ref, &namespace) else {
         return None;
     };
-    let owner = controlled_by(&challenge.metadata, "Order")?;
+    let owner = controller_of_kind::<Order>(&challenge.metadata)?;
     let order = context.cache.orders.get(&namespace, &owner.name)?;
     let asked = order.uid().as_deref() == Some(&owner.uid)
         && asks_for(&order, issuer.config.acme().as_ref()?, challenge);
@@ -162,7 +162,7 @@ impl Reconciling<'_> {
     fn notify(&self, notify: Notify) {
         match notify {
             Notify::Order => {
-                if let Some(order) = controlled_by(&self.challenge.metadata, "Order") {
+                if let Some(order) = controller_of_kind::<Order>(&self.challenge.metadata) {
                     self.context.cache.orders.enqueuer().enqueue_named(&order.name, Some(&self.namespace));
                 }
             }

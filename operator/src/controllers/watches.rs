@@ -44,7 +44,7 @@ use crate::{
     error::ReconcileError,
     k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Watch},
     metrics::Metrics,
-    objects::{metadata::controlled_by, names, route, secret_meta::SecretMeta},
+    objects::{metadata::controller_of_kind, names, route, secret_meta::SecretMeta},
 };
 
 /// Something that runs until the process ends.
@@ -210,7 +210,7 @@ where
     K: Resource<DynamicType = ()>,
     O: Resource<DynamicType = ()>,
 {
-    if let Some(owner) = controlled_by(object.meta(), &O::kind(&())) {
+    if let Some(owner) = controller_of_kind::<O>(object.meta()) {
         enqueuer.enqueue_named(&owner.name, ResourceExt::namespace(object).as_deref());
     }
 }

@@ -6,16 +6,13 @@ use std::{collections::VecDeque, time::Duration};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Requeue, backoff};
+use super::{
+    Requeue,
+    retry::{self, Failure},
+};
 
 /// As in the runner: what a watch has missed is found after this time.
 const RESYNC: Duration = Duration::from_hours(1);
-
-/// As in the runner: the wait for a status that the watch does not show yet.
-const STALE: Duration = Duration::from_secs(1);
-
-/// As in the runner: the wait after a conflict.
-const CONFLICT: Duration = Duration::from_millis(200);
 
 /// Why a reconcile ended with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +172,7 @@ impl Runner {
     pub(crate) fn begin<K: Clone>(&mut self, object: &Stored<K>) -> bool {
         self.due = None;
         if object.is_stale() {
-            self.due = Some(self.now + STALE);
+            self.due = Some(self.now + wait_after(Failure::StaleRead, 0));
         }
         self.due.is_none()
     }
@@ -206,7 +203,7 @@ impl Runner {
                     Requeue::Resync => Some(RESYNC),
                 }
             }
-            Err(Stop::Conflict) => Some(CONFLICT),
+            Err(Stop::Conflict) => Some(wait_after(Failure::Conflict, 0)),
             Err(Stop::Error) => Some(self.failed(None)),
             Err(Stop::Retry(after)) => Some(self.failed(Some(after))),
             Err(Stop::Crash) => {
@@ -219,7 +216,7 @@ impl Runner {
     }
 
     fn failed(&mut self, after: Option<Duration>) -> Duration {
-        let wait = after.unwrap_or_else(|| backoff::after_error(self.attempts, "seed"));
+        let wait = wait_after(after.map_or(Failure::Other, Failure::Wait), self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         wait
     }
@@ -240,5 +237,13 @@ impl Meter {
             self.times.pop_front();
         }
         self.most_in_an_hour = self.most_in_an_hour.max(self.times.len());
+    }
+}
+
+/// How long the runner waits after a failure.
+fn wait_after(failure: Failure, attempt: u32) -> Duration {
+    match retry::after(failure, attempt, "seed") {
+        Requeue::After(wait) => wait,
+        Requeue::OnChange | Requeue::Resync => RESYNC,
     }
 }

@@ -63,12 +63,7 @@ pub fn controller_of_kind<K>(metadata: &ObjectMeta) -> Option<&OwnerReference>
 where
     K: Resource<DynamicType = ()>,
 {
-    controlled_by(metadata, &K::kind(&()))
-}
-
-/// The controller of an object, if it is of this kind.
-pub fn controlled_by<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
-    controller_of(metadata).filter(|owner| owner.kind == kind)
+    controller_of(metadata).filter(|owner| owner.kind == K::kind(&()))
 }
 
 /// The annotations that an object passes on to the objects that are created for it.

@@ -18,7 +18,7 @@ use crate::{
         Passwords, Prerequisite, SecretView, View,
     },
     error::ReconcileError,
-    objects::{metadata::controlled_by, names},
+    objects::{metadata::controller_of_kind, names},
     pki::PrivateKey,
 };
 
@@ -159,7 +159,7 @@ impl Reconciler<'_> {
     }
 
     fn controls(&self, metadata: &ObjectMeta) -> bool {
-        controlled_by(metadata, "Certificate").map(|owner| owner.uid.as_str())
+        controller_of_kind::<Certificate>(metadata).map(|owner| owner.uid.as_str())
             == self.certificate.uid().as_deref()
     }
 

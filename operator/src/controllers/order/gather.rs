@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crds::{
     acme::{AcmeIssuer, Challenge, Order, OrderStatus, State},
+    certmanager::CertificateRequest,
     condition::HasConditions,
 };
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use crate::{
         challenge::Phase,
         order::{IssuerView, OrderProgress, View},
     },
-    objects::metadata::controlled_by,
+    objects::metadata::controller_of_kind,
 };
 
 /// What does not change within a reconcile.
@@ -79,7 +80,7 @@ impl<'a> Gathered<'a> {
 
 /// Whether an Order belongs to a CertificateRequest that exists and is approved. One that a user created does not.
 fn is_requested(order: &Order, context: &Context) -> bool {
-    let Some(owner) = controlled_by(&order.metadata, "CertificateRequest") else { return false };
+    let Some(owner) = controller_of_kind::<CertificateRequest>(&order.metadata) else { return false };
     let namespace = order.namespace().unwrap_or_default();
     context.cache.requests.get(&namespace, &owner.name).is_some_and(|request| {
         request.uid().as_deref() == Some(&owner.uid)
@@ -101,7 +102,7 @@ fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
     names.sort();
     let known = names.iter().filter_map(|name| context.cache.challenges.get(&namespace, name));
     let is_its = |challenge: &Arc<Challenge>| {
-        controlled_by(&challenge.metadata, "Order").is_some_and(|owner| owner.uid == uid)
+        controller_of_kind::<Order>(&challenge.metadata).is_some_and(|owner| owner.uid == uid)
     };
     known.filter(is_its).map(|challenge| with_memory(challenge, context)).collect()
 }
