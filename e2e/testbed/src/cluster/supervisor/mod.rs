@@ -142,22 +142,36 @@ fn processes() -> Result<Vec<(Pid, PathBuf)>> {
         .collect())
 }
 
-/// The program that has the roles: this one if its `main` has called [`run_supervisor_role`], otherwise the testbed's,
-/// which is in the folder of a test program or in the parent of that.
+/// The program that has the roles: this one if its `main` has called [`run_supervisor_role`] and its file is still
+/// there, otherwise the testbed's, which is in the folder of this program or in the parent of that.
 fn binary() -> Result<PathBuf> {
     let own = env::current_exe().context("failed to find this program's own file")?;
-    if HAS_ROLES.load(Ordering::Relaxed) {
+    if HAS_ROLES.load(Ordering::Relaxed) && own.is_file() {
         return Ok(own);
     }
-    own.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(PROGRAM))
-        .find(|path| path.is_file())
-        .with_context(|| {
-            format!(
-                "failed to find {PROGRAM} next to {}: run the tests with `cargo xtask test`",
-                own.display()
-            )
-        })
+    testbed_program(&own).with_context(|| {
+        format!("failed to find {PROGRAM} next to {}: run the tests with `cargo xtask test`", own.display())
+    })
+}
+
+/// The testbed's program, by the path of another one that was built with it. A build that ran meanwhile (`cargo test`
+/// within `cargo xtask test`) may have replaced the file of that one; then Linux reports its path with ` (deleted)`.
+fn testbed_program(other: &Path) -> Option<PathBuf> {
+    other.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn testbed_program_is_found_for_tests_and_for_replaced_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert_eq!(testbed_program(&path("deps/e2e_issuance-0123")), None);
+        fs::write(path(PROGRAM), "").unwrap();
+        for other in ["deps/e2e_issuance-0123", "e2e (deleted)"] {
+            assert_eq!(testbed_program(&path(other)), Some(path(PROGRAM)), "{other}");
+        }
+    }
 }
