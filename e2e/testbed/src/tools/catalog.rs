@@ -145,25 +145,31 @@ macro_rules! module {
 
 /// All Go modules, in the order in which they are built: Kubernetes first, because it takes longest.
 pub(super) const GO_MODULES: &[GoModule] = &[
-    module!(
-        "kubernetes",
-        // Without it, the API server reports v0.0.0-master, and Helm's checks of kubeVersion fail.
-        Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
-        [
-            (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 280),
-            (
-                KubeControllerManager,
-                "kube-controller-manager",
-                "k8s.io/kubernetes/cmd/kube-controller-manager",
-                80
-            ),
-            (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
-            (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 30),
-            (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
-            (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 35),
-            (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 10),
-        ]
-    ),
+    GoModule {
+        // CoreDNS, with fewer plugins.
+        main: Some(include_str!("../../tools/kubernetes/main.go")),
+        ..module!(
+            "kubernetes",
+            // Without it, the API server reports v0.0.0-master, and Helm's checks of kubeVersion fail.
+            Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
+            [
+                (KubeApiserver, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 280),
+                (
+                    KubeControllerManager,
+                    "kube-controller-manager",
+                    "k8s.io/kubernetes/cmd/kube-controller-manager",
+                    80
+                ),
+                (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
+                (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 30),
+                (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
+                (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 35),
+                (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 10),
+                (Helm, "helm", "helm.sh/helm/v4/cmd/helm", 50),
+                (Coredns, "coredns", ".", 20),
+            ]
+        )
+    },
     module!("etcd", None, [(Etcd, "etcd", "go.etcd.io/etcd/server/v3", 40)]),
     module!(
         "pebble",
@@ -199,12 +205,10 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         )
     },
     module!("crane", None, [(Crane, "crane", "github.com/google/go-containerregistry/cmd/crane", 10)]),
-    module!("helm", None, [(Helm, "helm", "helm.sh/helm/v4/cmd/helm", 130)]),
     GoModule {
         main: Some(include_str!("../../tools/pkireader/main.go")),
         ..module!("pkireader", None, [(PkiReader, "pkireader", ".", 2)])
     },
-    module!("coredns", None, [(Coredns, "coredns", "github.com/coredns/coredns", 115)]),
     GoModule {
         main: Some(include_str!("../../tools/certmanager/main.go")),
         ..module!("certmanager", None, [(CertManager, "cert-manager", ".", 90)])
@@ -224,13 +228,14 @@ mod tests {
 
     #[test]
     fn program_is_a_tool_of_its_module() {
-        for module in GO_MODULES.iter().filter(|module| module.main.is_none()) {
+        for module in GO_MODULES {
             for program in module.programs {
                 assert!(
-                    module
-                        .go_mod
-                        .lines()
-                        .any(|line| line.trim().trim_start_matches("tool ") == program.package),
+                    (program.package == "." && module.main.is_some())
+                        || module
+                            .go_mod
+                            .lines()
+                            .any(|line| line.trim().trim_start_matches("tool ") == program.package),
                     "{} is not a tool in e2e/testbed/tools/{}/go.mod",
                     program.package,
                     module.name
