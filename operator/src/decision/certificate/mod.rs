@@ -92,6 +92,7 @@ pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
         view,
         status: view.certificate.status.clone().unwrap_or_default(),
         actions: Vec::new(),
+        last: Vec::new(),
         requeue: Requeue::Resync,
     };
     let waiting_for = match deciding.decide() {
@@ -103,6 +104,7 @@ pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
             Some(dependency)
         }
     };
+    deciding.actions.append(&mut deciding.last);
     Ok(Decision { actions: deciding.actions, requeue: deciding.requeue, waiting_for })
 }
 
@@ -111,6 +113,8 @@ struct Deciding<'a> {
     view: &'a View<'a>,
     status: CertificateStatus,
     actions: Vec<Action>,
+    /// Housekeeping, which must not hold up anything else if it fails.
+    last: Vec<Action>,
     requeue: Requeue,
 }
 
@@ -138,7 +142,7 @@ impl Deciding<'_> {
             now: self.view.now,
         };
         self.set_ready(policy::unready(&input));
-        self.actions.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
+        self.last.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
             self.advance_issuance(&desired)
         } else if let Some(finding) = policy::trigger(&input) {

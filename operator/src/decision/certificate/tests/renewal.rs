@@ -22,6 +22,20 @@ fn due_certificate_is_renewed_and_stays_ready() {
     assert_eq!(world.requests.len(), 1, "the history limit is one");
 }
 
+/// The API server may always reject the deletion of what a process left behind. That must not hold up a renewal.
+#[test]
+fn past_key_is_deleted_after_everything_else() {
+    let mut world = issued(|_| {});
+    world.issuer = None;
+    let past = past_key_name(&world.certificate).expect("an issued revision");
+    let key = Arc::new(world.read_key().expect("a key"));
+    world.keys.extend([past.clone(), next_key_name(&world.certificate)].map(|name| (name, Arc::clone(&key))));
+    world.wait(hours(60 * 24));
+    let actions = world.decide().expect("nothing is missing").actions;
+    assert!(actions.iter().any(|action| matches!(action, Action::CreateRequest(_))));
+    assert!(matches!(actions.last(), Some(Action::DeleteNextKey(name)) if *name == past));
+}
+
 /// A certificate that is not renewed is reported when it expires, and does not requeue immediately without end.
 #[test]
 fn expired_certificate_settles() {

@@ -170,7 +170,7 @@ impl World {
         Some(self.secret.as_ref()?.data.as_ref()?.get(name)?.0.clone())
     }
 
-    fn read_key(&self) -> Option<PrivateKey> {
+    pub(in super::super) fn read_key(&self) -> Option<PrivateKey> {
         PrivateKey::from_pem(&self.data(TLS_KEY)?).ok()
     }
 }
