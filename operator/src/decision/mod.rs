@@ -10,6 +10,7 @@ pub mod challenge;
 pub mod issuer;
 pub mod limits;
 pub mod order;
+pub mod problem;
 mod reaction;
 pub mod renewal;
 pub mod request;

@@ -1,12 +1,12 @@
 //! What the CA's responses about a challenge and its authorization mean (RFC 8555 sections 7.1.6 and 7.5.1).
 
-use crds::{acme::State, condition::whole_seconds};
+use crds::acme::State;
 use kube::ResourceExt;
 
 use super::{ChallengeProgress, Decision, Next, Notify, Phase, REPORT_WAITING_AFTER, View};
 use crate::{
     acme::{AcmeError, AuthorizationState, AuthorizationStatus, Class},
-    decision::{Reaction, Requeue, backoff},
+    decision::{Reaction, Requeue, backoff, problem::with_time},
 };
 
 /// Decides what follows from the CA's response to [`super::Action::Submit`].
@@ -95,7 +95,7 @@ fn on_acme_error(view: &View<'_>, subject: Subject, error: AcmeError) -> Decisio
     let (progress, _) = view.again_after(after);
     // With a time in each text, each retry would write the status, and then that of each owner.
     let reason = if matches!(reaction, Reaction::WaitFor(_)) {
-        format!("{error}; the next attempt is at {}", whole_seconds(progress.next_attempt).0)
+        with_time(&error, progress.next_attempt)
     } else {
         error.to_string()
     };

@@ -3,14 +3,14 @@
 use crds::{
     acme::{AcmeIssuer, AcmeIssuerStatus},
     certmanager::IssuerStatus,
-    condition::{ConditionStatus, whole_seconds},
+    condition::ConditionStatus,
 };
 use jiff::Timestamp;
 
 use super::{IssuerProgress, Outcome, RETRY_REFUSED_AFTER, View, email};
 use crate::{
     acme::{AcmeError, ExternalAccountKey, MacKeyError},
-    decision::{Reaction, Requeue, backoff},
+    decision::{Reaction, Requeue, backoff, problem::with_time},
 };
 
 /// The number of doublings that an issuer's backoff starts with: its first wait is 16 s, less the jitter. An issuer is not as urgent
@@ -140,7 +140,7 @@ fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> O
     let binds = view.acme.external_account_binding.is_some();
     let cause = format!("{error}{}", advice(source.problem_type(), binds));
     let message = if matches!(reaction, Reaction::WaitFor(_)) {
-        format!("{cause}; the next attempt is at {}", whole_seconds(next_attempt).0)
+        with_time(&cause, next_attempt)
     } else {
         cause.clone()
     };

@@ -19,6 +19,7 @@ use crate::{
     decision::{
         Reaction, Requeue, backoff,
         limits::{NewOrderSlot, is_about_new_orders, later},
+        problem::{with_next_attempt, with_time},
     },
     pki::{Chain, ChainError},
 };
@@ -183,9 +184,7 @@ impl Draft<'_> {
     fn retry(mut self, error: AcmeError, mut actions: Vec<Action>) -> Decision {
         let after = self.back_off();
         let until = later(self.view.now, after);
-        let is_short = after < REPORT_AFTER;
-        let reason = if is_short { error.to_string() } else { with_next_attempt(&error, until) };
-        self.hold_until(until, Some(reason));
+        self.hold_until(until, Some(with_next_attempt(&error, after, until)));
         actions.push(Action::WriteStatus);
         self.finish(actions, Outcome::Retry { error, after })
     }
@@ -194,7 +193,7 @@ impl Draft<'_> {
     fn wait_for_server(mut self, request: &Request, error: &AcmeError, wait: Duration) -> Decision {
         let wait = wait.max(self.back_off());
         let until = later(self.view.now, wait);
-        self.hold_until(until, Some(with_next_attempt(error, until)));
+        self.hold_until(until, Some(with_time(error, until)));
         let mut actions = Vec::new();
         let detail = error.problem().and_then(|problem| problem.detail.as_deref()).unwrap_or_default();
         if matches!(request, Request::Place(_)) && is_about_new_orders(detail) {
@@ -210,10 +209,6 @@ impl Draft<'_> {
         self.progress.failures = self.progress.failures.saturating_add(1);
         after
     }
-}
-
-fn with_next_attempt(error: &AcmeError, until: Timestamp) -> String {
-    format!("{error}; the next attempt is at {}", whole_seconds(until).0)
 }
 
 /// Why an order is not done although all its challenges are valid, for people.

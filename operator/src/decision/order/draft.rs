@@ -112,9 +112,12 @@ impl<'a> Draft<'a> {
         self.write(Requeue::Resync)
     }
 
-    /// Sends nothing before a time that the server or a backoff has set. `reason` is for people; none for a short wait.
+    /// Sends nothing before a time that the server or a backoff has set. `reason` is for people. A short wait has none, and
+    /// leaves that of an earlier one: writing the status twice would only take time.
     pub(super) fn hold_until(&mut self, until: Timestamp, reason: Option<String>) {
-        self.status.reason.clone_from(&reason);
+        if reason.is_some() {
+            self.status.reason.clone_from(&reason);
+        }
         self.progress.wait = Some(Wait { until, reason });
     }
 

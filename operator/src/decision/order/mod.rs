@@ -218,7 +218,7 @@ pub fn decide(view: &View<'_>) -> Decision {
     }
     if let Some(Wait { until, reason }) = draft.progress.wait.clone() {
         // In case the reason could not be written when the wait began.
-        draft.status.reason = reason;
+        draft.status.reason = reason.or(draft.status.reason);
         return draft.write(Requeue::at(until, view.now));
     }
     let Some(url) = non_empty(draft.status.url.as_deref()) else { return draft.place() };

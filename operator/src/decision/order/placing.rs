@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use crds::{
     acme::{Authorization, OfferedChallenge, Order, OrderSpec, State},
     annotations::request::CERTIFICATE_REVISION,
-    condition::whole_seconds,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::challenges::type_name;
-use crate::acme::{AuthorizationState, AuthorizationStatus, Identifier, NewOrder};
+use crate::{
+    acme::{AuthorizationState, AuthorizationStatus, Identifier, NewOrder},
+    decision::problem::with_time,
+};
 
 /// The order to place for an Order. The common name is one of its names.
 ///
@@ -75,7 +77,7 @@ pub(super) fn waiting_for_slot(limit: Option<u32>, slot: Timestamp) -> String {
         || "the CA asked for a pause in new orders".to_owned(),
         |limit| format!("the CA allows {limit} new orders in 3 hours"),
     );
-    format!("waiting for a new-order slot: {why}; the next attempt is at {}", whole_seconds(slot).0)
+    with_time(format_args!("waiting for a new-order slot: {why}"), slot)
 }
 
 /// What is stored of an authorization. Its identifier is empty if it is neither a DNS name nor an IP address.

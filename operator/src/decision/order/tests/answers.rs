@@ -103,9 +103,12 @@ fn retries_back_off_and_name_the_next_attempt() {
         let after = backoff::after_error(failures, "1");
         assert_eq!(wait(&decision), after);
         let until = fixture.now + SignedDuration::try_from(after).expect("a short wait");
-        let attempt = format!("{error}; the next attempt is at {}", whole_seconds(until).0);
-        let reason = if after < REPORT_AFTER { error.to_string() } else { attempt };
-        assert_eq!(decision.status.reason, Some(reason));
+        let next = if after <= Duration::from_mins(1) {
+            "within a minute".to_owned()
+        } else {
+            format!("at {}", whole_seconds(until).0)
+        };
+        assert_eq!(decision.status.reason, Some(format!("{error}; the next attempt is {next}")));
         fixture.progress = decision.progress;
         // Its own status enqueues it, and changes nothing.
         assert_eq!(actions(fixture.decide()), [Action::WriteStatus]);

@@ -54,6 +54,9 @@ impl World {
         ensure(named, format!("the reason {reason:?} does not name {:?}", self.cause))?;
         match self.next {
             Some(next) if after(self.now, SILENCE) < next => {
+                if reason.ends_with(" is within a minute") {
+                    return ensure(next <= after(self.now, Duration::from_mins(1)), "it takes longer");
+                }
                 let stated = reason.rsplit(" is at ").next().and_then(|text| text.parse::<Timestamp>().ok());
                 let is_stated = stated.is_some_and(|stated| {
                     stated == whole_seconds(next).0 || stated > next && self.resync == Some(next)
