@@ -98,17 +98,19 @@ impl Reconciling<'_> {
             self.progress = progress;
             self.context.memory.challenges.put(self.uid.clone(), progress);
         }
-        if let Some(status) = status {
-            self.write(&status).await?;
+        if let Some(notify) = notify {
+            self.notify(notify);
+        }
+        match status {
+            Some(status) => self.write(&status).await?,
+            None if matches!(next, Next::Requeue(_)) => self.write_unwritten().await?,
+            None => {}
         }
         if let Some(event) = event {
             self.context.kube.publish(FIELD_MANAGER, &event, self.challenge);
         }
         if progress.is_none() {
             self.context.memory.challenges.forget(&self.uid);
-        }
-        if let Some(notify) = notify {
-            self.notify(notify);
         }
         Ok(next)
     }
@@ -179,6 +181,11 @@ impl Reconciling<'_> {
         let written =
             self.context.kube.write_status(&self.api(), FIELD_MANAGER, self.challenge, old, status).await;
         written.map(drop)
+    }
+
+    async fn write_unwritten(&self) -> Result<(), ReconcileError> {
+        let (kube, old) = (&self.context.kube, self.challenge.status.as_ref());
+        kube.write_unwritten_status(&self.api(), FIELD_MANAGER, self.challenge, old).await
     }
 
     async fn remove_finalizer(&self) -> Result<(), ReconcileError> {

@@ -104,7 +104,11 @@ where
         loop {
             match issuer::decide(&self.view(&key.view)) {
                 Step::UseAccount(uri) => return self.use_account(key, uri),
-                Step::Wait(wait) => return Ok(Requeue::After(wait)),
+                Step::Wait(wait) => {
+                    let (kube, old) = (&self.context.kube, Some(&self.status));
+                    kube.write_unwritten_status(&self.api, self.manager, self.object, old).await?;
+                    return Ok(Requeue::After(wait));
+                }
                 Step::GenerateKey => key = self.generate_key().await?,
                 Step::Register => return self.register(key).await,
                 Step::Refuse(outcome) => return self.finish(*outcome, None).await,
@@ -224,14 +228,17 @@ where
             }
             None => self.context.accounts.forget(&self.key),
         }
+        // Before the write, which may fail: the request is not repeated immediately.
+        if let Some(progress) = progress {
+            self.context.memory.issuers.put(self.uid.clone(), progress);
+        }
         let old = Some(&self.status);
         self.context.kube.write_status(&self.api, self.manager, self.object, old, &status).await?;
         if let Some(event) = event {
             self.context.kube.publish(self.manager, &event, self.object);
         }
-        match progress {
-            Some(progress) => self.context.memory.issuers.put(self.uid.clone(), progress),
-            None => drop(self.context.memory.issuers.forget(&self.uid)),
+        if progress.is_none() {
+            self.context.memory.issuers.forget(&self.uid);
         }
         if opened {
             // Not before the status has the URL: until then, it names the lost account.

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, ResourceExt, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{Events, version_number, write_status};
@@ -24,12 +25,20 @@ pub struct KubeClient {
     events: EphemeralMap<&'static str, Events>,
     /// The resourceVersion of the last status write, by UID.
     written: EphemeralMap<String, u64>,
+    /// The last status that could not be written, by UID.
+    unwritten: EphemeralMap<String, Value>,
 }
 
 impl KubeClient {
     /// A client that publishes events in the name of `instance`.
     pub fn new(client: Client, instance: String) -> Self {
-        Self { client, instance, events: EphemeralMap::default(), written: EphemeralMap::default() }
+        Self {
+            client,
+            instance,
+            events: EphemeralMap::default(),
+            written: EphemeralMap::default(),
+            unwritten: EphemeralMap::default(),
+        }
     }
 
     /// The objects of a kind in a namespace.
@@ -57,13 +66,41 @@ impl KubeClient {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         S: Serialize,
     {
-        let Some(written) = write_status(api, manager, object, old, new).await? else {
-            return Ok(None);
+        let uid = object.uid().unwrap_or_default();
+        let written = match write_status(api, manager, object, old, new).await {
+            Ok(written) => written,
+            Err(error) => {
+                self.unwritten.put(uid, serde_json::to_value(new).unwrap_or_default());
+                return Err(error);
+            }
         };
+        self.unwritten.forget(&uid);
+        let Some(written) = written else { return Ok(None) };
         if let Some((uid, version)) = written.uid().zip(version(&written)) {
             self.written.put(uid, version);
         }
         Ok(Some(written.resource_version().unwrap_or_default()))
+    }
+
+    /// Writes the last status again if it could not be written: for a reconcile that finds nothing to do, and would not decide
+    /// it again.
+    ///
+    /// # Errors
+    /// As [`Self::write_status`].
+    pub async fn write_unwritten_status<K, S>(
+        &self,
+        api: &Api<K>,
+        manager: &str,
+        object: &K,
+        old: Option<&S>,
+    ) -> Result<(), ReconcileError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        S: Serialize,
+    {
+        let Some(status) = self.unwritten.get(&object.uid().unwrap_or_default()) else { return Ok(()) };
+        let old = old.map(|old| serde_json::to_value(old).unwrap_or_default());
+        self.write_status(api, manager, object, old.as_ref(), &status).await.map(drop)
     }
 
     /// Whether an object is older than the last status write: the watch has not reported that yet.
@@ -79,6 +116,7 @@ impl KubeClient {
     /// Forgets an object that was deleted.
     pub fn forget(&self, uid: &str) {
         self.written.forget(uid);
+        self.unwritten.forget(uid);
     }
 
     /// Publishes an event about an object, with a controller as its source, such as `cert-manager-certificates-issuing`.

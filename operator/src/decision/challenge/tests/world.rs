@@ -86,6 +86,8 @@ enum Event {
 #[derive(Debug, Default)]
 struct Process {
     progress: Option<ChallengeProgress>,
+    /// The last status that could not be written.
+    unwritten: Option<crds::acme::ChallengeStatus>,
     /// Whether the CA has accepted the challenge.
     accepted: bool,
     /// The last probe of the route in this reconcile.
@@ -280,19 +282,29 @@ impl World {
 
     fn record(&mut self, challenge: &Challenge, decision: Decision) -> Result<Next, Stop> {
         let Decision { status, event, progress, notify, next } = decision;
-        if let Some(status) = status.filter(|status| challenge.status.as_ref() != Some(status)) {
-            self.status_writes.count(self.runner.now);
-            self.challenge.write(self.runner.now, |it| it.status = Some(status))?;
-            self.runner.passed()?;
+        if progress.is_some() {
+            self.process.progress = progress;
         }
-        self.warnings += usize::from(event.is_some_and(|event| event.warning));
-        self.process.progress = progress;
         match notify {
             Some(Notify::Order) => self.reconcile_order(),
             Some(Notify::Issuer) => {
                 self.events.push((self.runner.now + self.course.recovery, Event::AccountRecovered));
             }
             None => {}
+        }
+        let again = self.process.unwritten.clone().filter(|_| matches!(next, Next::Requeue(_)));
+        if let Some(status) = status.or(again) {
+            self.process.unwritten = Some(status.clone());
+            if challenge.status.as_ref() != Some(&status) {
+                self.status_writes.count(self.runner.now);
+                self.challenge.write(self.runner.now, |it| it.status = Some(status))?;
+            }
+            self.process.unwritten = None;
+            self.runner.passed()?;
+        }
+        self.warnings += usize::from(event.is_some_and(|event| event.warning));
+        if progress.is_none() {
+            self.process.progress = None;
         }
         Ok(next)
     }

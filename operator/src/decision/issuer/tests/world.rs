@@ -103,6 +103,8 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 struct Process {
     progress: Option<IssuerProgress>,
+    /// The last status that could not be written.
+    unwritten: Option<crds::certmanager::IssuerStatus>,
     account_lost: bool,
     /// The URL of the account in use.
     account: Option<String>,
@@ -331,7 +333,12 @@ impl World {
                     self.process.account = Some(uri);
                     return Ok(Requeue::Resync);
                 }
-                Step::Wait(wait) => return Ok(Requeue::After(wait)),
+                Step::Wait(wait) => {
+                    if let Some(status) = self.process.unwritten.clone() {
+                        self.write(&issuer, status)?;
+                    }
+                    return Ok(Requeue::After(wait));
+                }
                 Step::GenerateKey => key = self.generate_key()?,
                 Step::Register => return self.register(&issuer, &key),
                 Step::Refuse(outcome) => return self.finish(&issuer, *outcome, None),
@@ -409,14 +416,13 @@ impl World {
         let Outcome { status, event, progress, requeue } = outcome;
         let opened = account.is_some();
         self.process.account = account;
-        if issuer.status.as_ref() != Some(&status) {
-            self.status_writes.count(self.runner.now);
-            // What the process does not learn, or what makes the issuer ready, is followed by another event.
-            let warning = self.warning.take();
-            self.issuer.write(self.runner.now, |it| it.status = Some(status))?;
-            self.warning = warning.filter(|_| !opened);
-            self.runner.passed()?;
+        if progress.is_some() {
+            self.process.progress = progress;
         }
+        // What the process does not learn, or what makes the issuer ready, is followed by another event.
+        let warning = self.warning.take();
+        self.write(issuer, status)?;
+        self.warning = warning.filter(|_| !opened);
         if let Some(event) = event {
             assert_ne!(self.warning.as_ref(), Some(&event), "an event is published for a retry");
             self.warning = Some(event);
@@ -426,6 +432,17 @@ impl World {
             self.process.account_lost = false;
         }
         Ok(requeue)
+    }
+
+    fn write(&mut self, issuer: &Issuer, status: crds::certmanager::IssuerStatus) -> Result<(), Stop> {
+        self.process.unwritten = Some(status.clone());
+        if issuer.status.as_ref() != Some(&status) {
+            self.status_writes.count(self.runner.now);
+            self.issuer.write(self.runner.now, |it| it.status = Some(status))?;
+            self.runner.passed()?;
+        }
+        self.process.unwritten = None;
+        Ok(())
     }
 }
 
