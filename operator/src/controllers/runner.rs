@@ -69,6 +69,7 @@ where
     {
         let Self { name, store, concurrency, metrics } = self;
         let attempts = Arc::new(Attempts::<K>(Mutex::default()));
+        let known = store.clone();
         let reconcile = |object: Arc<K>, context: Arc<Context>| {
             let stale = context.kube.is_stale(&*object);
             let span = tracing::info_span!(
@@ -80,7 +81,8 @@ where
             );
             let (attempts, metrics) = (Arc::clone(&attempts), metrics.clone());
             let reference = ObjectRef::from_obj(&*object);
-            let work = reconcile(object, context);
+            let work = reconcile(Arc::clone(&object), Arc::clone(&context));
+            let store = known.clone();
             Box::pin(async move {
                 if stale {
                     return Ok(action(retry::after(Failure::StaleRead, 0, "")));
@@ -94,6 +96,12 @@ where
                 };
                 let failed = outcome.as_ref().is_err_and(|error| error.failure() != Failure::Conflict);
                 metrics.record_reconcile(name, failed);
+                if store.get(&reference).is_none_or(|known| known.meta().uid != object.meta().uid) {
+                    // It was deleted meanwhile, and what this reconcile remembers of it would stay.
+                    context.forget(&*object);
+                    attempts.forget(&reference);
+                    return Ok(Action::await_change());
+                }
                 Ok::<_, Infallible>(span.in_scope(|| attempts.next(&reference, outcome)))
             })
         };
@@ -117,6 +125,11 @@ impl<K> Attempts<K>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
+    /// Forgets an object that was deleted.
+    fn forget(&self, reference: &ObjectRef<K>) {
+        lock(&self.0).remove(reference);
+    }
+
     /// When an object is reconciled again after an outcome.
     fn next(&self, reference: &ObjectRef<K>, outcome: Result<Requeue, ReconcileError>) -> Action {
         let mut attempts = lock(&self.0);

@@ -80,5 +80,6 @@ impl Memory {
         self.challenges.forget(uid);
         self.issuers.forget(uid);
         self.next_keys.retain(|(owner, _)| owner != uid);
+        self.deleted_keys.retain(|(owner, _)| owner != uid);
     }
 }
