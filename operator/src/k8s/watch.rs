@@ -3,7 +3,7 @@
 //! Knows how a list and a watch become a store; must not know which kinds there are or who depends on them. Next: `controllers/watches.rs`,
 //! which says what is enqueued when an object changes.
 
-use std::{fmt::Debug, pin::pin};
+use std::{fmt::Debug, time::Duration};
 
 use futures::{Stream, StreamExt};
 use kube::{
@@ -24,6 +24,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// How many objects a list returns per page: several copies of a page are in memory while it is parsed.
 const PAGE: u32 = 100;
+
+/// How long a failed watch of an optional kind waits before it lists again.
+const RELIST_AFTER: Duration = Duration::from_secs(1);
 
 /// What a watch reports about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +71,12 @@ where
             shrink(&mut object);
             Some(object)
         };
-        let events = watcher::watcher(api, self.config.page_size(PAGE)).default_backoff();
-        let events = events.filter_map(async |event| event.map(|event| map(event, keep)).transpose());
-        drive(events, self.writer, self.presence, report).await;
+        let config = self.config.page_size(PAGE);
+        let watch = || {
+            let events = watcher::watcher(api.clone(), config.clone()).default_backoff();
+            events.filter_map(async |event| event.map(|event| map(event, keep)).transpose())
+        };
+        drive(watch, self.writer, self.presence, report).await;
     }
 }
 
@@ -88,22 +94,26 @@ where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let keep = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
-        let events = watcher::watcher(api, self.config.page_size(PAGE)).default_backoff();
-        let events = events.filter_map(async |event| event.map(|event| map(event, keep)).transpose());
-        drive(events, self.writer, self.presence, report).await;
+        let config = self.config.page_size(PAGE);
+        let watch = || {
+            let events = watcher::watcher(api.clone(), config.clone()).default_backoff();
+            events.filter_map(async |event| event.map(|event| map(event, keep)).transpose())
+        };
+        drive(watch, self.writer, self.presence, report).await;
     }
 }
 
-async fn drive<K>(
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
+async fn drive<K, E>(
+    watch: impl Fn() -> E,
     mut writer: Writer<K>,
     presence: Presence,
     report: impl Fn(&K, ObjectEvent),
 ) where
     K: Lookup<DynamicType = ()> + Clone + 'static,
+    E: Stream<Item = watcher::Result<Event<K>>>,
 {
     let mut absent = false;
-    let mut events = pin!(events);
+    let mut events = Box::pin(watch());
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
@@ -111,7 +121,11 @@ async fn drive<K>(
                 apply(&event, &mut writer, &report);
             }
             Err(error) if presence == Presence::Optional && is_unknown_kind(&error) => {
-                if !absent {
+                if matches!(error, watcher::Error::WatchStartFailed(_)) {
+                    // Perhaps for a moment only. A list says what there is; the old watch would never list again.
+                    tokio::time::sleep(RELIST_AFTER).await;
+                    events = Box::pin(watch());
+                } else if !absent {
                     absent = true;
                     tracing::info!(kind = %K::kind(&()), "the API server does not know this kind, waiting for its CRD");
                     // No CRD means no objects: an empty list says so to the store and to those who wait for it.
@@ -199,7 +213,7 @@ fn trim(metadata: &mut ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::{cell::RefCell, collections::VecDeque};
 
     use futures::{FutureExt, stream};
     use k8s_openapi::api::core::v1::ConfigMap;
@@ -212,9 +226,13 @@ mod tests {
         ConfigMap { metadata, ..ConfigMap::default() }
     }
 
-    fn not_found() -> watcher::Error {
+    fn unknown_kind() -> kube::Error {
         let status = Status::failure("404 page not found", "Failed to parse error data");
-        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status.with_code(404))))
+        kube::Error::Api(Box::new(status.with_code(404)))
+    }
+
+    fn not_found() -> watcher::Error {
+        watcher::Error::InitialListFailed(unknown_kind())
     }
 
     /// Drives a watch through events; returns what it reports, and whether the store is ready and what it holds.
@@ -225,7 +243,8 @@ mod tests {
         let (reader, writer) = store::<ConfigMap>();
         let reports = RefCell::new(Vec::new());
         let report = |object: &ConfigMap, event| reports.borrow_mut().push((object.name_any(), event));
-        drive(stream::iter(events), writer, presence, report).await;
+        let events = RefCell::new(Some(events));
+        drive(|| stream::iter(events.take().unwrap_or_default()), writer, presence, report).await;
         let ready = reader.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
         (reports.into_inner(), ready, reader.len())
     }
@@ -265,14 +284,21 @@ mod tests {
         assert_eq!(len, 1);
     }
 
-    /// After a failed watch, objects may return without a list.
-    #[tokio::test]
-    async fn crd_removed_twice_deletes_objects_twice() {
-        let list = vec![Ok(Event::Init), Ok(Event::InitApply(object("a"))), Ok(Event::InitDone)];
-        let again = vec![Err(not_found()), Ok(Event::Apply(object("b"))), Err(not_found())];
-        let events = list.into_iter().chain(again).collect();
-        let (reports, _, len) = driven(Presence::Optional, events).await;
-        assert_eq!(reports.last(), Some(&("b".to_owned(), ObjectEvent::Deleted)));
-        assert_eq!(len, 0);
+    /// A watch that fails says nothing about the objects: they are listed again.
+    #[tokio::test(start_paused = true)]
+    async fn failed_watch_of_optional_kind_lists_again() {
+        let list = |name| vec![Ok(Event::Init), Ok(Event::InitApply(object(name))), Ok(Event::InitDone)];
+        let watches = RefCell::new(VecDeque::from([list("a"), list("b")]));
+        watches.borrow_mut()[0].push(Err(watcher::Error::WatchStartFailed(unknown_kind())));
+        let (reader, writer) = store::<ConfigMap>();
+        let deleted = RefCell::new(Vec::new());
+        let report = |object: &ConfigMap, event| {
+            if event == ObjectEvent::Deleted {
+                deleted.borrow_mut().push(object.name_any());
+            }
+        };
+        let watch = || stream::iter(watches.borrow_mut().pop_front().unwrap_or_default());
+        drive(watch, writer, Presence::Optional, report).await;
+        assert_eq!((deleted.into_inner(), reader.len()), (vec!["a".to_owned()], 1));
     }
 }
