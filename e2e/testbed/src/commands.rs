@@ -30,7 +30,7 @@ pub enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Prints the log of a program in a cluster, such as kube-apiserver or pebble. Without a program, lists them.
+    /// Prints the log of a program in a cluster, such as kube-apiserver or pebble. Without a program, lists the programs.
     Logs {
         /// The cluster.
         #[command(flatten)]
@@ -57,7 +57,7 @@ pub struct ClusterArguments {
     /// The name of the cluster.
     #[command(flatten)]
     pub name: Name,
-    /// Start no node. The cluster can't run Pods, and needs no root.
+    /// Start no node: needs no root, but the cluster can't run Pods.
     #[arg(long)]
     pub control_plane_only: bool,
     /// The loopback port of the SOCKS relay into the cluster [default: any free port].

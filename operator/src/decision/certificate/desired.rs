@@ -144,7 +144,7 @@ fn key_kind(algorithm: Option<KeyAlgorithm>, size: Option<i32>) -> Result<KeyKin
     match (algorithm.unwrap_or(KeyAlgorithm::RSA), size) {
         (KeyAlgorithm::RSA, size) => match usize::try_from(size.unwrap_or(2048)) {
             Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(KeyKind::Rsa { bits }),
-            _ => Err("spec.privateKey.size: must be 2048, 3072, 4096 or 8192 for RSA".to_owned()),
+            _ => Err("spec.privateKey.size: must be 2048, 3072, 4096, or 8192 for RSA".to_owned()),
         },
         (KeyAlgorithm::ECDSA, None | Some(256)) => Ok(KeyKind::Ecdsa(Curve::P256)),
         (KeyAlgorithm::ECDSA, Some(384)) => Ok(KeyKind::Ecdsa(Curve::P384)),
