@@ -163,14 +163,14 @@ pub(super) const GO_MODULES: &[GoModule] = &[
                 (KubeScheduler, "kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
                 (Kubelet, "kubelet", "k8s.io/kubernetes/cmd/kubelet", 30),
                 (KubeProxy, "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 10),
-                (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 35),
+                (Kubectl, "kubectl", "k8s.io/kubernetes/cmd/kubectl", 25),
                 (Agnhost, "agnhost", "k8s.io/kubernetes/test/images/agnhost", 10),
-                (Helm, "helm", "helm.sh/helm/v4/cmd/helm", 50),
-                (Coredns, "coredns", ".", 20),
+                (Helm, "helm", "helm.sh/helm/v4/cmd/helm", 20),
+                (Coredns, "coredns", ".", 10),
             ]
         )
     },
-    module!("etcd", None, [(Etcd, "etcd", "go.etcd.io/etcd/server/v3", 40)]),
+    module!("etcd", None, [(Etcd, "etcd", "go.etcd.io/etcd/server/v3", 30)]),
     module!(
         "pebble",
         None,
