@@ -77,7 +77,7 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
 /// Replaces the condition of the same type, or appends the condition if the list has none.
 ///
 /// `lastTransitionTime` is kept if the status stays the same, and becomes `now` in whole seconds if it changes; that of
-/// `new` is ignored.
+/// `new` is ignored. The message is put on [one line](one_line).
 ///
 /// ```
 /// use crds::condition::{self, Condition, ConditionStatus};
@@ -100,6 +100,7 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
 /// # Ok::<(), jiff::Error>(())
 /// ```
 pub fn set(conditions: &mut Vec<Condition>, mut new: Condition, now: Timestamp) {
+    new.message = new.message.map(|message| one_line(&message, LONGEST_MESSAGE));
     let old = conditions.iter_mut().find(|condition| condition.type_ == new.type_);
     new.last_transition_time = match &old {
         Some(old) if old.status == new.status => old.last_transition_time.clone(),
@@ -110,6 +111,35 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition, now: Timestamp) 
         Some(old) => *old = new,
         None => conditions.push(new),
     }
+}
+
+/// The longest message of a condition, in bytes: less than definitions and events allow.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// Puts a text on one line of at most `longest` bytes: other programs' errors may have many lines of any length, and the API
+/// server rejects a status that is too long.
+///
+/// ```
+/// use crds::condition::one_line;
+///
+/// assert_eq!(one_line("exceeded\n\tquota ", 100), "exceeded quota");
+/// assert_eq!(one_line("exceeded quota", 10), "exceede…");
+/// ```
+pub fn one_line(text: &str, longest: usize) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let mut line = String::new();
+    for word in words {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > longest {
+            line.truncate(line.floor_char_boundary(longest.saturating_sub('…'.len_utf8())));
+            line.push('…');
+            break;
+        }
+    }
+    line
 }
 
 /// Removes the condition of a type from the list.
