@@ -96,16 +96,19 @@ impl ReconcileError {
                 kube::Error::Api(status) if status.is_conflict() || status.is_not_found() => {
                     Failure::Conflict
                 }
-                _ => Failure::Other,
+                _ => Failure::Unwatched,
             },
-            Self::Csr(_)
-            | Self::Deadline(_)
-            | Self::Internal(_)
-            | Self::Invalid { .. }
-            | Self::Key(_)
-            | Self::Keystore(_)
-            | Self::Waiting { .. } => Failure::Other,
+            Self::Invalid { .. } | Self::Waiting { .. } => Failure::Unwatched,
+            Self::Csr(_) | Self::Deadline(_) | Self::Internal(_) | Self::Key(_) | Self::Keystore(_) => {
+                Failure::Other
+            }
         }
+    }
+
+    /// Whether the API server, or an admission webhook or policy, rejects what was to be written.
+    pub fn is_rejected(&self) -> bool {
+        let Self::Kube { source, .. } = self else { return false };
+        matches!(&**source, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
     }
 
     /// The error with all its causes.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// The ignored flags, and whether each takes a value that may be the next argument.
-const IGNORED_FLAGS: [(&str, bool); 39] = [
+const IGNORED_FLAGS: [(&str, bool); 38] = [
     ("acme-http01-solver-image", true),
     ("acme-http01-solver-resource-request-cpu", true),
     ("acme-http01-solver-resource-request-memory", true),
@@ -11,7 +11,6 @@ const IGNORED_FLAGS: [(&str, bool); 39] = [
     ("acme-http01-solver-resource-limits-memory", true),
     ("acme-http01-solver-run-as-non-root", false),
     ("acme-http01-solver-nameservers", true),
-    ("acme-http01-solver-extra-labels", true),
     ("acme-http01-solver-runtime-class-name", true),
     ("dns01-recursive-nameservers", true),
     ("dns01-recursive-nameservers-only", false),

@@ -97,6 +97,10 @@ pub struct Arguments {
     /// Name of the Service of the http01-solver.
     #[arg(long, default_value = "http01-solver")]
     pub solver_service: String,
+    /// Labels of the Services, EndpointSlices, and Ingresses that route challenges, for clusters whose policies require
+    /// them, such as team=web,cost-center=7.
+    #[arg(long, value_delimiter = ',', value_parser = parse_label)]
+    pub acme_http01_solver_extra_labels: Vec<(String, String)>,
     /// Listen address of /metrics.
     #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
@@ -154,6 +158,7 @@ impl Arguments {
             cluster_resource_namespace: self.cluster_resource_namespace.clone(),
             solver_namespace: self.solver_namespace.clone(),
             solver_service: self.solver_service.clone(),
+            solver_labels: self.acme_http01_solver_extra_labels.iter().cloned().collect(),
             backoff: IssuanceBackoff {
                 minimum: self.certificate_request_minimum_backoff_duration,
                 maximum: self.certificate_request_maximum_backoff_duration,
@@ -198,6 +203,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed: GoDuration =
         text.parse().map_err(|error: crds::duration::ParseDuration| error.to_string())?;
     parsed.to_std().ok_or_else(|| format!("{text:?} is negative"))
+}
+
+/// Parses a label, such as `team=web`.
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not a label such as \"team=web\""))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Parses an address like Go does: `:9402` means all addresses.

@@ -1,6 +1,9 @@
 //! What the flags and the configuration file say.
 
-use crate::decision::{backoff::IssuanceBackoff, shim::ShimSettings};
+use crate::{
+    decision::{backoff::IssuanceBackoff, shim::ShimSettings},
+    objects::route::ExtraLabels,
+};
 
 /// The settings of all controllers.
 #[derive(Clone, Debug)]
@@ -11,6 +14,8 @@ pub struct Settings {
     pub solver_namespace: String,
     /// The name of the solver's own Service.
     pub solver_service: String,
+    /// Labels of everything that routes challenges.
+    pub solver_labels: ExtraLabels,
     /// How long failed issuances wait.
     pub backoff: IssuanceBackoff,
     /// Defaults for annotated Ingresses.

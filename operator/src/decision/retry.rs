@@ -13,6 +13,13 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 /// How long to wait for the watch to report the operator's own last write. The report enqueues the object; this is for a watch that lags.
 const AFTER_STALE_READ: Duration = Duration::from_secs(1);
 
+/// The longest wait for something that no watch shows, such as a quota or an admission policy: once a user has changed it, the
+/// object must not wait for minutes.
+pub const LONGEST_UNWATCHED: Duration = Duration::from_secs(30);
+
+/// How many conflicts in a row are how controllers work. More are a problem, such as another writer of the same object.
+const CONFLICTS: u32 = 20;
+
 /// How long a watch may take to report a change that the operator has made. Afterwards the cache counts again.
 pub const EXPECTATION_TTL: Duration = Duration::from_secs(2);
 
@@ -27,6 +34,8 @@ pub enum Failure {
     NamespaceTerminating,
     /// A decision or a server has said how long to wait.
     Wait(Duration),
+    /// The API server rejects a request, or another object lacks something. Users can change that, and no watch shows it.
+    Unwatched,
     /// Anything else: it may pass.
     Other,
 }
@@ -48,6 +57,7 @@ pub fn after(failure: Failure, attempt: u32, seed: &str) -> Requeue {
         Failure::StaleRead => Requeue::After(AFTER_STALE_READ),
         Failure::NamespaceTerminating => Requeue::Resync,
         Failure::Wait(wait) => Requeue::After(wait),
+        Failure::Unwatched => Requeue::After(backoff::after_error(attempt, seed).min(LONGEST_UNWATCHED)),
         Failure::Other => Requeue::After(backoff::after_error(attempt, seed)),
     }
 }
@@ -55,7 +65,16 @@ pub fn after(failure: Failure, attempt: u32, seed: &str) -> Requeue {
 impl Failure {
     /// Whether the failure is worth a log line and an error in the metrics. The others are how controllers work.
     pub const fn is_error(self) -> bool {
-        matches!(self, Self::Wait(_) | Self::Other)
+        matches!(self, Self::Wait(_) | Self::Unwatched | Self::Other)
+    }
+
+    /// The failure after so many conflicts in a row.
+    #[must_use]
+    pub const fn after_conflicts(self, conflicts: u32) -> Self {
+        match self {
+            Self::Conflict if conflicts >= CONFLICTS => Self::Unwatched,
+            other => other,
+        }
     }
 }
 
@@ -70,6 +89,8 @@ mod tests {
             other => panic!("{failure:?}: {other:?}"),
         };
         assert!(wait(Failure::Other, 5) > wait(Failure::Other, 1));
+        assert!(wait(Failure::Other, 9) > LONGEST_UNWATCHED);
+        assert_eq!(wait(Failure::Unwatched, 9), LONGEST_UNWATCHED);
         for failure in [Failure::Conflict, Failure::StaleRead] {
             assert_eq!(wait(failure, 5), wait(failure, 0));
         }

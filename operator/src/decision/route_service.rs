@@ -47,11 +47,13 @@ pub fn decide(service: &Service, has_challenge: bool, idle_since: Option<Timesta
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn service_is_deleted_two_seconds_after_the_last_challenge() {
-        let service = route::service("a", false);
+        let service = route::service("a", false, &BTreeMap::new());
         let start = Timestamp::UNIX_EPOCH;
         let at = |seconds| start + Duration::from_secs(seconds);
         let linger = |left| Step::Linger { since: start, left: Duration::from_secs(left) };
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn services_of_others_are_left_alone() {
-        let mut service = route::service("a", false);
+        let mut service = route::service("a", false, &BTreeMap::new());
         service.metadata.name = Some("web".into());
         assert_eq!(decide(&service, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX), Step::Nothing);
     }

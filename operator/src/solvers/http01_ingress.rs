@@ -11,7 +11,10 @@ use crate::{
     decision::challenge::{Presentation, Probe, ProbeResult, RouteWrite, pods_result, route_write},
     error::{ReconcileError, Tried},
     k8s,
-    objects::{challenge::edited_ingress, route},
+    objects::{
+        challenge::edited_ingress,
+        route::{self, PathType},
+    },
 };
 
 /// The solver `http01.ingress` of a Challenge.
@@ -49,7 +52,19 @@ impl Http01Ingress<'_> {
         }
     }
 
+    pub(super) fn is_served(self, context: &Context) -> bool {
+        let name = match edited_ingress(&self.challenge.spec.solver) {
+            Some(name) => name.to_owned(),
+            None => route::ingress_name(self.challenge),
+        };
+        let ingress = context.cache.ingresses.get(&self.namespace(), &name);
+        let status = ingress.as_ref().and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());
+        status.is_some_and(|status| status.ingress.as_ref().is_some_and(|addresses| !addresses.is_empty()))
+    }
+
     pub(super) async fn clean_up(self, context: &Context) -> Result<(), ReconcileError> {
+        let lock = context.memory.namespace_lock(&self.namespace());
+        let _guard = lock.lock().await;
         if let Some(name) = edited_ingress(&self.challenge.spec.solver)
             && let Some(ingress) = self.users_ingress(name, context).await?
             && let Some(patch) = route::patch_to_remove(&ingress, self.challenge)
@@ -64,26 +79,54 @@ impl Http01Ingress<'_> {
         create_route: bool,
         context: &Context,
     ) -> Result<Presentation, ReconcileError> {
-        let desired = route::ingress(self.challenge, self.solver);
+        let mut desired = route::ingress(self.challenge, self.solver, &context.settings.solver_labels);
         let existing = context.cache.ingresses.get(&self.namespace(), &desired.name_any());
-        match route_write(existing.as_deref(), &desired, create_route) {
-            RouteWrite::Nothing => {}
-            RouteWrite::Create => drop(k8s::create(&self.api(context), FIELD_MANAGER, &desired).await?),
-            RouteWrite::Restore => drop(k8s::apply(&self.api(context), FIELD_MANAGER, &desired, true).await?),
+        let write = route_write(existing.as_deref(), &desired, create_route);
+        if let Err(error) = self.write(write, &desired, context).await {
+            // Admission webhooks of ingress controllers reject a dot in a path of type Exact.
+            if !error.is_rejected() {
+                return Err(error);
+            }
+            route::relax_path_type(&mut desired);
+            // If that is rejected as well, the first reason is the one to report.
+            self.write(write, &desired, context).await.map_err(|_| error)?;
         }
         Ok(Presentation::Presented)
     }
 
+    async fn write(
+        self,
+        write: RouteWrite,
+        desired: &Ingress,
+        context: &Context,
+    ) -> Result<(), ReconcileError> {
+        let api = self.api(context);
+        match write {
+            RouteWrite::Nothing => Ok(()),
+            RouteWrite::Create => k8s::create(&api, FIELD_MANAGER, desired).await.map(drop),
+            RouteWrite::Restore => k8s::apply(&api, FIELD_MANAGER, desired, true).await.map(drop),
+        }
+    }
+
     /// Adds the path to an Ingress of the user's. Its rules are one atomic list, so the patch touches nothing but this path.
     async fn add_path(self, name: &str, context: &Context) -> Result<Presentation, ReconcileError> {
+        // One at a time, because the patch of each Challenge changes the rules that the others have read.
+        let lock = context.memory.namespace_lock(&self.namespace());
+        let _guard = lock.lock().await;
         let Some(ingress) = self.users_ingress(name, context).await? else {
             return Ok(Presentation::Blocked(format!(
                 "the Ingress {name:?} that the solver names in http01.ingress.name does not exist in this namespace. Create \
                  it, or change the solver"
             )));
         };
-        if let Some(patch) = route::patch_to_add(&ingress, self.challenge) {
-            self.patch(name, patch, context).await?;
+        if let Some(patch) = route::patch_to_add(&ingress, self.challenge, PathType::Exact)
+            && let Err(error) = self.patch(name, patch, context).await
+        {
+            let relaxed = route::patch_to_add(&ingress, self.challenge, PathType::Relaxed);
+            match relaxed.filter(|_| error.is_rejected()) {
+                Some(patch) => self.patch(name, patch, context).await.map_err(|_| error)?,
+                None => return Err(error),
+            }
         }
         Ok(Presentation::Presented)
     }

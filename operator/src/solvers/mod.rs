@@ -65,6 +65,13 @@ impl<'a> Solver<'a> {
         }
     }
 
+    /// Whether an ingress controller says in the status of the route that it serves it. Not all of them say so.
+    pub fn is_served(self, context: &Context) -> bool {
+        match self {
+            Self::Http01Ingress(solver) => solver.is_served(context),
+        }
+    }
+
     /// Undoes what the garbage collector does not: only a Challenge that [needs a finalizer](Self::needs_finalizer) has
     /// something to undo.
     ///

@@ -31,8 +31,9 @@ pub async fn ensure(namespace: &str, node_port: bool, context: &Context) -> Resu
     if exists(namespace, context) {
         return Ok(());
     }
+    let extra = &context.settings.solver_labels;
     let services = context.kube.api::<Service>(namespace);
-    let created = k8s::create(&services, FIELD_MANAGER, &route::service(namespace, node_port)).await?;
+    let created = k8s::create(&services, FIELD_MANAGER, &route::service(namespace, node_port, extra)).await?;
     let service = match created {
         Some(service) => service,
         None => services
@@ -65,7 +66,7 @@ pub async fn write_slices(service: &Service, context: &Context) -> Result<(), Re
     let namespace = service.namespace().unwrap_or_default();
     let solver: Vec<_> = context.cache.solver_slices.all().iter().map(|slice| (**slice).clone()).collect();
     let slices = context.kube.api::<EndpointSlice>(&namespace);
-    for desired in route::endpoint_slices(service, &solver) {
+    for desired in route::endpoint_slices(service, &solver, &context.settings.solver_labels) {
         let name = desired.name_any();
         let key = (namespace.clone(), name.clone());
         let existing = context.cache.routed_slices.get(&namespace, &name);

@@ -3,7 +3,7 @@
 use k8s_openapi::api::{discovery::v1::EndpointSlice, networking::v1::Ingress};
 use kube::ResourceExt;
 
-use crate::objects::metadata::includes;
+use crate::objects::{metadata::includes, route};
 
 /// What to do about the Ingress of a Challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,11 @@ pub enum RouteWrite {
 /// Compares the Ingress of a Challenge, if the watch shows one, with the desired one. `create` is whether one that the watch does
 /// not show is created. Labels and annotations that others have added stay.
 pub fn route_write(existing: Option<&Ingress>, desired: &Ingress, create: bool) -> RouteWrite {
+    // The type of the path is one that the cluster accepts.
     let routes = |ingress: &Ingress| {
-        ingress.spec.as_ref().map(|spec| (spec.rules.clone(), spec.ingress_class_name.clone()))
+        let mut ingress = ingress.clone();
+        route::relax_path_type(&mut ingress);
+        ingress.spec.map(|spec| (spec.rules, spec.ingress_class_name))
     };
     match existing {
         None if create => RouteWrite::Create,
@@ -55,17 +58,19 @@ pub fn must_write_slice(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use crds::fixtures;
     use k8s_openapi::api::discovery::v1::Endpoint;
 
     use super::*;
-    use crate::objects::route;
 
     #[test]
     fn route_write_restores_what_others_changed() {
         let challenge = fixtures::challenge("web", |_| {});
         let http01 = challenge.spec.solver.http01.as_ref().expect("an HTTP-01 solver");
-        let desired = route::ingress(&challenge, http01.ingress.as_ref().expect("an Ingress solver"));
+        let desired =
+            route::ingress(&challenge, http01.ingress.as_ref().expect("an Ingress solver"), &BTreeMap::new());
         assert_eq!(route_write(None, &desired, true), RouteWrite::Create);
         assert_eq!(route_write(None, &desired, false), RouteWrite::Nothing);
         let mut existing = desired.clone();

@@ -6,17 +6,21 @@ use k8s_openapi::api::{
 };
 use kube::{ResourceExt, api::ObjectMeta};
 
-use super::{PORT, SERVICE, SERVICE_NAME, shared_labels};
+use super::{ExtraLabels, PORT, SERVICE, SERVICE_NAME, shared_labels};
 use crate::objects::{metadata::controller, names};
 
 /// Builds the EndpointSlices of a namespace's Service from those of the solver's own Service. The Service owns them, so they are
 /// deleted with it.
-pub fn endpoint_slices(service: &Service, solver: &[EndpointSlice]) -> Vec<EndpointSlice> {
-    solver.iter().map(|slice| endpoint_slice(service, slice)).collect()
+pub fn endpoint_slices(
+    service: &Service,
+    solver: &[EndpointSlice],
+    extra: &ExtraLabels,
+) -> Vec<EndpointSlice> {
+    solver.iter().map(|slice| endpoint_slice(service, slice, extra)).collect()
 }
 
-fn endpoint_slice(service: &Service, of: &EndpointSlice) -> EndpointSlice {
-    let mut labels = shared_labels();
+fn endpoint_slice(service: &Service, of: &EndpointSlice, extra: &ExtraLabels) -> EndpointSlice {
+    let mut labels = shared_labels(extra);
     labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
     let endpoints = of.endpoints.iter().map(|endpoint| {
         // The namespace needs a Pod's address and state, not its name or its node.

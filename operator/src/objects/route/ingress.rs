@@ -15,15 +15,39 @@ use k8s_openapi::api::networking::v1::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{PORT, SERVICE};
+use super::{ExtraLabels, PORT, SERVICE};
 use crate::objects::{metadata::owned, names};
 
+/// The type of the path of a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathType {
+    /// `Exact`: no other path matches.
+    Exact,
+    /// `ImplementationSpecific`: leads to the same here, and more admission policies accept it with a dot in the path.
+    Relaxed,
+}
+
+impl PathType {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "Exact",
+            Self::Relaxed => "ImplementationSpecific",
+        }
+    }
+}
+
+/// The name of the Ingress of a Challenge.
+pub fn ingress_name(of: &Challenge) -> String {
+    format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
+}
+
 /// Builds the Ingress of a Challenge.
-pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
+pub fn ingress(of: &Challenge, solver: &IngressSolver, extra: &ExtraLabels) -> Ingress {
     const ALL_SOURCES: &str = "nginx.ingress.kubernetes.io/whitelist-source-range";
     let template = solver.ingress_template.clone().and_then(|template| template.metadata).unwrap_or_default();
-    let mut metadata = owned(&format!("{SERVICE}-{}", names::short_hash(&of.name_any())), of);
-    let mut all_labels = template.labels.unwrap_or_default();
+    let mut metadata = owned(&ingress_name(of), of);
+    let mut all_labels = extra.clone();
+    all_labels.extend(template.labels.unwrap_or_default());
     all_labels.extend(labels(of));
     let mut annotations = template.annotations.unwrap_or_default();
     if !annotations.keys().any(|name| name.ends_with("/whitelist-source-range")) {
@@ -34,8 +58,10 @@ pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
     }
     metadata.labels = Some(all_labels);
     metadata.annotations = Some(annotations);
-    let rule =
-        IngressRule { host: host(of), http: Some(HTTPIngressRuleValue { paths: vec![http_path(of)] }) };
+    let rule = IngressRule {
+        host: host(of),
+        http: Some(HTTPIngressRuleValue { paths: vec![http_path(of, PathType::Exact)] }),
+    };
     let spec = IngressSpec {
         ingress_class_name: solver.ingress_class_name.clone().filter(|class| !class.is_empty()),
         rules: Some(vec![rule]),
@@ -46,10 +72,12 @@ pub fn ingress(of: &Challenge, solver: &IngressSolver) -> Ingress {
 
 /// The JSON patch (RFC 6902) that adds the path of a Challenge to a user's Ingress; `None` if it has the path. The patch fails if
 /// the rules have changed since they were read.
-pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
-    let path = json!(http_path(of));
+pub fn patch_to_add(ingress: &Ingress, of: &Challenge, path_type: PathType) -> Option<Patch> {
+    let path = json!(http_path(of, path_type));
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
-    let Some(position) = rules.iter().position(|rule| rule.host == host(of)) else {
+    // A rule without paths is left alone, because nothing would tell later that it had been there.
+    let takes_paths = |rule: &IngressRule| rule.host == host(of) && rule.http.is_some();
+    let Some(position) = rules.iter().position(takes_paths) else {
         let rule = json!({ "host": host(of), "http": { "paths": [path] } });
         return patch(if rules.is_empty() {
             vec![json!({ "op": "add", "path": "/spec/rules", "value": [rule] })]
@@ -61,28 +89,36 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     if paths.iter().any(|existing| is_path_of(existing, of)) {
         return None;
     }
-    let add = if rules[position].http.is_some() {
-        json!({ "op": "add", "path": format!("/spec/rules/{position}/http/paths/0"), "value": path })
-    } else {
-        json!({ "op": "add", "path": format!("/spec/rules/{position}/http"), "value": { "paths": [path] } })
-    };
+    let add = json!({ "op": "add", "path": format!("/spec/rules/{position}/http/paths/0"), "value": path });
     patch(vec![unchanged(rules), add])
 }
 
-/// The JSON patch that removes the path again, and with it a rule that has no other path; `None` if the Ingress does not have the
-/// path.
+/// The JSON patch that removes the path again, and with it a rule that has no other path, unless the Ingress needs that rule; `None`
+/// if the Ingress does not have the path.
 pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
     let paths = |rule: &IngressRule| rule.http.as_ref().map(|http| http.paths.clone()).unwrap_or_default();
     let position = rules.iter().position(|rule| paths(rule).iter().any(|path| is_path_of(path, of)))?;
     let of_rule = paths(&rules[position]);
     let path = of_rule.iter().position(|path| is_path_of(path, of))?;
+    let has_default = ingress.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some());
     let remove = match (of_rule.len(), rules.len()) {
-        (1, 1) => "/spec/rules".to_owned(),
+        (1, 1) if has_default => "/spec/rules".to_owned(),
+        // The user has removed all other rules, and an Ingress needs one.
+        (1, 1) => "/spec/rules/0/http".to_owned(),
         (1, _) => format!("/spec/rules/{position}"),
         _ => format!("/spec/rules/{position}/http/paths/{path}"),
     };
     patch(vec![unchanged(rules), json!({ "op": "remove", "path": remove })])
+}
+
+/// Makes the paths of an Ingress ones that a cluster accepts whose policies reject a path of type Exact with a dot in it. Ingress
+/// controllers match the longest path first, so it is still found.
+pub fn relax_path_type(ingress: &mut Ingress) {
+    let rules = ingress.spec.iter_mut().flat_map(|spec| spec.rules.iter_mut().flatten());
+    for path in rules.flat_map(|rule| rule.http.iter_mut().flat_map(|http| &mut http.paths)) {
+        PathType::Relaxed.name().clone_into(&mut path.path_type);
+    }
 }
 
 /// The labels by which users' tools find the Ingress of a Challenge.
@@ -98,11 +134,11 @@ fn labels(of: &Challenge) -> BTreeMap<String, String> {
 }
 
 /// The path of a Challenge, and the Service that it leads to.
-fn http_path(of: &Challenge) -> HTTPIngressPath {
+fn http_path(of: &Challenge, path_type: PathType) -> HTTPIngressPath {
     let port = ServiceBackendPort { number: Some(PORT), ..ServiceBackendPort::default() };
     HTTPIngressPath {
         path: Some(http01::path(&of.spec.token)),
-        path_type: "Exact".to_owned(),
+        path_type: path_type.name().to_owned(),
         backend: IngressBackend {
             service: Some(IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) }),
             ..IngressBackend::default()
@@ -146,20 +182,21 @@ mod tests {
         serde_json::from_value(value).expect("an Ingress")
     }
 
-    /// Whatever the user has, adding and removing the path leaves it as it was, but for a list without rules.
+    /// Whatever the user has, adding and removing the path leaves it as it was.
     #[test]
     fn path_is_added_and_removed_without_a_trace() {
         let challenge = fixtures::challenge("web", |_| {});
         let theirs = json!({ "path": "/", "pathType": "Prefix", "backend": {} });
         for rules in [
-            json!([]),
+            json!([{ "host": "web.example.test" }]),
             json!([{ "host": "other.example.test", "http": { "paths": [theirs] } }]),
             json!([{ "host": "web.example.test", "http": { "paths": [theirs] } }]),
             json!([{ "http": { "paths": [theirs] } }, { "host": "web.example.test", "http": { "paths": [theirs] } }]),
         ] {
             let before = ingress_with(&rules);
-            let added = patched(&before, &patch_to_add(&before, &challenge).expect("a patch"));
-            assert_eq!(patch_to_add(&added, &challenge), None, "{added:?}");
+            let added =
+                patched(&before, &patch_to_add(&before, &challenge, PathType::Exact).expect("a patch"));
+            assert_eq!(patch_to_add(&added, &challenge, PathType::Relaxed), None, "{added:?}");
             let removed = patched(&added, &patch_to_remove(&added, &challenge).expect("a patch"));
             assert_eq!(patch_to_remove(&removed, &challenge), None);
             let rules =
@@ -168,11 +205,27 @@ mod tests {
         }
     }
 
+    /// An Ingress without rules needs a default backend.
+    #[test]
+    fn last_rule_is_removed_only_if_the_ingress_is_valid_without() {
+        let challenge = fixtures::challenge("web", |_| {});
+        let path = json!(http_path(&challenge, PathType::Exact));
+        let rules = json!([{ "host": "web.example.test", "http": { "paths": [path] } }]);
+        let mut ingress = ingress_with(&rules);
+        let left = |ingress: &Ingress| {
+            let removed = patched(ingress, &patch_to_remove(ingress, &challenge).expect("a patch"));
+            json!(removed.spec)["rules"].clone()
+        };
+        assert_eq!(left(&ingress), json!([{ "host": "web.example.test" }]));
+        ingress.spec.get_or_insert_default().default_backend = Some(IngressBackend::default());
+        assert_eq!(left(&ingress), Value::Null);
+    }
+
     #[test]
     fn patch_fails_if_the_rules_have_changed() {
         let challenge = fixtures::challenge("web", |_| {});
         let before = ingress_with(&json!([{ "host": "other.example.test" }]));
-        let patch = patch_to_add(&before, &challenge).expect("a patch");
+        let patch = patch_to_add(&before, &challenge, PathType::Exact).expect("a patch");
         let mut changed = json!(ingress_with(&json!([{ "host": "changed.example.test" }])));
         assert!(json_patch::patch(&mut changed, &patch).is_err());
     }

@@ -13,7 +13,7 @@ use crds::{annotations::challenge, http01};
 
 pub use self::{
     endpoint_slice::endpoint_slices,
-    ingress::{ingress, patch_to_add, patch_to_remove},
+    ingress::{PathType, ingress, ingress_name, patch_to_add, patch_to_remove, relax_path_type},
     service::service,
 };
 
@@ -29,9 +29,12 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The port of the solver and its Services, in the type that Kubernetes has for ports.
 const PORT: i32 = http01::SOLVER_PORT as i32;
 
-fn shared_labels() -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
-        (challenge::SOLVER_LABEL.to_owned(), "true".to_owned()),
-    ])
+/// Labels that the operator's flags add to everything that routes challenges, because policies of a cluster may require them.
+pub type ExtraLabels = BTreeMap<String, String>;
+
+fn shared_labels(extra: &ExtraLabels) -> BTreeMap<String, String> {
+    let mut labels = extra.clone();
+    labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+    labels.insert(challenge::SOLVER_LABEL.to_owned(), "true".to_owned());
+    labels
 }

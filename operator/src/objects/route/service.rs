@@ -8,10 +8,10 @@ use k8s_openapi::{
 };
 use kube::api::ObjectMeta;
 
-use super::{PORT, SERVICE, shared_labels};
+use super::{ExtraLabels, PORT, SERVICE, shared_labels};
 
 /// Builds the Service of a namespace. It has no selector, because the operator writes its EndpointSlices.
-pub fn service(namespace: &str, node_port: bool) -> Service {
+pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service {
     let port = ServicePort {
         name: Some("http".to_owned()),
         port: PORT,
@@ -22,7 +22,7 @@ pub fn service(namespace: &str, node_port: bool) -> Service {
         metadata: ObjectMeta {
             name: Some(SERVICE.to_owned()),
             namespace: Some(namespace.to_owned()),
-            labels: Some(shared_labels()),
+            labels: Some(shared_labels(extra)),
             // Exempts the port from Istio's STRICT mTLS, as cert-manager does.
             annotations: Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())])),
             ..ObjectMeta::default()

@@ -1,6 +1,9 @@
 //! The Ingresses that route a Challenge, at an API server that may reject writes and whose watch is behind.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use crds::acme::Challenge;
 use jiff::Timestamp;
@@ -39,7 +42,8 @@ pub(super) struct Ingresses {
 impl Ingresses {
     pub(super) fn new(challenge: &Challenge, writes: &[Write], lag: Duration) -> Self {
         let http01 = challenge.spec.solver.http01.as_ref().expect("an HTTP-01 solver");
-        let desired = route::ingress(challenge, http01.ingress.as_ref().expect("an Ingress solver"));
+        let desired =
+            route::ingress(challenge, http01.ingress.as_ref().expect("an Ingress solver"), &BTreeMap::new());
         Self { desired, own: None, users: None, writes: writes.iter().copied().collect(), lag }
     }
 
@@ -83,7 +87,7 @@ impl Ingresses {
         let Some(users) = &self.users else {
             return Ok(Presentation::Blocked(format!("the Ingress {name:?} does not exist")));
         };
-        if let Some(patch) = route::patch_to_add(users, challenge) {
+        if let Some(patch) = route::patch_to_add(users, challenge, route::PathType::Exact) {
             self.patch_users(&patch, runner)?;
         }
         Ok(Presentation::Presented)
