@@ -8,7 +8,8 @@ use std::{
 
 use crds::{
     acme::{Challenge, Order},
-    certmanager::Certificate,
+    annotations::request::CERTIFICATE_NAME,
+    certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
 };
 use kube::ResourceExt;
 
@@ -24,8 +25,14 @@ pub struct Indexes {
     pub certificates_by_secret: Index,
     /// Certificates by the UID of their controller, of whatever kind: the Ingress that they were created for, for example.
     pub certificates_by_owner: Index,
+    /// CertificateRequests by the name of the Certificate that an annotation names, whoever owns them.
+    pub requests_by_certificate: Index,
     /// Challenges by the UID of their Order.
     pub challenges_by_order: Index,
+    /// Issuers by the name of the Secret with their account's key.
+    pub issuers_by_secret: Index,
+    /// ClusterIssuers by the name of the Secret with their account's key.
+    pub cluster_issuers_by_secret: Index,
 }
 
 impl Indexes {
@@ -44,6 +51,52 @@ impl Indexes {
         self.certificates_by_secret.remove(namespace, &certificate.spec.secret_name, &name);
         if let Some(owner) = controller_of(&certificate.metadata) {
             self.certificates_by_owner.remove(namespace, &owner.uid, &name);
+        }
+    }
+
+    /// Adds a CertificateRequest.
+    pub fn put_request(&self, request: &CertificateRequest) {
+        if let Some(certificate) = request.annotations().get(CERTIFICATE_NAME) {
+            let namespace = request.namespace_or_empty();
+            self.requests_by_certificate.put(namespace, certificate, &request.name_any());
+        }
+    }
+
+    /// Removes a deleted CertificateRequest.
+    pub fn remove_request(&self, request: &CertificateRequest) {
+        if let Some(certificate) = request.annotations().get(CERTIFICATE_NAME) {
+            let namespace = request.namespace_or_empty();
+            self.requests_by_certificate.remove(namespace, certificate, &request.name_any());
+        }
+    }
+
+    /// Adds an Issuer. Entries of its earlier versions stay, see [`Index`].
+    pub fn put_issuer(&self, issuer: &Issuer) {
+        if let Some(acme) = &issuer.spec.acme {
+            let secret = &acme.private_key_secret_ref.name;
+            self.issuers_by_secret.put(issuer.namespace_or_empty(), secret, &issuer.name_any());
+        }
+    }
+
+    /// Adds a ClusterIssuer. Entries of its earlier versions stay, see [`Index`].
+    pub fn put_cluster_issuer(&self, issuer: &ClusterIssuer) {
+        if let Some(acme) = &issuer.spec.acme {
+            self.cluster_issuers_by_secret.put("", &acme.private_key_secret_ref.name, &issuer.name_any());
+        }
+    }
+
+    /// Removes a deleted Issuer.
+    pub fn remove_issuer(&self, issuer: &Issuer) {
+        if let Some(acme) = &issuer.spec.acme {
+            let secret = &acme.private_key_secret_ref.name;
+            self.issuers_by_secret.remove(issuer.namespace_or_empty(), secret, &issuer.name_any());
+        }
+    }
+
+    /// Removes a deleted ClusterIssuer.
+    pub fn remove_cluster_issuer(&self, issuer: &ClusterIssuer) {
+        if let Some(acme) = &issuer.spec.acme {
+            self.cluster_issuers_by_secret.remove("", &acme.private_key_secret_ref.name, &issuer.name_any());
         }
     }
 

@@ -31,6 +31,16 @@ pub enum IssuerConfig {
 }
 
 impl IssuerConfig {
+    /// The name of the field in `spec` that says so.
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Acme(_) => "acme",
+            Self::Ca => "ca",
+            Self::SelfSigned => "selfSigned",
+            Self::Unsupported(name) => name,
+        }
+    }
+
     /// The ACME configuration, if this is an ACME issuer.
     pub fn acme(&self) -> Option<&AcmeIssuer> {
         match self {
@@ -84,6 +94,11 @@ impl AnyIssuer {
         condition::is_true(&self.status.conditions, condition::READY)
     }
 
+    /// What its Ready condition says.
+    pub fn message(&self) -> Option<&str> {
+        condition::find(&self.status.conditions, condition::READY)?.message.as_deref()
+    }
+
     fn new(
         object: &impl Resource,
         config: IssuerConfig,
@@ -105,8 +120,10 @@ impl AnyIssuer {
 
 /// What a reference to an issuer leads to.
 pub enum IssuerLookup {
-    /// An issuer of another API group or kind, which another controller serves.
+    /// An issuer of another API group, which another controller serves.
     Foreign,
+    /// The group is cert-manager's, which has no such kind.
+    UnknownKind,
     /// Nothing: no issuer has this name.
     Missing,
     /// An Issuer or ClusterIssuer.
@@ -117,8 +134,11 @@ impl Cache {
     /// The issuer that a reference in a namespace means.
     pub fn issuer(&self, reference: &IssuerRef, namespace: &str) -> IssuerLookup {
         let identity = reference.identity();
-        if identity.group != GROUP || ![DEFAULT_ISSUER_KIND, CLUSTER_ISSUER_KIND].contains(&identity.kind) {
+        if identity.group != GROUP {
             return IssuerLookup::Foreign;
+        }
+        if ![DEFAULT_ISSUER_KIND, CLUSTER_ISSUER_KIND].contains(&identity.kind) {
+            return IssuerLookup::UnknownKind;
         }
         let key = IssuerKey::new(identity.kind, identity.name, namespace);
         self.issuer_by_key(key).map_or(IssuerLookup::Missing, |issuer| IssuerLookup::Found(Box::new(issuer)))

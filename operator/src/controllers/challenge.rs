@@ -8,6 +8,7 @@ use crds::acme::{Challenge, ChallengeStatus, Order};
 use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
+use super::report::{Report, Reports};
 use crate::{
     acme::Account,
     cache::{AnyIssuer, IssuerLookup},
@@ -21,12 +22,26 @@ use crate::{
     },
     error::ReconcileError,
     k8s,
-    objects::metadata::controller_of_kind,
+    objects::metadata::{Identity, controller_of_kind},
     solvers::{FIELD_MANAGER, Solver, Unsupported},
 };
 
 /// The name of the controller in metrics and logs, as cert-manager names it.
 pub(super) const NAME: &str = "challenges";
+
+impl Reports for Challenge {
+    const MANAGER: &'static str = FIELD_MANAGER;
+
+    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
+        let status = match report {
+            Report::Problem(problem) => challenge::report(self, &problem.message),
+            Report::Solved(problem) => challenge::solved(self, &problem.message),
+        };
+        let Some(status) = status else { return Ok(()) };
+        let api = context.kube.api::<Self>(self.namespace_or_empty());
+        context.kube.write_status(&api, FIELD_MANAGER, self, self.status.as_ref(), &status).await.map(drop)
+    }
+}
 
 pub(super) async fn reconcile(
     challenge: Arc<Challenge>,
@@ -86,6 +101,7 @@ impl Reconciling<'_> {
         View {
             challenge: self.challenge,
             requested: self.issuer.is_some(),
+            is_served: self.solver.is_ok_and(|solver| solver.is_served(self.context)),
             progress: self.progress,
             now: self.context.now(),
         }

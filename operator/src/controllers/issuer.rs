@@ -14,6 +14,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::report::{Report, Reports};
 use crate::{
     accounts::{IssuerKey, IssuerVersion},
     acme::{Account, AccountKey, ExternalAccountKey},
@@ -22,15 +23,21 @@ use crate::{
         Requeue,
         issuer::{self, AccountError, KeyView, Outcome, Step, View},
         limits::number_of_orders,
+        problem::Problem,
     },
     error::ReconcileError,
-    k8s, objects,
+    k8s,
+    objects::{self, metadata::Identity},
     pki::{KeyKind, PrivateKey},
 };
 
 /// The names of the controllers in metrics and logs, as cert-manager names them.
 pub(super) const NAME: &str = "issuers";
 pub(super) const CLUSTER_NAME: &str = "clusterissuers";
+
+/// The field managers of their writes and the reporters of their events, as in cert-manager.
+const MANAGER: &str = "cert-manager-issuers";
+const CLUSTER_MANAGER: &str = "cert-manager-clusterissuers";
 
 /// The kind of a new account key: cert-manager reads no other.
 const ACCOUNT_KEY: KeyKind = KeyKind::Rsa { bits: 2048 };
@@ -47,7 +54,7 @@ pub(super) async fn reconcile(object: Arc<Issuer>, context: Arc<Context>) -> Res
         acme,
         status: object.status.clone().unwrap_or_default(),
         namespace,
-        manager: "cert-manager-issuers",
+        manager: MANAGER,
     };
     reconciling.reconcile().await
 }
@@ -66,9 +73,41 @@ pub(super) async fn reconcile_cluster(
         acme,
         status: object.status.clone().unwrap_or_default(),
         namespace: context.settings.cluster_resource_namespace.clone(),
-        manager: "cert-manager-clusterissuers",
+        manager: CLUSTER_MANAGER,
     };
     reconciling.reconcile().await
+}
+
+impl Reports for Issuer {
+    const MANAGER: &'static str = MANAGER;
+
+    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
+        let Report::Problem(problem) = report else { return Ok(()) };
+        let (old, api) = (self.status.as_ref(), context.kube.api::<Self>(self.namespace_or_empty()));
+        let status = report_in(old, self, problem, context);
+        context.kube.write_status(&api, MANAGER, self, old, &status).await.map(drop)
+    }
+}
+
+impl Reports for ClusterIssuer {
+    const MANAGER: &'static str = CLUSTER_MANAGER;
+
+    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
+        let Report::Problem(problem) = report else { return Ok(()) };
+        let (old, api) = (self.status.as_ref(), Api::all(context.kube.client.clone()));
+        let status = report_in(old, self, problem, context);
+        context.kube.write_status(&api, CLUSTER_MANAGER, self, old, &status).await.map(drop)
+    }
+}
+
+fn report_in<K: Resource>(
+    status: Option<&IssuerStatus>,
+    issuer: &K,
+    problem: &Problem,
+    context: &Context,
+) -> IssuerStatus {
+    let status = status.cloned().unwrap_or_default();
+    issuer::report(&status, issuer.meta().generation, &problem.message, context.now())
 }
 
 struct Reconciling<'a, K> {
@@ -169,7 +208,9 @@ where
             let account = Account::from_url(server, Arc::new(self.account_key(key)?), uri);
             self.context.accounts.put(self.key.clone(), version, account);
         }
-        Ok(Requeue::Resync)
+        let secret = &self.acme.private_key_secret_ref.name;
+        let is_watched = self.context.cache.secrets.get(&self.namespace, secret).is_some();
+        Ok(if is_watched { Requeue::Resync } else { Requeue::After(issuer::KEY_CHECK) })
     }
 
     async fn register(&self, key: LoadedKey) -> Result<Requeue, ReconcileError> {

@@ -11,6 +11,7 @@ mod certificate;
 mod challenge;
 mod issuer;
 mod order;
+mod report;
 mod request;
 mod runner;
 mod shim;

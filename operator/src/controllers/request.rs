@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crds::{acme::Order, certmanager::CertificateRequest};
-use kube::ResourceExt;
+use kube::{ResourceExt, api::Patch};
+use serde_json::json;
 
+use super::report::{Report, Reports};
 use crate::{
     cache::IssuerLookup,
     context::Context,
@@ -16,7 +18,7 @@ use crate::{
     error::ReconcileError,
     k8s,
     objects::{
-        metadata::{Identity, controller_of_kind},
+        metadata::{Identity, controller},
         names,
     },
 };
@@ -34,26 +36,36 @@ pub(super) async fn reconcile(
     let issuer = context.cache.issuer(&object.spec.issuer_ref, namespace);
     let name = names::order(&object.name_any(), &object.spec.request.0);
     let order = context.cache.orders.get(namespace, &name);
-    // An Order of this name that was created for another object is not used, and the request waits until it is deleted.
-    let order = order.filter(|order| {
-        controller_of_kind::<CertificateRequest>(&order.metadata)
-            .is_some_and(|owner| owner.uid == object.uid_or_empty())
-    });
+    let problem = context.memory.problems.get(object.uid_or_empty());
     let actions = request::decide(&View {
         request: &object,
         issuer: match &issuer {
             IssuerLookup::Foreign => IssuerView::Other,
+            IssuerLookup::UnknownKind => IssuerView::UnknownKind,
             IssuerLookup::Missing => IssuerView::Missing,
             IssuerLookup::Found(issuer) => match &issuer.config.acme() {
-                Some(acme) => IssuerView::Acme { acme, ready: issuer.is_ready() },
-                None => IssuerView::Other,
+                Some(acme) => IssuerView::Acme { acme, ready: issuer.is_ready(), message: issuer.message() },
+                None => IssuerView::Unsupported(issuer.config.type_name()),
             },
         },
         order: order.as_deref(),
+        problem: problem.as_ref().map(|problem| problem.message.as_str()),
         auto_approve: context.settings.auto_approve,
         now: context.now(),
     });
     apply(actions, &object, &context).await
+}
+
+impl Reports for CertificateRequest {
+    const MANAGER: &'static str = MANAGER;
+
+    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
+        // Once it is solved, the next decision writes the status without it.
+        let Report::Problem(problem) = report else { return Ok(()) };
+        let status = request::report(self, &problem.message, context.now());
+        let api = context.kube.api::<Self>(self.namespace_or_empty());
+        context.kube.write_status(&api, MANAGER, self, self.status.as_ref(), &status).await.map(drop)
+    }
 }
 
 async fn apply(
@@ -63,6 +75,7 @@ async fn apply(
 ) -> Result<Requeue, ReconcileError> {
     let namespace = request.namespace_or_empty();
     let orders = context.kube.api::<Order>(namespace);
+    let mut requeue = Requeue::Resync;
     for action in actions {
         match action {
             Action::WriteStatus(status) => {
@@ -77,12 +90,18 @@ async fn apply(
                 k8s::create(&orders, MANAGER, &*order).await?;
                 context.memory.expectations.expect(made, context.now());
             }
+            Action::AdoptOrder(name) => {
+                let patch = json!({ "metadata": { "ownerReferences": [controller(request)] } });
+                k8s::patch(&orders, MANAGER, &name, Patch::Merge(patch)).await?;
+            }
             Action::DeleteOrder(name) => {
+                // One without an owner enqueues nothing when it is gone.
+                requeue = Requeue::After(EXPECTATION_TTL);
                 context.memory.expectations.forget(&format!("{}/{name}", request.uid_or_empty()));
                 k8s::delete(&orders, &name, None).await?;
             }
             Action::Publish(note) => context.kube.publish(MANAGER, &note, request),
         }
     }
-    Ok(Requeue::Resync)
+    Ok(requeue)
 }

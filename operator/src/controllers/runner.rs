@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,
     runtime::{
@@ -24,10 +25,12 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use super::report::{self, Reports};
 use crate::{
     context::Context,
     decision::{
-        Requeue,
+        Requeue, limits,
+        problem::Problem,
         retry::{self, Failure},
     },
     error::ReconcileError,
@@ -56,7 +59,7 @@ pub(super) struct Controller<K: Resource<DynamicType = ()> + Clone + 'static> {
 
 impl<K> Controller<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    K: Reports + Clone + Debug + 'static,
 {
     /// Reconciles each object that is enqueued, never the same one twice at a time, until the queue ends.
     pub(super) async fn run<F>(
@@ -102,7 +105,20 @@ where
                     attempts.forget(&reference);
                     return Ok(Action::await_change());
                 }
-                Ok::<_, Infallible>(span.in_scope(|| attempts.next(&reference, outcome)))
+                let next = span.in_scope(|| attempts.next(&reference, outcome, context.now()));
+                let requeue = async {
+                    match next {
+                        Next::Succeeded(_) if report::success(&*object, &context).await => {
+                            Requeue::After(Duration::ZERO)
+                        }
+                        Next::Failed { requeue, problem } => {
+                            report::problem(&*object, problem, &context).await;
+                            requeue
+                        }
+                        Next::Succeeded(requeue) | Next::Retry(requeue) => requeue,
+                    }
+                };
+                Ok::<_, Infallible>(action(requeue.instrument(span).await))
             })
         };
         let never_fails = |_, _: &Infallible, _| Action::await_change();
@@ -118,8 +134,35 @@ where
     }
 }
 
-/// How often each object has failed in a row.
-struct Attempts<K: Resource<DynamicType = ()>>(Mutex<HashMap<ObjectRef<K>, u32>>);
+/// What comes after a reconcile.
+enum Next {
+    /// It succeeded.
+    Succeeded(Requeue),
+    /// It failed, which needs no report: a conflict, or something that a decision has reported.
+    Retry(Requeue),
+    /// It failed, which is reported.
+    Failed { requeue: Requeue, problem: Problem },
+}
+
+/// The failures of each object in a row.
+struct Attempts<K: Resource<DynamicType = ()>>(Mutex<HashMap<ObjectRef<K>, Failures>>);
+
+/// The failures of one object since it was last reconciled with success.
+#[derive(Default)]
+struct Failures {
+    conflicts: u32,
+    attempts: u32,
+    last: Option<LastFailure>,
+}
+
+/// A failure that has been announced.
+struct LastFailure {
+    cause: String,
+    /// Until when it is not retried unless something enqueues the object.
+    until: Timestamp,
+    /// How long that was when it was announced.
+    wait: Duration,
+}
 
 impl<K> Attempts<K>
 where
@@ -130,35 +173,61 @@ where
         lock(&self.0).remove(reference);
     }
 
-    /// When an object is reconciled again after an outcome.
-    fn next(&self, reference: &ObjectRef<K>, outcome: Result<Requeue, ReconcileError>) -> Action {
-        let mut attempts = lock(&self.0);
+    /// What comes after an outcome.
+    fn next(
+        &self,
+        reference: &ObjectRef<K>,
+        outcome: Result<Requeue, ReconcileError>,
+        now: Timestamp,
+    ) -> Next {
+        let mut all = lock(&self.0);
         let error = match outcome {
             Ok(requeue) => {
-                attempts.remove(reference);
-                return action(requeue);
+                // One that waits for its next attempt has succeeded in nothing.
+                if all.get(reference).is_some_and(|it| it.last.as_ref().is_none_or(|last| last.until <= now))
+                {
+                    all.remove(reference);
+                }
+                return Next::Succeeded(requeue);
             }
             Err(error) => error,
         };
-        let failure = error.failure();
+        let failures = all.entry(reference.clone()).or_default();
+        let failure = error.failure().after_conflicts(failures.conflicts);
         if !failure.is_error() {
+            failures.conflicts = failures.conflicts.saturating_add(1);
             tracing::debug!(?failure, error = error.chain(), "failed to reconcile, will retry");
-            return action(retry::after(failure, 0, ""));
+            return Next::Retry(retry::after(failure, 0, ""));
         }
-        let attempt = attempts.entry(reference.clone()).or_default();
-        let requeue = retry::after(failure, *attempt, &reference.to_string());
-        *attempt = attempt.saturating_add(1);
-        let retry_in_seconds = match requeue {
-            Requeue::After(wait) => wait.as_secs_f64(),
-            Requeue::OnChange | Requeue::Resync => RESYNC.as_secs_f64(),
-        };
-        let (reason, error_chain) = (error.reason(), error.chain());
-        if matches!(error, ReconcileError::Internal(_)) {
-            tracing::error!(reason, error = error_chain, retry_in_seconds, "failed to reconcile, will retry");
+        let (reason, cause) = (error.reason(), error.chain());
+        let last = failures.last.take().filter(|last| last.cause == cause);
+        let is_same = last.is_some();
+        // Something may have enqueued the object early, for example the report in its own status. The announced time stays.
+        let last = last.filter(|last| last.until > now).unwrap_or_else(|| {
+            let requeue = retry::after(failure, failures.attempts, &reference.to_string());
+            failures.attempts = failures.attempts.saturating_add(1);
+            let wait = match requeue {
+                Requeue::After(wait) => wait.min(RESYNC),
+                Requeue::OnChange | Requeue::Resync => RESYNC,
+            };
+            LastFailure { cause: cause.clone(), until: limits::later(now, wait), wait }
+        });
+        let (requeue, retry_in_seconds) = (Requeue::at(last.until, now), last.wait.as_secs_f64());
+        let problem = Problem::new(reason, &cause, last.wait, last.until);
+        failures.last = Some(last);
+        // Once for each cause: retries would fill the log.
+        if is_same {
+            tracing::debug!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");
+        } else if matches!(error, ReconcileError::Internal(_)) {
+            tracing::error!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");
         } else {
-            tracing::warn!(reason, error = error_chain, retry_in_seconds, "failed to reconcile, will retry");
+            tracing::warn!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");
         }
-        action(requeue)
+        // A decision has reported it already.
+        if matches!(error, ReconcileError::AcmeRetry { .. }) {
+            return Next::Retry(requeue);
+        }
+        Next::Failed { requeue, problem }
     }
 }
 

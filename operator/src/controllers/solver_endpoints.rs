@@ -8,6 +8,7 @@ use crds::acme::Challenge;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
+use super::report::{Report, Reports};
 use crate::{
     context::Context,
     decision::{
@@ -17,11 +18,19 @@ use crate::{
     error::ReconcileError,
     k8s,
     objects::route,
-    solvers::service::write_slices,
+    solvers::{FIELD_MANAGER, service::write_slices},
 };
 
 /// The name of the controller in metrics and logs.
 pub(super) const NAME: &str = "solver-endpoints";
+
+impl Reports for Service {
+    const MANAGER: &'static str = FIELD_MANAGER;
+
+    async fn write(&self, _: Report<'_>, _: &Context) -> Result<(), ReconcileError> {
+        Ok(())
+    }
+}
 
 pub(super) async fn reconcile(
     service: Arc<Service>,

@@ -15,7 +15,7 @@ use std::{
 
 use crds::{
     acme::{Challenge, Order},
-    annotations::secret,
+    annotations::{request, secret},
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
     meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
 };
@@ -33,7 +33,9 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Controller, certificate, challenge, issuer, order, request,
+    Controller, certificate, challenge, issuer, order,
+    report::Reports,
+    request as request_controller,
     shim::{self, Shimmed},
     solver_endpoints,
 };
@@ -44,7 +46,11 @@ use crate::{
     error::ReconcileError,
     k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Watch},
     metrics::Metrics,
-    objects::{metadata::controller_of_kind, names, route, secret_meta::SecretMeta},
+    objects::{
+        metadata::{controller_of, controller_of_kind},
+        names, route,
+        secret_meta::SecretMeta,
+    },
 };
 
 /// Something that runs until the process ends.
@@ -97,15 +103,34 @@ impl Watched for Certificate {
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
+        // Others may wait for the Secret that it has.
+        let namespace = ResourceExt::namespace(self).unwrap_or_default();
+        for name in cache.indexes.certificates_by_secret.names(&namespace, &self.spec.secret_name) {
+            cache.certificates.enqueuer().enqueue_named(&name, Some(&namespace));
+        }
         cache.certificates.enqueuer().enqueue(self);
         enqueue_owner(cache.ingresses.enqueuer(), self);
     }
 }
 
 impl Watched for CertificateRequest {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        match event {
+            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_request(self),
+            ObjectEvent::Deleted => context.cache.indexes.remove_request(self),
+        }
+    }
+
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.requests.enqueuer().enqueue(self);
         enqueue_owner(cache.certificates.enqueuer(), self);
+        // Its Certificate may wait for the name of one that it does not own.
+        if let Some(certificate) = self.annotations().get(request::CERTIFICATE_NAME)
+            && controller_of(&self.metadata).is_none()
+        {
+            let namespace = ResourceExt::namespace(self);
+            cache.certificates.enqueuer().enqueue_named(certificate, namespace.as_deref());
+        }
         // Its Order reads whether the request is approved, and may have been reported first.
         let order = names::order(&self.name_any(), &self.spec.request.0);
         cache.orders.enqueuer().enqueue_named(&order, ResourceExt::namespace(self).as_deref());
@@ -141,6 +166,13 @@ impl Watched for Challenge {
 }
 
 impl Watched for Issuer {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        match event {
+            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_issuer(self),
+            ObjectEvent::Deleted => context.cache.indexes.remove_issuer(self),
+        }
+    }
+
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.issuers.enqueuer().enqueue(self);
         let namespace = ResourceExt::namespace(self);
@@ -149,6 +181,13 @@ impl Watched for Issuer {
 }
 
 impl Watched for ClusterIssuer {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        match event {
+            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_cluster_issuer(self),
+            ObjectEvent::Deleted => context.cache.indexes.remove_cluster_issuer(self),
+        }
+    }
+
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.cluster_issuers.enqueuer().enqueue(self);
         enqueue_waiting_for_issuer(cache, CLUSTER_ISSUER_KIND, &self.name_any(), None);
@@ -168,7 +207,7 @@ impl Watched for EndpointSlice {
     }
 }
 
-/// Enqueues the Certificates that name the Secret, and the one whose next key it holds.
+/// Enqueues the Certificates that name the Secret, the one whose next key it holds, and the issuers whose account key it holds.
 fn enqueue_by_secret(cache: &Cache, secret: &SecretMeta) {
     let namespace = secret.namespace();
     let enqueuer = cache.certificates.enqueuer();
@@ -177,6 +216,14 @@ fn enqueue_by_secret(cache: &Cache, secret: &SecretMeta) {
     }
     if let Some(owner) = &secret.owner {
         enqueuer.enqueue_named(&owner.name, Some(namespace));
+    }
+    for name in cache.indexes.issuers_by_secret.names(namespace, secret.name()) {
+        cache.issuers.enqueuer().enqueue_named(&name, Some(namespace));
+    }
+    if namespace == cache.cluster_resource_namespace {
+        for name in cache.indexes.cluster_issuers_by_secret.names("", secret.name()) {
+            cache.cluster_issuers.enqueuer().enqueue_named(&name, None);
+        }
     }
 }
 
@@ -271,7 +318,7 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
 
     registry.watch(|cache| &cache.requests, all(), Presence::Required);
-    registry.control(|cache| &cache.requests, request::NAME, 32, request::reconcile);
+    registry.control(|cache| &cache.requests, request_controller::NAME, 32, request_controller::reconcile);
 
     registry.watch(|cache| &cache.orders, all(), Presence::Required);
     registry.control(|cache| &cache.orders, order::NAME, 48, order::reconcile);
@@ -392,7 +439,7 @@ impl Registry {
         concurrency: u16,
         reconcile: fn(Arc<K>, Arc<Context>) -> F,
     ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        K: Reports + Clone + Debug + 'static,
         F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
     {
         let (context, metrics) = (Arc::clone(&self.context), self.metrics.clone());

@@ -194,7 +194,8 @@ fn elapsed(time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
 }
 
-pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
+/// A time `by` later; the end of time if it does not exist.
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| time.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
 }
 

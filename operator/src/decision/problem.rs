@@ -1,29 +1,49 @@
-//! How a status says what keeps an object from what it asks for.
+//! What keeps the operator from reconciling an object, in the words of its status and its events.
 //!
-//! Knows texts and times; must not know what was tried. Next: `order/answers.rs`.
+//! Knows texts and times; must not know what was tried. Next: `controllers/report.rs`, which writes problems to objects.
 
 use std::{fmt::Display, time::Duration};
 
-use crds::condition::whole_seconds;
+use crds::condition::{one_line, whole_seconds};
 use jiff::Timestamp;
 
 /// The longest wait whose end a text does not state. With a time in each text, each short retry would write a status, and then
 /// that of each owner.
 const SHORT: Duration = Duration::from_mins(1);
 
+/// The longest cause, in bytes: what owners add around it fits in a message, too.
+const LONGEST_CAUSE: usize = 700;
+
 /// How a text ends that states when the next attempt is.
 const NEXT_ATTEMPT: &str = "; the next attempt is ";
+
+/// Why the last reconcile of an object failed, and when the next one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// For programs: one word in PascalCase.
+    pub reason: &'static str,
+    /// For people: what failed, why, what to do, and when the next attempt is.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem whose next attempt is at `until`, after `wait`.
+    pub fn new(reason: &'static str, cause: &str, wait: Duration, until: Timestamp) -> Self {
+        Self { reason, message: with_next_attempt(one_line(cause, LONGEST_CAUSE), wait, until) }
+    }
+}
 
 /// A text that says when the next attempt is; the same for all short waits.
 ///
 /// ```
 /// use std::time::Duration;
 ///
-/// use operator::decision::problem::with_next_attempt;
+/// use operator::decision::problem::{cause, with_next_attempt};
 ///
 /// let until = "2026-01-01T00:05:00Z".parse()?;
 /// let text = with_next_attempt("failed", Duration::from_secs(300), until);
 /// assert_eq!(text, "failed; the next attempt is at 2026-01-01T00:05:00Z");
+/// assert_eq!(cause(&text), "failed");
 /// # Ok::<(), jiff::Error>(())
 /// ```
 pub fn with_next_attempt(cause: impl Display, wait: Duration, until: Timestamp) -> String {
@@ -36,4 +56,9 @@ pub fn with_next_attempt(cause: impl Display, wait: Duration, until: Timestamp) 
 /// A text with the time of the next attempt, for a wait that happens once.
 pub fn with_time(cause: impl Display, until: Timestamp) -> String {
     format!("{cause}{NEXT_ATTEMPT}at {}", whole_seconds(until).0)
+}
+
+/// The text without the time of the next attempt: the same for each retry.
+pub fn cause(text: &str) -> &str {
+    text.split_once(NEXT_ATTEMPT).map_or(text, |(cause, _)| cause)
 }

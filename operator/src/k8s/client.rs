@@ -103,6 +103,11 @@ impl KubeClient {
         self.write_status(api, manager, object, old.as_ref(), &status).await.map(drop)
     }
 
+    /// Drops the status that could not be written, because it must not be written later.
+    pub fn discard_unwritten_status(&self, uid: &str) {
+        self.unwritten.forget(uid);
+    }
+
     /// Whether an object is older than the last status write: the watch has not reported that yet.
     pub fn is_stale<K: Resource>(&self, object: &K) -> bool {
         let Some(uid) = &object.meta().uid else { return false };

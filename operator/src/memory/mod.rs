@@ -18,8 +18,12 @@ pub use self::{
 };
 use crate::{
     accounts::IssuerKey,
-    decision::{challenge::ChallengeProgress, issuer::IssuerProgress, order::OrderProgress},
+    decision::{
+        certificate::Pace, challenge::ChallengeProgress, issuer::IssuerProgress, order::OrderProgress,
+        problem::Problem,
+    },
     ephemeral_map::EphemeralMap,
+    objects::EventNote,
     pki::PrivateKey,
 };
 
@@ -39,6 +43,14 @@ pub struct Memory {
     pub orders: EphemeralMap<String, OrderProgress>,
     /// Progress of Challenges, by UID.
     pub challenges: EphemeralMap<String, ChallengeProgress>,
+    /// The issuances of a Certificate in a row, by UID.
+    pub paces: EphemeralMap<String, Pace>,
+    /// Why the last reconcile of an object failed, by UID.
+    pub problems: EphemeralMap<String, Problem>,
+    /// The events that were last published about an Ingress, by UID: each is published once.
+    pub notes: EphemeralMap<String, Vec<EventNote>>,
+    /// Fields of a Certificate that its source does not ask for and that users have set, by UID and resourceVersion.
+    pub users_fields: EphemeralMap<String, String>,
     /// Progress of issuers whose requests to the CA fail, by UID.
     pub issuers: EphemeralMap<String, IssuerProgress>,
     /// Issuers whose account the server no longer knows.
@@ -61,6 +73,10 @@ impl Memory {
             deleted_keys: EphemeralMap::default(),
             orders: EphemeralMap::default(),
             challenges: EphemeralMap::default(),
+            paces: EphemeralMap::default(),
+            problems: EphemeralMap::default(),
+            notes: EphemeralMap::default(),
+            users_fields: EphemeralMap::default(),
             issuers: EphemeralMap::default(),
             lost_accounts: EphemeralMap::default(),
             idle_since: EphemeralMap::default(),
@@ -78,6 +94,10 @@ impl Memory {
     pub fn forget(&self, uid: &str) {
         self.orders.forget(uid);
         self.challenges.forget(uid);
+        self.paces.forget(uid);
+        self.problems.forget(uid);
+        self.notes.forget(uid);
+        self.users_fields.forget(uid);
         self.issuers.forget(uid);
         self.next_keys.retain(|(owner, _)| owner != uid);
         self.deleted_keys.retain(|(owner, _)| owner != uid);

@@ -28,6 +28,43 @@ pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
+/// The merge patch that adds to a value what another one has; `None` if it has all of it. What only the first one has stays.
+///
+/// ```
+/// use operator::objects::merge_missing;
+/// use serde_json::json;
+///
+/// let old = json!({ "a": 1, "b": { "c": 2, "d": 3 } });
+/// assert_eq!(merge_missing(&old, &json!({ "b": { "c": 4 } })), Some(json!({ "b": { "c": 4 } })));
+/// assert_eq!(merge_missing(&old, &json!({ "b": { "c": 2 } })), None);
+/// ```
+pub fn merge_missing(old: &Value, new: &Value) -> Option<Value> {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return (old != new).then(|| new.clone());
+    };
+    let missing = new.iter().filter_map(|(name, value)| {
+        Some((name.clone(), merge_missing(old.get(name).unwrap_or(&Value::Null), value)?))
+    });
+    let patch: Map<_, _> = missing.collect();
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// The paths of what only the first of two values has, as the names of nested members.
+pub fn extra(old: &Value, new: &Value) -> Vec<Vec<String>> {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Vec::new() };
+    let mut paths = Vec::new();
+    for (name, value) in old {
+        match new.get(name) {
+            None => paths.push(vec![name.clone()]),
+            Some(other) => paths.extend(extra(value, other).into_iter().map(|mut path| {
+                path.insert(0, name.clone());
+                path
+            })),
+        }
+    }
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

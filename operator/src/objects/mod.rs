@@ -6,6 +6,7 @@
 pub mod certificate_request;
 pub mod challenge;
 mod event_note;
+pub mod managed_fields;
 mod merge_diff;
 pub mod metadata;
 pub mod names;
@@ -14,4 +15,7 @@ pub mod route;
 pub mod secret;
 pub mod secret_meta;
 
-pub use self::{event_note::EventNote, merge_diff::merge_diff};
+pub use self::{
+    event_note::EventNote,
+    merge_diff::{extra, merge_diff, merge_missing},
+};

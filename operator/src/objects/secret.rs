@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crds::{
     annotations::secret,
-    certmanager::{Certificate, OutputFormat},
+    certmanager::{Certificate, CertificateSpec, OutputFormat},
     meta::IssuerRef,
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -19,6 +19,9 @@ use crate::pki::{KeyEncoding, KeyError, LeafCertificate, PrivateKey, combined_pe
 pub const JKS: &str = "keystore.jks";
 /// The data key of the PKCS#12 key store.
 pub const PKCS12: &str = "keystore.p12";
+
+/// The field manager of a Certificate's Secret, as in cert-manager: what it owns there is removed when a spec no longer asks for it.
+pub const FIELD_MANAGER: &str = "cert-manager-certificates-issuing";
 
 /// The type of a Secret with a certificate.
 pub const TYPE: &str = "kubernetes.io/tls";
@@ -54,6 +57,19 @@ pub fn annotations(certificate: &Certificate, leaf: &LeafCertificate) -> BTreeMa
         annotations.insert(crds::annotations::source::EMAIL_SANS.to_owned(), leaf.email_addresses.join(","));
     }
     annotations
+}
+
+/// The data keys that a Certificate's Secret has.
+pub fn data_keys(spec: &CertificateSpec) -> Vec<&'static str> {
+    let formats = spec.additional_output_formats.iter().flatten().map(|format| match format.type_ {
+        OutputFormat::DER => secret::KEY_DER,
+        OutputFormat::CombinedPEM => secret::TLS_COMBINED_PEM,
+    });
+    let stores = spec.keystores.as_deref();
+    let jks = stores.and_then(|stores| stores.jks.as_ref()).filter(|store| store.create).map(|_| JKS);
+    let pkcs12 =
+        stores.and_then(|stores| stores.pkcs12.as_ref()).filter(|store| store.create).map(|_| PKCS12);
+    [secret::TLS_CRT, secret::TLS_KEY].into_iter().chain(formats).chain(jks).chain(pkcs12).collect()
 }
 
 /// A Certificate's Secret, for server-side apply: the operator owns the fields in it, and leaves others alone. `chain` is PEM, leaf
@@ -135,10 +151,11 @@ pub fn account_key(
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(namespace.to_owned()),
-            labels: Some(BTreeMap::from([(
-                "app.kubernetes.io/managed-by".to_owned(),
-                "cert-manager".to_owned(),
-            )])),
+            labels: Some(BTreeMap::from(
+                // The second one makes its deletion known immediately.
+                [("app.kubernetes.io/managed-by", "cert-manager"), (secret::FULL_ACCESS_LABEL, "true")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            )),
             ..ObjectMeta::default()
         },
         data: Some(BTreeMap::from([(data_key.to_owned(), ByteString(pem.as_bytes().to_vec()))])),

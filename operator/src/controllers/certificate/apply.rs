@@ -6,11 +6,11 @@ use crds::{
 };
 use kube::ResourceExt;
 
-use super::{ISSUING_MANAGER, REQUEST_MANAGER, Reconciler, TRIGGER_MANAGER};
+use super::{ISSUING_MANAGER, REQUEST_MANAGER, Reconciler, TRIGGER_MANAGER, publish};
 use crate::{
     decision::{
         Requeue,
-        certificate::{Action, CertificateChain, Decision, EventSource, Finding, RequestPlan},
+        certificate::{Action, CertificateChain, Decision, EventSource, Finding, Pace, RequestPlan},
         retry::EXPECTATION_TTL,
     },
     error::ReconcileError,
@@ -85,7 +85,7 @@ impl Reconciler<'_> {
                     EventSource::Trigger => TRIGGER_MANAGER,
                     EventSource::Issuing => ISSUING_MANAGER,
                 };
-                self.context.kube.publish(source, &note, self.certificate);
+                publish(source, &note, self.certificate, self.context);
                 return Ok(ActionOutcome::Unchanged);
             }
         }
@@ -115,6 +115,11 @@ impl Reconciler<'_> {
         let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUEST_MANAGER, &request).await?.is_some() {
             self.context.memory.expectations.expect(id, now);
+            let failures =
+                self.certificate.status.as_ref().and_then(|status| status.failed_issuance_attempts);
+            let before = self.context.memory.paces.get(&self.uid());
+            let pace = Pace::after(before, revision, failures.is_some_and(|failures| failures > 0), now);
+            self.context.memory.paces.put(self.uid(), pace);
             tracing::info!(request = name, revision, "created CertificateRequest");
         }
         Ok(ActionOutcome::Changed)

@@ -18,23 +18,25 @@ use crate::{
         Passwords, Prerequisite, SecretView, View,
     },
     error::ReconcileError,
-    objects::{metadata::controller_of_kind, names},
+    objects::{self, metadata::controller_of_kind, names},
     pki::PrivateKey,
 };
 
-/// How many past CertificateRequests are found beyond those that the history limit keeps, so that they can be deleted.
-const HISTORY: i64 = 8;
+/// How many names of CertificateRequests are tried that belong to something else.
+const MOST_TAKEN_NAMES: i64 = 8;
 
 /// What was read for a decision. It is dropped with the reconcile.
 pub(super) struct Observed {
     secret: Option<Arc<SecretView>>,
     requests: Vec<Arc<CertificateRequest>>,
     order: Option<Arc<Order>>,
+    next_request: (String, Option<Arc<CertificateRequest>>),
     rivals: Vec<Arc<Certificate>>,
     next_key_name: String,
     next_key: Option<Arc<PrivateKey>>,
     past_key: Option<String>,
     issuer: Option<Box<AnyIssuer>>,
+    problem: Option<String>,
     obtained: Obtained,
 }
 
@@ -45,6 +47,15 @@ impl Observed {
             secret: self.secret.as_deref(),
             requests: &self.requests,
             order_reason: self.order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
+            order_placed: self.order.as_ref().is_none_or(|order| {
+                order
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.url.as_deref())
+                    .is_some_and(|url| !url.is_empty())
+            }),
+            next_request_name: &self.next_request.0,
+            left_behind: self.next_request.1.as_deref(),
             rivals: &self.rivals,
             next_key: NextKey { secret_name: &self.next_key_name, key: self.next_key.as_ref() },
             past_key: self.past_key.as_deref(),
@@ -52,6 +63,8 @@ impl Observed {
                 let source = issuer.config.acme()?.renewal_information_source;
                 Some(IssuerView { ready: issuer.is_ready(), renewal_information_source: source })
             }),
+            pace: context.memory.paces.get(certificate.uid().unwrap_or_default().as_str()),
+            problem: self.problem.as_deref(),
             obtained: &self.obtained,
             backoff: context.settings.backoff,
             set_secret_owner_ref: context.settings.set_secret_owner_ref,
@@ -81,11 +94,13 @@ impl Reconciler<'_> {
             secret,
             order: self.order(&requests),
             requests,
+            next_request: self.next_request(),
             rivals: self.rivals(),
             next_key: self.next_key(&next_key_name).await?,
             next_key_name,
             past_key: self.past_key_name(),
             issuer: self.issuer(),
+            problem: self.problem(),
             obtained: Obtained::default(),
         })
     }
@@ -135,27 +150,43 @@ impl Reconciler<'_> {
         Ok(Passwords(passwords))
     }
 
+    /// Why the last reconcile failed.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.context.memory.problems.get(&self.uid()).map(|problem| problem.message)
+    }
+
     fn issuer(&self) -> Option<Box<AnyIssuer>> {
         match self.context.cache.issuer(&self.certificate.spec.issuer_ref, &self.namespace()) {
             IssuerLookup::Found(issuer) => Some(issuer),
-            IssuerLookup::Foreign | IssuerLookup::Missing => None,
+            IssuerLookup::Foreign | IssuerLookup::UnknownKind | IssuerLookup::Missing => None,
         }
     }
 
-    /// The CertificateRequests of the next revision, the issued one, and some before it.
+    /// The CertificateRequests that the Certificate owns, the latest revision last.
     pub(super) fn requests(&self) -> Vec<Arc<CertificateRequest>> {
         let (name, namespace) = (self.certificate.name_any(), self.namespace());
-        let revision =
-            self.certificate.status.as_ref().and_then(|status| status.revision).unwrap_or_default();
-        let kept = i64::from(self.certificate.spec.revision_history_limit.unwrap_or(1));
-        let oldest = revision.saturating_sub(kept.saturating_add(HISTORY)).max(1);
-        (oldest..=revision.saturating_add(1))
-            .filter_map(|revision| {
-                let name = names::certificate_request(&name, revision);
-                self.context.cache.requests.get(&namespace, &name)
-            })
-            .filter(|request| self.controls(&request.metadata))
-            .collect()
+        let names = self.context.cache.indexes.requests_by_certificate.names(&namespace, &name);
+        let found = names.iter().filter_map(|name| self.context.cache.requests.get(&namespace, name));
+        let mut requests: Vec<_> = found.filter(|request| self.controls(&request.metadata)).collect();
+        requests.sort_by_cached_key(|it| (objects::certificate_request::revision(it), it.name_any()));
+        requests
+    }
+
+    /// The name of the next CertificateRequest, and what has that name, although the Certificate does not own it. A name that
+    /// belongs to something else is not used.
+    fn next_request(&self) -> (String, Option<Arc<CertificateRequest>>) {
+        let (name, namespace) = (self.certificate.name_any(), self.namespace());
+        let revision = certificate::next_revision(self.certificate);
+        let first = names::certificate_request(&name, revision);
+        let others = (2..=MOST_TAKEN_NAMES).map(|number| names::certificate_request(&first, number));
+        for name in std::iter::once(first.clone()).chain(others) {
+            let existing = self.context.cache.requests.get(&namespace, &name);
+            let other = existing.filter(|existing| !self.controls(&existing.metadata));
+            if other.as_ref().is_none_or(|other| certificate::is_left_behind(other, self.certificate)) {
+                return (name, other);
+            }
+        }
+        (first, None)
     }
 
     fn controls(&self, metadata: &ObjectMeta) -> bool {

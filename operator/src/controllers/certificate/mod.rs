@@ -12,10 +12,21 @@ mod settled;
 use std::sync::Arc;
 
 use crds::certmanager::Certificate;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 
 pub(super) use self::settled::enqueue_due;
-use crate::{context::Context, decision::Requeue, error::ReconcileError, objects::secret_meta::SecretMeta};
+use super::report::{Report, Reports};
+use crate::{
+    context::Context,
+    decision::{Requeue, certificate},
+    error::ReconcileError,
+    objects::{
+        self, EventNote,
+        metadata::{Identity, controller_of_kind},
+        secret_meta::SecretMeta,
+    },
+};
 
 /// The name in metrics and logs. One controller does the work of six in cert-manager.
 pub(super) const NAME: &str = "certificates";
@@ -24,7 +35,7 @@ pub(super) const NAME: &str = "certificates";
 pub const MAX_CONCURRENT_RECONCILES: u16 = 32;
 
 /// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
-const ISSUING_MANAGER: &str = "cert-manager-certificates-issuing";
+const ISSUING_MANAGER: &str = objects::secret::FIELD_MANAGER;
 const KEY_MANAGER: &str = "cert-manager-certificates-key-manager";
 const REQUEST_MANAGER: &str = "cert-manager-certificates-request-manager";
 const TRIGGER_MANAGER: &str = "cert-manager-certificates-trigger";
@@ -45,6 +56,35 @@ pub(super) async fn reconcile(
         Some(version) => reconciler.settle(fingerprint, &version, applied.requeue),
         None => applied.requeue,
     })
+}
+
+impl Reports for Certificate {
+    const MANAGER: &'static str = ISSUING_MANAGER;
+
+    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
+        // Once it is solved, the next decision writes the status without it.
+        let Report::Problem(problem) = report else { return Ok(()) };
+        let status = certificate::report(self, &problem.message, context.now());
+        let api = context.kube.api::<Self>(self.namespace_or_empty());
+        let old = self.status.as_ref();
+        context.kube.write_status(&api, Self::MANAGER, self, old, &status).await.map(drop)
+    }
+
+    fn warn(&self, note: &EventNote, context: &Context) {
+        publish(Self::MANAGER, note, self, context);
+    }
+}
+
+/// Publishes an event about a Certificate. Warnings are about the Ingress as well that the Certificate was created from: its
+/// user may never look at a Certificate.
+fn publish(manager: &'static str, note: &EventNote, certificate: &Certificate, context: &Context) {
+    context.kube.publish(manager, note, certificate);
+    let owner = controller_of_kind::<Ingress>(&certificate.metadata).filter(|_| note.warning);
+    let ingress =
+        owner.and_then(|it| context.cache.ingresses.get(certificate.namespace_or_empty(), &it.name));
+    if let Some(ingress) = ingress {
+        context.kube.publish(manager, note, &*ingress);
+    }
 }
 
 /// One reconcile of a Certificate.

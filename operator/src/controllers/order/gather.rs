@@ -16,9 +16,9 @@ use crate::{
     context::Context,
     decision::{
         challenge::Phase,
-        order::{IssuerView, OrderProgress, View},
+        order::{IssuerView, OrderProgress, View, is_left_behind},
     },
-    objects::metadata::controller_of_kind,
+    objects::{metadata::controller_of_kind, names},
 };
 
 /// What does not change within a reconcile.
@@ -29,6 +29,7 @@ pub(super) struct Gathered<'a> {
     acme: AcmeIssuer,
     has_account: bool,
     challenges: Vec<Arc<Challenge>>,
+    left_behind: Vec<String>,
     deleted: Vec<String>,
 }
 
@@ -51,7 +52,8 @@ impl<'a> Gathered<'a> {
         let deleted =
             names.filter(|name| context.memory.expectations.is_pending(&deletion(&uid, name), now)).collect();
         let has_account = has_account(&issuer, context);
-        Some(Self { order, issuer, acme, has_account, challenges, deleted })
+        let left_behind = left_behind(order, &challenges, context);
+        Some(Self { order, issuer, acme, has_account, challenges, left_behind, deleted })
     }
 
     /// All of it, as a decision sees it.
@@ -72,6 +74,7 @@ impl<'a> Gathered<'a> {
             progress,
             issuer,
             challenges: &self.challenges,
+            left_behind: &self.left_behind,
             deleted: &self.deleted,
             now,
         }
@@ -105,6 +108,19 @@ fn challenges(order: &Order, context: &Context) -> Vec<Arc<Challenge>> {
         controller_of_kind::<Order>(&challenge.metadata).is_some_and(|owner| owner.uid == uid)
     };
     known.filter(is_its).map(|challenge| with_memory(challenge, context)).collect()
+}
+
+/// Names of Challenges that an Order does not own, and needs the names of.
+fn left_behind(order: &Order, own: &[Arc<Challenge>], context: &Context) -> Vec<String> {
+    let namespace = order.namespace().unwrap_or_default();
+    let authorizations = order.status.iter().flat_map(|status| status.authorizations.iter().flatten());
+    let names = authorizations.map(|authorization| names::challenge(&order.name_any(), &authorization.url));
+    names
+        .filter(|name| own.iter().all(|challenge| challenge.name_any() != *name))
+        .filter_map(|name| context.cache.challenges.get(&namespace, &name))
+        .filter(|challenge| is_left_behind(challenge, order))
+        .map(|challenge| challenge.name_any())
+        .collect()
 }
 
 /// A Challenge with what its controller knows and has not written: if it becomes valid quickly, a status write is not worth its

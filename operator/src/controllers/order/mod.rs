@@ -12,6 +12,7 @@ use crds::acme::Order;
 use kube::ResourceExt;
 
 use self::{apply::Effects, gather::Gathered};
+use super::report::{Report, Reports};
 use crate::{
     context::Context,
     decision::{
@@ -19,11 +20,26 @@ use crate::{
         order::{self, Next},
     },
     error::ReconcileError,
+    objects::metadata::Identity,
 };
 
 /// The controller's name in metrics and events, as in cert-manager.
 pub(super) const NAME: &str = "orders";
 const MANAGER: &str = "cert-manager-orders";
+
+impl Reports for Order {
+    const MANAGER: &'static str = MANAGER;
+
+    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
+        let status = match report {
+            Report::Problem(problem) => order::report(self, &problem.message),
+            Report::Solved(problem) => order::solved(self, &problem.message),
+        };
+        let Some(status) = status else { return Ok(()) };
+        let api = context.kube.api::<Self>(self.namespace_or_empty());
+        context.kube.write_status(&api, MANAGER, self, self.status.as_ref(), &status).await.map(drop)
+    }
+}
 
 pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
     let uid = object.uid().unwrap_or_default();

@@ -56,10 +56,17 @@ impl DesiredCertificate {
             signature_algorithm: spec.signature_algorithm.map(Into::into),
         };
         csr.subject.attributes().map_err(|error| error.to_string())?;
+        csr.dns_names.iter().try_for_each(|name| check_dns_name(name))?;
         let key = spec.private_key.clone().unwrap_or_default();
+        let kind = key_kind(key.algorithm, key.size)?;
+        if csr.signature_algorithm.is_some_and(|algorithm| !algorithm.fits(kind)) {
+            return Err(format!(
+                "spec.signatureAlgorithm: it does not fit the {kind} key of spec.privateKey. Change one of them, or remove it"
+            ));
+        }
         Ok(Self {
             csr,
-            key: key_kind(key.algorithm, key.size)?,
+            key: kind,
             encoding: match key.encoding {
                 Some(WireEncoding::PKCS8) => KeyEncoding::Pkcs8,
                 Some(WireEncoding::PKCS1) | None => KeyEncoding::Traditional,
@@ -137,6 +144,17 @@ impl DesiredCertificate {
             _ => vec!["spec.privateKey.algorithm"],
         }
     }
+}
+
+/// Whether a name can be in a certificate, where it is ASCII.
+fn check_dns_name(name: &str) -> Result<(), String> {
+    if name.is_ascii() {
+        return Ok(());
+    }
+    Err(match idna::domain_to_ascii(name) {
+        Ok(label) => format!("spec.dnsNames: {name:?} is an internationalized name. Write it as {label:?}"),
+        Err(_) => format!("spec.dnsNames: {name:?} is not a domain name"),
+    })
 }
 
 fn key_kind(algorithm: Option<KeyAlgorithm>, size: Option<i32>) -> Result<KeyKind, String> {

@@ -10,16 +10,20 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    Action, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan, next_revision,
+    Action, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan, SecretView,
+    next_revision,
     outcome::Outcome,
     prerequisite::{Prerequisite, Stop},
     renewal_information,
 };
 use crate::{
-    decision::Requeue,
-    objects::{EventNote, names},
+    decision::{Requeue, backoff::IssuanceBackoff, problem::with_time, renewal::renewal_time},
+    objects::EventNote,
     pki::{Chain, Csr, PrivateKey},
 };
+
+/// The wait after the first failure that the CA has not seen.
+const UNCOUNTED_BACKOFF: Duration = Duration::from_mins(1);
 
 impl Deciding<'_> {
     /// Starts an issuance, unless the last one failed and still backs off.
@@ -29,9 +33,18 @@ impl Deciding<'_> {
         finding: &Finding,
     ) -> Result<(), Stop> {
         if let Some(wait) = self.backoff(desired) {
+            let issuing = condition::find(&self.status.conditions, condition::ISSUING);
+            self.problem = self.problem.take().or_else(|| issuing?.message.clone());
             self.requeue = self.requeue.earliest(Requeue::After(wait));
             self.delete_next_key();
             self.write_status();
+            return Ok(());
+        }
+        if let Some((until, problem)) = self.too_fast(finding) {
+            self.warn_once(EventSource::Trigger, "IssuedTooOften", &problem);
+            self.problem = self.problem.take().or(Some(problem));
+            self.write_status();
+            self.requeue = self.requeue.earliest(Requeue::at(until, self.view.now));
             return Ok(());
         }
         self.set_condition(
@@ -44,13 +57,41 @@ impl Deciding<'_> {
         self.advance_issuance(desired)
     }
 
+    /// Until when the next issuance waits because there were several in a row, and what to say about it. A certificate that
+    /// works and nears its end is renewed anyway.
+    fn too_fast(&self, finding: &Finding) -> Option<(Timestamp, String)> {
+        let pace = self.view.pace?;
+        let leaf = self.view.secret.and_then(SecretView::leaf);
+        let last_chance = leaf
+            .filter(|_| finding.reason == "Renewing")
+            .and_then(|leaf| renewal_time(leaf.not_before, leaf.not_after, None, None));
+        let until = last_chance.map_or(pace.next(), |time| pace.next().min(time));
+        let cause = format!(
+            "certificates were requested {} times in a row, so the next request waits. Find out what asks for it: {}",
+            pace.requests(),
+            finding.message
+        );
+        (until > self.view.now).then(|| (until, with_time(cause, until)))
+    }
+
     /// How long the last failure still delays the next attempt. A spec that has changed since then is tried immediately.
     fn backoff(&self, desired: &DesiredCertificate) -> Option<Duration> {
         let failed = self.status.last_failure_time.as_ref()?.0;
         let changed = self.next_request().is_some_and(|request| !self.matches_spec(desired, &request));
         let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
-        let next = self.view.backoff.next_attempt(failed, attempts);
+        let issuing = condition::find(&self.status.conditions, condition::ISSUING);
+        let reason = issuing.and_then(|issuing| issuing.reason.as_deref()).unwrap_or_default();
+        let next = self.backoff_after(reason).next_attempt(failed, attempts);
         if changed { None } else { until(next, self.view.now) }
+    }
+
+    /// The backoff after a failure. One that the CA has not seen costs none of its limits, and is tried again soon.
+    fn backoff_after(&self, reason: &str) -> IssuanceBackoff {
+        let backoff = self.view.backoff;
+        if self.view.order_placed || reason != "Failed" {
+            return backoff;
+        }
+        IssuanceBackoff { minimum: backoff.minimum.min(UNCOUNTED_BACKOFF), ..backoff }
     }
 
     /// The CertificateRequest of the issuance that is in progress, or that failed last.
@@ -78,13 +119,11 @@ impl Deciding<'_> {
         };
         match outcome {
             Outcome::Pending(message) => {
-                let problem = self.view.order_reason.or(message.as_deref());
-                if let Some(problem) = problem.map(ToOwned::to_owned) {
-                    let reason = condition::find(&self.status.conditions, condition::ISSUING)
-                        .and_then(|issuing| issuing.reason.clone())
-                        .unwrap_or_default();
-                    self.set_condition(condition::ISSUING, ConditionStatus::True, &reason, problem);
+                let problem = self.view.order_reason.map(ToOwned::to_owned).or(message);
+                if let Some(problem) = &problem {
+                    self.warn_once(EventSource::Issuing, "Pending", problem);
                 }
+                self.problem = self.problem.take().or(problem);
                 self.write_status();
                 Ok(())
             }
@@ -119,6 +158,12 @@ impl Deciding<'_> {
         let next_key = self.view.next_key;
         let Some(key) = next_key.key else { return self.obtain_next_key(desired) };
         self.status.next_private_key_secret_name = Some(next_key.secret_name.to_owned());
+        if let Some(other) = self.view.left_behind {
+            // The deletion enqueues the Certificate.
+            self.write_status();
+            self.actions.push(Action::DeleteRequest(other.name_any()));
+            return Ok(());
+        }
         let temporary = self.plan_temporary(desired, key)?;
         self.write_status();
         if let Some(temporary) = temporary {
@@ -127,7 +172,7 @@ impl Deciding<'_> {
         }
         let revision = next_revision(self.view.certificate);
         self.actions.push(Action::CreateRequest(Box::new(RequestPlan {
-            name: names::certificate_request(&self.view.certificate.name_any(), revision),
+            name: self.view.next_request_name.to_owned(),
             revision,
             key: Arc::clone(key),
             key_secret_name: next_key.secret_name.to_owned(),
@@ -155,12 +200,9 @@ impl Deciding<'_> {
              a new key, set it to Always, or delete the Secret",
             differences.join(" ")
         );
-        let reported = condition::find(&self.status.conditions, condition::ISSUING)
-            .is_some_and(|issuing| issuing.message.as_ref() == Some(&message));
-        if !reported {
-            self.publish(EventSource::Trigger, EventNote::warning(reason, &*message));
-        }
-        self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
+        self.warn_once(EventSource::Trigger, reason, &message);
+        self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message.clone());
+        self.problem = Some(message);
         self.write_status();
         Ok(())
     }
@@ -187,8 +229,8 @@ impl Deciding<'_> {
         let note = EventNote::normal(issued.reason, &*issued.message);
         self.write_secret(desired, key, &chain, issued)?;
         let revision = next_revision(self.view.certificate);
-        // It was about the replaced certificate.
-        self.status.acme = None;
+        // They were about the replaced certificate.
+        (self.status.acme, self.problem) = (None, None);
         self.set_times(Some(chain.leaf()));
         self.set_ready(None);
         condition::remove(&mut self.status.conditions, condition::ISSUING);
@@ -206,7 +248,7 @@ impl Deciding<'_> {
 
     fn fail_issuance(&mut self, failed: Timestamp, reason: &str, message: &str) {
         let attempts = self.status.failed_issuance_attempts.unwrap_or_default().saturating_add(1);
-        let next = self.view.backoff.next_attempt(failed, attempts);
+        let next = self.backoff_after(reason).next_attempt(failed, attempts);
         let next = condition::whole_seconds(next).0;
         let message = format!(
             "The certificate request has failed to complete and will be retried: {message}; the next attempt is at {next}"
@@ -215,6 +257,7 @@ impl Deciding<'_> {
         self.status.last_failure_time = Some(condition::whole_seconds(failed));
         self.status.next_private_key_secret_name = None;
         self.set_condition(condition::ISSUING, ConditionStatus::False, reason, message.clone());
+        self.problem = Some(message.clone());
         self.write_status();
         self.publish(EventSource::Issuing, EventNote::warning(reason, message));
         self.delete_next_key();

@@ -123,7 +123,7 @@ fn missing(reference: &SecretKeySelector) -> Dependency {
     Dependency {
         what: format!("the keystore password in the Secret {:?}", reference.name),
         why: format!(
-            "it has no text under {:?}. Add it; the next attempt is within 5 minutes",
+            "the Secret does not exist, or has no text under {:?}. Create or correct it",
             reference.key.as_deref().unwrap_or_default()
         ),
     }

@@ -8,6 +8,7 @@ mod desired;
 mod issuance;
 mod keystores;
 mod outcome;
+mod pace;
 mod policy;
 mod prerequisite;
 mod renewal_information;
@@ -21,16 +22,18 @@ mod view;
 use std::sync::Arc;
 
 use crds::{
+    annotations::request::CERTIFICATE_NAME,
     certmanager::{Certificate, CertificateAcmeStatus, CertificateRequest, CertificateStatus},
-    condition::{self, Condition, ConditionStatus},
+    condition::{self, Condition, ConditionStatus, HasConditions},
 };
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 pub use self::{
     action::{Action, EventSource, RequestPlan},
     desired::DesiredCertificate,
     keystores::{JksPlan, Keystores, Password, Passwords, Pkcs12Plan},
+    pace::Pace,
     policy::Finding,
     prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
     renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},
@@ -39,11 +42,17 @@ pub use self::{
     view::{IssuerView, NextKey, View},
 };
 use self::{policy::Input, prerequisite::Stop};
-use super::Requeue;
+use super::{Requeue, problem};
 use crate::{
-    objects::{self, EventNote, names},
+    objects::{self, EventNote, metadata::controller_of, names},
     pki::{Csr, LeafCertificate},
 };
+
+/// How many CertificateRequests are deleted in one reconcile. Their deletion is followed by another one.
+const MOST_DELETIONS: usize = 50;
+
+/// The message of a Certificate that is ready, as cert-manager words it.
+const UP_TO_DATE: &str = "Certificate is up to date and has not expired";
 
 /// How many CertificateRequests are kept if the spec does not say.
 const HISTORY_LIMIT: usize = 1;
@@ -75,8 +84,18 @@ fn key_name(certificate: &Certificate, revision: i64) -> String {
     names::next_private_key(&certificate.name_any(), &uid, revision)
 }
 
-fn next_revision(certificate: &Certificate) -> i64 {
+/// The revision that the next issuance leads to.
+pub fn next_revision(certificate: &Certificate) -> i64 {
     certificate.status.as_ref().and_then(|status| status.revision).unwrap_or_default().saturating_add(1)
+}
+
+/// Whether a CertificateRequest that a Certificate does not own is one of a Certificate of the same name: that was deleted
+/// without its requests, or a backup of it was restored.
+pub fn is_left_behind(request: &CertificateRequest, certificate: &Certificate) -> bool {
+    let name = certificate.name_any();
+    let owner = controller_of(&request.metadata);
+    request.annotations().get(CERTIFICATE_NAME) == Some(&name)
+        && owner.is_none_or(|owner| owner.kind == Certificate::kind(&()) && owner.name == name)
 }
 
 /// What to do about a Certificate.
@@ -91,6 +110,7 @@ pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
     let mut deciding = Deciding {
         view,
         status: view.certificate.status.clone().unwrap_or_default(),
+        problem: view.problem.map(ToOwned::to_owned),
         actions: Vec::new(),
         last: Vec::new(),
         requeue: Requeue::Resync,
@@ -108,10 +128,43 @@ pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
     Ok(Decision { actions: deciding.actions, requeue: deciding.requeue, waiting_for })
 }
 
+/// The status of a Certificate whose reconcile failed.
+pub fn report(certificate: &Certificate, problem: &str, now: Timestamp) -> CertificateStatus {
+    let mut status = certificate.status.clone().unwrap_or_default();
+    if condition::find(&status.conditions, condition::READY).is_none() {
+        let ready = Condition {
+            type_: condition::READY.to_owned(),
+            status: ConditionStatus::False,
+            reason: Some("Pending".to_owned()),
+            message: None,
+            observed_generation: certificate.metadata.generation,
+            last_transition_time: None,
+        };
+        condition::set(&mut status.conditions, ready, now);
+    }
+    report_in(&mut status.conditions, problem);
+    status
+}
+
+/// Puts a problem into the messages of Ready, which `kubectl get` shows, and of Issuing while that is true.
+fn report_in(conditions: &mut [Condition], problem: &str) {
+    for condition in conditions {
+        let is_true = condition.status == ConditionStatus::True;
+        match condition.type_.as_str() {
+            condition::READY if is_true => condition.message = Some(format!("{UP_TO_DATE}; {problem}")),
+            condition::READY => condition.message = Some(problem.to_owned()),
+            condition::ISSUING if is_true => condition.message = Some(problem.to_owned()),
+            _ => {}
+        }
+    }
+}
+
 /// A decision as far as it has been made.
 struct Deciding<'a> {
     view: &'a View<'a>,
     status: CertificateStatus,
+    /// What keeps the Certificate from its desired state, for its status.
+    problem: Option<String>,
     actions: Vec<Action>,
     /// Housekeeping, which must not hold up anything else if it fails.
     last: Vec<Action>,
@@ -123,7 +176,10 @@ impl Deciding<'_> {
         let desired = match policy::admit(self.view) {
             Ok(desired) => desired,
             Err(refusal) => {
+                let Finding { reason, message } = &refusal.finding;
+                self.warn_once(EventSource::Trigger, reason, message);
                 self.set_ready(Some(refusal.finding));
+                self.problem = None;
                 self.write_status();
                 self.requeue = refusal.requeue;
                 return Ok(());
@@ -138,12 +194,14 @@ impl Deciding<'_> {
             desired: &desired,
             secret: self.view.secret,
             current_request: current.as_deref().zip(csr.as_ref()),
+            set_secret_owner_ref: self.view.set_secret_owner_ref,
             renewal_time: self.status.renewal_time.as_ref().map(|time| time.0),
             now: self.view.now,
         };
         self.set_ready(policy::unready(&input));
         self.last.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
+            self.restore_issuing(&input);
             self.advance_issuance(&desired)
         } else if let Some(finding) = policy::trigger(&input) {
             self.start_issuance(&desired, &finding)
@@ -182,13 +240,7 @@ impl Deciding<'_> {
     fn set_ready(&mut self, finding: Option<Finding>) {
         let (status, finding) = match finding {
             Some(finding) => (ConditionStatus::False, finding),
-            None => (
-                ConditionStatus::True,
-                Finding {
-                    reason: "Ready",
-                    message: "Certificate is up to date and has not expired".to_owned(),
-                },
-            ),
+            None => (ConditionStatus::True, Finding { reason: "Ready", message: UP_TO_DATE.to_owned() }),
         };
         self.set_condition(condition::READY, status, finding.reason, finding.message);
     }
@@ -206,7 +258,36 @@ impl Deciding<'_> {
     }
 
     fn write_status(&mut self) {
-        self.actions.push(Action::WriteStatus(Box::new(self.status.clone())));
+        let mut status = self.status.clone();
+        if let Some(problem) = &self.problem {
+            report_in(&mut status.conditions, problem);
+        }
+        self.actions.push(Action::WriteStatus(Box::new(status)));
+    }
+
+    /// Restores the message of Issuing if it is that of a problem, which may have been solved.
+    fn restore_issuing(&mut self, input: &Input<'_>) {
+        let stored = |type_| condition::find(self.view.certificate.conditions(), type_);
+        let Some(issuing) = stored(condition::ISSUING).filter(|it| it.message.is_some()) else { return };
+        let ready = stored(condition::READY).and_then(|ready| ready.message.as_deref()).unwrap_or_default();
+        if !ready.ends_with(issuing.message.as_deref().unwrap_or_default()) {
+            return;
+        }
+        let Finding { reason, message } = policy::trigger(input).unwrap_or_else(|| Finding {
+            reason: "Issuing",
+            message: "Issuing certificate as requested".to_owned(),
+        });
+        self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
+    }
+
+    /// Publishes a Warning, unless the Certificate's status reports it already.
+    fn warn_once(&mut self, source: EventSource, reason: &str, message: &str) {
+        let reported = self.view.certificate.status.iter().flat_map(|status| &status.conditions).any(|it| {
+            it.message.as_deref().is_some_and(|reported| reported.contains(problem::cause(message)))
+        });
+        if !reported {
+            self.publish(source, EventNote::warning(reason, message));
+        }
     }
 
     fn publish(&mut self, source: EventSource, note: EventNote) {
@@ -238,13 +319,14 @@ impl Deciding<'_> {
             .requests
             .iter()
             .filter_map(|request| {
-                Some((objects::certificate_request::revision(request)?, request.name_any()))
+                let of = objects::certificate_request::revision(request)?;
+                // One of a later revision is from before a backup was restored.
+                Some((of <= revision, of, request.name_any()))
             })
-            .filter(|(of, _)| *of <= revision)
             .collect();
         past.sort();
-        let surplus = past.len().saturating_sub(limit);
-        self.actions.extend(past.into_iter().take(surplus).map(|(_, name)| Action::DeleteRequest(name)));
+        let surplus = past.len().saturating_sub(limit).min(MOST_DELETIONS);
+        self.actions.extend(past.into_iter().take(surplus).map(|(.., name)| Action::DeleteRequest(name)));
     }
 
     /// Requeues at the renewal, or when the certificate has expired if it is not renewed.

@@ -11,7 +11,7 @@ use super::{
     prerequisite::{Prerequisite, Stop},
 };
 use crate::{
-    objects::{EventNote, metadata, secret},
+    objects::{metadata, secret},
     pki::{Chain, ChainError, KeyEncoding, PrivateKey},
 };
 
@@ -119,8 +119,7 @@ impl Deciding<'_> {
         let keystores = Keystores::parse(&view.certificate.spec, passwords).inspect_err(|stop| {
             if let Stop::WaitingFor(password) = stop {
                 let message = format!("waiting for {}: {}", password.what, password.why);
-                let note = EventNote::warning("KeystorePasswordSecretNotFound", message);
-                self.publish(EventSource::Issuing, note);
+                self.warn_once(EventSource::Issuing, "KeystorePasswordSecretNotFound", &message);
             }
         })?;
         let existing_type = view.secret.and_then(|secret| secret.type_.clone());

@@ -8,7 +8,13 @@ use crds::annotations::secret;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use crate::pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem};
+use crate::{
+    objects::{
+        managed_fields::{keys, members},
+        secret::FIELD_MANAGER,
+    },
+    pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem},
+};
 
 /// A data key of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,38 @@ pub struct KeyFacts {
     pub kind: KeyKind,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key_der: Vec<u8>,
+}
+
+/// The parts of a Secret that the operator's field manager owns: what the Certificate no longer asks for is removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// Names of labels.
+    pub labels: Vec<String>,
+    /// Names of annotations.
+    pub annotations: Vec<String>,
+    /// Data keys.
+    pub data: Vec<String>,
+    /// UIDs of owners.
+    pub owners: Vec<String>,
+}
+
+impl Owned {
+    fn parse(object: &Secret) -> Self {
+        let members = |path: &[&str]| members(object.managed_fields(), FIELD_MANAGER, path);
+        let owner = |key: String| {
+            let key: serde_json::Value = serde_json::from_str(key.strip_prefix("k:")?).ok()?;
+            Some(key.get("uid")?.as_str()?.to_owned())
+        };
+        Self {
+            labels: members(&["metadata", "labels"]),
+            annotations: members(&["metadata", "annotations"]),
+            data: members(&["data"]),
+            owners: keys(object.managed_fields(), FIELD_MANAGER, &["metadata", "ownerReferences"])
+                .into_iter()
+                .filter_map(owner)
+                .collect(),
+        }
+    }
 }
 
 /// What a Certificate's Secret contains.
@@ -50,6 +88,8 @@ pub struct SecretView {
     pub temporary: bool,
     /// The data keys that have a value.
     pub present: Vec<String>,
+    /// What the operator, or cert-manager, has set in it.
+    pub owned: Owned,
     /// Whether `key.der` is the private key.
     pub der_fits: bool,
     /// Whether `tls-combined.pem` is the private key and the chain.
@@ -99,6 +139,7 @@ impl SecretView {
                 Some(Err(error)) => Part::Invalid(error.to_string()),
                 Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),
             },
+            owned: Owned::parse(object),
             present: data
                 .iter()
                 .filter(|(_, value)| !value.0.is_empty())

@@ -8,7 +8,7 @@ use crds::{
 };
 use jiff::Timestamp;
 
-use super::{Obtained, SecretView};
+use super::{Obtained, Pace, SecretView};
 use crate::{decision::backoff::IssuanceBackoff, pki::PrivateKey};
 
 /// What a decision about a Certificate depends on.
@@ -20,8 +20,14 @@ pub struct View<'a> {
     pub secret: Option<&'a SecretView>,
     /// The CertificateRequests that it owns.
     pub requests: &'a [Arc<CertificateRequest>],
+    /// The name of the next CertificateRequest.
+    pub next_request_name: &'a str,
+    /// A CertificateRequest that has this name, and was left behind by a Certificate of the same name.
+    pub left_behind: Option<&'a CertificateRequest>,
     /// Why the Order of the request in progress is waiting, if it says so.
     pub order_reason: Option<&'a str>,
+    /// Whether that Order, if it exists, was placed at the CA, which then counts a failure.
+    pub order_placed: bool,
     /// Other Certificates with the same `spec.secretName`.
     pub rivals: &'a [Arc<Certificate>],
     /// The private key of the next issuance.
@@ -30,6 +36,10 @@ pub struct View<'a> {
     pub past_key: Option<&'a str>,
     /// Its issuer, if that is an ACME issuer.
     pub issuer: Option<IssuerView>,
+    /// The issuances that this process has begun in a row.
+    pub pace: Option<Pace>,
+    /// Why the last reconcile failed, and when the next one is.
+    pub problem: Option<&'a str>,
     /// What earlier decisions of this reconcile have asked for.
     pub obtained: &'a Obtained,
     /// How long failed issuances back off.

@@ -18,7 +18,7 @@ mod tests;
 use std::time::Duration;
 
 use crds::{
-    acme::{Challenge, ChallengeStatus},
+    acme::{Challenge, ChallengeStatus, State},
     annotations::challenge::{FINALIZER, LEGACY_FINALIZER},
 };
 use jiff::Timestamp;
@@ -48,6 +48,8 @@ pub struct ChallengeProgress {
     pub phase: Phase,
     /// How many times its route was presented and probed.
     pub probes: u32,
+    /// Since when every probe of the route has reached no server, UTC.
+    pub unreachable_since: Option<Timestamp>,
     /// How many times the authorization was requested.
     pub polls: u32,
     /// How many requests to the CA have failed in a row.
@@ -74,7 +76,15 @@ impl ChallengeProgress {
     /// The progress of a Challenge that this process has not seen yet.
     pub fn new(challenge: &Challenge, now: Timestamp) -> Self {
         let since = challenge.creation_timestamp().map_or(now, |created| created.0.min(now));
-        Self { since, phase: Phase::Presenting, probes: 0, polls: 0, failures: 0, next_attempt: since }
+        Self {
+            since,
+            phase: Phase::Presenting,
+            probes: 0,
+            unreachable_since: None,
+            polls: 0,
+            failures: 0,
+            next_attempt: since,
+        }
     }
 }
 
@@ -85,6 +95,8 @@ pub struct View<'a> {
     pub challenge: &'a Challenge,
     /// Whether its Order asks for it. Other Challenges must not be acted upon.
     pub requested: bool,
+    /// Whether an ingress controller says that it serves the route, in the status of the Ingress.
+    pub is_served: bool,
     /// What is remembered of it.
     pub progress: ChallengeProgress,
     /// UTC.
@@ -173,7 +185,7 @@ impl Decision {
 
 /// Decides how a reconcile starts.
 pub fn decide(view: &View<'_>) -> Decision {
-    let View { challenge, requested, progress, now } = *view;
+    let View { challenge, requested, progress, now, .. } = *view;
     if challenge.metadata.deletion_timestamp.is_some() {
         let held = challenge.finalizers().iter().any(|it| is_ours(it));
         return if held {
@@ -200,6 +212,23 @@ pub fn decide(view: &View<'_>) -> Decision {
         Phase::Accepted => Decision::act(progress, Action::FetchAuthorization),
         Phase::Valid => Decision::new(Some(progress), Next::Requeue(Requeue::Resync)),
     }
+}
+
+/// The status of a Challenge whose reconcile failed, or `None` if it is in a final state.
+pub fn report(challenge: &Challenge, problem: &str) -> Option<ChallengeStatus> {
+    let status = challenge.status.clone().unwrap_or_default();
+    (!is_final(status.state)).then(|| ChallengeStatus {
+        processing: Some(true),
+        state: Some(State::Pending),
+        reason: Some(problem.to_owned()),
+        ..status
+    })
+}
+
+/// The status without a problem that was solved, or `None` if it does not have that.
+pub fn solved(challenge: &Challenge, problem: &str) -> Option<ChallengeStatus> {
+    let status = challenge.status.as_ref().filter(|status| status.reason.as_deref() == Some(problem))?;
+    Some(ChallengeStatus { reason: None, ..status.clone() })
 }
 
 /// Decides what remains to do after [`Action::CleanUp`].

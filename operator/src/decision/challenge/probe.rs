@@ -9,9 +9,13 @@ use kube::ResourceExt;
 use super::{Action, ChallengeProgress, Decision, Next, Phase, View};
 use crate::decision::{Requeue, backoff};
 
-/// How long a challenge is submitted only after a successful probe from inside the cluster. After that, a name that can't be reached
-/// from inside at all (no hairpin, another DNS) is left to the CA. A challenge with a wrong answer is never submitted.
+/// How long a challenge is submitted only after a successful probe from inside the cluster. A name that could not be reached from
+/// inside all that time (no hairpin, another DNS) is left to the CA.
 pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
+
+/// How long a wrong answer is waited out if an ingress controller serves the route. After that, what is seen from inside the cluster
+/// may be wrong (split DNS, a proxy in front), and the CA is asked once.
+const WRONG_ANSWER_FOR: Duration = Duration::from_mins(10);
 
 /// The age from which the status of a Challenge says what it waits for. Most are valid before anyone could read it; Ingress
 /// controllers under load apply changes every two seconds.
@@ -98,14 +102,30 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             Decision::act(progress, Action::Probe(Probe::Route))
         }
         (Probe::Route, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
-        // The CA may reach more than we do.
-        (Probe::Route, ProbeResult::Unreachable(_)) if view.age() >= SELF_CHECK_REQUIRED_FOR => {
+        (Probe::Route, ProbeResult::Unreachable(why)) => {
+            let since = view.progress.unreachable_since.unwrap_or(view.now);
+            let progress = ChallengeProgress { unreachable_since: Some(since), ..view.progress };
+            // The CA may reach more than we do.
+            if elapsed(since, view.now) >= SELF_CHECK_REQUIRED_FOR {
+                return Decision::act(progress, Action::Submit);
+            }
+            let view = View { progress, ..*view };
+            probe_again(&view, view.waiting(propagation(why)))
+        }
+        // The CA may see another answer than we do.
+        (Probe::Route, ProbeResult::WrongAnswer(_)) if view.is_served && view.age() >= WRONG_ANSWER_FOR => {
             Decision::act(view.progress, Action::Submit)
         }
         (_, ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why)) => {
-            probe_again(view, view.waiting(propagation(why)))
+            let progress = ChallengeProgress { unreachable_since: None, ..view.progress };
+            let view = View { progress, ..*view };
+            probe_again(&view, view.waiting(propagation(why)))
         }
     }
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 /// Probes again after a while, with this status once it is worth reading.
@@ -134,9 +154,13 @@ mod tests {
     /// What follows from a probe of the route at an age: the next action, or what the status says while it waits.
     fn after(age: Duration, result: &ProbeResult) -> Result<Action, Option<String>> {
         let challenge = fixtures::challenge("web", |_| {});
-        let progress =
-            ChallengeProgress { phase: Phase::Reachable, ..ChallengeProgress::new(&challenge, START) };
-        let view = View { challenge: &challenge, requested: true, progress, now: START + age };
+        let progress = ChallengeProgress {
+            phase: Phase::Reachable,
+            unreachable_since: Some(START),
+            ..ChallengeProgress::new(&challenge, START)
+        };
+        let view =
+            View { challenge: &challenge, requested: true, is_served: false, progress, now: START + age };
         let decision = on_probe(&view, Probe::Route, result);
         match decision.next {
             Next::Act(action) => Ok(action),

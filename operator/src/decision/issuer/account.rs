@@ -7,10 +7,11 @@ use crds::{
 };
 use jiff::Timestamp;
 
-use super::{IssuerProgress, Outcome, RETRY_REFUSED_AFTER, View, email};
+use super::{IssuerProgress, Outcome, RETRY_REFUSED_AFTER, View, email, spec};
 use crate::{
     acme::{AcmeError, ExternalAccountKey, MacKeyError},
     decision::{Reaction, Requeue, backoff, problem::with_time},
+    objects::EventNote,
 };
 
 /// The number of doublings that an issuer's backoff starts with: its first wait is 16 s, less the jitter. An issuer is not as urgent
@@ -108,10 +109,25 @@ pub fn on_registered(view: &View<'_>, uri: &str, key_hash: String) -> Outcome {
     let status = view.with_ready(ConditionStatus::True, "ACMEAccountRegistered", message);
     Outcome {
         status: IssuerStatus { acme: Some(account), ..status },
-        event: None,
+        event: replaced_account(view, uri),
         progress: None,
         requeue: Requeue::Resync,
     }
+}
+
+/// The event about another account of the same server that the issuer no longer uses, because its key is gone.
+fn replaced_account(view: &View<'_>, uri: &str) -> Option<EventNote> {
+    let before =
+        view.status.acme.as_ref()?.uri.as_deref().filter(|before| !before.is_empty() && *before != uri)?;
+    if spec::host(before) != spec::host(uri) {
+        return None;
+    }
+    let secret = &view.acme.private_key_secret_ref.name;
+    let message = format!(
+        "the private key in the Secret {secret:?} was deleted or changed: the account {uri} replaces {before}. If CAA records \
+         (accounturi) or raised rate limits name the old account, put its key back into the Secret"
+    );
+    Some(EventNote::warning("AccountReplaced", message))
 }
 
 /// Decides what follows from a failed attempt.

@@ -27,6 +27,10 @@ use crate::objects::EventNote;
 /// How long an issuer waits for a change that no watch may show: at the CA, or in a Secret.
 const RETRY_REFUSED_AFTER: Duration = Duration::from_mins(5);
 
+/// How long it takes at most to notice that the Secret with the account's key was deleted or changed. It has no label that Secrets
+/// are watched by.
+pub const KEY_CHECK: Duration = Duration::from_secs(45);
+
 /// What is known of the Secret with the account's private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyView {
@@ -102,6 +106,23 @@ pub struct Outcome {
     pub progress: Option<IssuerProgress>,
     /// When to reconcile again.
     pub requeue: Requeue,
+}
+
+/// The status of an issuer whose reconcile failed. One that is ready stays ready: its account was found.
+pub fn report(status: &IssuerStatus, generation: Option<i64>, problem: &str, now: Timestamp) -> IssuerStatus {
+    let mut status = status.clone();
+    if !condition::is_true(&status.conditions, condition::READY) {
+        let new = Condition {
+            type_: condition::READY.to_owned(),
+            status: ConditionStatus::False,
+            reason: Some("ErrInitIssuer".to_owned()),
+            message: Some(problem.to_owned()),
+            observed_generation: generation,
+            last_transition_time: None,
+        };
+        condition::set(&mut status.conditions, new, now);
+    }
+    status
 }
 
 /// Decides what to do next.

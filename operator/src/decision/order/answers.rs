@@ -111,7 +111,7 @@ impl Draft<'_> {
     /// The Challenges enqueue the Order.
     fn create_challenges(self, planned: Vec<(ChallengePlan, String)>) -> Decision {
         let authorizations = self.status.authorizations.as_deref().unwrap_or_default();
-        let strays = challenges::strays(self.view.challenges, authorizations);
+        let strays = challenges::strays(self.view, authorizations);
         let mut actions = challenges::delete(self.view, strays);
         let order = self.view.order;
         let created = planned.into_iter().map(|(plan, key)| plan.build(order, key)).collect();

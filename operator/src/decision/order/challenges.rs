@@ -5,10 +5,14 @@ use std::sync::Arc;
 use crds::acme::{
     AcmeIssuer, Authorization, Challenge, ChallengeType, OfferedChallenge, Order, Solver, State,
 };
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::{Action, View};
-use crate::{acme, decision::solver_select, objects};
+use crate::{
+    acme,
+    decision::solver_select,
+    objects::{self, metadata::controller_of},
+};
 
 /// A Challenge to create. Its key authorization takes the account's key, which no decision has.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,12 +69,31 @@ pub(super) fn missing(
     open(authorizations).filter(has_none).map(|authorization| plan(view, authorization)).collect()
 }
 
-/// The Challenges that belong to none of the authorizations that need one.
-pub(super) fn strays(challenges: &[Arc<Challenge>], authorizations: &[Authorization]) -> Vec<String> {
+/// The Challenges that belong to none of the authorizations that need one, and those that a user has meanwhile given another
+/// solver, by a change of the issuer.
+pub(super) fn strays(view: &View<'_>, authorizations: &[Authorization]) -> Vec<String> {
     let is_stray = |challenge: &&Arc<Challenge>| {
         open(authorizations).all(|authorization| challenge.spec.authorization_url != authorization.url)
+            || !is_valid(challenge) && !has_solver(view.order, view.issuer.acme, challenge)
     };
-    challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
+    view.challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
+}
+
+/// Whether a Challenge that an Order does not own is one of an Order of the same name: that was deleted without its Challenges,
+/// or a backup of it was restored.
+pub fn is_left_behind(challenge: &Challenge, order: &Order) -> bool {
+    controller_of(&challenge.metadata)
+        .is_none_or(|owner| owner.kind == Order::kind(&()) && owner.name == order.name_any())
+}
+
+fn is_valid(challenge: &Challenge) -> bool {
+    challenge.status.as_ref().is_some_and(|status| status.state == Some(State::Valid))
+}
+
+/// Whether a Challenge's solver is one of the issuer's.
+fn has_solver(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool {
+    let solvers = acme.solvers.iter().flatten();
+    solvers.map(|solver| objects::challenge::overridden(solver, order)).any(|it| it == challenge.spec.solver)
 }
 
 /// Deletes Challenges, except those whose deletion the watch has not shown yet.
@@ -122,9 +145,8 @@ fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan,
         let star = if wildcard { "*." } else { "" };
         let hint = if wildcard { "; wildcard names require DNS-01" } else { "" };
         return Err(format!(
-            "no configured challenge solvers can be used for {star}{identifier}: none of the issuer's solvers ({}) matches \
-             the name, the Certificate's labels, and the challenge types that the server offers{hint}",
-            solvers.len()
+            "no configured challenge solvers can be used for {star}{identifier}: none of the issuer's solvers matches the \
+             name, the Certificate's labels, and the challenge types that the server offers{hint}"
         ));
     };
     if type_ == ChallengeType::Dns01 {
@@ -163,10 +185,7 @@ pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool
                 .flatten()
                 .any(|offered| offered.url == challenge.spec.url && offered.token == challenge.spec.token)
     });
-    let solvers = acme.solvers.iter().flatten();
     offered
         && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
-        && solvers
-            .map(|solver| objects::challenge::overridden(solver, order))
-            .any(|it| it == challenge.spec.solver)
+        && has_solver(order, acme, challenge)
 }

@@ -68,12 +68,21 @@ impl<'a> Draft<'a> {
         let authorizations = self.status.authorizations.as_deref().unwrap_or_default();
         let missing = match challenges::missing(self.view, authorizations) {
             Ok(missing) => missing,
-            Err(reason) => return self.fail(State::Errored, reason),
+            Err(reason) => {
+                // A change of the issuer enqueues the Order.
+                self.status.reason =
+                    Some(format!("{reason}. The Order continues when the issuer has such a solver"));
+                return self.write(Requeue::Resync);
+            }
         };
+        if !self.view.left_behind.is_empty() {
+            let delete = challenges::delete(self.view, self.view.left_behind.to_vec());
+            return self.finish(delete, Outcome::Requeue(Requeue::After(EXPECTATION_TTL)));
+        }
         if !missing.is_empty() {
             return self.send(Request::KeyAuthorizations(missing));
         }
-        let strays = challenges::strays(self.view.challenges, authorizations);
+        let strays = challenges::strays(self.view, authorizations);
         if !strays.is_empty() {
             let delete = challenges::delete(self.view, strays);
             return self.finish(delete, Outcome::Requeue(Requeue::Resync));

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 pub use self::{
     answers::on_answer,
-    challenges::{ChallengePlan, asks_for},
+    challenges::{ChallengePlan, asks_for, is_left_behind},
     placing::{missing_profile, new_order, renews},
     progress::OrderProgress,
 };
@@ -59,6 +59,8 @@ pub struct View<'a> {
     pub issuer: IssuerView<'a>,
     /// The Challenges that it owns.
     pub challenges: &'a [Arc<Challenge>],
+    /// Challenges that have the names of its own, and were left behind by an Order of the same name.
+    pub left_behind: &'a [String],
     /// Names of Challenges that were deleted, which the watch has not shown yet.
     pub deleted: &'a [String],
     /// UTC.
@@ -203,6 +205,18 @@ pub enum Outcome {
         /// From now.
         after: Duration,
     },
+}
+
+/// The status of an Order whose reconcile failed, or `None` if it is in a final state.
+pub fn report(order: &Order, problem: &str) -> Option<OrderStatus> {
+    let status = order.status.clone().unwrap_or_default();
+    (!is_final(status.state)).then(|| OrderStatus { reason: Some(problem.to_owned()), ..status })
+}
+
+/// The status without a problem that was solved, or `None` if it does not have that.
+pub fn solved(order: &Order, problem: &str) -> Option<OrderStatus> {
+    let status = order.status.as_ref().filter(|status| status.reason.as_deref() == Some(problem))?;
+    Some(OrderStatus { reason: None, ..status.clone() })
 }
 
 /// Whether an order has reached one of its final states.

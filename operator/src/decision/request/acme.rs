@@ -8,11 +8,14 @@ use crds::{
     certmanager::CertificateRequest,
     condition::ConditionStatus,
 };
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::{Action, Decision, WAITING};
 use crate::{
-    objects::{self, metadata::Identity},
+    objects::{
+        self,
+        metadata::{Identity, controller_of, controller_of_kind},
+    },
     pki::{Chain, Csr},
 };
 
@@ -27,7 +30,33 @@ impl Decision<'_> {
                 Ok(()) => self.create_order(acme, &csr),
                 Err(error) => self.fail(error.to_string()),
             },
-            Some(order) => self.mirror_order(order, &csr),
+            Some(order) if self.owns(order) => self.mirror_order(order, &csr),
+            Some(order) => self.take_over(order),
+        }
+    }
+
+    fn owns(&self, order: &Order) -> bool {
+        let owner = controller_of_kind::<CertificateRequest>(&order.metadata);
+        owner.is_some_and(|owner| owner.uid == self.view.request.uid_or_empty())
+    }
+
+    /// An Order with the right name and another owner, or none: a request of the same name was deleted without its Order, or a
+    /// backup was restored.
+    fn take_over(&mut self, order: &Order) {
+        let (request, name) = (self.view.request, order.name_any());
+        let is_left_behind = controller_of(&order.metadata).is_none_or(|owner| {
+            owner.kind == CertificateRequest::kind(&()) && owner.name == request.name_any()
+        });
+        if !is_left_behind {
+            self.wait(format!(
+                "the Order {name:?} belongs to another object: delete it to let this request continue"
+            ));
+        } else if order.spec.request == request.spec.request
+            && order.spec.issuer_ref.identity() == request.spec.issuer_ref.identity()
+        {
+            self.actions.push(Action::AdoptOrder(name));
+        } else {
+            self.actions.push(Action::DeleteOrder(name));
         }
     }
 

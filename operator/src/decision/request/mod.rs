@@ -25,10 +25,16 @@ pub enum IssuerView<'a> {
         acme: &'a AcmeIssuer,
         /// Whether its Ready condition is true: its account is registered.
         ready: bool,
+        /// The message of that condition.
+        message: Option<&'a str>,
     },
     /// It does not exist.
     Missing,
-    /// An issuer of a group or type that this operator leaves to other controllers.
+    /// The group is cert-manager's, which has no such kind.
+    UnknownKind,
+    /// An issuer of a type that this operator does not implement, by the name of its field in `spec`.
+    Unsupported(&'static str),
+    /// An issuer of a group that this operator leaves to other controllers.
     Other,
 }
 
@@ -39,8 +45,10 @@ pub struct View<'a> {
     pub request: &'a CertificateRequest,
     /// Its issuer.
     pub issuer: IssuerView<'a>,
-    /// Its Order, if one exists.
+    /// The Order that has its Order's name, whoever owns it.
     pub order: Option<&'a Order>,
+    /// Why the last reconcile failed, and when the next one is.
+    pub problem: Option<&'a str>,
     /// Whether requests are approved automatically; otherwise another controller or a person approves them.
     pub auto_approve: bool,
     /// The current time, UTC.
@@ -54,7 +62,9 @@ pub enum Action {
     WriteStatus(Box<CertificateRequestStatus>),
     /// Creates the Order that the request asks for.
     CreateOrder(Box<Order>),
-    /// Deletes the Order of this name, because its certificate is for another key.
+    /// Makes the request the owner of the Order of this name.
+    AdoptOrder(String),
+    /// Deletes the Order of this name, because its certificate is for another key, or it is for another request that is gone.
     DeleteOrder(String),
     /// Publishes an Event about the request.
     Publish(EventNote),
@@ -72,6 +82,15 @@ pub fn decide(view: &View<'_>) -> Vec<Action> {
     let mut decision = Decision { view, status, actions: Vec::new() };
     decision.decide();
     decision.actions
+}
+
+/// The status of a request whose reconcile failed.
+pub fn report(request: &CertificateRequest, problem: &str, now: Timestamp) -> CertificateRequestStatus {
+    let mut status = request.status.clone().unwrap_or_default();
+    if !is_final(&status) {
+        set(&mut status, condition::READY, ConditionStatus::False, "Pending", problem.to_owned(), now);
+    }
+    status
 }
 
 /// Whether a request is issued, failed or denied: its status never changes again.
@@ -102,20 +121,36 @@ impl Decision<'_> {
             let message = "Certificate request has been approved by cert-manager.io".to_owned();
             self.set(condition::APPROVED, ConditionStatus::True, crds::GROUP, message);
         }
+        let issuer = self.view.request.spec.issuer_ref.identity();
         match self.view.issuer {
-            IssuerView::Acme { acme, ready: true } => self.sign_by_acme(acme),
-            IssuerView::Acme { ready: false, .. } => {
-                self.wait("Referenced issuer does not have a Ready status condition".to_owned());
-            }
+            IssuerView::Acme { acme, ready: true, .. } => self.sign_by_acme(acme),
+            IssuerView::Acme { ready: false, message, .. } => self.wait(format!(
+                "Referenced issuer does not have a Ready status condition: the {} {:?} says: {}",
+                issuer.kind,
+                issuer.name,
+                message.unwrap_or("nothing yet")
+            )),
             IssuerView::Missing => {
-                let issuer = self.view.request.spec.issuer_ref.identity();
-                self.wait(format!("Referenced {:?} not found: there is no {:?}", issuer.kind, issuer.name));
+                self.wait(format!(
+                    "Referenced {:?} not found: create the {} {:?}, or correct spec.issuerRef",
+                    issuer.kind, issuer.kind, issuer.name
+                ));
             }
+            IssuerView::UnknownKind => self.wait(format!(
+                "Referenced {:?} is not a kind of issuer: spec.issuerRef.kind must be Issuer or ClusterIssuer",
+                issuer.kind
+            )),
+            IssuerView::Unsupported(type_) => self.wait(format!(
+                "the {} {:?} is of the type {type_}, which this operator does not support. Use an issuer with spec.acme",
+                issuer.kind, issuer.name
+            )),
             IssuerView::Other => {}
         }
     }
 
+    /// Waits. A problem says more than what is waited for.
     fn wait(&mut self, message: String) {
+        let message = self.view.problem.map_or(message, ToOwned::to_owned);
         self.set(condition::READY, ConditionStatus::False, "Pending", message);
         self.write();
     }
@@ -137,16 +172,27 @@ impl Decision<'_> {
     }
 
     fn set(&mut self, type_: &str, status: ConditionStatus, reason: &str, message: String) {
-        let new = Condition {
-            type_: type_.to_owned(),
-            status,
-            reason: Some(reason.to_owned()),
-            message: Some(message),
-            observed_generation: None,
-            last_transition_time: None,
-        };
-        condition::set(&mut self.status.conditions, new, self.view.now);
+        set(&mut self.status, type_, status, reason, message, self.view.now);
     }
+}
+
+fn set(
+    of: &mut CertificateRequestStatus,
+    type_: &str,
+    status: ConditionStatus,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) {
+    let new = Condition {
+        type_: type_.to_owned(),
+        status,
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        observed_generation: None,
+        last_transition_time: None,
+    };
+    condition::set(&mut of.conditions, new, now);
 }
 
 #[cfg(test)]

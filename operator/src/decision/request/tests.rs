@@ -2,7 +2,10 @@ use crds::{acme::State, fixtures};
 use k8s_openapi::ByteString;
 
 use super::*;
-use crate::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
+use crate::{
+    objects::metadata::controller,
+    pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject},
+};
 
 fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
     let mut csr = CsrRequest { dns_names: vec!["web.example.test".into()], ..CsrRequest::default() };
@@ -17,7 +20,7 @@ fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
 }
 
 fn decided(request: &CertificateRequest, issuer: IssuerView<'_>, order: Option<&Order>) -> Vec<Action> {
-    decide(&View { request, issuer, order, auto_approve: true, now: Timestamp::UNIX_EPOCH })
+    decide(&View { request, issuer, order, problem: None, auto_approve: true, now: Timestamp::UNIX_EPOCH })
 }
 
 fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
@@ -33,7 +36,8 @@ fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
 #[test]
 fn approval_comes_before_the_order() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let actions = decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true }, None);
+    let actions =
+        decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true, message: None }, None);
     let [Action::WriteStatus(status), Action::CreateOrder(order)] = actions.as_slice() else {
         panic!("{actions:?}")
     };
@@ -46,9 +50,15 @@ fn unapproved_and_foreign_requests_are_ignored() {
     let request = request(|_| {});
     assert!(decided(&request, IssuerView::Other, None).is_empty());
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let issuer = IssuerView::Acme { acme: &acme, ready: true };
-    let view =
-        View { request: &request, issuer, order: None, auto_approve: false, now: Timestamp::UNIX_EPOCH };
+    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let view = View {
+        request: &request,
+        issuer,
+        order: None,
+        problem: None,
+        auto_approve: false,
+        now: Timestamp::UNIX_EPOCH,
+    };
     assert!(decide(&view).is_empty());
 }
 
@@ -57,7 +67,7 @@ fn request_reports_that_it_waits_for_its_issuer() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     for (issuer, part) in [
         (IssuerView::Missing, "not found"),
-        (IssuerView::Acme { acme: &acme, ready: false }, "does not have a Ready status"),
+        (IssuerView::Acme { acme: &acme, ready: false, message: None }, "does not have a Ready status"),
     ] {
         let actions = decided(&request(|_| {}), issuer, None);
         let (status, reason, message) = ready(&actions).expect("a condition");
@@ -72,7 +82,7 @@ fn request_reports_that_it_waits_for_its_issuer() {
 #[test]
 fn common_name_must_be_listed() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let issuer = IssuerView::Acme { acme: &acme, ready: true };
+    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
     let good = request(|csr| csr.subject = Subject::common_name("web.example.test"));
     assert_eq!(ready(&decided(&good, issuer, None)).expect("a condition").1, "Pending");
     for bad in [request(|csr| csr.subject = Subject::common_name("x")), request(|csr| csr.dns_names.clear())]
@@ -90,7 +100,7 @@ fn forged_csr_creates_no_order() {
     *der.last_mut().expect("a signature") ^= 1;
     let pem = ::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der));
     forged.spec.request = ByteString(pem.into_bytes());
-    let actions = decided(&forged, IssuerView::Acme { acme: &acme, ready: true }, None);
+    let actions = decided(&forged, IssuerView::Acme { acme: &acme, ready: true, message: None }, None);
     let (_, reason, message) = ready(&actions).expect("a condition");
     assert_eq!(
         (&*reason, &*message),
@@ -102,15 +112,73 @@ fn forged_csr_creates_no_order() {
 #[test]
 fn failed_order_fails_the_request_with_its_reason() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let request = request(|_| {});
     let order = fixtures::order("web-1-x", |it| {
+        it.metadata.owner_references = controller(&request).map(|owner| vec![owner]);
         it.status = Some(crds::acme::OrderStatus {
             state: Some(State::Invalid),
             reason: Some("no such host".into()),
             ..crds::acme::OrderStatus::default()
         });
     });
-    let actions = decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true }, Some(&order));
+    let actions =
+        decided(&request, IssuerView::Acme { acme: &acme, ready: true, message: None }, Some(&order));
     let (_, reason, message) = ready(&actions).expect("a condition");
     assert_eq!(reason, "Failed");
     assert!(message.ends_with("order is in \"invalid\" state: no such host"), "{message}");
+}
+
+/// A request was deleted without its Order, or a backup was restored in which owners have other UIDs.
+#[test]
+fn order_left_behind_is_adopted_or_replaced() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let request = request(|_| {});
+    let mut order = fixtures::order("web-1-x", |it| {
+        it.spec.request = request.spec.request.clone();
+        it.spec.issuer_ref = request.spec.issuer_ref.clone();
+    });
+    let adopted = [Action::AdoptOrder("web-1-x".into())];
+    assert_eq!(decided(&request, issuer, Some(&order)), adopted, "it has no owner");
+    let mut earlier = request.clone();
+    earlier.metadata.uid = Some("0".into());
+    order.metadata.owner_references = controller(&earlier).map(|owner| vec![owner]);
+    assert_eq!(decided(&request, issuer, Some(&order)), adopted, "its owner is gone");
+    order.spec.issuer_ref.name = "other".into();
+    assert_eq!(decided(&request, issuer, Some(&order)), [Action::DeleteOrder("web-1-x".into())]);
+    earlier.metadata.name = Some("other".into());
+    order.metadata.owner_references = controller(&earlier).map(|owner| vec![owner]);
+    let (_, _, message) = ready(&decided(&request, issuer, Some(&order))).expect("a condition");
+    assert!(message.contains("delete it"), "{message}");
+}
+
+#[test]
+fn problem_is_reported_instead_of_what_is_waited_for() {
+    let request = request(|_| {});
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let problem = Some("failed to create Order a/web-1-x: exceeded quota");
+    let view = View {
+        request: &request,
+        issuer,
+        order: None,
+        problem,
+        auto_approve: true,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let actions = decide(&view);
+    assert_eq!(ready(&actions).map(|(_, _, message)| message).as_deref(), problem);
+    assert!(actions.iter().any(|action| matches!(action, Action::CreateOrder(_))), "it is tried again");
+}
+
+#[test]
+fn issuers_that_cannot_sign_are_named() {
+    for (issuer, words) in [
+        (IssuerView::UnknownKind, "must be Issuer or ClusterIssuer"),
+        (IssuerView::Unsupported("ca"), "type ca"),
+        (IssuerView::Missing, "not found: create the"),
+    ] {
+        let (_, _, message) = ready(&decided(&request(|_| {}), issuer, None)).expect("a condition");
+        assert!(message.contains(words), "{message}");
+    }
 }

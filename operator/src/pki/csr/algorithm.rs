@@ -52,6 +52,11 @@ impl SignatureAlgorithm {
         }
     }
 
+    /// Whether a key can sign with it.
+    pub fn fits(self, kind: KeyKind) -> bool {
+        self.rcgen_algorithm(kind).is_some()
+    }
+
     /// Returns the algorithm of rcgen for this kind of key. `None` if the key can't sign with it.
     pub(in crate::pki) fn rcgen_algorithm(self, kind: KeyKind) -> Option<&'static rcgen::SignatureAlgorithm> {
         match (self, kind) {

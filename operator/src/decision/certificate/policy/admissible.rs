@@ -9,6 +9,7 @@ use super::Finding;
 use crate::decision::{
     Requeue,
     certificate::{DesiredCertificate, SecretView, View},
+    retry::LONGEST_UNWATCHED,
 };
 
 /// When a Certificate is reconciled again whose Secret belongs to another Certificate.
@@ -47,7 +48,11 @@ fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
         secret::CERTIFICATE_NAME,
         view.certificate.name_any(),
     );
-    Some(Refusal { finding: Finding { reason: "ForeignSecret", message }, requeue: Requeue::Resync })
+    // It lacks the label that Secrets are watched by.
+    Some(Refusal {
+        finding: Finding { reason: "ForeignSecret", message },
+        requeue: Requeue::After(LONGEST_UNWATCHED),
+    })
 }
 
 /// Of several Certificates with one Secret, only one may write it: the one that the Secret names, else the oldest, else the first by name.

@@ -14,7 +14,10 @@ use jiff::Timestamp;
 pub(super) use self::admissible::RIVAL_DELAY;
 pub(super) use self::admissible::admit;
 use self::{
-    rewrite::{formats_differ, keystores_are_missing, metadata_differs, template_differs},
+    rewrite::{
+        content_is_stale, formats_differ, keystores_are_missing, metadata_differs, owner_differs,
+        template_differs,
+    },
     state::{
         certificate_differs, certificate_is_temporary, has_expired, issuer_differs, key_differs_from_request,
         key_differs_from_spec, key_pair_is_invalid, renewal_is_due, request_or_leaf_differs_from_spec,
@@ -44,6 +47,8 @@ pub(super) struct Input<'a> {
     pub secret: Option<&'a SecretView>,
     /// The CertificateRequest of the issued revision and its CSR, if it has not been deleted.
     pub current_request: Option<(&'a CertificateRequest, &'a Csr)>,
+    /// Whether a Secret has its Certificate as owner.
+    pub set_secret_owner_ref: bool,
     /// When to renew.
     pub renewal_time: Option<Timestamp>,
     /// UTC.
@@ -77,7 +82,14 @@ pub(super) fn unready(input: &Input<'_>) -> Option<Finding> {
 
 /// Why labels, annotations or other formats have to be rewritten around a good certificate, if so.
 pub(super) fn rewrite(input: &Input<'_>) -> Option<Finding> {
-    const RULES: [Rule; 4] = [keystores_are_missing, metadata_differs, template_differs, formats_differ];
+    const RULES: [Rule; 6] = [
+        keystores_are_missing,
+        metadata_differs,
+        template_differs,
+        formats_differ,
+        content_is_stale,
+        owner_differs,
+    ];
     RULES.iter().find_map(|rule| rule(input))
 }
 

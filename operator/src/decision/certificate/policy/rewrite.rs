@@ -48,6 +48,43 @@ pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
     finding("SecretTemplateMismatch", "Certificate's SecretTemplate is missing or differs on the Secret")
 }
 
+/// What an earlier spec has asked for, as far as nobody else has set it.
+pub(super) fn content_is_stale(input: &Input<'_>) -> Option<Finding> {
+    let view = input.secret?;
+    let template = input.certificate.spec.secret_template.clone().unwrap_or_default();
+    let labels = template.labels.unwrap_or_default();
+    let mut annotations = objects::secret::annotations(input.certificate, view.leaf()?);
+    annotations.extend(template.annotations.unwrap_or_default());
+    let data = objects::secret::data_keys(&input.certificate.spec);
+    let is_stale_label = |name: &&String| *name != secret::FULL_ACCESS_LABEL && !labels.contains_key(*name);
+    let label = view.owned.labels.iter().find(is_stale_label);
+    let annotation = view.owned.annotations.iter().find(|name| !annotations.contains_key(*name));
+    if let Some(name) = label.or(annotation) {
+        return finding(
+            "SecretTemplateMismatch",
+            format!("Certificate's SecretTemplate no longer has {name:?}, which is still on the Secret"),
+        );
+    }
+    let key = view.owned.data.iter().find(|key| !data.contains(&key.as_str()))?;
+    finding(
+        "SecretMismatch",
+        format!("Certificate's spec no longer asks for {key:?}, which is still in the Secret"),
+    )
+}
+
+/// The flag that makes Certificates owners of their Secrets may have changed since the Secret was written.
+pub(super) fn owner_differs(input: &Input<'_>) -> Option<Finding> {
+    let uid = input.certificate.metadata.uid.as_ref()?;
+    let owned = input.secret?.owned.owners.contains(uid);
+    if owned == input.set_secret_owner_ref {
+        return None;
+    }
+    finding(
+        "SecretOwnerRefMismatch",
+        "The Secret's owner reference does not follow --enable-certificate-owner-ref",
+    )
+}
+
 pub(super) fn formats_differ(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
     let expected: BTreeSet<_> = input

@@ -4,6 +4,7 @@
 
 mod issuance;
 mod model;
+mod problems;
 mod renewal;
 mod secret;
 mod world;

@@ -261,7 +261,7 @@ impl World {
     }
 
     fn view<'a>(&self, challenge: &'a Challenge, progress: ChallengeProgress) -> View<'a> {
-        View { challenge, requested: self.order_shown, progress, now: self.runner.now }
+        View { challenge, requested: self.order_shown, is_served: false, progress, now: self.runner.now }
     }
 
     fn try_reconcile(&mut self) -> Result<Requeue, Stop> {

@@ -36,21 +36,35 @@ fn stray_challenge_is_deleted() {
 }
 
 #[test]
-fn wildcard_without_a_dns01_solver_fails() {
+fn wildcard_waits_for_a_dns01_solver() {
     let mut star = authorization("a", State::Pending);
     star.wildcard = Some(true);
-    let (state, reason) = failure(Fixture::placed(vec![star]).decide());
-    assert_eq!(state, State::Errored);
+    let decision = Fixture::placed(vec![star]).decide();
+    let reason = decision.status.reason.clone().unwrap_or_default();
     assert!(reason.contains("*.a") && reason.contains("DNS-01"), "{reason}");
+    assert_eq!(actions(decision), [Action::WriteStatus]);
 }
 
 #[test]
-fn unsupported_solver_fails() {
+fn order_waits_for_a_supported_solver() {
     let mut fixture = Fixture::placed(vec![authorization("a", State::Pending)]);
     let http01 = Http01Solver { gateway_http_route: Some(GatewaySolver::default()), ingress: None };
     fixture.acme.solvers = Some(vec![Solver { http01: Some(http01), ..Solver::default() }]);
-    let (_, reason) = failure(fixture.decide());
-    assert!(reason.contains("gatewayHTTPRoute"), "{reason}");
+    let decision = fixture.decide();
+    assert!(decision.status.reason.is_some_and(|reason| reason.contains("gatewayHTTPRoute")));
+    fixture.acme.solvers = Some(vec![fixtures::ingress_solver("nginx")]);
+    assert!(matches!(fixture.request(), Request::KeyAuthorizations(_)), "the issuer was corrected");
+}
+
+/// The user corrects the issuer while a Challenge with its earlier solver waits.
+#[test]
+fn challenge_with_an_earlier_solver_is_replaced() {
+    let mut fixture = Fixture::pending();
+    fixture.acme.solvers = Some(vec![fixtures::ingress_solver("other")]);
+    let name = fixture.challenges[0].name_any();
+    assert_eq!(actions(fixture.decide()), [Action::DeleteChallenges(vec![name])]);
+    fixture.set_challenge(0, State::Valid, None);
+    assert!(matches!(fixture.request(), Request::Finalize { .. }), "a valid one counts");
 }
 
 /// GHSA-8rvj-mm4h-c258.

@@ -125,6 +125,7 @@ impl Fixture {
             progress: &self.progress,
             issuer: IssuerView { acme: &self.acme, has_account: true, new_orders: Some(300) },
             challenges: &self.challenges,
+            left_behind: &[],
             deleted: &[],
             now: self.now,
         })

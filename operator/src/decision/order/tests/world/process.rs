@@ -93,6 +93,7 @@ impl World {
             progress: &progress,
             issuer,
             challenges: &challenges,
+            left_behind: &[],
             deleted: &deleted,
             now,
         };
