@@ -8,7 +8,7 @@ mod ingress;
 use std::{collections::BTreeSet, sync::Arc};
 
 use crds::certmanager::Certificate;
-use kube::{Resource, ResourceExt, api::Patch};
+use kube::{Api, Resource, ResourceExt, api::Patch};
 
 use crate::{
     context::Context,
@@ -16,7 +16,7 @@ use crate::{
         Requeue,
         shim::{self, CertificateSource, Decision, Update},
     },
-    error::ReconcileError,
+    error::{ReconcileError, Tried},
     k8s,
     objects::{EventNote, metadata::Identity},
 };
@@ -61,21 +61,71 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
         let message = format!("Successfully {verb} Certificate {name:?}");
         context.kube.publish(K::MANAGER, &EventNote::normal(reason, message), source);
     };
+    publish(&notes, source, context);
+    // A Certificate that is rejected must not hold up the others.
+    let mut outcome = Ok(());
     for certificate in create {
-        if k8s::create(&certificates, K::MANAGER, &certificate).await?.is_some() {
+        let created = k8s::create(&certificates, K::MANAGER, &certificate).await;
+        if let Ok(Some(_)) = created {
             report("CreateCertificate", "created", &certificate.name_any());
         }
+        outcome = outcome.and(created.map(drop));
     }
-    for Update { name, patch } in update {
-        k8s::patch(&certificates, K::MANAGER, &name, Patch::Merge(patch)).await?;
-        report("UpdateCertificate", "updated", &name);
+    for update in update {
+        match change(&certificates, K::MANAGER, &update, context).await {
+            Ok(true) => report("UpdateCertificate", "updated", &update.name),
+            Ok(false) => {}
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
     for name in delete {
-        k8s::delete(&certificates, &name, None).await?;
-        report("DeleteCertificate", "deleted unrequired", &name);
+        let deleted = k8s::delete(&certificates, &name, None).await;
+        if deleted.is_ok() {
+            report("DeleteCertificate", "deleted unrequired", &name);
+        }
+        outcome = outcome.and(deleted);
     }
-    for note in notes {
-        context.kube.publish(K::MANAGER, &note, source);
+    outcome
+}
+
+/// Publishes events, unless they were the last ones about the source. The same source is reconciled often.
+fn publish<K: Shimmed>(notes: &[EventNote], source: &K, context: &Context) {
+    let uid = source.uid_or_empty();
+    let last = context.memory.notes.get(uid).unwrap_or_default();
+    for note in notes.iter().filter(|note| !last.contains(note)) {
+        context.kube.publish(K::MANAGER, note, source);
     }
-    Ok(())
+    if notes.is_empty() {
+        context.memory.notes.forget(uid);
+    } else {
+        context.memory.notes.put(uid.to_owned(), notes.to_vec());
+    }
+}
+
+/// Updates a Certificate; returns whether it has changed. Who has set a field is read only if the source does not ask for it.
+async fn change(
+    certificates: &Api<Certificate>,
+    manager: &str,
+    update: &Update,
+    context: &Context,
+) -> Result<bool, ReconcileError> {
+    let patch = if update.extra.is_empty() {
+        Some(update.patch.clone())
+    } else {
+        let version = &update.patch["metadata"]["resourceVersion"];
+        let known = context.memory.users_fields.get(&update.uid);
+        if update.is_same && known.as_deref() == version.as_str() {
+            return Ok(false);
+        }
+        let read = certificates.get_metadata(&update.name).await;
+        let read = read.tried(|| format!("read Certificate {}", update.name))?;
+        let patch = shim::without(update, manager, read.managed_fields());
+        if patch.is_none() {
+            context.memory.users_fields.put(update.uid.clone(), read.resource_version().unwrap_or_default());
+        }
+        patch
+    };
+    let Some(patch) = patch else { return Ok(false) };
+    k8s::patch(certificates, manager, &update.name, Patch::Merge(patch)).await?;
+    Ok(true)
 }

@@ -3,7 +3,10 @@
 //! Knows the name and format of each annotation; must not know which Certificates exist. Errors are messages for users, and name
 //! the annotation. Next: `crds/src/annotations.rs` for the names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use crds::{
     annotations::{request, source},
@@ -35,7 +38,7 @@ pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<O
     if let Some(cluster_issuer) = text(source::CLUSTER_ISSUER) {
         if name.is_some() || kind.is_some() || group.is_some() {
             return Err(format!(
-                "the annotation {} cannot be combined with {}, {} or {}: name the issuer in one way only",
+                "the annotation {} cannot be combined with {}, {}, or {}: name the issuer in one way only",
                 source::CLUSTER_ISSUER,
                 source::ISSUER,
                 source::ISSUER_KIND,
@@ -55,8 +58,21 @@ pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<O
             name: name.to_owned(),
         }));
     }
-    let Some(auto) = settings.auto_annotations.iter().find(|name| text(name) == Some("true")) else {
-        return Ok(None);
+    let mut auto = None;
+    for name in &settings.auto_annotations {
+        if annotations.flag(name)? {
+            auto = auto.or(Some(name));
+        }
+    }
+    let Some(auto) = auto else {
+        let is_empty = |name: &&&str| metadata.annotations.iter().flatten().any(|(it, _)| it == **name);
+        return match [source::CLUSTER_ISSUER, source::ISSUER].iter().find(is_empty) {
+            Some(name) => Err(format!(
+                "the annotation {name} is empty, so no certificate is requested, and existing ones are kept. Name an \
+                 issuer, or remove the annotation"
+            )),
+            None => Ok(None),
+        };
     };
     let default = settings.default_issuer.as_ref().ok_or_else(|| {
         format!(
@@ -79,16 +95,16 @@ pub(super) fn certificate_spec(
     block: &TlsBlock<'_>,
 ) -> Result<CertificateSpec, String> {
     let read = Annotations::of(metadata);
-    let mut dns_names: Vec<_> = block.hosts.iter().map(ToString::to_string).collect();
-    dns_names.extend(read.list(source::ALT_NAMES).into_iter().flatten());
-    let mut seen = BTreeSet::new();
-    dns_names.retain(|name| seen.insert(name.clone()));
+    let is_address = |host: &&str| host.parse::<IpAddr>().is_ok();
+    let (addresses, names): (Vec<_>, Vec<_>) = block.hosts.iter().copied().partition(is_address);
+    let dns_names = unique(names, read.list(source::ALT_NAMES));
+    let ip_addresses = unique(addresses, read.list(source::IP_SANS));
     Ok(CertificateSpec {
         common_name: read.string(source::COMMON_NAME),
-        dns_names: Some(dns_names),
+        dns_names,
         duration: read.duration(source::DURATION)?,
         email_addresses: read.list(source::EMAIL_SANS),
-        ip_addresses: read.list(source::IP_SANS),
+        ip_addresses,
         issuer_ref: issuer.clone(),
         private_key: private_key(read)?,
         renew_before: read.duration(source::RENEW_BEFORE)?,
@@ -104,6 +120,15 @@ pub(super) fn certificate_spec(
         ),
         ..CertificateSpec::default()
     })
+}
+
+/// Values of a source and of an annotation, each once; `None` if there is none.
+fn unique(hosts: Vec<&str>, more: Option<Vec<String>>) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut all: Vec<_> =
+        hosts.into_iter().map(ToOwned::to_owned).chain(more.into_iter().flatten()).collect();
+    all.retain(|value| seen.insert(value.clone()));
+    (!all.is_empty()).then_some(all)
 }
 
 /// The annotations of a source's Certificates: what its own annotations are translated to, and those that a flag names.
@@ -127,8 +152,8 @@ fn solver_overrides(ingress: &ObjectMeta) -> Result<BTreeMap<String, String>, St
     for (from, to) in TRANSLATED {
         let Some(value) = read.text(from) else { continue };
         let value = match to {
-            request::OVERRIDE_INGRESS_NAME if value == "true" => ingress.name.clone().unwrap_or_default(),
-            request::ISSUE_TEMPORARY_CERTIFICATE if value == "true" => "true".to_owned(),
+            request::OVERRIDE_INGRESS_NAME if read.flag(from)? => ingress.name.clone().unwrap_or_default(),
+            request::ISSUE_TEMPORARY_CERTIFICATE if read.flag(from)? => "true".to_owned(),
             request::OVERRIDE_INGRESS_NAME | request::ISSUE_TEMPORARY_CERTIFICATE => continue,
             _ => value.to_owned(),
         };
@@ -136,7 +161,7 @@ fn solver_overrides(ingress: &ObjectMeta) -> Result<BTreeMap<String, String>, St
     }
     if overrides.keys().filter(|name| *name != request::ISSUE_TEMPORARY_CERTIFICATE).count() > 1 {
         return Err(format!(
-            "the annotations {}, {} and {} exclude each other: set only one of them",
+            "the annotations {}, {}, and {} exclude each other: set only one of them",
             source::HTTP01_EDIT_IN_PLACE,
             source::HTTP01_INGRESS_CLASS,
             source::HTTP01_INGRESS_CLASS_NAME
@@ -206,6 +231,16 @@ impl<'a> Annotations<'a> {
         self.text(name).map(parse).transpose()
     }
 
+    /// Whether a value is true. Users and tools capitalize it.
+    fn flag(self, name: &str) -> Result<bool, String> {
+        let Some(text) = self.text(name) else { return Ok(false) };
+        match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(invalid(name, text, "\"true\" or \"false\"")),
+        }
+    }
+
     fn number(self, name: &str) -> Result<Option<i32>, String> {
         let parse = |text: &str| text.parse().map_err(|_| invalid(name, text, "a whole number"));
         self.text(name).map(parse).transpose()
@@ -239,7 +274,13 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn word<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|error| format!("the annotation {name}: {error}"))
+    // serde's error lists the values, in a sentence for programmers.
+    serde_json::from_value(text.into()).map_err(|error: serde_json::Error| {
+        let error = error.to_string();
+        let values = error.split_once("expected one of ").or_else(|| error.split_once("expected "));
+        let values = values.map_or("one of the API's values", |(_, values)| values).replace('`', "");
+        invalid(name, text, &format!("one of {values}"))
+    })
 }
 
 fn invalid(name: &str, text: &str, expected: &str) -> String {

@@ -8,19 +8,35 @@ use crate::objects::metadata;
 impl<'a> From<&'a Ingress> for CertificateSource<'a> {
     fn from(ingress: &'a Ingress) -> Self {
         let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
+        let (mut tls, mut incomplete) = (Vec::new(), Vec::new());
+        for (position, block) in blocks.enumerate() {
+            match complete(block) {
+                Ok(block) => tls.push(block),
+                Err(lack) => incomplete.push(format!(
+                    "spec.tls[{position}] has {lack}, so no certificate is issued for it. Add what is missing"
+                )),
+            }
+        }
+        if tls.is_empty() && incomplete.is_empty() {
+            incomplete.push(
+                "spec.tls is empty, so no certificate is issued. Add a block with hosts and a secretName"
+                    .to_owned(),
+            );
+        }
         Self {
             kind: SourceKind::Ingress,
             metadata: &ingress.metadata,
             owner: metadata::controller(ingress),
-            tls: blocks.filter_map(complete).collect(),
+            tls,
+            incomplete,
         }
     }
 }
 
-/// A block of `spec.tls`, if it names a Secret and hosts. Without a Secret, the ingress controller serves a certificate of its own.
-fn complete(block: &IngressTLS) -> Option<TlsBlock<'_>> {
-    let secret_name = block.secret_name.as_deref().filter(|name| !name.is_empty())?;
+/// A block of `spec.tls`, or what it lacks. Without a Secret, the ingress controller serves a certificate of its own.
+fn complete(block: &IngressTLS) -> Result<TlsBlock<'_>, &'static str> {
+    let secret_name = block.secret_name.as_deref().filter(|name| !name.is_empty()).ok_or("no secretName")?;
     let hosts: Vec<_> =
         block.hosts.iter().flatten().map(String::as_str).filter(|host| !host.is_empty()).collect();
-    (!hosts.is_empty()).then_some(TlsBlock { secret_name, hosts })
+    if hosts.is_empty() { Err("no hosts") } else { Ok(TlsBlock { secret_name, hosts }) }
 }

@@ -12,16 +12,19 @@ use std::{
 };
 
 use crds::{
+    annotations::source,
     certmanager::{Certificate, CertificateSpec},
     meta::IssuerRef,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
 use self::annotations::{TRANSLATED, certificate_annotations, certificate_spec, issuer};
 use crate::objects::{
-    EventNote, merge_diff,
+    EventNote, extra,
+    managed_fields::owns,
+    merge_missing,
     metadata::{controller_of, includes, non_empty},
 };
 
@@ -50,6 +53,8 @@ pub struct CertificateSource<'a> {
     pub owner: Option<OwnerReference>,
     /// Its complete TLS blocks, in its own order. One Certificate is created for each.
     pub tls: Vec<TlsBlock<'a>>,
+    /// What the other blocks lack, for people.
+    pub incomplete: Vec<String>,
 }
 
 /// The kinds of objects that may ask for Certificates.
@@ -86,11 +91,40 @@ pub struct Decision {
 pub struct Update {
     /// The Certificate's name.
     pub name: String,
+    /// Its UID.
+    pub uid: String,
     /// A JSON merge patch (RFC 7386). It has the resourceVersion, so it fails if the Certificate has changed since it was read.
     pub patch: Value,
+    /// Whether the patch changes nothing, so that it is needed only to remove fields.
+    pub is_same: bool,
+    /// Fields of the spec that the source does not ask for. [`without`] removes those that the shim has set.
+    pub extra: Vec<Vec<String>>,
+}
+
+/// The patch that also removes those of the extra fields that a field manager owns, which had set them for an annotation that
+/// is gone; `None` if nothing has to change. Others were set by users.
+pub fn without(update: &Update, who: &str, managed: &[ManagedFieldsEntry]) -> Option<Value> {
+    let mut patch = update.patch.clone();
+    let mut is_same = update.is_same;
+    for path in &update.extra {
+        let field: Vec<_> = ["spec"].into_iter().chain(path.iter().map(String::as_str)).collect();
+        if owns(managed, who, &field) {
+            let pointer = path.iter().fold(&mut patch["spec"], |value, name| &mut value[name]);
+            *pointer = Value::Null;
+            is_same = false;
+        }
+    }
+    (!is_same).then_some(patch)
 }
 
 impl SourceKind {
+    /// Its name in the API, for messages.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "Ingress",
+        }
+    }
+
     /// The field that has the TLS blocks, for messages.
     const fn tls_field(self) -> &'static str {
         match self {
@@ -100,6 +134,32 @@ impl SourceKind {
 }
 
 impl CertificateSource<'_> {
+    /// Whether a Certificate was created for this source, or for one of the same name that it replaces, and only its owner is
+    /// missing or gone: a backup was restored, or the source was deleted without its Certificates.
+    fn may_adopt(&self, existing: &Certificate, desired: &Certificate) -> bool {
+        let is_same = || {
+            merge_missing(&spec(existing), &self.spec(desired)).is_none()
+                && includes(existing.labels(), desired.labels())
+                && includes(existing.annotations(), desired.annotations())
+        };
+        match (controller_of(&existing.metadata), &self.owner) {
+            (Some(controller), Some(owner)) => controller.kind == owner.kind && controller.name == owner.name,
+            (None, Some(_)) => is_same(),
+            (_, None) => false,
+        }
+    }
+
+    /// What a Certificate that exists must have. Usages that no annotation sets are only for new ones: a Certificate that lacks
+    /// them, because it was created by an older version, must not be issued again.
+    fn spec(&self, desired: &Certificate) -> Value {
+        let mut spec = spec(desired);
+        let is_set = self.metadata.annotations.iter().flatten().any(|(name, _)| name == source::USAGES);
+        if !is_set && let Some(fields) = spec.as_object_mut() {
+            fields.remove("usages");
+        }
+        spec
+    }
+
     /// Whether the source is the controller of a Certificate. UIDs are unique among all kinds, so the kind is not compared.
     fn controls(&self, certificate: &Certificate) -> bool {
         let controller = controller_of(&certificate.metadata);
@@ -133,35 +193,63 @@ pub fn decide(
     if source.metadata.deletion_timestamp.is_some() {
         return decision;
     }
+    let existing: BTreeMap<_, _> =
+        existing.iter().map(|certificate| (certificate.name_any(), &**certificate)).collect();
+    let owned: Vec<_> =
+        existing.iter().filter(|(_, it)| source.controls(it)).map(|(name, _)| name.clone()).collect();
     let desired = match desired_certificates(source, settings) {
-        Ok(desired) => desired,
+        Ok(Some(desired)) => desired,
+        Ok(None) => {
+            decision.notes.extend(kept(&owned));
+            return decision;
+        }
         Err(message) => {
             decision.notes.push(EventNote::warning("BadConfig", message));
             return decision;
         }
     };
-    let existing: BTreeMap<_, _> =
-        existing.iter().map(|certificate| (certificate.name_any(), &**certificate)).collect();
+    decision.notes.extend(source.incomplete.iter().map(|lack| EventNote::warning("BadConfig", lack)));
     let names: BTreeSet<_> = desired.iter().map(ResourceExt::name_any).collect();
-    let owned = existing.iter().filter(|(_, certificate)| source.controls(certificate));
-    decision.delete = owned.map(|(name, _)| name).filter(|name| !names.contains(*name)).cloned().collect();
+    decision.delete = owned.into_iter().filter(|name| !names.contains(name)).collect();
     for certificate in desired {
-        match existing.get(&certificate.name_any()) {
+        let name = certificate.name_any();
+        match existing.get(&name) {
             None => decision.create.push(certificate),
-            // A user or another object created it under this name: it is used as it is.
-            Some(existing) if !source.controls(existing) => {}
-            Some(existing) => decision.update.extend(update(existing, &certificate)),
+            Some(existing) if source.controls(existing) => {
+                decision.update.extend(update(source, existing, &certificate, false));
+            }
+            Some(existing) if source.may_adopt(existing, &certificate) => {
+                decision.update.extend(update(source, existing, &certificate, true));
+            }
+            // A user or another object created it under this name: it is left alone.
+            Some(_) => decision.notes.push(EventNote::warning(
+                "BadConfig",
+                format!(
+                    "the Certificate {name:?} was not created for this {}, so it is left alone, and its certificate may \
+                     lack these hosts. Change the secretName, or delete the Certificate",
+                    source.kind.name()
+                ),
+            )),
         }
     }
     decision
 }
 
-/// The Certificates that a source asks for.
+/// The event about Certificates that the source no longer asks for. A slip must not take away a working certificate.
+fn kept(owned: &[String]) -> Option<EventNote> {
+    let names = owned.join(", ");
+    let message = format!(
+        "no annotation names an issuer any more: these Certificates are kept and renewed until you delete them: {names}"
+    );
+    (!owned.is_empty()).then(|| EventNote::normal("CertificateKept", message))
+}
+
+/// The Certificates that a source asks for; `None` if it asks for none.
 fn desired_certificates(
     source: &CertificateSource<'_>,
     settings: &ShimSettings,
-) -> Result<Vec<Certificate>, String> {
-    let Some(issuer) = issuer(source.metadata, settings)? else { return Ok(Vec::new()) };
+) -> Result<Option<Vec<Certificate>>, String> {
+    let Some(issuer) = issuer(source.metadata, settings)? else { return Ok(None) };
     let mut secret_names = BTreeSet::new();
     let certificates = source.tls.iter().map(|block| {
         if !secret_names.insert(block.secret_name) {
@@ -174,7 +262,7 @@ fn desired_certificates(
         let spec = certificate_spec(source.metadata, &issuer, block)?;
         desired_certificate(source, spec, settings)
     });
-    certificates.collect()
+    certificates.collect::<Result<_, _>>().map(Some)
 }
 
 fn desired_certificate(
@@ -195,18 +283,29 @@ fn desired_certificate(
     Ok(Certificate { metadata, spec, status: None })
 }
 
-/// The change that turns a Certificate into the desired one; `None` if it already is. The shim owns the whole spec, but only
-/// those labels and annotations that come from the source: users may add others.
-fn update(existing: &Certificate, desired: &Certificate) -> Option<Update> {
+/// The change that gives a Certificate what its source asks for, and an owner if it lacks that; `None` if it has all. Fields,
+/// labels and annotations that the source says nothing about belong to the user.
+fn update(
+    source: &CertificateSource<'_>,
+    existing: &Certificate,
+    desired: &Certificate,
+    adopt: bool,
+) -> Option<Update> {
     let is_outdated = |name: &&str| {
         existing.annotations().contains_key(*name) && !desired.annotations().contains_key(*name)
     };
     let outdated: Vec<_> = TRANSLATED.into_iter().map(|(_, name)| name).filter(is_outdated).collect();
-    if existing.spec == desired.spec
+    let (existing_spec, desired_spec) = (spec(existing), source.spec(desired));
+    let mut extra = extra(&existing_spec, &desired_spec);
+    // Without the annotation, the source asks for no usages, and the default is as good as what is there.
+    extra.retain(|path| path.first().is_none_or(|field| field != "usages"));
+    let missing = merge_missing(&existing_spec, &desired_spec);
+    let is_same = missing.is_none()
         && includes(existing.labels(), desired.labels())
         && includes(existing.annotations(), desired.annotations())
         && outdated.is_empty()
-    {
+        && !adopt;
+    if is_same && extra.is_empty() {
         return None;
     }
     let mut annotations = json!(desired.annotations());
@@ -220,11 +319,21 @@ fn update(existing: &Certificate, desired: &Certificate) -> Option<Update> {
             "labels": desired.labels(),
         },
     });
-    let spec = |certificate: &Certificate| serde_json::to_value(&certificate.spec).unwrap_or_default();
-    if let Some(difference) = merge_diff(&spec(existing), &spec(desired)) {
-        patch["spec"] = difference;
+    if adopt {
+        let others = existing.owner_references().iter().filter(|owner| owner.controller != Some(true));
+        let owners: Vec<_> = others.chain(&source.owner).collect();
+        patch["metadata"]["ownerReferences"] = json!(owners);
     }
-    Some(Update { name: desired.name_any(), patch })
+    if let Some(missing) = missing {
+        patch["spec"] = missing;
+    }
+    let uid = existing.uid().unwrap_or_default();
+    Some(Update { name: desired.name_any(), uid, patch, is_same, extra })
+}
+
+/// A spec as the API server stores it.
+fn spec(certificate: &Certificate) -> Value {
+    serde_json::to_value(&certificate.spec).unwrap_or_default()
 }
 
 #[cfg(test)]

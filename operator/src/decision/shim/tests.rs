@@ -2,7 +2,10 @@ use crds::{
     annotations::{request, source},
     certmanager::{KeyAlgorithm, KeyUsage},
 };
-use k8s_openapi::api::networking::v1::{Ingress, IngressSpec, IngressTLS};
+use k8s_openapi::{
+    api::networking::v1::{Ingress, IngressSpec, IngressTLS},
+    apimachinery::pkg::apis::meta::v1::FieldsV1,
+};
 
 use super::*;
 use crate::objects::metadata::controller_of_kind;
@@ -58,8 +61,84 @@ fn one_tls_block_asks_for_one_certificate() {
 #[test]
 fn incomplete_ingress_asks_for_nothing() {
     assert_eq!(decided(&ingress(&[], &[("a", &["a.test"])]), &[]), Decision::default(), "no annotation");
-    let incomplete = ingress(&[PROD], &[("", &["a.test"]), ("b", &[])]);
-    assert_eq!(decided(&incomplete, &[]), Decision::default(), "no complete block");
+}
+
+#[test]
+fn incomplete_blocks_are_reported_and_others_issued() {
+    let decision = decided(&ingress(&[PROD], &[("", &["a.test"]), ("b", &[]), ("c", &["c.test"])]), &[]);
+    assert_eq!(decision.create.len(), 1);
+    let messages: Vec<_> = decision.notes.iter().map(|note| note.message.as_str()).collect();
+    assert!(messages[0].starts_with("spec.tls[0] has no secretName"), "{messages:?}");
+    assert!(messages[1].starts_with("spec.tls[1] has no hosts"), "{messages:?}");
+    let empty = decided(&ingress(&[PROD], &[]), &[]);
+    assert!(empty.notes[0].message.starts_with("spec.tls is empty"), "{empty:?}");
+}
+
+#[test]
+fn addresses_among_hosts_become_ip_addresses() {
+    let decision = decided(&ingress(&[PROD], &[("a", &["192.0.2.1", "a.test", "2001:db8::1"])]), &[]);
+    let spec = &decision.create[0].spec;
+    assert_eq!(spec.dns_names.as_deref(), Some(["a.test".to_owned()].as_slice()));
+    assert_eq!(spec.ip_addresses.as_deref(), Some(["192.0.2.1", "2001:db8::1"].map(String::from).as_slice()));
+    let decision = decided(&ingress(&[PROD], &[("a", &["192.0.2.1"])]), &[]);
+    assert_eq!(decision.create[0].spec.dns_names, None);
+}
+
+/// A slip in a chart's values must not take away a working certificate.
+#[test]
+fn certificates_are_kept_without_an_issuer() {
+    let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
+    let existing = created(&ingress(&[PROD], tls));
+    let empty = decided(&ingress(&[(source::CLUSTER_ISSUER, " ")], tls), &existing);
+    assert!(empty.notes[0].warning && empty.notes[0].reason == "BadConfig", "{empty:?}");
+    let removed = decided(&ingress(&[], tls), &existing);
+    assert!(removed.notes[0].message.ends_with("delete them: a"), "{removed:?}");
+    assert!(empty.delete.is_empty() && removed.delete.is_empty());
+}
+
+#[test]
+fn fields_of_users_are_kept_and_those_of_annotations_removed() {
+    let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
+    let before = created(&ingress(&[PROD, (source::DURATION, "48h")], tls));
+    let mut edited = (*before[0]).clone();
+    edited.spec.usages = None;
+    edited.spec.renew_before_percentage = Some(20);
+    let decision = decided(&ingress(&[PROD], tls), &[Arc::new(edited)]);
+    let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+    assert!(update.is_same, "usages that were never set are not added: {update:?}");
+    let fields = json!({ "f:spec": { "f:duration": {}, "f:dnsNames": {} } });
+    let managed = [ManagedFieldsEntry {
+        manager: Some("shim".into()),
+        fields_v1: Some(FieldsV1(fields)),
+        ..ManagedFieldsEntry::default()
+    }];
+    let patch = without(update, "shim", &managed).expect("a patch");
+    assert_eq!(patch["spec"], json!({ "duration": null }));
+    assert_eq!(without(update, "other", &managed), None, "a user has set both");
+}
+
+/// The Ingress or its Certificate was restored, or the Ingress was deleted without its Certificates.
+#[test]
+fn certificate_without_its_owner_is_adopted() {
+    let web = ingress(&[PROD], &[("a", &["a.test"])]);
+    let certificate = (*created(&web)[0]).clone();
+    let owner = |change: fn(&mut OwnerReference)| {
+        let mut owner = certificate.metadata.owner_references.clone().expect("an owner").remove(0);
+        change(&mut owner);
+        Some(vec![owner])
+    };
+    for owners in [None, owner(|owner| owner.uid = "0".into())] {
+        let mut orphan = certificate.clone();
+        orphan.metadata.owner_references = owners;
+        let decision = decided(&web, &[Arc::new(orphan)]);
+        let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+        assert_eq!(update.patch["metadata"]["ownerReferences"][0]["uid"], "1");
+        assert_eq!(update.patch.get("spec"), None, "nothing is issued again");
+    }
+    let mut others = certificate.clone();
+    others.metadata.owner_references = owner(|owner| (owner.name, owner.uid) = ("other".into(), "2".into()));
+    let decision = decided(&web, &[Arc::new(others)]);
+    assert!(decision.update.is_empty() && decision.notes[0].message.contains("\"a\" was not created"));
 }
 
 #[test]
@@ -90,10 +169,15 @@ fn removed_override_is_removed_from_certificate() {
 fn certificates_of_others_are_never_touched() {
     let ours = ingress(&[PROD], &[("a", &["a.test"])]);
     let manual = Arc::new(crds::fixtures::certificate("a", |_| {}));
-    assert_eq!(decided(&ours, &[manual]), Decision::default(), "created by a user");
+    let others_certificate = |decision: Decision| {
+        assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
+        assert!(decision.notes[0].message.contains("left alone"), "{decision:?}");
+    };
+    others_certificate(decided(&ours, &[manual]));
     let mut other = ingress(&[PROD], &[("a", &["b.test"]), ("b", &["b.test"])]);
     other.metadata.uid = Some("2".into());
-    assert_eq!(decided(&ours, &created(&other)), Decision::default(), "created for another Ingress");
+    other.metadata.name = Some("other".into());
+    others_certificate(decided(&ours, &created(&other)));
 }
 
 #[test]
@@ -133,7 +217,10 @@ fn invalid_annotation_is_reported_and_changes_nothing() {
         (vec![PROD, (source::ISSUER, "other")], "cannot be combined"),
         (vec![PROD, (source::DURATION, "48")], source::DURATION),
         (vec![PROD, (source::REVISION_HISTORY_LIMIT, "x")], "must be a whole number"),
-        (vec![PROD, (source::PRIVATE_KEY_ALGORITHM, "DSA")], source::PRIVATE_KEY_ALGORITHM),
+        (
+            vec![PROD, (source::PRIVATE_KEY_ALGORITHM, "DSA")],
+            "private-key-algorithm must be one of ECDSA, Ed25519, RSA, not \"DSA\"",
+        ),
         (vec![PROD, (source::SECRET_TEMPLATE, r#"{"other":{}}"#)], source::SECRET_TEMPLATE),
         (
             vec![PROD, (source::HTTP01_EDIT_IN_PLACE, "true"), (source::HTTP01_INGRESS_CLASS, "x")],
@@ -154,7 +241,13 @@ fn invalid_annotation_is_reported_and_changes_nothing() {
 fn tls_acme_takes_the_default_issuer() {
     let default = IssuerRef { name: "default".into(), ..IssuerRef::default() };
     let settings = ShimSettings { default_issuer: Some(default), ..settings() };
-    let ingress = ingress(&[(source::TLS_ACME, "true")], &[("a", &["a.test"])]);
-    let decision = decide(&CertificateSource::from(&ingress), &[], &settings);
-    assert_eq!(decision.create[0].spec.issuer_ref.name, "default");
+    let decided = |value| {
+        let ingress = ingress(&[(source::TLS_ACME, value)], &[("a", &["a.test"])]);
+        decide(&CertificateSource::from(&ingress), &[], &settings)
+    };
+    for value in ["true", "True"] {
+        assert_eq!(decided(value).create[0].spec.issuer_ref.name, "default");
+    }
+    assert_eq!(decided("false"), Decision::default());
+    assert!(decided("yes").notes[0].message.contains("must be \"true\" or \"false\", not \"yes\""));
 }
