@@ -1,0 +1,281 @@
+//! What goes wrong in users' clusters: each fault is reported on the object that it belongs to, and is over soon after the user has
+//! corrected it. From public bug reports about certificates in Kubernetes.
+//!
+//! Knows users and objects; must not know controllers. Next: `leftovers.rs` for what is found under a name that is needed, and
+//! `decision/certificate/tests/problems.rs` for the same without a cluster.
+
+mod leftovers;
+mod support;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use crds::{acme::Order, certmanager::Certificate};
+use e2e::{harness, scenarios, user::User};
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingAdmissionPolicyBinding,
+    core::v1::{ResourceQuota, Secret},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use self::support::{
+    HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_told,
+    await_warning, certificate, patch, user,
+};
+
+/// The issuer's ingress class is corrected while a Challenge waits.
+#[tokio::test]
+async fn corrected_class_replaces_the_challenge() -> Result<()> {
+    let solver = json!({ "http01": { "ingress": { "ingressClassName": "nothing" } } });
+    let user = user("f-class", json!({ "solvers": [solver] })).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, REPORTED * 3, "propagation").await?;
+    apply_issuer(&user, json!({})).await?;
+    user.await_issued("web", HEALED).await.map(drop)
+}
+
+#[tokio::test]
+async fn missing_solver_is_named_and_then_used() -> Result<()> {
+    let user = user("f-solver", json!({})).await?;
+    let mut solver = json!({ "selector": { "dnsNames": ["other.example.test"] } });
+    solver["http01"] = json!({ "ingress": { "ingressClassName": user.cluster.ingress_class() } });
+    apply_issuer(&user, json!({ "solvers": [solver] })).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(
+        &user,
+        REPORTED,
+        &format!("no configured challenge solvers can be used for {}", user.host("web")),
+    )
+    .await?;
+    await_warning(&user, "Certificate", REPORTED, "no configured challenge solvers").await?;
+    apply_issuer(&user, json!({})).await?;
+    let certificate = user.await_issued("web", HEALED).await?;
+    ensure!(certificate.status.is_some_and(|it| it.failed_issuance_attempts.is_none()), "an attempt failed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_issuer_is_named_on_certificate_and_ingress() -> Result<()> {
+    let user = user("f-issuer", json!({})).await?;
+    apply_ingress(&user, json!({ "cert-manager.io/issuer": "pebbel" })).await?;
+    await_told(&user, REPORTED, "create the Issuer \"pebbel\"").await?;
+    await_warning(&user, "Ingress", REPORTED, "create the Issuer \"pebbel\"").await?;
+    apply_ingress(&user, json!({})).await?;
+    user.await_issued("web", HEALED).await.map(drop)
+}
+
+#[tokio::test]
+async fn exceeded_quota_is_reported_until_it_is_raised() -> Result<()> {
+    let user = user("f-quota", json!({})).await?;
+    let quota = |most: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": { "name": "ingresses" },
+            "spec": { "hard": { "count/ingresses.networking.k8s.io": most } },
+        })
+    };
+    apply(&user, quota("0")).await?;
+    let is_counted = |it: Option<&ResourceQuota>| {
+        it.is_some_and(|it| it.status.as_ref().is_some_and(|it| it.used.is_some()))
+    };
+    harness::await_condition(user.api(), "ingresses", "be counted", harness::TIMEOUT, is_counted).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, REPORTED, "exceeded quota").await?;
+    await_warning(&user, "Challenge", REPORTED, "exceeded quota").await?;
+    await_warning(&user, "Certificate", REPORTED, "exceeded quota").await?;
+    apply(&user, quota("5")).await?;
+    user.await_issued("web", RETRIED).await?;
+    let orders = user.names::<Order>().await?;
+    ensure!(orders.len() == 1, "the Orders are {orders:?}");
+    Ok(())
+}
+
+/// Admission webhooks of ingress controllers reject a path of type Exact that has a dot.
+#[tokio::test]
+async fn rejected_path_type_is_replaced() -> Result<()> {
+    let user = user("f-path", json!({})).await?;
+    let cel = "!object.spec.rules.exists(r, has(r.http) && r.http.paths.exists(p, p.pathType == 'Exact' && p.path.contains('.')))";
+    apply_policy(&user, "ingresses", "networking.k8s.io", cel, "the path has a dot").await?;
+    apply_certificate(&user, json!({})).await?;
+    user.await_issued("web", harness::TIMEOUT).await?;
+    scenarios::await_no_leftovers(&user).await
+}
+
+#[tokio::test]
+async fn rejection_by_a_policy_is_reported_with_its_words() -> Result<()> {
+    let user = user("f-policy", json!({})).await?;
+    let cel = "has(object.metadata.labels) && 'team' in object.metadata.labels";
+    apply_policy(&user, "services", "", cel, "a Service needs the label team").await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, REPORTED * 2, "a Service needs the label team").await?;
+    let policies: Api<ValidatingAdmissionPolicyBinding> = Api::all(user.client.clone());
+    policies.delete(&user.namespace, &DeleteParams::default()).await?;
+    user.await_issued("web", RETRIED).await.map(drop)
+}
+
+/// Applies an admission policy for the namespace, and waits until it counts.
+async fn apply_policy(user: &User<'_>, resource: &str, group: &str, cel: &str, message: &str) -> Result<()> {
+    let name = &user.namespace;
+    for object in [
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": name },
+            "spec": {
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [resource],
+                }] },
+                "validations": [{ "expression": cel, "message": message }],
+            },
+        }),
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": name },
+            "spec": {
+                "policyName": name,
+                "validationActions": ["Deny"],
+                "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } } },
+            },
+        }),
+    ] {
+        user.cluster.apply(&object.to_string()).await?;
+    }
+    let probe = match resource {
+        "services" => json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "probe" },
+            "spec": { "ports": [{ "port": 80 }] },
+        }),
+        _ => json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "probe" },
+            "spec": { "rules": [{ "http": { "paths": [{
+                "path": "/.probe", "pathType": "Exact",
+                "backend": { "service": { "name": "probe", "port": { "number": 80 } } },
+            }] } }] },
+        }),
+    };
+    let began = Instant::now();
+    while apply(user, probe.clone()).await.is_ok() {
+        ensure!(began.elapsed() < harness::TIMEOUT, "the policy {name} never counts");
+        let kind = if resource == "services" { "service/probe" } else { "ingress/probe" };
+        user.cluster.kubectl().args(["delete", kind, "--namespace", name]).output().await?;
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn annotation_that_the_api_rejects_is_reported() -> Result<()> {
+    let user = user("f-annotation", json!({})).await?;
+    apply_ingress(&user, json!({ "cert-manager.io/common-name": "x".repeat(70) })).await?;
+    await_warning(&user, "Ingress", REPORTED, "spec.commonName").await?;
+    apply_ingress(&user, json!({ "cert-manager.io/common-name": null })).await?;
+    user.await_issued("web", HEALED).await.map(drop)
+}
+
+#[tokio::test]
+async fn ingress_without_hosts_is_reported() -> Result<()> {
+    let user = user("f-hosts", json!({})).await?;
+    apply(
+        &user,
+        json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": { "name": "web", "annotations": { "cert-manager.io/issuer": "pebble" } },
+            "spec": {
+                "tls": [{ "secretName": "web" }],
+                "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } },
+            },
+        }),
+    )
+    .await?;
+    await_warning(&user, "Ingress", REPORTED, "spec.tls[0] has no hosts").await
+}
+
+#[tokio::test]
+async fn internationalized_name_is_rejected_with_its_a_label() -> Result<()> {
+    let user = user("f-unicode", json!({})).await?;
+    apply_certificate(&user, json!({ "dnsNames": ["b\u{fc}cher.example.test"] })).await?;
+    await_told(&user, REPORTED, "xn--bcher-kva.example.test").await?;
+    await_warning(&user, "Certificate", REPORTED, "xn--bcher-kva.example.test").await?;
+    apply_certificate(&user, json!({})).await?;
+    user.await_issued("web", HEALED).await.map(drop)
+}
+
+#[tokio::test]
+async fn immutable_secret_is_reported_and_orders_nothing_more() -> Result<()> {
+    let user = user("f-immutable", json!({})).await?;
+    apply_certificate(&user, json!({})).await?;
+    user.await_issued("web", harness::TIMEOUT).await?;
+    let before = certificate(&user).await?;
+    patch::<Secret>(&user, "web", json!({ "immutable": true })).await?;
+    renew(&user).await?;
+    await_told(&user, HEALED, "field is immutable when `immutable` is set").await?;
+    let orders = user.names::<Order>().await?;
+    harness::assert_stays(
+        "nothing more is ordered, and the old certificate is kept",
+        harness::QUIET,
+        async || {
+            ensure!(user.names::<Order>().await? == orders, "another order was placed");
+            ensure!(certificate(&user).await? == before, "the certificate has changed");
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// The same patch as `cmctl renew`.
+async fn renew(user: &User<'_>) -> Result<()> {
+    let certificate = user.api::<Certificate>().get("web").await?;
+    let mut conditions = certificate.status.unwrap_or_default().conditions;
+    let issuing = json!({
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
+        "message": "Certificate re-issuance manually triggered", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    conditions.push(serde_json::from_value(issuing)?);
+    let status = json!({ "status": { "conditions": conditions } });
+    user.api::<Certificate>().patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await?;
+    Ok(())
+}
+
+/// `renewBefore` is nearly as long as the CA's lifetime, so that each certificate is due at once.
+#[tokio::test]
+async fn certificate_that_is_always_due_is_not_ordered_in_a_loop() -> Result<()> {
+    let user = user("f-loop", json!({})).await?;
+    apply_certificate(&user, json!({})).await?;
+    let issued = user.await_issued("web", harness::TIMEOUT).await?.status.context("a status")?;
+    let (begin, end) = (issued.not_before.context("notBefore")?.0, issued.not_after.context("notAfter")?.0);
+    let before = end.duration_since(begin).as_secs() - 2;
+    apply_certificate(
+        &user,
+        json!({ "duration": format!("{}s", before + 2), "renewBefore": format!("{before}s") }),
+    )
+    .await?;
+    await_told(&user, HEALED * 3, "certificates were requested 2 times in a row").await?;
+    await_warning(&user, "Certificate", REPORTED, "certificates were requested 2 times in a row").await?;
+    harness::assert_stays("nothing more is issued", Duration::from_secs(10), async || {
+        let revision = user.api::<Certificate>().get("web").await?.status.and_then(|it| it.revision);
+        ensure!(revision <= Some(3), "the revision is {revision:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn missing_keystore_password_is_reported_until_it_is_there() -> Result<()> {
+    let user = user("f-password", json!({})).await?;
+    let store = json!({ "create": true, "passwordSecretRef": { "name": "passwords", "key": "jks" } });
+    apply_certificate(&user, json!({ "keystores": { "jks": store } })).await?;
+    await_told(&user, REPORTED * 2, "the keystore password in the Secret \"passwords\"").await?;
+    apply(&user, json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "passwords" }, "stringData": { "jks": "secret" },
+    }))
+    .await?;
+    user.await_issued("web", RETRIED).await.map(drop)
+}
