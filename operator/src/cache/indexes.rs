@@ -11,6 +11,7 @@ use crds::{
     annotations::request::CERTIFICATE_NAME,
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
 };
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Indexes {
     pub certificates_by_secret: Index,
     /// Certificates by the UID of their controller, of whatever kind: the Ingress that they were created for, for example.
     pub certificates_by_owner: Index,
+    /// Ingresses by the name of a Secret in their TLS blocks.
+    pub ingresses_by_secret: Index,
     /// CertificateRequests by the name of the Certificate that an annotation names, whoever owns them.
     pub requests_by_certificate: Index,
     /// Challenges by the UID of their Order.
@@ -51,6 +54,20 @@ impl Indexes {
         self.certificates_by_secret.remove(namespace, &certificate.spec.secret_name, &name);
         if let Some(owner) = controller_of(&certificate.metadata) {
             self.certificates_by_owner.remove(namespace, &owner.uid, &name);
+        }
+    }
+
+    /// Adds an Ingress. Entries of its earlier versions stay, see [`Index`].
+    pub fn put_ingress(&self, ingress: &Ingress) {
+        for secret in secrets(ingress) {
+            self.ingresses_by_secret.put(ingress.namespace_or_empty(), secret, &ingress.name_any());
+        }
+    }
+
+    /// Removes a deleted Ingress.
+    pub fn remove_ingress(&self, ingress: &Ingress) {
+        for secret in secrets(ingress) {
+            self.ingresses_by_secret.remove(ingress.namespace_or_empty(), secret, &ingress.name_any());
         }
     }
 
@@ -114,6 +131,12 @@ impl Indexes {
             self.challenges_by_order.remove(namespace, &owner.uid, &challenge.name_any());
         }
     }
+}
+
+/// The Secrets in the TLS blocks of an Ingress.
+fn secrets(ingress: &Ingress) -> impl Iterator<Item = &str> {
+    let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
+    blocks.filter_map(|block| block.secret_name.as_deref())
 }
 
 /// Names of objects by a property that they have, within a namespace.

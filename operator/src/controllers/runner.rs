@@ -30,7 +30,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue, limits,
-        problem::Problem,
+        problem::{self, Problem},
         retry::{self, Failure},
     },
     error::ReconcileError,
@@ -158,6 +158,8 @@ struct Failures {
 /// A failure that has been announced.
 struct LastFailure {
     cause: String,
+    /// When it was announced.
+    announced: Timestamp,
     /// Until when it is not retried unless something enqueues the object.
     until: Timestamp,
     /// How long that was when it was announced.
@@ -200,21 +202,28 @@ where
             return Next::Retry(retry::after(failure, 0, ""));
         }
         let (reason, cause) = (error.reason(), error.chain());
-        let last = failures.last.take().filter(|last| last.cause == cause);
+        let is_similar = |last: &LastFailure| problem::masked(&last.cause) == problem::masked(&cause);
+        let may_be_followed =
+            |last: &LastFailure| limits::later(last.announced, problem::ANNOUNCED_FOR) <= now;
+        let last = failures.last.take().filter(|last| is_similar(last) || !may_be_followed(last));
         let is_same = last.is_some();
-        // Something may have enqueued the object early, for example the report in its own status. The announced time stays.
-        let last = last.filter(|last| last.until > now).unwrap_or_else(|| {
-            let requeue = retry::after(failure, failures.attempts, &reference.to_string());
-            failures.attempts = failures.attempts.saturating_add(1);
-            let wait = match requeue {
-                Requeue::After(wait) => wait.min(RESYNC),
-                Requeue::OnChange | Requeue::Resync => RESYNC,
-            };
-            LastFailure { cause: cause.clone(), until: limits::later(now, wait), wait }
-        });
-        let (requeue, retry_in_seconds) = (Requeue::at(last.until, now), last.wait.as_secs_f64());
-        let problem = Problem::new(reason, &cause, last.wait, last.until);
-        failures.last = Some(last);
+        let announced = match last {
+            // Something has enqueued the object early, for example the report in its own status. What was announced stays.
+            Some(last) if last.until > now => last,
+            last => {
+                let requeue = retry::after(failure, failures.attempts, &reference.to_string());
+                failures.attempts = failures.attempts.saturating_add(1);
+                let wait = match requeue {
+                    Requeue::After(wait) => wait.min(RESYNC),
+                    Requeue::OnChange | Requeue::Resync => RESYNC,
+                };
+                let cause = last.map_or_else(|| cause.clone(), |last| last.cause);
+                LastFailure { cause, announced: now, until: limits::later(now, wait), wait }
+            }
+        };
+        let (requeue, retry_in_seconds) = (Requeue::at(announced.until, now), announced.wait.as_secs_f64());
+        let problem = Problem::new(reason, &announced.cause, announced.wait, announced.until);
+        failures.last = Some(announced);
         // Once for each cause: retries would fill the log.
         if is_same {
             tracing::debug!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");

@@ -72,6 +72,13 @@ trait Watched: Sized {
 }
 
 impl Watched for Ingress {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        match event {
+            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_ingress(self),
+            ObjectEvent::Deleted => context.cache.indexes.remove_ingress(self),
+        }
+    }
+
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.ingresses.enqueuer().enqueue(self);
     }
@@ -110,6 +117,12 @@ impl Watched for Certificate {
         }
         cache.certificates.enqueuer().enqueue(self);
         enqueue_owner(cache.ingresses.enqueuer(), self);
+        if controller_of(&self.metadata).is_none() {
+            // An Ingress may wait for its name.
+            for name in cache.indexes.ingresses_by_secret.names(&namespace, &self.name_any()) {
+                cache.ingresses.enqueuer().enqueue_named(&name, Some(&namespace));
+            }
+        }
     }
 }
 

@@ -11,6 +11,10 @@ use jiff::Timestamp;
 /// that of each owner.
 const SHORT: Duration = Duration::from_mins(1);
 
+/// How long another cause is not announced after the last one, so that causes which change with each attempt don't write a status
+/// each time, which would be followed by another attempt.
+pub const ANNOUNCED_FOR: Duration = Duration::from_secs(5);
+
 /// The longest cause, in bytes: what owners add around it fits in a message, too.
 const LONGEST_CAUSE: usize = 700;
 
@@ -56,6 +60,12 @@ pub fn with_next_attempt(cause: impl Display, wait: Duration, until: Timestamp) 
 /// A text with the time of the next attempt, for a wait that happens once.
 pub fn with_time(cause: impl Display, until: Timestamp) -> String {
     format!("{cause}{NEXT_ATTEMPT}at {}", whole_seconds(until).0)
+}
+
+/// A cause without what differs from one attempt to the next, such as a port: words with digits are left out.
+pub fn masked(cause: &str) -> String {
+    let is_constant = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
+    cause.split_whitespace().filter(is_constant).collect::<Vec<_>>().join(" ")
 }
 
 /// The text without the time of the next attempt: the same for each retry.

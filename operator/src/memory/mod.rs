@@ -20,7 +20,7 @@ use crate::{
     accounts::IssuerKey,
     decision::{
         certificate::Pace, challenge::ChallengeProgress, issuer::IssuerProgress, order::OrderProgress,
-        problem::Problem,
+        problem::Problem, shim::Checked,
     },
     ephemeral_map::EphemeralMap,
     objects::EventNote,
@@ -49,8 +49,8 @@ pub struct Memory {
     pub problems: EphemeralMap<String, Problem>,
     /// The events that were last published about an Ingress, by UID: each is published once.
     pub notes: EphemeralMap<String, Vec<EventNote>>,
-    /// Fields of a Certificate that its source does not ask for and that users have set, by UID and resourceVersion.
-    pub users_fields: EphemeralMap<String, String>,
+    /// What a check of a Certificate's managed fields has found, by UID: the resourceVersion, and that nothing has to change.
+    pub checked_updates: EphemeralMap<String, (String, Checked)>,
     /// Progress of issuers whose requests to the CA fail, by UID.
     pub issuers: EphemeralMap<String, IssuerProgress>,
     /// Issuers whose account the server no longer knows.
@@ -76,7 +76,7 @@ impl Memory {
             paces: EphemeralMap::default(),
             problems: EphemeralMap::default(),
             notes: EphemeralMap::default(),
-            users_fields: EphemeralMap::default(),
+            checked_updates: EphemeralMap::default(),
             issuers: EphemeralMap::default(),
             lost_accounts: EphemeralMap::default(),
             idle_since: EphemeralMap::default(),
@@ -97,7 +97,7 @@ impl Memory {
         self.paces.forget(uid);
         self.problems.forget(uid);
         self.notes.forget(uid);
-        self.users_fields.forget(uid);
+        self.checked_updates.forget(uid);
         self.issuers.forget(uid);
         self.next_keys.retain(|(owner, _)| owner != uid);
         self.deleted_keys.retain(|(owner, _)| owner != uid);

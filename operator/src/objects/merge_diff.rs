@@ -49,18 +49,25 @@ pub fn merge_missing(old: &Value, new: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-/// The paths of what only the first of two values has, as the names of nested members.
+/// The paths of what only the first of two values has, down to members that are no objects, as the names of nested members.
+///
+/// ```
+/// use operator::objects::extra;
+/// use serde_json::json;
+///
+/// let old = json!({ "a": 1, "b": { "c": 2, "d": 3 } });
+/// assert_eq!(extra(&old, &json!({ "a": 4 })), [["b", "c"], ["b", "d"]]);
+/// ```
 pub fn extra(old: &Value, new: &Value) -> Vec<Vec<String>> {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Vec::new() };
+    let Value::Object(old) = old else { return Vec::new() };
     let mut paths = Vec::new();
     for (name, value) in old {
-        match new.get(name) {
-            None => paths.push(vec![name.clone()]),
-            Some(other) => paths.extend(extra(value, other).into_iter().map(|mut path| {
-                path.insert(0, name.clone());
-                path
-            })),
+        let other = new.get(name);
+        let nested = extra(value, other.unwrap_or(&Value::Null));
+        if nested.is_empty() && other.is_none() && !value.is_object() {
+            paths.push(vec![name.clone()]);
         }
+        paths.extend(nested.into_iter().map(|path| [vec![name.clone()], path].concat()));
     }
     paths
 }

@@ -59,6 +59,9 @@ pub fn annotations(certificate: &Certificate, leaf: &LeafCertificate) -> BTreeMa
     annotations
 }
 
+/// The data keys that a spec may ask for. Others, such as `ca.crt` of another type of issuer, are left alone.
+pub const OPTIONAL_DATA_KEYS: [&str; 4] = [JKS, PKCS12, secret::KEY_DER, secret::TLS_COMBINED_PEM];
+
 /// The data keys that a Certificate's Secret has.
 pub fn data_keys(spec: &CertificateSpec) -> Vec<&'static str> {
     let formats = spec.additional_output_formats.iter().flatten().map(|format| match format.type_ {

@@ -99,15 +99,17 @@ async fn empty_issuer_annotation_keeps_the_certificate() -> Result<()> {
 #[tokio::test]
 async fn fields_without_an_annotation_are_left_alone() -> Result<()> {
     let user = user("f-fields", json!({})).await?;
-    let issuer = json!({ "group": crds::GROUP, "kind": "Issuer", "name": "pebble" });
-    apply_certificate(&user, json!({ "issuerRef": issuer })).await?;
+    apply_certificate(&user, json!({})).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     let before = certificate(&user).await?;
     apply_ingress(&user, json!({})).await?;
-    let adopted = user.await_certificate("web", "belong to the Ingress", HEALED, |it| {
-        it.owner_references().iter().any(|owner| owner.kind == "Ingress" && owner.controller == Some(true))
+    await_warning(&user, "Ingress", REPORTED, "was not created for this Ingress").await?;
+    let uid = user.api::<Ingress>().get("web").await?.uid();
+    let owner = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web", "uid": uid,
+        "controller": true, "blockOwnerDeletion": true,
     });
-    adopted.await?;
+    patch::<Certificate>(&user, "web", json!({ "metadata": { "ownerReferences": [owner] } })).await?;
     let formats = json!({ "spec": { "additionalOutputFormats": [{ "type": "CombinedPEM" }] } });
     patch::<Certificate>(&user, "web", formats).await?;
     await_secret(&user, "have both formats", |it| !secret_value(Some(it), "tls-combined.pem").is_empty())

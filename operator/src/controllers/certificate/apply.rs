@@ -121,6 +121,11 @@ impl Reconciler<'_> {
             let pace = Pace::after(before, revision, failures.is_some_and(|failures| failures > 0), now);
             self.context.memory.paces.put(self.uid(), pace);
             tracing::info!(request = name, revision, "created CertificateRequest");
+        } else if self.context.cache.requests.get(&self.namespace(), &name).is_some() {
+            return Err(ReconcileError::Waiting {
+                what: format!("the name of the CertificateRequest {name:?}"),
+                why: "it belongs to something else, or to no revision. Delete it".to_owned(),
+            });
         }
         Ok(ActionOutcome::Changed)
     }

@@ -14,7 +14,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        shim::{self, CertificateSource, Decision, Update},
+        shim::{self, CertificateSource, Checked, Decision, Update},
     },
     error::{ReconcileError, Tried},
     k8s,
@@ -55,13 +55,12 @@ fn gather(source: &CertificateSource<'_>, context: &Context) -> Vec<Arc<Certific
 }
 
 async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) -> Result<(), ReconcileError> {
-    let Decision { create, update, delete, notes } = decision;
+    let Decision { create, update, delete, mut notes } = decision;
     let certificates = context.kube.api::<Certificate>(source.namespace_or_empty());
     let report = |reason: &str, verb: &str, name: &str| {
         let message = format!("Successfully {verb} Certificate {name:?}");
         context.kube.publish(K::MANAGER, &EventNote::normal(reason, message), source);
     };
-    publish(&notes, source, context);
     // A Certificate that is rejected must not hold up the others.
     let mut outcome = Ok(());
     for certificate in create {
@@ -73,8 +72,9 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
     }
     for update in update {
         match change(&certificates, K::MANAGER, &update, context).await {
-            Ok(true) => report("UpdateCertificate", "updated", &update.name),
-            Ok(false) => {}
+            Ok(Checked::Patch(_)) => report("UpdateCertificate", "updated", &update.name),
+            Ok(Checked::Same) => {}
+            Ok(Checked::LeftAlone) => notes.push(shim::left_alone(source.source().kind, &update.name)),
             Err(error) => outcome = outcome.and(Err(error)),
         }
     }
@@ -85,6 +85,7 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
         }
         outcome = outcome.and(deleted);
     }
+    publish(&notes, source, context);
     outcome
 }
 
@@ -102,30 +103,32 @@ fn publish<K: Shimmed>(notes: &[EventNote], source: &K, context: &Context) {
     }
 }
 
-/// Updates a Certificate; returns whether it has changed. Who has set a field is read only if the source does not ask for it.
+/// Updates a Certificate. Who has set what is read only if that matters, and once for each version.
 async fn change(
     certificates: &Api<Certificate>,
     manager: &str,
     update: &Update,
     context: &Context,
-) -> Result<bool, ReconcileError> {
-    let patch = if update.extra.is_empty() {
-        Some(update.patch.clone())
-    } else {
-        let version = &update.patch["metadata"]["resourceVersion"];
-        let known = context.memory.users_fields.get(&update.uid);
-        if update.is_same && known.as_deref() == version.as_str() {
-            return Ok(false);
+) -> Result<Checked, ReconcileError> {
+    let mut checked = Checked::Patch(update.patch.clone());
+    if update.needs_check() {
+        let version = update.patch["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if let Some((of, known)) = context.memory.checked_updates.get(&update.uid)
+            && of == version
+            && (update.is_same || known == Checked::LeftAlone)
+        {
+            return Ok(known);
         }
         let read = certificates.get_metadata(&update.name).await;
         let read = read.tried(|| format!("read Certificate {}", update.name))?;
-        let patch = shim::without(update, manager, read.managed_fields());
-        if patch.is_none() {
-            context.memory.users_fields.put(update.uid.clone(), read.resource_version().unwrap_or_default());
+        checked = shim::checked(update, manager, read.managed_fields());
+        if !matches!(checked, Checked::Patch(_)) {
+            let version = read.resource_version().unwrap_or_default();
+            context.memory.checked_updates.put(update.uid.clone(), (version, checked.clone()));
         }
-        patch
-    };
-    let Some(patch) = patch else { return Ok(false) };
-    k8s::patch(certificates, manager, &update.name, Patch::Merge(patch)).await?;
-    Ok(true)
+    }
+    if let Checked::Patch(patch) = &checked {
+        k8s::patch(certificates, manager, &update.name, Patch::Merge(patch.clone())).await?;
+    }
+    Ok(checked)
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crds::{
+    annotations::request::{OVERRIDE_INGRESS_CLASS, OVERRIDE_INGRESS_CLASS_NAME, OVERRIDE_INGRESS_NAME},
     certmanager::CertificateRequest,
     condition::{self, ConditionStatus},
 };
@@ -40,11 +41,7 @@ impl Deciding<'_> {
             self.write_status();
             return Ok(());
         }
-        if let Some((until, problem)) = self.too_fast(finding) {
-            self.warn_once(EventSource::Trigger, "IssuedTooOften", &problem);
-            self.problem = self.problem.take().or(Some(problem));
-            self.write_status();
-            self.requeue = self.requeue.earliest(Requeue::at(until, self.view.now));
+        if self.waits_for_its_pace(finding.reason, &finding.message) {
             return Ok(());
         }
         self.set_condition(
@@ -57,19 +54,32 @@ impl Deciding<'_> {
         self.advance_issuance(desired)
     }
 
-    /// Until when the next issuance waits because there were several in a row, and what to say about it. A certificate that
-    /// works and nears its end is renewed anyway.
-    fn too_fast(&self, finding: &Finding) -> Option<(Timestamp, String)> {
+    /// Reports that the next request waits because there were several in a row, if so.
+    fn waits_for_its_pace(&mut self, reason: &str, message: &str) -> bool {
+        let Some((until, problem)) = self.too_fast(reason, message) else { return false };
+        self.warn_once(EventSource::Trigger, "IssuedTooOften", &problem);
+        self.problem = self.problem.take().or(Some(problem));
+        self.write_status();
+        self.requeue = self.requeue.earliest(Requeue::at(until, self.view.now));
+        true
+    }
+
+    /// Until when the next request waits because there were several in a row, and what to say about it. A certificate that works
+    /// and nears its end is renewed anyway.
+    fn too_fast(&self, reason: &str, message: &str) -> Option<(Timestamp, String)> {
         let pace = self.view.pace?;
-        let leaf = self.view.secret.and_then(SecretView::leaf);
-        let last_chance = leaf
-            .filter(|_| finding.reason == "Renewing")
-            .and_then(|leaf| renewal_time(leaf.not_before, leaf.not_after, None, None));
-        let until = last_chance.map_or(pace.next(), |time| pace.next().min(time));
+        let leaf = self.view.secret.and_then(SecretView::leaf).filter(|_| reason == "Renewing");
+        let until = leaf
+            .and_then(|leaf| {
+                let due = renewal_time(leaf.not_before, leaf.not_after, None, None)?;
+                let lifetime = Duration::try_from(leaf.not_after.duration_since(leaf.not_before)).ok()?;
+                Some(pace.next_renewal(due, lifetime))
+            })
+            .unwrap_or_else(|| pace.next());
         let cause = format!(
             "certificates were requested {} times in a row, so the next request waits. Find out what asks for it: {}",
             pace.requests(),
-            finding.message
+            message
         );
         (until > self.view.now).then(|| (until, with_time(cause, until)))
     }
@@ -120,6 +130,12 @@ impl Deciding<'_> {
         match outcome {
             Outcome::Pending(message) => {
                 let problem = self.view.order_reason.map(ToOwned::to_owned).or(message);
+                if problem.is_some() && !self.selects_the_same_solver(&request) {
+                    // The user has corrected what the issuer chooses the solver by.
+                    self.write_status();
+                    self.actions.push(Action::DeleteRequest(request.name_any()));
+                    return Ok(());
+                }
                 if let Some(problem) = &problem {
                     self.warn_once(EventSource::Issuing, "Pending", problem);
                 }
@@ -134,6 +150,17 @@ impl Deciding<'_> {
             }
             Outcome::Issued(chain) => self.complete_issuance(desired, &key, &chain),
         }
+    }
+
+    /// Whether a request has the labels and the overrides of the Certificate by which a solver is chosen.
+    fn selects_the_same_solver(&self, request: &CertificateRequest) -> bool {
+        const OVERRIDES: [&str; 3] =
+            [OVERRIDE_INGRESS_NAME, OVERRIDE_INGRESS_CLASS, OVERRIDE_INGRESS_CLASS_NAME];
+        let certificate = self.view.certificate;
+        request.labels() == certificate.labels()
+            && OVERRIDES
+                .iter()
+                .all(|name| request.annotations().get(*name) == certificate.annotations().get(*name))
     }
 
     /// Whether a request failed before this issuance started.
@@ -155,6 +182,14 @@ impl Deciding<'_> {
 
     /// Requests a certificate, once the key that signs the request is stored.
     fn request_issuance(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
+        // Whoever deletes a request, or changes what it is for, asks for another order.
+        let issuing = condition::find(&self.status.conditions, condition::ISSUING).cloned();
+        let text = |of: Option<String>| of.unwrap_or_default();
+        let (reason, message) =
+            issuing.map_or_else(Default::default, |it| (text(it.reason), text(it.message)));
+        if self.waits_for_its_pace(&reason, &message) {
+            return Ok(());
+        }
         let next_key = self.view.next_key;
         let Some(key) = next_key.key else { return self.obtain_next_key(desired) };
         self.status.next_private_key_secret_name = Some(next_key.secret_name.to_owned());

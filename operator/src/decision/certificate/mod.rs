@@ -51,6 +51,9 @@ use crate::{
 /// How many CertificateRequests are deleted in one reconcile. Their deletion is followed by another one.
 const MOST_DELETIONS: usize = 50;
 
+/// The longest problem in a message, in bytes.
+const LONGEST_PROBLEM: usize = 900;
+
 /// The message of a Certificate that is ready, as cert-manager words it.
 const UP_TO_DATE: &str = "Certificate is up to date and has not expired";
 
@@ -148,12 +151,13 @@ pub fn report(certificate: &Certificate, problem: &str, now: Timestamp) -> Certi
 
 /// Puts a problem into the messages of Ready, which `kubectl get` shows, and of Issuing while that is true.
 fn report_in(conditions: &mut [Condition], problem: &str) {
+    let problem = condition::one_line(problem, LONGEST_PROBLEM);
     for condition in conditions {
         let is_true = condition.status == ConditionStatus::True;
         match condition.type_.as_str() {
             condition::READY if is_true => condition.message = Some(format!("{UP_TO_DATE}; {problem}")),
-            condition::READY => condition.message = Some(problem.to_owned()),
-            condition::ISSUING if is_true => condition.message = Some(problem.to_owned()),
+            condition::READY => condition.message = Some(problem.clone()),
+            condition::ISSUING if is_true => condition.message = Some(problem.clone()),
             _ => {}
         }
     }
@@ -282,9 +286,14 @@ impl Deciding<'_> {
 
     /// Publishes a Warning, unless the Certificate's status reports it already.
     fn warn_once(&mut self, source: EventSource, reason: &str, message: &str) {
-        let reported = self.view.certificate.status.iter().flat_map(|status| &status.conditions).any(|it| {
-            it.message.as_deref().is_some_and(|reported| reported.contains(problem::cause(message)))
-        });
+        let line = condition::one_line(message, LONGEST_PROBLEM);
+        let cause = problem::cause(&line).trim_end_matches('…');
+        let reported = self
+            .view
+            .certificate
+            .conditions()
+            .iter()
+            .any(|it| it.message.as_deref().is_some_and(|reported| reported.contains(cause)));
         if !reported {
             self.publish(source, EventNote::warning(reason, message));
         }

@@ -62,6 +62,12 @@ impl Pace {
         later(self.last, FIRST_WAIT.checked_mul(factor).map_or(LONGEST_WAIT, |wait| wait.min(LONGEST_WAIT)))
     }
 
+    /// When the next request may come if a certificate with a lifetime should be renewed at `due`: not later than that, unless the
+    /// last request was just before.
+    pub fn next_renewal(self, due: Timestamp, lifetime: Duration) -> Timestamp {
+        self.next().min(due.max(later(self.last, FIRST_WAIT.min(lifetime / 3))))
+    }
+
     /// How many requests there were in a row.
     pub const fn requests(self) -> u32 {
         self.requests

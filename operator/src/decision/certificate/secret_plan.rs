@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
 use super::{
-    Action, Deciding, DesiredCertificate, EventSource, Finding, KeyPair, Keystores, SecretView,
+    Action, Deciding, DesiredCertificate, Finding, KeyPair, Keystores, SecretView,
     prerequisite::{Prerequisite, Stop},
 };
 use crate::{
@@ -116,12 +116,7 @@ impl Deciding<'_> {
     ) -> Result<Box<SecretPlan>, Stop> {
         let view = self.view;
         let passwords = view.obtained.passwords.as_ref();
-        let keystores = Keystores::parse(&view.certificate.spec, passwords).inspect_err(|stop| {
-            if let Stop::WaitingFor(password) = stop {
-                let message = format!("waiting for {}: {}", password.what, password.why);
-                self.warn_once(EventSource::Issuing, "KeystorePasswordSecretNotFound", &message);
-            }
-        })?;
+        let keystores = Keystores::parse(&view.certificate.spec, passwords)?;
         let existing_type = view.secret.and_then(|secret| secret.type_.clone());
         Ok(Box::new(SecretPlan {
             key: Arc::clone(key),

@@ -50,6 +50,8 @@ pub struct ChallengeProgress {
     pub probes: u32,
     /// Since when every probe of the route has reached no server, UTC.
     pub unreachable_since: Option<Timestamp>,
+    /// Since when every probe of the route has got a wrong answer, UTC.
+    pub wrong_since: Option<Timestamp>,
     /// How many times the authorization was requested.
     pub polls: u32,
     /// How many requests to the CA have failed in a row.
@@ -81,6 +83,7 @@ impl ChallengeProgress {
             phase: Phase::Presenting,
             probes: 0,
             unreachable_since: None,
+            wrong_since: None,
             polls: 0,
             failures: 0,
             next_attempt: since,

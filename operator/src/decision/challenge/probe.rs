@@ -73,6 +73,8 @@ pub fn on_presented(view: &View<'_>, presentation: Presentation) -> Decision {
     let progress = ChallengeProgress { probes: view.progress.probes.saturating_add(1), ..view.progress };
     let view = View { progress, ..*view };
     if let Presentation::Blocked(why) = presentation {
+        let progress = ChallengeProgress { unreachable_since: None, wrong_since: None, ..progress };
+        let view = View { progress, ..view };
         return probe_again(&view, view.blocked(propagation(&why)));
     }
     let Some(wait) = view.challenge.spec.solver.wait_instead_of_self_check else {
@@ -104,7 +106,8 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
         (Probe::Route, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
         (Probe::Route, ProbeResult::Unreachable(why)) => {
             let since = view.progress.unreachable_since.unwrap_or(view.now);
-            let progress = ChallengeProgress { unreachable_since: Some(since), ..view.progress };
+            let progress =
+                ChallengeProgress { unreachable_since: Some(since), wrong_since: None, ..view.progress };
             // The CA may reach more than we do.
             if elapsed(since, view.now) >= SELF_CHECK_REQUIRED_FOR {
                 return Decision::act(progress, Action::Submit);
@@ -112,12 +115,19 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
         }
-        // The CA may see another answer than we do.
-        (Probe::Route, ProbeResult::WrongAnswer(_)) if view.is_served && view.age() >= WRONG_ANSWER_FOR => {
-            Decision::act(view.progress, Action::Submit)
+        (Probe::Route, ProbeResult::WrongAnswer(why)) => {
+            let since = view.progress.wrong_since.filter(|_| view.is_served).unwrap_or(view.now);
+            let progress =
+                ChallengeProgress { unreachable_since: None, wrong_since: Some(since), ..view.progress };
+            // The CA may see another answer than we do.
+            if elapsed(since, view.now) >= WRONG_ANSWER_FOR {
+                return Decision::act(progress, Action::Submit);
+            }
+            let view = View { progress, ..*view };
+            probe_again(&view, view.waiting(propagation(why)))
         }
-        (_, ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why)) => {
-            let progress = ChallengeProgress { unreachable_since: None, ..view.progress };
+        (Probe::Solver, ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why)) => {
+            let progress = ChallengeProgress { unreachable_since: None, wrong_since: None, ..view.progress };
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
         }

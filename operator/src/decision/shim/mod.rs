@@ -97,13 +97,44 @@ pub struct Update {
     pub patch: Value,
     /// Whether the patch changes nothing, so that it is needed only to remove fields.
     pub is_same: bool,
-    /// Fields of the spec that the source does not ask for. [`without`] removes those that the shim has set.
+    /// Fields of the spec that the source does not ask for. [`checked`] removes those that the shim has set.
     pub extra: Vec<Vec<String>>,
+    /// Whether the Certificate has no owner, so that it may be a user's.
+    pub if_created_by_shim: bool,
 }
 
-/// The patch that also removes those of the extra fields that a field manager owns, which had set them for an annotation that
-/// is gone; `None` if nothing has to change. Others were set by users.
-pub fn without(update: &Update, who: &str, managed: &[ManagedFieldsEntry]) -> Option<Value> {
+/// Whether a source becomes the owner of a Certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Adopt {
+    Never,
+    IfCreatedByShim,
+    Always,
+}
+
+/// An update after a check of who has set what.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Checked {
+    /// The patch to apply.
+    Patch(Value),
+    /// Everything is as the source asks for.
+    Same,
+    /// The Certificate is a user's.
+    LeftAlone,
+}
+
+impl Update {
+    /// Whether the managed fields have to be known.
+    pub fn needs_check(&self) -> bool {
+        self.if_created_by_shim || !self.extra.is_empty()
+    }
+}
+
+/// The patch that also removes those of the extra fields that a field manager owns: it had set them for an annotation that is gone.
+/// Others were set by users.
+pub fn checked(update: &Update, who: &str, managed: &[ManagedFieldsEntry]) -> Checked {
+    if update.if_created_by_shim && !owns(managed, who, &["spec", "secretName"]) {
+        return Checked::LeftAlone;
+    }
     let mut patch = update.patch.clone();
     let mut is_same = update.is_same;
     for path in &update.extra {
@@ -114,7 +145,7 @@ pub fn without(update: &Update, who: &str, managed: &[ManagedFieldsEntry]) -> Op
             is_same = false;
         }
     }
-    (!is_same).then_some(patch)
+    if is_same { Checked::Same } else { Checked::Patch(patch) }
 }
 
 impl SourceKind {
@@ -134,19 +165,12 @@ impl SourceKind {
 }
 
 impl CertificateSource<'_> {
-    /// Whether a Certificate was created for this source, or for one of the same name that it replaces, and only its owner is
-    /// missing or gone: a backup was restored, or the source was deleted without its Certificates.
-    fn may_adopt(&self, existing: &Certificate, desired: &Certificate) -> bool {
-        let is_same = || {
-            merge_missing(&spec(existing), &self.spec(desired)).is_none()
-                && includes(existing.labels(), desired.labels())
-                && includes(existing.annotations(), desired.annotations())
-        };
-        match (controller_of(&existing.metadata), &self.owner) {
-            (Some(controller), Some(owner)) => controller.kind == owner.kind && controller.name == owner.name,
-            (None, Some(_)) => is_same(),
-            (_, None) => false,
-        }
+    /// Whether a Certificate was created for a source of this name that is gone: a backup was restored, or the source was created
+    /// again.
+    fn replaces_owner_of(&self, existing: &Certificate) -> bool {
+        let controller = controller_of(&existing.metadata);
+        let pair = controller.zip(self.owner.as_ref());
+        pair.is_some_and(|(controller, owner)| controller.kind == owner.kind && controller.name == owner.name)
     }
 
     /// What a Certificate that exists must have. Usages that no annotation sets are only for new ones: a Certificate that lacks
@@ -216,23 +240,31 @@ pub fn decide(
         match existing.get(&name) {
             None => decision.create.push(certificate),
             Some(existing) if source.controls(existing) => {
-                decision.update.extend(update(source, existing, &certificate, false));
+                decision.update.extend(update(source, existing, &certificate, Adopt::Never));
             }
-            Some(existing) if source.may_adopt(existing, &certificate) => {
-                decision.update.extend(update(source, existing, &certificate, true));
+            Some(existing) if source.replaces_owner_of(existing) => {
+                decision.update.extend(update(source, existing, &certificate, Adopt::Always));
             }
-            // A user or another object created it under this name: it is left alone.
-            Some(_) => decision.notes.push(EventNote::warning(
-                "BadConfig",
-                format!(
-                    "the Certificate {name:?} was not created for this {}, so it is left alone, and its certificate may \
-                     lack these hosts. Change the secretName, or delete the Certificate",
-                    source.kind.name()
-                ),
-            )),
+            // It may be one of ours that has lost its owner, or a user's.
+            Some(existing) if controller_of(&existing.metadata).is_none() && source.owner.is_some() => {
+                decision.update.extend(update(source, existing, &certificate, Adopt::IfCreatedByShim));
+            }
+            Some(_) => decision.notes.push(left_alone(source.kind, &name)),
         }
     }
     decision
+}
+
+/// The event about a Certificate that a user or another object created under the name that a source asks for.
+pub fn left_alone(kind: SourceKind, name: &str) -> EventNote {
+    let kind = kind.name();
+    EventNote::warning(
+        "BadConfig",
+        format!(
+            "the Certificate {name:?} was not created for this {kind}, so it is left alone, and its certificate may lack these \
+             hosts. Change the secretName, or delete the Certificate"
+        ),
+    )
 }
 
 /// The event about Certificates that the source no longer asks for. A slip must not take away a working certificate.
@@ -289,7 +321,7 @@ fn update(
     source: &CertificateSource<'_>,
     existing: &Certificate,
     desired: &Certificate,
-    adopt: bool,
+    adopt: Adopt,
 ) -> Option<Update> {
     let is_outdated = |name: &&str| {
         existing.annotations().contains_key(*name) && !desired.annotations().contains_key(*name)
@@ -304,7 +336,7 @@ fn update(
         && includes(existing.labels(), desired.labels())
         && includes(existing.annotations(), desired.annotations())
         && outdated.is_empty()
-        && !adopt;
+        && adopt == Adopt::Never;
     if is_same && extra.is_empty() {
         return None;
     }
@@ -319,7 +351,7 @@ fn update(
             "labels": desired.labels(),
         },
     });
-    if adopt {
+    if adopt != Adopt::Never {
         let others = existing.owner_references().iter().filter(|owner| owner.controller != Some(true));
         let owners: Vec<_> = others.chain(&source.owner).collect();
         patch["metadata"]["ownerReferences"] = json!(owners);
@@ -328,7 +360,8 @@ fn update(
         patch["spec"] = missing;
     }
     let uid = existing.uid().unwrap_or_default();
-    Some(Update { name: desired.name_any(), uid, patch, is_same, extra })
+    let if_created_by_shim = adopt == Adopt::IfCreatedByShim;
+    Some(Update { name: desired.name_any(), uid, patch, is_same, extra, if_created_by_shim })
 }
 
 /// A spec as the API server stores it.

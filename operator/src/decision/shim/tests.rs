@@ -112,9 +112,9 @@ fn fields_of_users_are_kept_and_those_of_annotations_removed() {
         fields_v1: Some(FieldsV1(fields)),
         ..ManagedFieldsEntry::default()
     }];
-    let patch = without(update, "shim", &managed).expect("a patch");
+    let Checked::Patch(patch) = checked(update, "shim", &managed) else { panic!("{update:?}") };
     assert_eq!(patch["spec"], json!({ "duration": null }));
-    assert_eq!(without(update, "other", &managed), None, "a user has set both");
+    assert_eq!(checked(update, "other", &managed), Checked::Same, "a user has set both");
 }
 
 /// The Ingress or its Certificate was restored, or the Ingress was deleted without its Certificates.
@@ -134,6 +134,9 @@ fn certificate_without_its_owner_is_adopted() {
         let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
         assert_eq!(update.patch["metadata"]["ownerReferences"][0]["uid"], "1");
         assert_eq!(update.patch.get("spec"), None, "nothing is issued again");
+        if update.if_created_by_shim {
+            assert_eq!(checked(update, "shim", &[]), Checked::LeftAlone, "a user's Certificate");
+        }
     }
     let mut others = certificate.clone();
     others.metadata.owner_references = owner(|owner| (owner.name, owner.uid) = ("other".into(), "2".into()));
@@ -169,15 +172,15 @@ fn removed_override_is_removed_from_certificate() {
 fn certificates_of_others_are_never_touched() {
     let ours = ingress(&[PROD], &[("a", &["a.test"])]);
     let manual = Arc::new(crds::fixtures::certificate("a", |_| {}));
-    let others_certificate = |decision: Decision| {
-        assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
-        assert!(decision.notes[0].message.contains("left alone"), "{decision:?}");
-    };
-    others_certificate(decided(&ours, &[manual]));
+    let decision = decided(&ours, &[manual]);
+    let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(checked(update, "shim", &[]), Checked::LeftAlone, "created by a user");
     let mut other = ingress(&[PROD], &[("a", &["b.test"]), ("b", &["b.test"])]);
     other.metadata.uid = Some("2".into());
     other.metadata.name = Some("other".into());
-    others_certificate(decided(&ours, &created(&other)));
+    let decision = decided(&ours, &created(&other));
+    assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
+    assert!(decision.notes[0].message.contains("left alone"), "{decision:?}");
 }
 
 #[test]

@@ -52,9 +52,14 @@ impl SignatureAlgorithm {
         }
     }
 
-    /// Whether a key can sign with it.
-    pub fn fits(self, kind: KeyKind) -> bool {
-        self.rcgen_algorithm(kind).is_some()
+    /// Whether it is for keys of this family. Not all of these pairs can be signed with.
+    pub const fn fits(self, kind: KeyKind) -> bool {
+        matches!(
+            (self, kind),
+            (Self::EcdsaSha256 | Self::EcdsaSha384 | Self::EcdsaSha512, KeyKind::Ecdsa(_))
+                | (Self::Ed25519, KeyKind::Ed25519)
+                | (Self::RsaSha256 | Self::RsaSha384 | Self::RsaSha512, KeyKind::Rsa { .. })
+        )
     }
 
     /// Returns the algorithm of rcgen for this kind of key. `None` if the key can't sign with it.

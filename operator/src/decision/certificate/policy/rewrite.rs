@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crds::{annotations::secret, certmanager::OutputFormat};
+use crds::{
+    annotations::{PREFIX, secret},
+    certmanager::OutputFormat,
+};
 
 use super::{Finding, Input, finding};
 use crate::objects::{self, metadata::includes};
@@ -58,14 +61,19 @@ pub(super) fn content_is_stale(input: &Input<'_>) -> Option<Finding> {
     let data = objects::secret::data_keys(&input.certificate.spec);
     let is_stale_label = |name: &&String| *name != secret::FULL_ACCESS_LABEL && !labels.contains_key(*name);
     let label = view.owned.labels.iter().find(is_stale_label);
-    let annotation = view.owned.annotations.iter().find(|name| !annotations.contains_key(*name));
+    // cert-manager's own annotations may be more than the operator's.
+    let is_stale_annotation = |name: &&String| !name.starts_with(PREFIX) && !annotations.contains_key(*name);
+    let annotation = view.owned.annotations.iter().find(is_stale_annotation);
     if let Some(name) = label.or(annotation) {
         return finding(
             "SecretTemplateMismatch",
             format!("Certificate's SecretTemplate no longer has {name:?}, which is still on the Secret"),
         );
     }
-    let key = view.owned.data.iter().find(|key| !data.contains(&key.as_str()))?;
+    let is_stale = |key: &&String| {
+        objects::secret::OPTIONAL_DATA_KEYS.contains(&key.as_str()) && !data.contains(&key.as_str())
+    };
+    let key = view.owned.data.iter().find(is_stale)?;
     finding(
         "SecretMismatch",
         format!("Certificate's spec no longer asks for {key:?}, which is still in the Secret"),

@@ -105,3 +105,36 @@ fn third_issuance_in_a_row_waits() {
     assert_eq!((issuing, world.warnings("IssuedTooOften")), (None, 1));
     assert_eq!(world.requeue(), Requeue::After(Duration::from_mins(5)));
 }
+
+/// Two tools disagree about the spec, so that requests are replaced before they are issued.
+#[test]
+fn replaced_requests_are_paced() {
+    let mut world = World::new(|_| {});
+    for names in 1..6 {
+        assert!(world.run(5));
+        if world.requests.is_empty() {
+            break;
+        }
+        world.pace = Some(Pace::after(world.pace, 1, false, world.now));
+        world.certificate.spec.dns_names = Some(vec![format!("web-{names}.example.test")]);
+    }
+    assert!(world.requests.is_empty(), "a request was created each time");
+    let (ready, _) = messages(&world);
+    assert!(ready.starts_with("certificates were requested 3 times in a row"), "{ready}");
+    assert!(matches!(world.requeue(), Requeue::After(_)));
+}
+
+/// The issuer chooses its solver by a label that the user has added after the request was created.
+#[test]
+fn corrected_label_replaces_a_request_that_waits() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.certificate.metadata.labels = Some([("team".to_owned(), "web".to_owned())].into());
+    assert!(world.decide().is_ok_and(|it| !deletes(&it)), "it may be issued as it is");
+    world.order_reason = Some("no configured challenge solvers".into());
+    assert!(world.decide().is_ok_and(|it| deletes(&it)));
+}
+
+fn deletes(decision: &Decision) -> bool {
+    decision.actions.iter().any(|action| matches!(action, Action::DeleteRequest(_)))
+}

@@ -3,6 +3,9 @@
 use crds::{annotations::secret::CERTIFICATE_NAME, fixtures};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use serde_json::json;
+
 use super::{
     world::{Server, jks_with_password_reference},
     *,
@@ -91,7 +94,6 @@ fn missing_keystore_password_is_waited_for() {
         dependency.what.contains("\"passwords\"") && dependency.why.contains("\"jks\""),
         "{dependency:?}"
     );
-    assert!(world.warnings("KeystorePasswordSecretNotFound") > 0);
     assert_eq!(world.status().last_failure_time, None, "the issuance has not failed");
     world.password = Some("a password");
     assert!(world.run(5));
@@ -111,4 +113,31 @@ fn renewal_information_is_kept_while_waiting() {
     world.edit_secret();
     assert!(world.run(5));
     assert!(world.waiting_for.is_some() && world.status().acme.is_some());
+}
+
+/// What the Certificate's Secret has is removed only if the spec could ask for it, and no longer does.
+#[test]
+fn content_is_stale_only_if_a_spec_can_ask_for_it() {
+    let mut world = issued(|_| {});
+    world.issuer = None;
+    let mut owned = |fields| {
+        let entry = ManagedFieldsEntry {
+            manager: Some(objects::secret::FIELD_MANAGER.to_owned()),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        };
+        world.secret.as_mut().expect("a Secret").metadata.managed_fields = Some(vec![entry]);
+        matches!(world.decide(), Err(Prerequisite::KeyPair))
+    };
+    let of_others = json!({
+        "f:data": { "f:tls.crt": {}, "f:tls.key": {}, "f:ca.crt": {} },
+        "f:metadata": {
+            "f:labels": { "f:controller.cert-manager.io/fao": {} },
+            "f:annotations": { "f:cert-manager.io/subject-organizations": {} },
+        },
+    });
+    assert!(!owned(of_others), "cert-manager has set this, for other issuers");
+    assert!(owned(json!({ "f:data": { "f:key.der": {} } })));
+    assert!(owned(json!({ "f:metadata": { "f:labels": { "f:tier": {} } } })));
+    assert!(owned(json!({ "f:metadata": { "f:annotations": { "f:example.com/mirror": {} } } })));
 }
