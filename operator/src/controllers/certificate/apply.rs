@@ -103,7 +103,7 @@ impl Reconciler<'_> {
     }
 
     async fn create_request(&self, plan: RequestPlan) -> Result<ActionOutcome, ReconcileError> {
-        let RequestPlan { name, revision, key, key_secret_name, csr, replaces } = plan;
+        let RequestPlan { name, revision, key, key_secret_name, csr, cause, replaces } = plan;
         let (id, now) = (self.request_id(&name), self.context.now());
         if self.context.memory.expectations.is_pending(&id, now) {
             return Ok(ActionOutcome::AwaitingCache);
@@ -115,10 +115,7 @@ impl Reconciler<'_> {
         let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUEST_MANAGER, &request).await?.is_some() {
             self.context.memory.expectations.expect(id, now);
-            let failures =
-                self.certificate.status.as_ref().and_then(|status| status.failed_issuance_attempts);
-            let before = self.context.memory.paces.get(&self.uid());
-            let pace = Pace::after(before, revision, failures.is_some_and(|failures| failures > 0), now);
+            let pace = Pace::after(self.context.memory.paces.get(&self.uid()), revision, cause, now);
             self.context.memory.paces.put(self.uid(), pace);
             tracing::info!(request = name, revision, "created CertificateRequest");
         } else if self.context.cache.requests.get(&self.namespace(), &name).is_some() {

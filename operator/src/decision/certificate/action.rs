@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use crds::certmanager::CertificateStatus;
 
-use super::{CertificateChain, Finding, SecretPlan};
+use super::{Cause, CertificateChain, Finding, SecretPlan};
 use crate::{
     objects::EventNote,
     pki::{CsrRequest, PrivateKey},
@@ -72,6 +72,8 @@ pub struct RequestPlan {
     pub key_secret_name: String,
     /// What the CSR asks for.
     pub csr: CsrRequest,
+    /// Why it is requested.
+    pub cause: Cause,
     /// The identifier (RFC 9773 section 4.1) of the certificate that the new one replaces, for the CA's rate limits.
     pub replaces: Option<String>,
 }

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    Action, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan, SecretView,
-    next_revision,
+    Action, Cause, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan,
+    SecretView, next_revision,
     outcome::Outcome,
     prerequisite::{Prerequisite, Stop},
     renewal_information,
@@ -54,6 +54,17 @@ impl Deciding<'_> {
         self.advance_issuance(desired)
     }
 
+    /// Why a certificate is requested, by the reason of Issuing.
+    fn cause(&self, reason: &str) -> Cause {
+        if self.status.failed_issuance_attempts.is_some_and(|failures| failures > 0) {
+            Cause::Failure
+        } else if matches!(reason, "RequestChanged" | "IncorrectIssuer") {
+            Cause::Change
+        } else {
+            Cause::Other
+        }
+    }
+
     /// Reports that the next request waits because there were several in a row, if so.
     fn waits_for_its_pace(&mut self, reason: &str, message: &str) -> bool {
         let Some((until, problem)) = self.too_fast(reason, message) else { return false };
@@ -75,7 +86,7 @@ impl Deciding<'_> {
                 let lifetime = Duration::try_from(leaf.not_after.duration_since(leaf.not_before)).ok()?;
                 Some(pace.next_renewal(due, lifetime))
             })
-            .unwrap_or_else(|| pace.next());
+            .unwrap_or_else(|| pace.next(self.cause(reason)));
         let cause = format!(
             "certificates were requested {} times in a row, so the next request waits. Find out what asks for it: {}",
             pace.requests(),
@@ -212,6 +223,7 @@ impl Deciding<'_> {
             key: Arc::clone(key),
             key_secret_name: next_key.secret_name.to_owned(),
             csr: desired.csr.clone(),
+            cause: self.cause(&reason),
             replaces: renewal_information::replaced_certificate(self.view),
         })));
         Ok(())

@@ -33,7 +33,7 @@ pub use self::{
     action::{Action, EventSource, RequestPlan},
     desired::DesiredCertificate,
     keystores::{JksPlan, Keystores, Password, Passwords, Pkcs12Plan},
-    pace::Pace,
+    pace::{Cause, Pace},
     policy::Finding,
     prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
     renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},

@@ -91,13 +91,13 @@ fn names_that_no_certificate_can_have_are_refused() {
 #[test]
 fn third_issuance_in_a_row_waits() {
     let mut world = issued(|_| {});
-    world.pace = Some(Pace::after(None, 1, false, world.now));
+    world.pace = Some(Pace::after(None, 1, Cause::Other, world.now));
     world.secret = None;
     assert!(world.run(5));
     world.issue();
     assert!(world.run(5));
     assert_eq!(world.status().revision, Some(2));
-    world.pace = Some(Pace::after(world.pace, 2, false, world.now));
+    world.pace = Some(Pace::after(world.pace, 2, Cause::Other, world.now));
     world.secret = None;
     assert!(world.run(5));
     let (ready, issuing) = messages(&world);
@@ -115,7 +115,7 @@ fn replaced_requests_are_paced() {
         if world.requests.is_empty() {
             break;
         }
-        world.pace = Some(Pace::after(world.pace, 1, false, world.now));
+        world.pace = Some(Pace::after(world.pace, 1, Cause::Other, world.now));
         world.certificate.spec.dns_names = Some(vec![format!("web-{names}.example.test")]);
     }
     assert!(world.requests.is_empty(), "a request was created each time");
