@@ -28,7 +28,7 @@ pub struct Indexes {
     pub certificates_by_owner: Index,
     /// Ingresses by the name of a Secret in their TLS blocks.
     pub ingresses_by_secret: Index,
-    /// CertificateRequests by the name of the Certificate that an annotation names, whoever owns them.
+    /// CertificateRequests by the name of the Certificate that an annotation names, with any owner.
     pub requests_by_certificate: Index,
     /// Challenges by the UID of their Order.
     pub challenges_by_order: Index,

@@ -122,7 +122,7 @@ async fn drive<K, E>(
             }
             Err(error) if presence == Presence::Optional && is_unknown_kind(&error) => {
                 if matches!(error, watcher::Error::WatchStartFailed(_)) {
-                    // Perhaps for a moment only. A list says what there is; the old watch would never list again.
+                    // This may be temporary. A list says what there is; the old watch would never list again.
                     tokio::time::sleep(RELIST_AFTER).await;
                     events = Box::pin(watch());
                 } else if !absent {

@@ -244,7 +244,7 @@ async fn renew(user: &User<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `renewBefore` is nearly as long as the CA's lifetime, so that each certificate is due at once.
+/// `renewBefore` is nearly as long as the CA's lifetime, so that each certificate is due immediately.
 #[tokio::test]
 async fn certificate_that_is_always_due_is_not_ordered_in_a_loop() -> Result<()> {
     let user = user("f-loop", json!({})).await?;

@@ -193,7 +193,7 @@ impl Deciding<'_> {
 
     /// Requests a certificate, once the key that signs the request is stored.
     fn request_issuance(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
-        // Whoever deletes a request, or changes what it is for, asks for another order.
+        // A request that was deleted, or is for something else by now, leads to another order.
         let issuing = condition::find(&self.status.conditions, condition::ISSUING).cloned();
         let text = |of: Option<String>| of.unwrap_or_default();
         let (reason, message) =

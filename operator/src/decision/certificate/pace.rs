@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(failures.next(Cause::Other), now);
     }
 
-    /// A clock that runs ahead makes each new certificate due at once.
+    /// A clock that runs ahead makes each new certificate due immediately.
     #[test]
     fn due_renewal_waits_a_part_of_the_lifetime() {
         let now = Timestamp::UNIX_EPOCH;

@@ -45,7 +45,7 @@ pub struct View<'a> {
     pub request: &'a CertificateRequest,
     /// Its issuer.
     pub issuer: IssuerView<'a>,
-    /// The Order that has its Order's name, whoever owns it.
+    /// The Order that has its Order's name, with any owner.
     pub order: Option<&'a Order>,
     /// Why the last reconcile failed, and when the next one is.
     pub problem: Option<&'a str>,

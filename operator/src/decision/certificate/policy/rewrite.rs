@@ -51,7 +51,7 @@ pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
     finding("SecretTemplateMismatch", "Certificate's SecretTemplate is missing or differs on the Secret")
 }
 
-/// What an earlier spec has asked for, as far as nobody else has set it.
+/// What an earlier spec has asked for, unless something else has set it, too.
 pub(super) fn content_is_stale(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
     let template = input.certificate.spec.secret_template.clone().unwrap_or_default();
