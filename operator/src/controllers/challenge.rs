@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crds::acme::{Challenge, ChallengeStatus, Order};
+use jiff::Timestamp;
 use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
@@ -32,14 +33,21 @@ pub(super) const NAME: &str = "challenges";
 impl Reports for Challenge {
     const MANAGER: &'static str = FIELD_MANAGER;
 
-    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
-        let status = match report {
+    type Status = ChallengeStatus;
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    fn reported(&self, report: Report<'_>, _: Timestamp) -> Option<Self::Status> {
+        match report {
             Report::Problem(problem) => challenge::report(self, &problem.message),
             Report::Solved(problem) => challenge::solved(self, &problem.message),
-        };
-        let Some(status) = status else { return Ok(()) };
-        let api = context.kube.api::<Self>(self.namespace_or_empty());
-        context.kube.write_status(&api, FIELD_MANAGER, self, self.status.as_ref(), &status).await.map(drop)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crds::{
     annotations::issuer::NEW_ORDERS_PER_3_HOURS,
     certmanager::{ClusterIssuer, Issuer, IssuerStatus},
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -23,7 +24,6 @@ use crate::{
         Requeue,
         issuer::{self, AccountError, KeyView, Outcome, Step, View},
         limits::number_of_orders,
-        problem::Problem,
     },
     error::ReconcileError,
     k8s,
@@ -81,33 +81,48 @@ pub(super) async fn reconcile_cluster(
 impl Reports for Issuer {
     const MANAGER: &'static str = MANAGER;
 
-    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
-        let Report::Problem(problem) = report else { return Ok(()) };
-        let (old, api) = (self.status.as_ref(), context.kube.api::<Self>(self.namespace_or_empty()));
-        let status = report_in(old, self, problem, context);
-        context.kube.write_status(&api, MANAGER, self, old, &status).await.map(drop)
+    type Status = IssuerStatus;
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
+        report_in(self.status.as_ref(), self, report, now)
     }
 }
 
 impl Reports for ClusterIssuer {
     const MANAGER: &'static str = CLUSTER_MANAGER;
 
-    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
-        let Report::Problem(problem) = report else { return Ok(()) };
-        let (old, api) = (self.status.as_ref(), Api::all(context.kube.client.clone()));
-        let status = report_in(old, self, problem, context);
-        context.kube.write_status(&api, CLUSTER_MANAGER, self, old, &status).await.map(drop)
+    type Status = IssuerStatus;
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        Api::all(context.kube.client.clone())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
+        report_in(self.status.as_ref(), self, report, now)
     }
 }
 
 fn report_in<K: Resource>(
     status: Option<&IssuerStatus>,
     issuer: &K,
-    problem: &Problem,
-    context: &Context,
-) -> IssuerStatus {
+    report: Report<'_>,
+    now: Timestamp,
+) -> Option<IssuerStatus> {
+    let Report::Problem(problem) = report else { return None };
     let status = status.cloned().unwrap_or_default();
-    issuer::report(&status, issuer.meta().generation, &problem.message, context.now())
+    Some(issuer::report(&status, issuer.meta().generation, &problem.message, now))
 }
 
 struct Reconciling<'a, K> {

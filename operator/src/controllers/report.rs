@@ -3,26 +3,36 @@
 //! Knows when a problem is new, the same, or solved. Must not know what failed. Next: `decision/problem.rs` for the words, and the
 //! controllers' `impl Reports` for where each kind of object has room for them.
 
-use kube::Resource;
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use kube::{Api, Resource};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     context::Context,
     decision::{problem, problem::Problem, retry::Failure},
-    error::ReconcileError,
     objects::{EventNote, metadata::Identity},
 };
 
 /// A kind whose objects say why they can't be reconciled.
-pub(super) trait Reports: Resource<DynamicType = ()> + Send + Sync + Sized {
-    /// The reporter of its events, as in cert-manager.
+pub(super) trait Reports:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + Sized
+{
+    /// The reporter of its events and the field manager of its status, as in cert-manager.
     const MANAGER: &'static str;
 
-    /// Writes to the status, if the kind has room for it there, that a problem exists, or that it is solved.
-    fn write(
-        &self,
-        report: Report<'_>,
-        context: &Context,
-    ) -> impl Future<Output = Result<(), ReconcileError>> + Send;
+    /// Its status; `()` if the operator does not write that.
+    type Status: Serialize + Send + Sync;
+
+    /// The objects of this kind beside this one.
+    fn api(&self, context: &Context) -> Api<Self>;
+
+    /// The status as it is.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// The status with a problem, or without one that is solved. `None` if there is nothing to write.
+    fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status>;
 
     /// Publishes a Warning about the object.
     fn warn(&self, note: &EventNote, context: &Context) {
@@ -59,7 +69,10 @@ pub(super) async fn success<K: Reports>(object: &K, context: &Context) -> bool {
 }
 
 async fn write<K: Reports>(object: &K, report: Report<'_>, context: &Context) {
-    let Err(error) = object.write(report, context).await else { return };
+    let Some(status) = object.reported(report, context.now()) else { return };
+    let (api, old) = (object.api(context), object.status());
+    let written = context.kube.write_status(&api, K::MANAGER, object, old, &status).await;
+    let Err(error) = written else { return };
     // It may be solved by the time of the next reconcile, which reports it otherwise.
     context.kube.discard_unwritten_status(object.uid_or_empty());
     // A conflict is normal: the reconcile has just written the status itself.

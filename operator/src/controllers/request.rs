@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use crds::{acme::Order, certmanager::CertificateRequest};
-use kube::{ResourceExt, api::Patch};
+use crds::{
+    acme::Order,
+    certmanager::{CertificateRequest, CertificateRequestStatus},
+};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
 use super::report::{Report, Reports};
@@ -59,12 +63,22 @@ pub(super) async fn reconcile(
 impl Reports for CertificateRequest {
     const MANAGER: &'static str = MANAGER;
 
-    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
-        // Once it is solved, the next decision writes the status without it.
-        let Report::Problem(problem) = report else { return Ok(()) };
-        let status = request::report(self, &problem.message, context.now());
-        let api = context.kube.api::<Self>(self.namespace_or_empty());
-        context.kube.write_status(&api, MANAGER, self, self.status.as_ref(), &status).await.map(drop)
+    type Status = CertificateRequestStatus;
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
+        match report {
+            Report::Problem(problem) => Some(request::report(self, &problem.message, now)),
+            // The next decision writes the status without it.
+            Report::Solved(_) => None,
+        }
     }
 }
 

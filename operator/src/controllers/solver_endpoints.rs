@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use crds::acme::Challenge;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 
 use super::report::{Report, Reports};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     },
     error::ReconcileError,
     k8s,
-    objects::route,
+    objects::{metadata::Identity, route},
     solvers::{FIELD_MANAGER, service::write_slices},
 };
 
@@ -27,8 +28,18 @@ pub(super) const NAME: &str = "solver-endpoints";
 impl Reports for Service {
     const MANAGER: &'static str = FIELD_MANAGER;
 
-    async fn write(&self, _: Report<'_>, _: &Context) -> Result<(), ReconcileError> {
-        Ok(())
+    type Status = ();
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        None
+    }
+
+    fn reported(&self, _: Report<'_>, _: Timestamp) -> Option<Self::Status> {
+        None
     }
 }
 

@@ -11,9 +11,10 @@ mod settled;
 
 use std::sync::Arc;
 
-use crds::certmanager::Certificate;
+use crds::certmanager::{Certificate, CertificateStatus};
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 
 pub(super) use self::settled::enqueue_due;
 use super::report::{Report, Reports};
@@ -61,13 +62,22 @@ pub(super) async fn reconcile(
 impl Reports for Certificate {
     const MANAGER: &'static str = ISSUING_MANAGER;
 
-    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
-        // Once it is solved, the next decision writes the status without it.
-        let Report::Problem(problem) = report else { return Ok(()) };
-        let status = certificate::report(self, &problem.message, context.now());
-        let api = context.kube.api::<Self>(self.namespace_or_empty());
-        let old = self.status.as_ref();
-        context.kube.write_status(&api, Self::MANAGER, self, old, &status).await.map(drop)
+    type Status = CertificateStatus;
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
+        match report {
+            Report::Problem(problem) => Some(certificate::report(self, &problem.message, now)),
+            // The next decision writes the status without it.
+            Report::Solved(_) => None,
+        }
     }
 
     fn warn(&self, note: &EventNote, context: &Context) {

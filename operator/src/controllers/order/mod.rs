@@ -8,8 +8,9 @@ mod gather;
 
 use std::sync::Arc;
 
-use crds::acme::Order;
-use kube::ResourceExt;
+use crds::acme::{Order, OrderStatus};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
 
 use self::{apply::Effects, gather::Gathered};
 use super::report::{Report, Reports};
@@ -30,14 +31,21 @@ const MANAGER: &str = "cert-manager-orders";
 impl Reports for Order {
     const MANAGER: &'static str = MANAGER;
 
-    async fn write(&self, report: Report<'_>, context: &Context) -> Result<(), ReconcileError> {
-        let status = match report {
+    type Status = OrderStatus;
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    fn reported(&self, report: Report<'_>, _: Timestamp) -> Option<Self::Status> {
+        match report {
             Report::Problem(problem) => order::report(self, &problem.message),
             Report::Solved(problem) => order::solved(self, &problem.message),
-        };
-        let Some(status) = status else { return Ok(()) };
-        let api = context.kube.api::<Self>(self.namespace_or_empty());
-        context.kube.write_status(&api, MANAGER, self, self.status.as_ref(), &status).await.map(drop)
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Ingresses: the oldest kind of source, and the one that most users annotate.
 
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
+use kube::Api;
 
 use super::{
     super::report::{Report, Reports},
     Shimmed,
 };
-use crate::{context::Context, decision::shim::CertificateSource, error::ReconcileError};
+use crate::{context::Context, decision::shim::CertificateSource, objects::metadata::Identity};
 
 impl Shimmed for Ingress {
     const NAME: &'static str = "ingress-shim";
@@ -21,7 +23,17 @@ impl Shimmed for Ingress {
 impl Reports for Ingress {
     const MANAGER: &'static str = <Self as Shimmed>::MANAGER;
 
-    async fn write(&self, _: Report<'_>, _: &Context) -> Result<(), ReconcileError> {
-        Ok(())
+    type Status = ();
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        None
+    }
+
+    fn reported(&self, _: Report<'_>, _: Timestamp) -> Option<Self::Status> {
+        None
     }
 }
