@@ -231,6 +231,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// Fails a model test if there were more than `most` in any hour.
+    pub(crate) fn assert_moderate(&self, what: &str, most: usize) -> Result<(), TestCaseError> {
+        prop_assert!(self.most_in_an_hour <= most, "{} {what} in an hour", self.most_in_an_hour);
+        Ok(())
+    }
+
     pub(crate) fn count(&mut self, now: Timestamp) {
         self.times.push_back(now);
         while self.times.front().is_some_and(|time| *time + Duration::from_hours(1) <= now) {

@@ -148,15 +148,9 @@ fn good_course() -> impl Strategy<Value = Course> {
 }
 
 fn assert_moderate(world: &World) -> Result<(), TestCaseError> {
-    for (what, meter) in [
-        ("requests to the CA", &world.ca.meter),
-        ("probes", &world.probes),
-        ("status writes", &world.status_writes),
-    ] {
-        let most = meter.most_in_an_hour;
-        prop_assert!(most <= MOST_IN_AN_HOUR, "{most} {what} in an hour");
-    }
-    Ok(())
+    world.ca.meter.assert_moderate("requests to the CA", MOST_IN_AN_HOUR)?;
+    world.probes.assert_moderate("probes", MOST_IN_AN_HOUR)?;
+    world.status_writes.assert_moderate("status writes", MOST_IN_AN_HOUR)
 }
 
 proptest! {

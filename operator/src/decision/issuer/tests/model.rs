@@ -116,11 +116,8 @@ fn course(failures: fn() -> BoxedStrategy<Failure>) -> impl Strategy<Value = Cou
 }
 
 fn assert_moderate(world: &World) -> Result<(), TestCaseError> {
-    for (what, meter) in [("requests to the CA", &world.ca.meter), ("status writes", &world.status_writes)] {
-        let most = meter.most_in_an_hour;
-        prop_assert!(most <= MOST_IN_AN_HOUR, "{most} {what} in an hour");
-    }
-    Ok(())
+    world.ca.meter.assert_moderate("requests to the CA", MOST_IN_AN_HOUR)?;
+    world.status_writes.assert_moderate("status writes", MOST_IN_AN_HOUR)
 }
 
 proptest! {
