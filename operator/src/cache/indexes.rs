@@ -12,7 +12,7 @@ use crds::{
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
 };
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use crate::{
     objects::metadata::{Identity, controller_of, controller_of_kind},
@@ -39,97 +39,70 @@ pub struct Indexes {
 }
 
 impl Indexes {
-    /// Adds a Certificate. Entries of its earlier versions stay, see [`Index`].
-    pub fn put_certificate(&self, certificate: &Certificate) {
-        let (name, namespace) = (certificate.name_any(), certificate.namespace_or_empty());
-        self.certificates_by_secret.put(namespace, &certificate.spec.secret_name, &name);
-        if let Some(owner) = controller_of(&certificate.metadata) {
-            self.certificates_by_owner.put(namespace, &owner.uid, &name);
+    /// Adds an object. Entries of its earlier versions stay, see [`Index`].
+    pub fn put<K: Indexed>(&self, object: &K) {
+        for (index, key) in object.keys(self) {
+            index.put(object.namespace_or_empty(), key, &object.name_any());
         }
     }
 
-    /// Removes a deleted Certificate.
-    pub fn remove_certificate(&self, certificate: &Certificate) {
-        let (name, namespace) = (certificate.name_any(), certificate.namespace_or_empty());
-        self.certificates_by_secret.remove(namespace, &certificate.spec.secret_name, &name);
-        if let Some(owner) = controller_of(&certificate.metadata) {
-            self.certificates_by_owner.remove(namespace, &owner.uid, &name);
+    /// Removes a deleted object.
+    pub fn remove<K: Indexed>(&self, object: &K) {
+        for (index, key) in object.keys(self) {
+            index.remove(object.namespace_or_empty(), key, &object.name_any());
         }
     }
+}
 
-    /// Adds an Ingress. Entries of its earlier versions stay, see [`Index`].
-    pub fn put_ingress(&self, ingress: &Ingress) {
-        for secret in secrets(ingress) {
-            self.ingresses_by_secret.put(ingress.namespace_or_empty(), secret, &ingress.name_any());
-        }
+/// A kind whose objects are found by something other than their name.
+pub trait Indexed: Resource {
+    /// The indexes that have an object, and under which key.
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)>;
+}
+
+impl Indexed for Certificate {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let by_owner =
+            controller_of(&self.metadata).map(|owner| (&indexes.certificates_by_owner, &*owner.uid));
+        let by_secret = (&indexes.certificates_by_secret, &*self.spec.secret_name);
+        by_owner.into_iter().chain([by_secret]).collect()
     }
+}
 
-    /// Removes a deleted Ingress.
-    pub fn remove_ingress(&self, ingress: &Ingress) {
-        for secret in secrets(ingress) {
-            self.ingresses_by_secret.remove(ingress.namespace_or_empty(), secret, &ingress.name_any());
-        }
+impl Indexed for Ingress {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        secrets(self).map(|secret| (&indexes.ingresses_by_secret, secret)).collect()
     }
+}
 
-    /// Adds a CertificateRequest.
-    pub fn put_request(&self, request: &CertificateRequest) {
-        if let Some(certificate) = request.annotations().get(CERTIFICATE_NAME) {
-            let namespace = request.namespace_or_empty();
-            self.requests_by_certificate.put(namespace, certificate, &request.name_any());
-        }
+impl Indexed for CertificateRequest {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let certificate = self.annotations().get(CERTIFICATE_NAME);
+        certificate
+            .map(|certificate| (&indexes.requests_by_certificate, &**certificate))
+            .into_iter()
+            .collect()
     }
+}
 
-    /// Removes a deleted CertificateRequest.
-    pub fn remove_request(&self, request: &CertificateRequest) {
-        if let Some(certificate) = request.annotations().get(CERTIFICATE_NAME) {
-            let namespace = request.namespace_or_empty();
-            self.requests_by_certificate.remove(namespace, certificate, &request.name_any());
-        }
+impl Indexed for Issuer {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let acme = self.spec.acme.iter();
+        acme.map(|acme| (&indexes.issuers_by_secret, &*acme.private_key_secret_ref.name)).collect()
     }
+}
 
-    /// Adds an Issuer. Entries of its earlier versions stay, see [`Index`].
-    pub fn put_issuer(&self, issuer: &Issuer) {
-        if let Some(acme) = &issuer.spec.acme {
-            let secret = &acme.private_key_secret_ref.name;
-            self.issuers_by_secret.put(issuer.namespace_or_empty(), secret, &issuer.name_any());
-        }
+impl Indexed for ClusterIssuer {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let acme = self.spec.acme.iter();
+        acme.map(|acme| (&indexes.cluster_issuers_by_secret, &*acme.private_key_secret_ref.name)).collect()
     }
+}
 
-    /// Adds a ClusterIssuer. Entries of its earlier versions stay, see [`Index`].
-    pub fn put_cluster_issuer(&self, issuer: &ClusterIssuer) {
-        if let Some(acme) = &issuer.spec.acme {
-            self.cluster_issuers_by_secret.put("", &acme.private_key_secret_ref.name, &issuer.name_any());
-        }
-    }
-
-    /// Removes a deleted Issuer.
-    pub fn remove_issuer(&self, issuer: &Issuer) {
-        if let Some(acme) = &issuer.spec.acme {
-            let secret = &acme.private_key_secret_ref.name;
-            self.issuers_by_secret.remove(issuer.namespace_or_empty(), secret, &issuer.name_any());
-        }
-    }
-
-    /// Removes a deleted ClusterIssuer.
-    pub fn remove_cluster_issuer(&self, issuer: &ClusterIssuer) {
-        if let Some(acme) = &issuer.spec.acme {
-            self.cluster_issuers_by_secret.remove("", &acme.private_key_secret_ref.name, &issuer.name_any());
-        }
-    }
-
-    /// Adds a Challenge.
-    pub fn put_challenge(&self, challenge: &Challenge) {
-        if let Some(owner) = controller_of_kind::<Order>(&challenge.metadata) {
-            self.challenges_by_order.put(challenge.namespace_or_empty(), &owner.uid, &challenge.name_any());
-        }
-    }
-
-    /// Removes a deleted Challenge.
-    pub fn remove_challenge(&self, challenge: &Challenge) {
-        if let Some(owner) = controller_of_kind::<Order>(&challenge.metadata) {
-            let namespace = challenge.namespace_or_empty();
-            self.challenges_by_order.remove(namespace, &owner.uid, &challenge.name_any());
-        }
+impl Indexed for Challenge {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let order = controller_of_kind::<Order>(&self.metadata);
+        order.map(|order| (&indexes.challenges_by_order, &*order.uid)).into_iter().collect()
     }
 }
 
@@ -197,7 +170,7 @@ mod tests {
             })
         };
         for name in ["one", "two", "one"] {
-            indexes.put_certificate(&certificate(name));
+            indexes.put(&certificate(name));
         }
         let found = || {
             let mut names = indexes.certificates_by_secret.names("a", "tls");
@@ -206,9 +179,9 @@ mod tests {
         };
         assert_eq!(found(), ["one", "two"]);
         assert!(indexes.certificates_by_secret.names("b", "tls").is_empty());
-        indexes.remove_certificate(&certificate("one"));
+        indexes.remove(&certificate("one"));
         assert_eq!(found(), ["two"]);
-        indexes.remove_certificate(&certificate("two"));
+        indexes.remove(&certificate("two"));
         assert!(found().is_empty(), "a deleted Certificate is still found");
         let left = indexes.certificates_by_secret.names.lock().expect("no panic while it was locked").len();
         assert_eq!(left, 0, "keys without names must not take memory");
@@ -224,7 +197,7 @@ mod tests {
                 controller: Some(true),
                 ..OwnerReference::default()
             };
-            indexes.put_certificate(&fixtures::certificate(kind, |it| {
+            indexes.put(&fixtures::certificate(kind, |it| {
                 it.metadata.namespace = Some("a".to_owned());
                 it.metadata.owner_references = Some(vec![owner]);
             }));

@@ -22,7 +22,7 @@ use k8s_openapi::api::{
 };
 
 pub use self::{
-    indexes::{Index, Indexes},
+    indexes::{Index, Indexed, Indexes},
     issuers::{AnyIssuer, IssuerConfig, IssuerLookup},
     kind::Kind,
     secrets::{SecretRead, SecretReads},

@@ -40,7 +40,7 @@ use super::{
     solver_endpoints,
 };
 use crate::{
-    cache::{Cache, Kind},
+    cache::{Cache, Indexed, Kind},
     context::Context,
     decision::{self, Requeue},
     error::ReconcileError,
@@ -73,10 +73,7 @@ trait Watched: Sized {
 
 impl Watched for Ingress {
     fn index(&self, context: &Context, event: ObjectEvent) {
-        match event {
-            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_ingress(self),
-            ObjectEvent::Deleted => context.cache.indexes.remove_ingress(self),
-        }
+        update_indexes(self, context, event);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -99,13 +96,10 @@ impl Watched for Certificate {
     }
 
     fn index(&self, context: &Context, event: ObjectEvent) {
-        match event {
-            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_certificate(self),
-            ObjectEvent::Deleted => {
-                context.cache.indexes.remove_certificate(self);
-                let namespace = ResourceExt::namespace(self).unwrap_or_default();
-                context.memory.settled.forget(&namespace, &self.name_any());
-            }
+        update_indexes(self, context, event);
+        if event == ObjectEvent::Deleted {
+            let namespace = ResourceExt::namespace(self).unwrap_or_default();
+            context.memory.settled.forget(&namespace, &self.name_any());
         }
     }
 
@@ -128,10 +122,7 @@ impl Watched for Certificate {
 
 impl Watched for CertificateRequest {
     fn index(&self, context: &Context, event: ObjectEvent) {
-        match event {
-            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_request(self),
-            ObjectEvent::Deleted => context.cache.indexes.remove_request(self),
-        }
+        update_indexes(self, context, event);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -165,10 +156,7 @@ impl Watched for Order {
 
 impl Watched for Challenge {
     fn index(&self, context: &Context, event: ObjectEvent) {
-        match event {
-            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_challenge(self),
-            ObjectEvent::Deleted => context.cache.indexes.remove_challenge(self),
-        }
+        update_indexes(self, context, event);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -180,10 +168,7 @@ impl Watched for Challenge {
 
 impl Watched for Issuer {
     fn index(&self, context: &Context, event: ObjectEvent) {
-        match event {
-            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_issuer(self),
-            ObjectEvent::Deleted => context.cache.indexes.remove_issuer(self),
-        }
+        update_indexes(self, context, event);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -195,10 +180,7 @@ impl Watched for Issuer {
 
 impl Watched for ClusterIssuer {
     fn index(&self, context: &Context, event: ObjectEvent) {
-        match event {
-            ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put_cluster_issuer(self),
-            ObjectEvent::Deleted => context.cache.indexes.remove_cluster_issuer(self),
-        }
+        update_indexes(self, context, event);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -217,6 +199,13 @@ impl Watched for Service {
 impl Watched for EndpointSlice {
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
+    }
+}
+
+fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent) {
+    match event {
+        ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put(object),
+        ObjectEvent::Deleted => context.cache.indexes.remove(object),
     }
 }
 
