@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use crds::certmanager::KeyUsage;
 use operator::pki::{
     self, CsrRequest, Curve, KeyEncoding, KeyKind, OtherName, Pkcs12Profile, PrivateKey, Subject,
@@ -137,6 +138,33 @@ async fn go_and_openssl_read_keystores() -> Result<()> {
     let output = run(&reader()?, &["jks", password], &store)?;
     ensure!(output == format!("certificate: {expected}"), "{output}");
     ensure!(run(&reader()?, &["jks", "wrong"], &store).is_err());
+    Ok(())
+}
+
+/// cert-manager's keystores match the spec that they were written for: otherwise each would be rewritten at the takeover.
+#[tokio::test]
+async fn keystores_of_cert_manager_match() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
+    let Issued { chain, key } = world.issue(&account, &order(&["store.example.test"])).await?;
+    let password = "changeit 123";
+    let store = pki::pkcs12(Pkcs12Profile::Modern2023, password, &key, &chain)?;
+    let output = run(&reader()?, &["encode", password], &store)?;
+    let mut stores = 0;
+    for line in output.lines() {
+        let (name, store) = line.split_once(' ').context("no name")?;
+        let store = BASE64_STANDARD.decode(store)?;
+        let matches = |password: &str| match name {
+            "jks" => pki::jks_matches(&store, "certificate", password),
+            "LegacyDES" => pki::pkcs12_matches(&store, Pkcs12Profile::LegacyDes, password),
+            "LegacyRC2" => pki::pkcs12_matches(&store, Pkcs12Profile::LegacyRc2, password),
+            "Modern2023" => pki::pkcs12_matches(&store, Pkcs12Profile::Modern2023, password),
+            _ => pki::pkcs12_matches(&store, Pkcs12Profile::Modern2026, password),
+        };
+        ensure!(matches(password) && !matches("another"), "{name}");
+        stores += 1;
+    }
+    ensure!(stores == 5, "{output}");
     Ok(())
 }
 

@@ -318,6 +318,7 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
         certificate::reconcile,
     );
     registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
+    registry.controllers.push(Box::pin(certificate::enqueue_changed(Arc::clone(context))));
 
     registry.watch(|cache| &cache.requests, all(), Presence::Required);
     registry.control(|cache| &cache.requests, request_controller::NAME, 32, request_controller::reconcile);

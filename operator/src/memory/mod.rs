@@ -45,6 +45,9 @@ pub struct Memory {
     pub challenges: EphemeralMap<String, ChallengeProgress>,
     /// The issuances of a Certificate in a row, by UID.
     pub paces: EphemeralMap<String, Pace>,
+    /// The Secrets with keystore passwords that were read for a Certificate, by its UID: names and resourceVersions, `None` if one
+    /// was missing.
+    pub password_versions: EphemeralMap<String, Vec<(String, Option<String>)>>,
     /// Why the last reconcile of an object failed, by UID.
     pub problems: EphemeralMap<String, Problem>,
     /// The events that were last published about an Ingress, by UID: each is published once.
@@ -74,6 +77,7 @@ impl Memory {
             orders: EphemeralMap::default(),
             challenges: EphemeralMap::default(),
             paces: EphemeralMap::default(),
+            password_versions: EphemeralMap::default(),
             problems: EphemeralMap::default(),
             notes: EphemeralMap::default(),
             checked_updates: EphemeralMap::default(),
@@ -95,6 +99,7 @@ impl Memory {
         self.orders.forget(uid);
         self.challenges.forget(uid);
         self.paces.forget(uid);
+        self.password_versions.forget(uid);
         self.problems.forget(uid);
         self.notes.forget(uid);
         self.checked_updates.forget(uid);

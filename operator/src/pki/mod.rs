@@ -16,7 +16,7 @@ pub use self::{
     chain::{Chain, ChainError, LeafCertificate},
     csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
-    keystore::{KeystoreError, Pkcs12Profile, jks, pkcs12},
+    keystore::{KeystoreError, Pkcs12Profile, jks, jks_matches, pkcs12, pkcs12_matches},
     temporary::{TEMPORARY_ISSUER, temporary},
 };
 

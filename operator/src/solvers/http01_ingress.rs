@@ -82,29 +82,30 @@ impl Http01Ingress<'_> {
         let mut desired = route::ingress(self.challenge, self.solver, &context.settings.solver_labels);
         let existing = context.cache.ingresses.get(&self.namespace(), &desired.name_any());
         let write = route_write(existing.as_deref(), &desired, create_route);
-        if let Err(error) = self.write(write, &desired, context).await {
+        let written = match self.write(write, &desired, context).await {
             // Admission webhooks of ingress controllers reject a dot in a path of type Exact.
-            if !error.is_rejected() {
-                return Err(error);
+            Err(error) if error.is_rejected() => {
+                route::relax_path_type(&mut desired);
+                // If that is rejected as well, the first reason is the one to report.
+                self.write(write, &desired, context).await.map_err(|_| error)?
             }
-            route::relax_path_type(&mut desired);
-            // If that is rejected as well, the first reason is the one to report.
-            self.write(write, &desired, context).await.map_err(|_| error)?;
-        }
-        Ok(Presentation::Presented)
+            written => written?,
+        };
+        Ok(if written { Presentation::Written } else { Presentation::InPlace })
     }
 
+    /// Returns whether something was written.
     async fn write(
         self,
         write: RouteWrite,
         desired: &Ingress,
         context: &Context,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<bool, ReconcileError> {
         let api = self.api(context);
         match write {
-            RouteWrite::Nothing => Ok(()),
-            RouteWrite::Create => k8s::create(&api, FIELD_MANAGER, desired).await.map(drop),
-            RouteWrite::Restore => k8s::apply(&api, FIELD_MANAGER, desired, true).await.map(drop),
+            RouteWrite::Nothing => Ok(false),
+            RouteWrite::Create => Ok(k8s::create(&api, FIELD_MANAGER, desired).await?.is_some()),
+            RouteWrite::Restore => k8s::apply(&api, FIELD_MANAGER, desired, true).await.map(|_| true),
         }
     }
 
@@ -119,16 +120,17 @@ impl Http01Ingress<'_> {
                  it, or change the solver"
             )));
         };
-        if let Some(patch) = route::patch_to_add(&ingress, self.challenge, PathType::Exact)
-            && let Err(error) = self.patch(name, patch, context).await
-        {
+        let Some(patch) = route::patch_to_add(&ingress, self.challenge, PathType::Exact) else {
+            return Ok(Presentation::InPlace);
+        };
+        if let Err(error) = self.patch(name, patch, context).await {
             let relaxed = route::patch_to_add(&ingress, self.challenge, PathType::Relaxed);
             match relaxed.filter(|_| error.is_rejected()) {
                 Some(patch) => self.patch(name, patch, context).await.map_err(|_| error)?,
                 None => return Err(error),
             }
         }
-        Ok(Presentation::Presented)
+        Ok(Presentation::Written)
     }
 
     async fn users_ingress(self, name: &str, context: &Context) -> Result<Option<Ingress>, ReconcileError> {

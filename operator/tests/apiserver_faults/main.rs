@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::{acme::Order, certmanager::Certificate};
-use e2e::{harness, scenarios, user::User};
+use e2e::{
+    harness, scenarios,
+    user::{User, secret_value},
+};
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingAdmissionPolicyBinding,
     core::v1::{ResourceQuota, Secret},
@@ -20,12 +23,13 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
+use operator::pki;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use self::support::{
-    HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_told,
-    await_warning, certificate, patch, user,
+    HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_secret,
+    await_told, await_warning, certificate, patch, user,
 };
 
 /// The issuer's ingress class is corrected while a Challenge waits.
@@ -268,14 +272,25 @@ async fn certificate_that_is_always_due_is_not_ordered_in_a_loop() -> Result<()>
 }
 
 #[tokio::test]
-async fn missing_keystore_password_is_reported_until_it_is_there() -> Result<()> {
+async fn keystore_waits_for_its_password_and_follows_it() -> Result<()> {
     let user = user("f-password", json!({})).await?;
     let store = json!({ "create": true, "passwordSecretRef": { "name": "passwords", "key": "jks" } });
     apply_certificate(&user, json!({ "keystores": { "jks": store } })).await?;
     await_told(&user, REPORTED * 2, "the keystore password in the Secret \"passwords\"").await?;
-    apply(&user, json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "passwords" }, "stringData": { "jks": "secret" },
-    }))
-    .await?;
-    user.await_issued("web", RETRIED).await.map(drop)
+    let password = |password: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "passwords" }, "stringData": { "jks": password },
+        })
+    };
+    apply(&user, password("secret")).await?;
+    user.await_issued("web", RETRIED).await?;
+    let opens = |secret: &Secret, password: &str| {
+        pki::jks_matches(secret_value(Some(secret), "keystore.jks"), "certificate", password)
+    };
+    let before = certificate(&user).await?;
+    await_secret(&user, "have a keystore", |it| opens(it, "secret")).await?;
+    apply(&user, password("another")).await?;
+    await_secret(&user, "have a keystore with the new password", |it| opens(it, "another")).await?;
+    ensure!(certificate(&user).await? == before, "another certificate was issued");
+    Ok(())
 }

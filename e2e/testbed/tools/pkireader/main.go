@@ -3,7 +3,8 @@
 //
 // Usage: pkireader KIND [PASSWORD] <FILE
 //
-// KIND is key, csr, pkcs12 or jks. Prints what was read; exits with 1 if nothing could be.
+// KIND is key, csr, pkcs12 or jks. Prints what was read; exits with 1 if nothing could be. With encode, it reads a PKCS#12 key
+// store, and prints it as cert-manager would write it: each profile, and jks, with its content in Base64.
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -99,8 +101,50 @@ func read(kind, password string, input []byte) (string, error) {
 		}
 		said, err := matched(key, leaf, len(entry.CertificateChain)-1)
 		return aliases[0] + ": " + said, err
+	case "encode":
+		key, leaf, rest, err := pkcs12.DecodeChain(input, password)
+		if err != nil {
+			return "", err
+		}
+		return encode(key, append([]*x509.Certificate{leaf}, rest...), password)
 	}
 	return "", fmt.Errorf("no kind %q", kind)
+}
+
+func encode(key any, chain []*x509.Certificate, password string) (string, error) {
+	var lines []string
+	add := func(name string, store []byte) {
+		lines = append(lines, name+" "+base64.StdEncoding.EncodeToString(store))
+	}
+	encoders := map[string]*pkcs12.Encoder{
+		"LegacyDES": pkcs12.LegacyDES, "LegacyRC2": pkcs12.LegacyRC2,
+		"Modern2023": pkcs12.Modern2023, "Modern2026": pkcs12.Modern2026,
+	}
+	for name, encoder := range encoders {
+		store, err := encoder.Encode(key, chain[0], chain[1:], password)
+		if err != nil {
+			return "", err
+		}
+		add(name, store)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	entry := keystore.PrivateKeyEntry{CreationTime: chain[0].NotBefore, PrivateKey: der}
+	for _, certificate := range chain {
+		entry.CertificateChain = append(entry.CertificateChain, keystore.Certificate{Type: "X509", Content: certificate.Raw})
+	}
+	store := keystore.New()
+	if err := store.SetPrivateKeyEntry("certificate", entry, []byte(password)); err != nil {
+		return "", err
+	}
+	var buffer bytes.Buffer
+	if err := store.Store(&buffer, []byte(password)); err != nil {
+		return "", err
+	}
+	add("jks", buffer.Bytes())
+	return strings.Join(lines, "\n"), nil
 }
 
 func parseKey(block *pem.Block) (any, error) {

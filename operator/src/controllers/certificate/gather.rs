@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest},
-    meta::SecretKeySelector,
 };
 use kube::{ResourceExt, api::ObjectMeta};
 
@@ -14,8 +13,8 @@ use crate::{
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
     decision::certificate::{
-        self, Decision, FetchRenewalInfo, FetchedRenewalInfo, IssuerView, NextKey, Obtained, Password,
-        Passwords, Prerequisite, SecretView, View,
+        self, Decision, FetchRenewalInfo, FetchedRenewalInfo, IssuerView, NextKey, Obtained, Prerequisite,
+        SecretView, View,
     },
     error::ReconcileError,
     objects::{self, metadata::controller_of_kind, names},
@@ -138,16 +137,6 @@ impl Reconciler<'_> {
             Ok(account) => FetchedRenewalInfo::Response(account.renewal_info(&fetch.identifier).await),
             Err(_) => FetchedRenewalInfo::NoAccount,
         }
-    }
-
-    async fn read_passwords(&self, references: Vec<SecretKeySelector>) -> Result<Passwords, ReconcileError> {
-        let mut passwords = Vec::new();
-        for reference in references {
-            let key = reference.key.as_deref().unwrap_or_default();
-            let value = self.context.kube.secret_value(&self.namespace(), &reference.name, key).await?;
-            passwords.push((reference, value.and_then(|value| Password::from_bytes(&value))));
-        }
-        Ok(Passwords(passwords))
     }
 
     /// Why the last reconcile failed.

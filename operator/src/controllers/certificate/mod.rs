@@ -6,6 +6,7 @@
 mod apply;
 mod gather;
 mod next_key;
+mod passwords;
 mod secret;
 mod settled;
 
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, ResourceExt};
 
-pub(super) use self::settled::enqueue_due;
+pub(super) use self::{passwords::enqueue_changed, settled::enqueue_due};
 use super::report::{Report, Reports};
 use crate::{
     context::Context,

@@ -9,10 +9,13 @@ use crds::{
 use zeroize::Zeroizing;
 
 use super::{
-    Dependency,
+    Dependency, SecretView,
     prerequisite::{Prerequisite, Stop},
 };
-use crate::pki::Pkcs12Profile;
+use crate::{
+    objects,
+    pki::{Pkcs12Profile, jks_matches, pkcs12_matches},
+};
 
 /// The keystores that a spec asks for.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +110,20 @@ impl Keystores {
             Ok::<_, Stop>(Pkcs12Plan { profile: profile(store.profile), password })
         });
         Ok(Self { jks: jks.transpose()?, pkcs12: pkcs12.transpose()? })
+    }
+}
+
+impl Keystores {
+    /// The name of a keystore in a Secret that was encoded with another password, alias or profile.
+    pub(super) fn stale_in(&self, secret: &SecretView) -> Option<&'static str> {
+        let jks = self.jks.as_ref().zip(secret.jks.as_ref());
+        let pkcs12 = self.pkcs12.as_ref().zip(secret.pkcs12.as_ref());
+        if jks.is_some_and(|(plan, store)| !jks_matches(store, &plan.alias, plan.password.reveal())) {
+            return Some(objects::secret::JKS);
+        }
+        pkcs12
+            .is_some_and(|(plan, store)| !pkcs12_matches(store, plan.profile, plan.password.reveal()))
+            .then_some(objects::secret::PKCS12)
     }
 }
 

@@ -308,7 +308,9 @@ impl Deciding<'_> {
         if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.key.is_some() {
             self.delete_next_key();
         }
-        if let Some(finding) = policy::rewrite(input) {
+        if let Some(finding) =
+            policy::rewrite(input).map_or_else(|| self.stale_keystore(), |it| Ok(Some(it)))?
+        {
             self.rewrite_secret(input.desired, finding)?;
         }
         self.write_status();
@@ -317,6 +319,16 @@ impl Deciding<'_> {
         }
         self.requeue_at_renewal();
         Ok(())
+    }
+
+    /// Finds a keystore in the Secret that was encoded with another password, alias or profile.
+    fn stale_keystore(&self) -> Result<Option<Finding>, Stop> {
+        let Some(secret) = self.view.secret else { return Ok(None) };
+        let keystores = Keystores::parse(&self.view.certificate.spec, self.view.obtained.passwords.as_ref())?;
+        Ok(keystores.stale_in(secret).map(|name| Finding {
+            reason: "SecretMismatch",
+            message: format!("{name:?} in the Secret was encoded with another password, alias or profile"),
+        }))
     }
 
     /// Deletes the CertificateRequests of past revisions, except as many as the history limit keeps.

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::{
     objects::{
         managed_fields::{keys, members},
-        secret::FIELD_MANAGER,
+        secret::{FIELD_MANAGER, JKS, PKCS12},
     },
     pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem},
 };
@@ -88,6 +88,10 @@ pub struct SecretView {
     pub temporary: bool,
     /// The data keys that have a value.
     pub present: Vec<String>,
+    /// `keystore.jks`, if the operator's field manager owns it.
+    pub jks: Option<Vec<u8>>,
+    /// `keystore.p12`, if the operator's field manager owns it.
+    pub pkcs12: Option<Vec<u8>>,
     /// What the operator, or cert-manager, has set in it.
     pub owned: Owned,
     /// Whether `key.der` is the private key.
@@ -117,7 +121,14 @@ impl SecretView {
         let is = |name: &str, expected: Option<&[u8]>| expected.is_some() && bytes(name) == expected;
         let chain = bytes(secret::TLS_CRT).map(Chain::from_pem);
         let is_temporary = |chain: &Chain| chain.topmost_issuer() == TEMPORARY_ISSUER;
+        let owned = Owned::parse(object);
+        let owned_bytes = |name: &str| {
+            let bytes = bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
+            bytes.map(ToOwned::to_owned)
+        };
         Self {
+            jks: owned_bytes(JKS),
+            pkcs12: owned_bytes(PKCS12),
             temporary: chain.as_ref().is_some_and(|chain| chain.as_ref().is_ok_and(is_temporary)),
             type_: object.type_.clone(),
             annotations: object.annotations().clone(),
@@ -139,7 +150,7 @@ impl SecretView {
                 Some(Err(error)) => Part::Invalid(error.to_string()),
                 Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),
             },
-            owned: Owned::parse(object),
+            owned,
             present: data
                 .iter()
                 .filter(|(_, value)| !value.0.is_empty())

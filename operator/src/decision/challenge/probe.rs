@@ -24,8 +24,10 @@ pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(5);
 /// Whether the CA could get an answer, as far as the operator can do something about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presentation {
-    /// Everything is in place.
-    Presented,
+    /// Everything is in place, and was so before.
+    InPlace,
+    /// The route was missing or different, and has been written.
+    Written,
     /// A user has to change something: what, and how.
     Blocked(String),
 }
@@ -81,17 +83,31 @@ pub fn on_presented(view: &View<'_>, presentation: Presentation) -> Decision {
         let probe = if progress.phase == Phase::Presenting { Probe::Solver } else { Probe::Route };
         return Decision::act(progress, Action::Probe(probe));
     };
-    let presented_at = view.status().presented_at.unwrap_or_else(|| whole_seconds(view.now)).0;
-    let until =
-        presented_at.checked_add(SignedDuration::from_nanos(wait.as_nanos())).unwrap_or(Timestamp::MAX);
+    wait_instead(&view, SignedDuration::from_nanos(wait.as_nanos()), &presentation)
+}
+
+/// Waits as long as the solver asks for, then submits. A route that was lost meanwhile takes as long as the first one to be served,
+/// so the wait starts again.
+fn wait_instead(view: &View<'_>, wait: SignedDuration, presentation: &Presentation) -> Decision {
+    let first = view.status().presented_at;
+    let lost = first.is_some() && *presentation == Presentation::Written;
+    let presented_at = first.filter(|_| !lost).unwrap_or_else(|| whole_seconds(view.now));
+    let until = presented_at.0.checked_add(wait).unwrap_or(Timestamp::MAX);
     if until <= view.now {
-        return Decision::act(progress, Action::Submit);
+        return Decision::act(view.progress, Action::Submit);
     }
-    let reason =
-        format!("Waiting until {} because the solver has waitInsteadOfSelfCheck", whole_seconds(until).0);
-    let progress = ChallengeProgress { next_attempt: until, ..progress };
+    let why = if lost {
+        ". Something deleted or changed the route of the challenge, so the wait started again"
+    } else {
+        ""
+    };
+    let reason = format!(
+        "Waiting until {} because the solver has waitInsteadOfSelfCheck{why}",
+        whole_seconds(until).0
+    );
+    let progress = ChallengeProgress { next_attempt: until, ..view.progress };
     Decision {
-        status: Some(view.waiting(reason)),
+        status: Some(ChallengeStatus { presented_at: Some(presented_at), ..view.waiting(reason) }),
         ..Decision::new(Some(progress), Next::Requeue(Requeue::at(until, view.now)))
     }
 }

@@ -131,6 +131,20 @@ impl Writer {
     }
 }
 
+/// Whether a keystore has the digest that a password leads to, and its first entry has an alias.
+pub(super) fn matches(store: &[u8], alias: &str, password: &str) -> bool {
+    let writer = Writer::new(password, Timestamp::UNIX_EPOCH);
+    let alias = alias.to_lowercase();
+    let length = u16::try_from(alias.len()).unwrap_or_default().to_be_bytes();
+    // Magic number, version, number of entries, then the tag of the first entry.
+    let is_named = store.get(16..).is_some_and(|entry| {
+        entry.strip_prefix(&length).is_some_and(|entry| entry.starts_with(alias.as_bytes()))
+    });
+    store.split_last_chunk::<SALT_LENGTH>().is_some_and(|(content, digest)| {
+        is_named && sha1(&[&writer.password, WHITENER, content]).as_ref() == digest
+    })
+}
+
 fn too_long() -> KeystoreError {
     KeystoreError::Encode("an entry is too long".to_owned())
 }

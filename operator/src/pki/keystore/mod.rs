@@ -35,6 +35,16 @@ pub fn pkcs12(
     pkcs12::key_store(profile, password, &der, chain.certificates())
 }
 
+/// Whether a PKCS#12 keystore is encrypted with a profile and opens with a password.
+pub fn pkcs12_matches(store: &[u8], profile: Pkcs12Profile, password: &str) -> bool {
+    pkcs12::matches(store, profile, password)
+}
+
+/// Whether a Java keystore opens with a password, and its first entry has an alias.
+pub fn jks_matches(store: &[u8], alias: &str, password: &str) -> bool {
+    jks::matches(store, alias, password)
+}
+
 /// Creates a Java keystore (JKS) with a key and its chain. `now` is the creation time of the entry.
 ///
 /// # Errors
@@ -48,4 +58,53 @@ pub fn jks(
 ) -> Result<Vec<u8>, KeystoreError> {
     let der = key.to_der(KeyEncoding::Pkcs8)?;
     Ok(jks::Writer::new(password, now).add_key(alias, &der, chain.certificates())?.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Curve, KeyKind, temporary};
+
+    #[test]
+    fn keystores_match_what_they_were_created_with() -> Result<(), Box<dyn std::error::Error>> {
+        let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
+        let names = ["store.example.test".to_owned()];
+        let chain = temporary(&key, &names, &[], Timestamp::UNIX_EPOCH)?;
+        let chain = Chain::from_pem(chain.as_bytes())?;
+        let profiles = [
+            Pkcs12Profile::LegacyDes,
+            Pkcs12Profile::LegacyRc2,
+            Pkcs12Profile::Modern2023,
+            Pkcs12Profile::Modern2026,
+        ];
+        for password in ["", "changeit", "pässwörd with spaces", &"long".repeat(64)] {
+            let store = jks(password, "Web", &key, &chain, Timestamp::UNIX_EPOCH)?;
+            assert!(jks_matches(&store, "web", password), "{password:?}");
+            assert!(!jks_matches(&store, "web", "another"), "{password:?}");
+            assert!(!jks_matches(&store, "other", password), "{password:?}");
+            for profile in profiles {
+                let store = pkcs12(profile, password, &key, &chain)?;
+                for other in profiles {
+                    let matches = pkcs12_matches(&store, other, password);
+                    assert_eq!(matches, other == profile, "{profile:?} {other:?} {password:?}");
+                }
+                assert!(!pkcs12_matches(&store, profile, "another"), "{profile:?} {password:?}");
+            }
+        }
+        let store = jks("🔑", "web", &key, &chain, Timestamp::UNIX_EPOCH)?;
+        assert!(jks_matches(&store, "web", "🔑"));
+        let error =
+            pkcs12(Pkcs12Profile::Modern2023, "🔑", &key, &chain).expect_err("the format has no such text");
+        assert!(error.to_string().contains("U+FFFF"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn anything_else_does_not_match() {
+        for store in [&b""[..], b"text", &[0xfe; 40], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]] {
+            assert!(!jks_matches(store, "web", ""), "{store:?}");
+            assert!(!pkcs12_matches(store, Pkcs12Profile::Modern2026, ""), "{store:?}");
+            assert!(!pkcs12_matches(store, Pkcs12Profile::LegacyRc2, ""), "{store:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use pkcs8::ObjectIdentifier;
 use zeroize::Zeroizing;
 
 /// id-PBMAC1, RFC 8018 appendix A.5.
-const PBMAC1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.14");
+pub(super) const PBMAC1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.14");
 /// id-PBKDF2, RFC 8018 appendix A.2.
 const PBKDF2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.12");
 /// id-hmacWithSHA256, RFC 8018 appendix B.1.2.
@@ -46,11 +46,14 @@ struct ContentInfo<'a> {
     content: &'a OctetStringRef,
 }
 
-/// `MacData`. Its iterations, which PBMAC1 does not use, are left at their default of 1.
+/// `MacData`.
 #[derive(Sequence)]
 struct MacData<'a> {
     mac: DigestInfo<'a>,
     mac_salt: &'a OctetStringRef,
+    /// PBMAC1 does not use them. Their default is 1; cert-manager writes them.
+    #[asn1(optional = "true")]
+    iterations: Option<u32>,
 }
 
 #[derive(Sequence)]
@@ -88,13 +91,32 @@ struct Pbkdf2Parameters<'a> {
 #[derive(Sequence)]
 struct HmacSha256 {
     oid: ObjectIdentifier,
-    parameters: Null,
+    /// cert-manager leaves them out.
+    #[asn1(optional = "true")]
+    parameters: Option<Null>,
 }
 
 impl HmacSha256 {
     const fn new() -> Self {
-        Self { oid: HMAC_SHA256, parameters: Null }
+        Self { oid: HMAC_SHA256, parameters: Some(Null) }
     }
+}
+
+/// The most iterations that are computed for a MAC. More would only keep other work waiting.
+const MOST_ITERATIONS: u32 = 1_000_000;
+
+/// Whether a keystore has a MAC of this kind that a password leads to.
+pub(super) fn verify_mac(store: &[u8], password: &str) -> bool {
+    let Ok(PfxWithPbmac1 { auth_safe, mac_data, .. }) = PfxWithPbmac1::from_der(store) else { return false };
+    let Pbkdf2Parameters { salt, iterations, .. } =
+        mac_data.mac.algorithm.parameters.key_derivation.parameters;
+    let Some(iterations) = NonZeroU32::new(iterations).filter(|it| it.get() <= MOST_ITERATIONS) else {
+        return false;
+    };
+    let mut key = Zeroizing::new([0; KEY_LENGTH as usize]);
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt.as_bytes(), password.as_bytes(), &mut *key);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
+    hmac::verify(&key, auth_safe.content.as_bytes(), mac_data.mac.digest.as_bytes()).is_ok()
 }
 
 /// Replaces the MAC of a keystore. Returns `None` if no randomness is available or `store` is not a keystore with a
@@ -123,6 +145,7 @@ pub(super) fn replace_mac(store: &[u8], password: &str, iterations: NonZeroU32) 
     let mac_data = MacData {
         mac: DigestInfo { algorithm, digest: OctetStringRef::new(mac.as_ref()).ok()? },
         mac_salt: OctetStringRef::new(UNUSED_SALT).ok()?,
+        iterations: None,
     };
     PfxWithPbmac1 { version, auth_safe, mac_data }.to_der().ok()
 }

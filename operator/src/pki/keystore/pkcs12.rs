@@ -2,15 +2,25 @@
 
 use std::num::NonZeroU32;
 
+use der::Encode;
 use p12_keystore::{
-    Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
+    Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12ImportPolicy, PrivateKey,
+    PrivateKeyChain,
 };
+use pkcs8::ObjectIdentifier;
 
 use super::{KeystoreError, pbmac1};
 
 /// The iterations of the password hash: the same as in cert-manager's Go library, so that programs don't start more
 /// slowly.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(2048).expect("it is not zero");
+
+/// pbeWithSHAAnd3-KeyTripleDES-CBC, RFC 7292 appendix C.
+const TRIPLE_DES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.3");
+/// pbeWithSHAAnd40BitRC2-CBC, RFC 7292 appendix C.
+const RC2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.6");
+/// id-PBES2, RFC 8018 appendix A.4.
+const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 
 /// How a keystore is encrypted. The names are those of cert-manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +78,10 @@ pub(super) fn key_store(
 }
 
 fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec<u8>, KeystoreError> {
+    if password.chars().any(|character| u32::from(character) > 0xffff) {
+        let why = "the password of a PKCS#12 keystore can't contain emoji or other characters beyond U+FFFF";
+        return Err(KeystoreError::Encode(why.to_owned()));
+    }
     let (encryption, mac) = profile.algorithms();
     let written = store
         .writer(password)
@@ -82,6 +96,32 @@ fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec
             .ok_or_else(|| KeystoreError::Encode("the crypto library gives no details".to_owned())),
         Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => Ok(written),
     }
+}
+
+/// Whether a keystore is encrypted with a profile and opens with a password.
+pub(super) fn matches(store: &[u8], profile: Pkcs12Profile, password: &str) -> bool {
+    profile_of(store) == Some(profile)
+        && match profile {
+            Pkcs12Profile::Modern2026 => pbmac1::verify_mac(store, password),
+            Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => {
+                KeyStore::from_pkcs12(store, password, Pkcs12ImportPolicy::Relaxed).is_ok()
+            }
+        }
+}
+
+/// The profile of a keystore, by the algorithms in it.
+fn profile_of(store: &[u8]) -> Option<Pkcs12Profile> {
+    let has = |algorithm: ObjectIdentifier| {
+        algorithm.to_der().is_ok_and(|der| store.windows(der.len()).any(|window| window == der))
+    };
+    // cert-manager's LegacyRC2 encrypts only the certificates with RC2.
+    let profiles = [
+        (pbmac1::PBMAC1, Pkcs12Profile::Modern2026),
+        (PBES2, Pkcs12Profile::Modern2023),
+        (RC2, Pkcs12Profile::LegacyRc2),
+        (TRIPLE_DES, Pkcs12Profile::LegacyDes),
+    ];
+    profiles.into_iter().find(|(algorithm, _)| has(*algorithm)).map(|(_, profile)| profile)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err passes it by value")]

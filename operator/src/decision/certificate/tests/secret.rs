@@ -10,7 +10,10 @@ use super::{
     world::{Server, jks_with_password_reference},
     *,
 };
-use crate::decision::certificate::policy::RIVAL_DELAY;
+use crate::{
+    decision::certificate::policy::RIVAL_DELAY,
+    pki::{self, Chain, PrivateKey},
+};
 
 #[test]
 fn foreign_secret_is_left_alone() {
@@ -99,6 +102,36 @@ fn missing_keystore_password_is_waited_for() {
     assert!(world.run(5));
     assert_eq!(world.waiting_for, None);
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
+/// A keystore that the operator has written follows its password.
+#[test]
+fn keystore_is_encoded_again_when_its_password_changes() {
+    let mut world = with_keystore();
+    world.password = Some("old");
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    let writes = world.writes;
+    assert!(world.run(5));
+    assert_eq!(world.writes, writes, "nothing else writes it");
+    let key = PrivateKey::from_pem(&world.data("tls.key").expect("a key")).expect("a key");
+    let chain = Chain::from_pem(&world.data("tls.crt").expect("a chain")).expect("a chain");
+    let store = pki::jks("old", "certificate", &key, &chain, world.now).expect("a keystore");
+    let secret = world.secret.as_mut().expect("a Secret");
+    secret.data.get_or_insert_default().insert(objects::secret::JKS.to_owned(), ByteString(store));
+    let entry = ManagedFieldsEntry {
+        manager: Some(objects::secret::FIELD_MANAGER.to_owned()),
+        fields_v1: Some(FieldsV1(json!({ "f:data": { "f:keystore.jks": {} } }))),
+        ..ManagedFieldsEntry::default()
+    };
+    secret.metadata.managed_fields = Some(vec![entry]);
+    assert!(world.run(5));
+    assert_eq!(world.writes, writes, "the password is the same");
+    world.password = Some("new");
+    assert!(world.run(5));
+    assert_eq!(world.data(objects::secret::JKS), Some(b"new".to_vec()));
+    assert_eq!(world.requests.len(), 1, "nothing is requested");
 }
 
 /// Otherwise each retry would ask the issuer's server again.

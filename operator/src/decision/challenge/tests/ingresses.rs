@@ -76,21 +76,24 @@ impl Ingresses {
         let Some(name) = edited_ingress(&challenge.spec.solver) else {
             let is_shown = self.own.is_some_and(|created| created + self.lag <= runner.now);
             if route_write(is_shown.then_some(&self.desired), &self.desired, create_route)
-                != RouteWrite::Nothing
+                == RouteWrite::Nothing
             {
-                self.write()?;
-                self.own.get_or_insert(runner.now);
-                runner.passed()?;
+                return Ok(Presentation::InPlace);
             }
-            return Ok(Presentation::Presented);
+            self.write()?;
+            let existed = self.own.is_some();
+            self.own.get_or_insert(runner.now);
+            runner.passed()?;
+            return Ok(if existed { Presentation::InPlace } else { Presentation::Written });
         };
         let Some(users) = &self.users else {
             return Ok(Presentation::Blocked(format!("the Ingress {name:?} does not exist")));
         };
-        if let Some(patch) = route::patch_to_add(users, challenge, route::PathType::Exact) {
-            self.patch_users(&patch, runner)?;
-        }
-        Ok(Presentation::Presented)
+        let Some(patch) = route::patch_to_add(users, challenge, route::PathType::Exact) else {
+            return Ok(Presentation::InPlace);
+        };
+        self.patch_users(&patch, runner)?;
+        Ok(Presentation::Written)
     }
 
     pub(super) fn clean_up(&mut self, challenge: &Challenge, runner: &mut Runner) -> Result<(), Stop> {

@@ -70,7 +70,7 @@ fn early_events_repeat_nothing() {
 #[test]
 fn solver_pods_are_probed_until_they_answer() {
     let challenge = fixtures::challenge("web", |_| {});
-    let presented = |phase| on_presented(&view(&challenge, |it| it.phase = phase), Presentation::Presented);
+    let presented = |phase| on_presented(&view(&challenge, |it| it.phase = phase), Presentation::InPlace);
     assert_eq!(action(&presented(Phase::Presenting)), Some(Action::Probe(Probe::Solver)));
     assert_eq!(action(&presented(Phase::Reachable)), Some(Action::Probe(Probe::Route)));
     let decision = on_probe(&view(&challenge, |_| {}), Probe::Solver, &ProbeResult::Reachable);
@@ -84,7 +84,7 @@ fn wait_in_place_of_probes_counts_from_presented_at() {
         it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(30));
     });
     let at = |challenge: &Challenge, now| {
-        on_presented(&View { now, ..view(challenge, |_| {}) }, Presentation::Presented)
+        on_presented(&View { now, ..view(challenge, |_| {}) }, Presentation::InPlace)
     };
     let first = at(&challenge, START + Duration::from_secs(10));
     let status = first.status.expect("a status");
@@ -96,6 +96,24 @@ fn wait_in_place_of_probes_counts_from_presented_at() {
     challenge.status = Some(status);
     assert_eq!(action(&at(&challenge, START + Duration::from_secs(39))), None);
     assert_eq!(action(&at(&challenge, START + Duration::from_secs(40))), Some(Action::Submit));
+}
+
+#[test]
+fn wait_in_place_of_probes_starts_again_with_a_lost_route() {
+    let challenge = fixtures::challenge("web", |it| {
+        it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(30));
+        let presented_at = Some(Time(START));
+        it.status = Some(ChallengeStatus { presented_at, ..ChallengeStatus::default() });
+    });
+    let after_the_wait = View { now: START + Duration::from_secs(30), ..view(&challenge, |_| {}) };
+    let decision = on_presented(&after_the_wait, Presentation::Written);
+    assert_eq!(action(&decision), None);
+    let status = decision.status.expect("a status");
+    assert_eq!(status.presented_at, Some(Time(START + Duration::from_secs(30))));
+    let reason = status.reason.expect("a reason");
+    assert!(reason.starts_with("Waiting until 1970-01-01T00:01:00Z"), "{reason}");
+    assert!(reason.contains("deleted or changed the route"), "{reason}");
+    assert_eq!(action(&on_presented(&after_the_wait, Presentation::InPlace)), Some(Action::Submit));
 }
 
 #[test]

@@ -318,7 +318,7 @@ impl World {
         let decision = match action {
             Action::Present { create_route } => {
                 let presentation = self.ingresses.present(challenge, create_route, &mut self.runner)?;
-                if presentation == Presentation::Presented {
+                if !matches!(presentation, Presentation::Blocked(_)) {
                     self.presented.get_or_insert(self.runner.now);
                 }
                 on_presented(&self.view(challenge, progress), presentation)

@@ -166,7 +166,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn data(&self, name: &str) -> Option<Vec<u8>> {
+    pub(in super::super) fn data(&self, name: &str) -> Option<Vec<u8>> {
         Some(self.secret.as_ref()?.data.as_ref()?.get(name)?.0.clone())
     }
 
