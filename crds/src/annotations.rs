@@ -109,6 +109,12 @@ pub mod issuer {
     pub const NEW_ORDERS_PER_3_HOURS: &str = "acme.cert-manager.io/new-orders-per-3-hours";
 }
 
+/// Annotations of Orders.
+pub mod order {
+    /// URL of the ACME account that the order is placed with. No other account can complete it. Specific to this operator.
+    pub const ACCOUNT: &str = "acme.cert-manager.io/account";
+}
+
 /// Labels, annotations, and data keys of Secrets that store certificates and keys.
 pub mod secret {
     /// Label `"true"` of every Secret that the operator watches.

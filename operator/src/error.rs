@@ -8,6 +8,7 @@ use crate::{
     acme::AcmeError,
     decision::{Reaction, retry::Failure},
     error_chain::ErrorChain,
+    k8s::error_text,
     pki::{CsrError, KeyError, KeystoreError},
 };
 
@@ -38,12 +39,12 @@ pub enum ReconcileError {
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
     /// The API server rejected a request or did not answer.
-    #[error("failed to {what}")]
+    #[error("failed to {what}: {}", error_text(&**error))]
     Kube {
         /// What was tried, such as `create Order a/b`.
         what: String,
         /// Why.
-        source: Box<kube::Error>,
+        error: Box<kube::Error>,
     },
     /// Another object holds something that can't be used. Retried with backoff, and when that object changes.
     #[error("failed to use {what}: {why}")]
@@ -91,7 +92,7 @@ impl ReconcileError {
                 Reaction::WaitFor(wait) => Failure::Wait(wait),
                 Reaction::Retry | Reaction::RecoverAccount | Reaction::Fail => Failure::Other,
             },
-            Self::Kube { source, .. } => match &**source {
+            Self::Kube { error, .. } => match &**error {
                 kube::Error::Api(status) if is_terminating(status) => Failure::NamespaceTerminating,
                 kube::Error::Api(status) if status.is_conflict() || status.is_not_found() => {
                     Failure::Conflict
@@ -107,8 +108,8 @@ impl ReconcileError {
 
     /// Whether the API server, or an admission webhook or policy, rejects what was to be written.
     pub fn is_rejected(&self) -> bool {
-        let Self::Kube { source, .. } = self else { return false };
-        matches!(&**source, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
+        let Self::Kube { error, .. } = self else { return false };
+        matches!(&**error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
     }
 
     /// The error with all its causes.
@@ -131,6 +132,6 @@ pub(crate) trait Tried<T> {
 
 impl<T> Tried<T> for Result<T, kube::Error> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, ReconcileError> {
-        self.map_err(|source| ReconcileError::Kube { what: what(), source: Box::new(source) })
+        self.map_err(|error| ReconcileError::Kube { what: what(), error: Box::new(error) })
     }
 }

@@ -94,6 +94,11 @@ impl AnyIssuer {
         condition::is_true(&self.status.conditions, condition::READY)
     }
 
+    /// The URL of its account, if there is one.
+    pub fn account(&self) -> Option<&str> {
+        self.status.acme.as_ref()?.uri.as_deref().filter(|uri| !uri.is_empty())
+    }
+
     /// What its Ready condition says.
     pub fn message(&self) -> Option<&str> {
         condition::find(&self.status.conditions, condition::READY)?.message.as_deref()

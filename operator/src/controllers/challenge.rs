@@ -23,7 +23,10 @@ use crate::{
     },
     error::ReconcileError,
     k8s,
-    objects::metadata::{Identity, controller_of_kind},
+    objects::{
+        self,
+        metadata::{Identity, controller_of_kind},
+    },
     solvers::{FIELD_MANAGER, Solver, Unsupported},
 };
 
@@ -89,6 +92,7 @@ fn requested_issuer(challenge: &Challenge, context: &Context) -> Option<Box<AnyI
     let owner = controller_of_kind::<Order>(&challenge.metadata)?;
     let order = context.cache.orders.get(&namespace, &owner.name)?;
     let asked = order.uid().as_deref() == Some(&owner.uid)
+        && !objects::order::is_of_another_account(&order, issuer.account())
         && asks_for(&order, issuer.config.acme().as_ref()?, challenge);
     asked.then_some(issuer)
 }

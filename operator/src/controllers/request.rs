@@ -48,7 +48,12 @@ pub(super) async fn reconcile(
             IssuerLookup::UnknownKind => IssuerView::UnknownKind,
             IssuerLookup::Missing => IssuerView::Missing,
             IssuerLookup::Found(issuer) => match &issuer.config.acme() {
-                Some(acme) => IssuerView::Acme { acme, ready: issuer.is_ready(), message: issuer.message() },
+                Some(acme) => IssuerView::Acme {
+                    acme,
+                    account: issuer.account(),
+                    ready: issuer.is_ready(),
+                    message: issuer.message(),
+                },
                 None => IssuerView::Unsupported(issuer.config.type_name()),
             },
         },

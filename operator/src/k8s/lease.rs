@@ -17,6 +17,7 @@ use kube::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+use super::error_text;
 use crate::clock::Clock;
 
 /// Settings of leader election.
@@ -65,7 +66,7 @@ impl<'a> Lease<'a> {
                 // The next attempt notices a leader that has crashed; the watch, one that has released the Lease.
                 Ok(false) => _ = timeout(self.settings.retry_period, self.released()).await,
                 Err(error) => {
-                    tracing::warn!(%error, "failed to acquire leadership, will retry");
+                    tracing::warn!(error = error_text(&error), "failed to acquire leadership, will retry");
                     sleep(self.settings.retry_period).await;
                 }
             }
@@ -95,7 +96,9 @@ impl<'a> Lease<'a> {
             match timeout(left, self.attempt()).await {
                 Ok(Ok(true)) => last = Instant::now(),
                 Ok(Ok(false)) => return,
-                Ok(Err(error)) => tracing::warn!(%error, "failed to renew leadership, will retry"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = error_text(&error), "failed to renew leadership, will retry");
+                }
                 Err(_) => {}
             }
             if last.elapsed() >= self.settings.renew_deadline {

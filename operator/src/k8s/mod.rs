@@ -3,6 +3,7 @@
 //! Knows Kubernetes, nothing of certificates. Next: `client.rs`, `write.rs`, `watch.rs`.
 
 mod client;
+mod error_text;
 mod events;
 mod guarded;
 mod lease;
@@ -12,6 +13,7 @@ mod write;
 
 pub use self::{
     client::KubeClient,
+    error_text::error_text,
     events::Events,
     guarded::Guarded,
     lease::{Lease, LeaseSettings},

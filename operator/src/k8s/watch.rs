@@ -17,7 +17,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::guarded::{Guarded, Unreadable};
+use super::{
+    error_text,
+    guarded::{Guarded, Unreadable},
+};
 
 /// The annotation in which kubectl keeps a second copy of an object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -133,7 +136,9 @@ async fn drive<K, E>(
                     apply(&Event::InitDone, &mut writer, &report);
                 }
             }
-            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "failed to watch, will retry"),
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), error = error_text(&error), "failed to watch, will retry");
+            }
         }
     }
 }

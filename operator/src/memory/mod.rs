@@ -45,9 +45,8 @@ pub struct Memory {
     pub challenges: EphemeralMap<String, ChallengeProgress>,
     /// The issuances of a Certificate in a row, by UID.
     pub paces: EphemeralMap<String, Pace>,
-    /// The Secrets with keystore passwords that were read for a Certificate, by its UID: names and resourceVersions, `None` if one
-    /// was missing.
-    pub password_versions: EphemeralMap<String, Vec<(String, Option<String>)>>,
+    /// The Secrets with keystore passwords that were read for a Certificate, by its UID.
+    pub passwords: EphemeralMap<String, Vec<SecretVersion>>,
     /// Why the last reconcile of an object failed, by UID.
     pub problems: EphemeralMap<String, Problem>,
     /// The events that were last published about an Ingress, by UID: each is published once.
@@ -65,6 +64,15 @@ pub struct Memory {
     namespace_locks: EphemeralMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
+/// A Secret as it was read.
+#[derive(Clone, Debug)]
+pub struct SecretVersion {
+    /// Its name.
+    pub name: String,
+    /// Its resourceVersion; `None` if it was missing.
+    pub version: Option<String>,
+}
+
 impl Memory {
     /// An empty memory of a process that started at a time.
     pub fn new(started: Timestamp) -> Self {
@@ -77,7 +85,7 @@ impl Memory {
             orders: EphemeralMap::default(),
             challenges: EphemeralMap::default(),
             paces: EphemeralMap::default(),
-            password_versions: EphemeralMap::default(),
+            passwords: EphemeralMap::default(),
             problems: EphemeralMap::default(),
             notes: EphemeralMap::default(),
             checked_updates: EphemeralMap::default(),
@@ -99,7 +107,7 @@ impl Memory {
         self.orders.forget(uid);
         self.challenges.forget(uid);
         self.paces.forget(uid);
-        self.password_versions.forget(uid);
+        self.passwords.forget(uid);
         self.problems.forget(uid);
         self.notes.forget(uid);
         self.checked_updates.forget(uid);

@@ -2,6 +2,7 @@
 
 use crds::{
     acme::{AcmeIssuer, Order, OrderSpec},
+    annotations,
     certmanager::CertificateRequest,
 };
 use kube::ResourceExt;
@@ -13,8 +14,14 @@ use super::{
 use crate::pki::Csr;
 
 /// The Order for a request to an ACME issuer. `replaces` is the identifier of the certificate that it renews
-/// ([RFC 9773 section 4.1](https://www.rfc-editor.org/rfc/rfc9773#section-4.1)).
-pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: Option<String>) -> Order {
+/// ([RFC 9773 section 4.1](https://www.rfc-editor.org/rfc/rfc9773#section-4.1)), and `account` the URL of the issuer's account.
+pub fn build(
+    of: &CertificateRequest,
+    issuer: &AcmeIssuer,
+    account: Option<&str>,
+    csr: &Csr,
+    replaces: Option<String>,
+) -> Order {
     let name = names::order(&of.name_any(), &of.spec.request.0);
     let list = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let spec = OrderSpec {
@@ -29,7 +36,15 @@ pub fn build(of: &CertificateRequest, issuer: &AcmeIssuer, csr: &Csr, replaces: 
     };
     let mut order = Order::new(&name, spec);
     order.metadata = owned(&name, of);
-    order.metadata.annotations = non_empty(copied_annotations(of.annotations()));
+    let mut annotations = copied_annotations(of.annotations());
+    annotations.extend(account.map(|account| (annotations::order::ACCOUNT.to_owned(), account.to_owned())));
+    order.metadata.annotations = non_empty(annotations);
     order.metadata.labels = non_empty(of.labels().clone());
     order
+}
+
+/// Whether an Order was created for another account than the one of its issuer, which has changed since then.
+pub fn is_of_another_account(order: &Order, account: Option<&str>) -> bool {
+    let of = order.annotations().get(annotations::order::ACCOUNT);
+    of.zip(account).is_some_and(|(of, account)| of != account)
 }

@@ -189,6 +189,11 @@ async fn deleted_account_key_is_replaced() -> Result<()> {
         |it: Option<&Issuer>| it.is_some_and(|it| uri(it).is_some()),
     );
     let before = registered.await?.and_then(|it| uri(&it));
+    // An order that is in progress starts over with the new account.
+    let waiting = json!({ "http01": { "ingress": { "ingressClassName": "nothing" } } });
+    apply_issuer(&user, json!({ "solvers": [waiting] })).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_names::<Challenge>(&user, "a Challenge", |names| names.len() == 1).await?;
     user.api::<Secret>().delete("pebble-account", &DeleteParams::default()).await?;
     let replaced = harness::await_condition(
         user.api(),
@@ -199,8 +204,11 @@ async fn deleted_account_key_is_replaced() -> Result<()> {
     );
     replaced.await.with_context(|| user.log())?;
     await_warning(&user, "Issuer", REPORTED, "put its key back").await?;
-    apply_certificate(&user, json!({})).await?;
-    user.await_issued("web", HEALED).await.map(drop)
+    apply_issuer(&user, json!({})).await?;
+    let issued = user.await_issued("web", HEALED).await?;
+    let status = issued.status.context("no status")?;
+    ensure!(status.failed_issuance_attempts.is_none() && status.revision == Some(1), "{status:?}");
+    Ok(())
 }
 
 /// The API allows a rule without paths.

@@ -13,6 +13,7 @@ use crate::{
     context::Context,
     decision::certificate::{Password, Passwords},
     error::{ReconcileError, Tried},
+    memory::SecretVersion,
 };
 
 /// How often the Secrets are looked at.
@@ -27,18 +28,19 @@ impl Reconciler<'_> {
         references: Vec<SecretKeySelector>,
     ) -> Result<Passwords, ReconcileError> {
         let namespace = self.namespace();
-        let (mut passwords, mut versions) = (Vec::new(), Vec::new());
+        let (mut passwords, mut read) = (Vec::new(), Vec::new());
         for reference in references {
             let name = &reference.name;
             let secret = self.context.kube.api::<Secret>(&namespace).get_opt(name).await;
             let secret = secret.tried(|| format!("read Secret {namespace}/{name}"))?;
-            versions.push((name.clone(), secret.as_ref().and_then(ResourceExt::resource_version)));
+            let version = secret.as_ref().and_then(ResourceExt::resource_version);
+            read.push(SecretVersion { name: name.clone(), version });
             let key = reference.key.as_deref().unwrap_or_default();
             let value =
                 secret.and_then(|secret| secret.data?.remove(key)).filter(|value| !value.0.is_empty());
             passwords.push((reference, value.and_then(|value| Password::from_bytes(&value.0))));
         }
-        self.context.memory.password_versions.put(self.uid(), versions);
+        self.context.memory.passwords.put(self.uid(), read);
         Ok(Passwords(passwords))
     }
 }
@@ -54,25 +56,30 @@ pub(in super::super) async fn enqueue_changed(context: Arc<Context>) {
                 continue;
             };
             let version = found.and_then(|found| found.resource_version());
-            for (certificate, read) in readers {
-                if read != version {
-                    context.memory.settled.forget(&namespace, &certificate);
-                    context.cache.certificates.enqueuer().enqueue_named(&certificate, Some(&namespace));
-                }
+            for Reader { certificate, .. } in readers.iter().filter(|reader| reader.version != version) {
+                context.memory.settled.forget(&namespace, certificate);
+                context.cache.certificates.enqueuer().enqueue_named(certificate, Some(&namespace));
             }
         }
     }
 }
 
-/// The Certificates that were decided on with a password, by namespace and name of its Secret, each with the resourceVersion that was
-/// read.
-fn readers(context: &Context) -> BTreeMap<(String, String), Vec<(String, Option<String>)>> {
+/// A Certificate that was decided on with a password.
+struct Reader {
+    certificate: String,
+    /// The resourceVersion of the Secret with the password.
+    version: Option<String>,
+}
+
+/// The Certificates that were decided on with a password, by namespace and name of its Secret.
+fn readers(context: &Context) -> BTreeMap<(String, String), Vec<Reader>> {
     let mut readers = BTreeMap::<_, Vec<_>>::new();
     for certificate in context.cache.certificates.matching(|it| it.spec.keystores.is_some()) {
         let uid = certificate.uid().unwrap_or_default();
         let namespace = certificate.namespace().unwrap_or_default();
-        for (secret, version) in context.memory.password_versions.get(&uid).unwrap_or_default() {
-            readers.entry((namespace.clone(), secret)).or_default().push((certificate.name_any(), version));
+        for SecretVersion { name, version } in context.memory.passwords.get(&uid).unwrap_or_default() {
+            let reader = Reader { certificate: certificate.name_any(), version };
+            readers.entry((namespace.clone(), name)).or_default().push(reader);
         }
     }
     readers

@@ -18,7 +18,7 @@ use crate::{
         challenge::Phase,
         order::{IssuerView, OrderProgress, View, is_left_behind},
     },
-    objects::{metadata::controller_of_kind, names},
+    objects::{self, metadata::controller_of_kind, names},
 };
 
 /// What does not change within a reconcile.
@@ -34,8 +34,8 @@ pub(super) struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// `None` for an Order that must not be acted upon: no approved request asks for it, or its issuer is missing or has no
-    /// ACME server.
+    /// `None` for an Order that must not be acted upon: no approved request asks for it, its issuer is missing or has no
+    /// ACME server, or the issuer has another account than the one that the Order was placed with.
     pub(super) fn of(order: &'a Order, context: &Context) -> Option<Self> {
         if !is_requested(order, context) {
             return None;
@@ -45,6 +45,10 @@ impl<'a> Gathered<'a> {
             return None;
         };
         let acme = issuer.config.acme()?.clone();
+        if objects::order::is_of_another_account(order, issuer.account()) {
+            // Its request replaces it.
+            return None;
+        }
         let challenges = challenges(order, context);
         let uid = order.uid().unwrap_or_default();
         let names = challenges.iter().map(|challenge| challenge.name_any());

@@ -12,6 +12,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{Action, Decision, WAITING};
 use crate::{
+    decision::order::is_final,
     objects::{
         self,
         metadata::{Identity, controller_of, controller_of_kind},
@@ -20,16 +21,19 @@ use crate::{
 };
 
 impl Decision<'_> {
-    pub(super) fn sign_by_acme(&mut self, acme: &AcmeIssuer) {
+    pub(super) fn sign_by_acme(&mut self, acme: &AcmeIssuer, account: Option<&str>) {
         let csr = match acceptable_csr(self.view.request) {
             Ok(csr) => csr,
             Err(message) => return self.fail(message),
         };
         match self.view.order {
             None => match csr.verify() {
-                Ok(()) => self.create_order(acme, &csr),
+                Ok(()) => self.create_order(acme, account, &csr),
                 Err(error) => self.fail(error.to_string()),
             },
+            Some(order) if self.owns(order) && is_stranded(order, account) => {
+                self.actions.push(Action::DeleteOrder(order.name_any()));
+            }
             Some(order) if self.owns(order) => self.mirror_order(order, &csr),
             Some(order) => self.take_over(order),
         }
@@ -60,9 +64,9 @@ impl Decision<'_> {
         }
     }
 
-    fn create_order(&mut self, acme: &AcmeIssuer, csr: &Csr) {
+    fn create_order(&mut self, acme: &AcmeIssuer, account: Option<&str>, csr: &Csr) {
         let replaces = self.view.request.annotations().get(annotations::request::REPLACES).cloned();
-        let order = objects::order::build(self.view.request, acme, csr, replaces);
+        let order = objects::order::build(self.view.request, acme, account, csr, replaces);
         // Writes the status first, so that the request is approved before its Order exists.
         self.wait(self.waiting_for(&order.name_any(), None));
         self.actions.push(Action::CreateOrder(Box::new(order)));
@@ -97,6 +101,12 @@ impl Decision<'_> {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         format!("{WAITING} {namespace}/{order}: \"pending\"{reason}")
     }
+}
+
+/// Whether an Order can't be completed because the issuer's account has changed since it was placed.
+fn is_stranded(order: &Order, account: Option<&str>) -> bool {
+    let state = order.status.as_ref().and_then(|status| status.state);
+    !is_final(state) && objects::order::is_of_another_account(order, account)
 }
 
 /// The CSR of a request, if an ACME server can sign it.

@@ -23,6 +23,8 @@ pub enum IssuerView<'a> {
     Acme {
         /// The ACME part of its spec.
         acme: &'a AcmeIssuer,
+        /// The URL of its account.
+        account: Option<&'a str>,
         /// Whether its Ready condition is true: its account is registered.
         ready: bool,
         /// The message of that condition.
@@ -64,7 +66,8 @@ pub enum Action {
     CreateOrder(Box<Order>),
     /// Makes the request the owner of the Order of this name.
     AdoptOrder(String),
-    /// Deletes the Order of this name, because its certificate is for another key, or it is for another request that is gone.
+    /// Deletes the Order of this name: its certificate is for another key, it is for another request that is gone, or the issuer's
+    /// account has changed. The next one starts over.
     DeleteOrder(String),
     /// Publishes an Event about the request.
     Publish(EventNote),
@@ -123,7 +126,7 @@ impl Decision<'_> {
         }
         let issuer = self.view.request.spec.issuer_ref.identity();
         match self.view.issuer {
-            IssuerView::Acme { acme, ready: true, .. } => self.sign_by_acme(acme),
+            IssuerView::Acme { acme, account, ready: true, .. } => self.sign_by_acme(acme, account),
             IssuerView::Acme { ready: false, message, .. } => self.wait(format!(
                 "Referenced issuer does not have a Ready status condition: the {} {:?} says: {}",
                 issuer.kind,

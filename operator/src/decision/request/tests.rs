@@ -1,5 +1,6 @@
 use crds::{acme::State, fixtures};
 use k8s_openapi::ByteString;
+use kube::ResourceExt;
 
 use super::*;
 use crate::{
@@ -36,8 +37,11 @@ fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
 #[test]
 fn approval_comes_before_the_order() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let actions =
-        decided(&request(|_| {}), IssuerView::Acme { acme: &acme, ready: true, message: None }, None);
+    let actions = decided(
+        &request(|_| {}),
+        IssuerView::Acme { acme: &acme, account: None, ready: true, message: None },
+        None,
+    );
     let [Action::WriteStatus(status), Action::CreateOrder(order)] = actions.as_slice() else {
         panic!("{actions:?}")
     };
@@ -50,7 +54,7 @@ fn unapproved_and_foreign_requests_are_ignored() {
     let request = request(|_| {});
     assert!(decided(&request, IssuerView::Other, None).is_empty());
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let view = View {
         request: &request,
         issuer,
@@ -67,7 +71,10 @@ fn request_reports_that_it_waits_for_its_issuer() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     for (issuer, part) in [
         (IssuerView::Missing, "not found"),
-        (IssuerView::Acme { acme: &acme, ready: false, message: None }, "does not have a Ready status"),
+        (
+            IssuerView::Acme { acme: &acme, account: None, ready: false, message: None },
+            "does not have a Ready status",
+        ),
     ] {
         let actions = decided(&request(|_| {}), issuer, None);
         let (status, reason, message) = ready(&actions).expect("a condition");
@@ -82,7 +89,7 @@ fn request_reports_that_it_waits_for_its_issuer() {
 #[test]
 fn common_name_must_be_listed() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let good = request(|csr| csr.subject = Subject::common_name("web.example.test"));
     assert_eq!(ready(&decided(&good, issuer, None)).expect("a condition").1, "Pending");
     for bad in [request(|csr| csr.subject = Subject::common_name("x")), request(|csr| csr.dns_names.clear())]
@@ -100,7 +107,8 @@ fn forged_csr_creates_no_order() {
     *der.last_mut().expect("a signature") ^= 1;
     let pem = ::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der));
     forged.spec.request = ByteString(pem.into_bytes());
-    let actions = decided(&forged, IssuerView::Acme { acme: &acme, ready: true, message: None }, None);
+    let actions =
+        decided(&forged, IssuerView::Acme { acme: &acme, account: None, ready: true, message: None }, None);
     let (_, reason, message) = ready(&actions).expect("a condition");
     assert_eq!(
         (&*reason, &*message),
@@ -121,8 +129,11 @@ fn failed_order_fails_the_request_with_its_reason() {
             ..crds::acme::OrderStatus::default()
         });
     });
-    let actions =
-        decided(&request, IssuerView::Acme { acme: &acme, ready: true, message: None }, Some(&order));
+    let actions = decided(
+        &request,
+        IssuerView::Acme { acme: &acme, account: None, ready: true, message: None },
+        Some(&order),
+    );
     let (_, reason, message) = ready(&actions).expect("a condition");
     assert_eq!(reason, "Failed");
     assert!(message.ends_with("order is in \"invalid\" state: no such host"), "{message}");
@@ -132,7 +143,7 @@ fn failed_order_fails_the_request_with_its_reason() {
 #[test]
 fn order_left_behind_is_adopted_or_replaced() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let request = request(|_| {});
     let mut order = fixtures::order("web-1-x", |it| {
         it.spec.request = request.spec.request.clone();
@@ -152,11 +163,31 @@ fn order_left_behind_is_adopted_or_replaced() {
     assert!(message.contains("delete it"), "{message}");
 }
 
+/// The account's key was deleted, for example: the new account can't complete what the old one has begun.
+#[test]
+fn order_of_another_account_is_replaced() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let with = |account| IssuerView::Acme { acme: &acme, account: Some(account), ready: true, message: None };
+    let request = request(|_| {});
+    let actions = decided(&request, with("https://ca.example.test/acct/1"), None);
+    let [_, Action::CreateOrder(order)] = actions.as_slice() else { panic!("{actions:?}") };
+    let mut order = (**order).clone();
+    let of_other = decided(&request, with("https://ca.example.test/acct/2"), Some(&order));
+    assert_eq!(of_other, [Action::DeleteOrder(order.name_any())]);
+    let waits = |actions: &[Action]| matches!(actions, [Action::WriteStatus(_)]);
+    assert!(waits(&decided(&request, with("https://ca.example.test/acct/1"), Some(&order))));
+    order.annotations_mut().clear();
+    assert!(
+        waits(&decided(&request, with("https://ca.example.test/acct/2"), Some(&order))),
+        "it may be of any account"
+    );
+}
+
 #[test]
 fn problem_is_reported_instead_of_what_is_waited_for() {
     let request = request(|_| {});
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
-    let issuer = IssuerView::Acme { acme: &acme, ready: true, message: None };
+    let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let problem = Some("failed to create Order a/web-1-x: exceeded quota");
     let view = View {
         request: &request,
