@@ -8,6 +8,7 @@
 //!
 //! Knows objects, flags, and ports; must not know the operator's code. Next: [`harness`], which every test starts from.
 
+pub mod backup;
 pub mod cert_manager;
 pub mod cert_manager_fixture;
 pub mod harness;

@@ -31,6 +31,7 @@ fn main() -> Result<()> {
         acme,
         status: &status,
         key,
+        mac_key: None,
         account_lost: false,
         progress: None,
         now: Timestamp::UNIX_EPOCH,

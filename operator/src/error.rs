@@ -10,6 +10,7 @@ use crate::{
     error_chain::ErrorChain,
     k8s::error_text,
     pki::{CsrError, KeyError, KeystoreError},
+    reason::Reason,
 };
 
 /// Why a reconcile failed. Every failure is retried.
@@ -68,19 +69,19 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// The reason for logs: one word in PascalCase.
-    pub fn reason(&self) -> &'static str {
+    /// The reason, for logs and events.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Acme(_) | Self::AcmeRetry { .. } => "AcmeError",
-            Self::Csr(_) => "CsrError",
-            Self::Deadline(_) => "DeadlineExceeded",
-            Self::Invalid { .. } => "InvalidObject",
-            Self::Internal(_) => "InternalError",
-            Self::Key(_) => "KeyError",
-            Self::Keystore(_) => "KeystoreError",
-            Self::Kube { .. } if self.failure() == Failure::Conflict => "Conflict",
-            Self::Kube { .. } => "ApiServerError",
-            Self::Waiting { .. } => "DependencyMissing",
+            Self::Acme(_) | Self::AcmeRetry { .. } => Reason::AcmeError,
+            Self::Csr(_) => Reason::CsrError,
+            Self::Deadline(_) => Reason::DeadlineExceeded,
+            Self::Invalid { .. } => Reason::InvalidObject,
+            Self::Internal(_) => Reason::InternalError,
+            Self::Key(_) => Reason::KeyError,
+            Self::Keystore(_) => Reason::KeystoreError,
+            Self::Kube { .. } if self.failure() == Failure::Conflict => Reason::Conflict,
+            Self::Kube { .. } => Reason::ApiServerError,
+            Self::Waiting { .. } => Reason::DependencyMissing,
         }
     }
 

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod net;
 pub mod objects;
 pub mod pki;
+pub mod reason;
 pub mod self_check;
 pub mod server;
 pub mod solvers;

@@ -110,7 +110,8 @@ impl SelfCheck {
                 Ok(response) => response,
                 Err(error) => {
                     return ProbeResult::Unreachable(format!(
-                        "failed to reach {}: {}",
+                        "failed to reach {}: {}. Check that the DNS record of the name leads to the ingress controller, and that \
+                         NetworkPolicies let the operator reach it",
                         origin(&uri),
                         ErrorChain(&error)
                     ));
@@ -130,7 +131,8 @@ impl SelfCheck {
             }
             if parts.status != StatusCode::OK {
                 return ProbeResult::WrongAnswer(format!(
-                    "{} responds with status {}: the ingress controller does not route to the solver yet",
+                    "{} responds with status {}: the ingress controller does not route to the solver yet. If this lasts, check \
+                     that the solver's ingress class is the controller's",
                     origin(&uri),
                     parts.status.as_u16()
                 ));
@@ -148,7 +150,13 @@ impl SelfCheck {
 }
 
 async fn with_deadline(probe: impl Future<Output = ProbeResult>) -> ProbeResult {
-    let timed_out = || ProbeResult::Unreachable(format!("no response within {} s", DEADLINE.as_secs()));
+    let timed_out = || {
+        ProbeResult::Unreachable(format!(
+            "no response within {} s. Check that the DNS record of the name leads to the ingress controller, and that NetworkPolicies \
+             let the operator reach it",
+            DEADLINE.as_secs()
+        ))
+    };
     timeout(DEADLINE, probe).await.unwrap_or_else(|_| timed_out())
 }
 
@@ -174,7 +182,11 @@ fn origin(uri: &Uri) -> String {
 }
 
 fn unexpected_body(uri: &Uri) -> String {
-    format!("{} responds with an unexpected body: another server handles the request", origin(uri))
+    format!(
+        "{} responds with an unexpected body: another server handles the request. Check the DNS record of the name, and proxies in \
+         front of the ingress controller",
+        origin(uri)
+    )
 }
 
 /// Resolves the `Location` header of a redirect: an absolute URL or an absolute path.

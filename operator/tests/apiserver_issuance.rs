@@ -11,6 +11,7 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use e2e::{
+    backup,
     cert_manager_fixture::{Completeness, KeyAlgorithm, Plan},
     harness,
     operator::{self, Processes},
@@ -159,6 +160,22 @@ async fn restart_with_nothing_due_writes_nothing() -> Result<()> {
         let writes = operator::writes_for(&mark, "restart")?;
         ensure!(writes.is_empty(), "the operator wrote {writes:?}");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn restored_backup_issues_nothing() -> Result<()> {
+    let shared = shared_cluster()?;
+    let mut processes = shared.processes.write().await;
+    let user = shared.user("backup").await?;
+    backup::restored_without_issuance(&user, async |on| {
+        if on {
+            processes.start_operator(&shared.cluster, &[]).await?;
+            processes.await_operator(&shared.cluster).await
+        } else {
+            processes.stop_operator(&shared.cluster).await
+        }
     })
     .await
 }

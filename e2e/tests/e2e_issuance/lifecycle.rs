@@ -8,10 +8,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use crds::certmanager::CertificateRequest;
 use e2e::{
-    harness, operator,
+    backup, harness, operator,
     user::{self, User, issuer_annotation, secret_value},
 };
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Secret},
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -143,6 +146,31 @@ async fn changed_hosts_get_another_certificate() -> Result<()> {
         let names = &secret.annotations()["cert-manager.io/alt-names"];
         ensure!(*names == host("b"), "the certificate is for {names}");
         Ok(())
+    })
+    .await
+}
+
+/// A namespace is restored from a backup while the operator runs, and while its Deployment has no Pods.
+#[tokio::test]
+async fn restored_backup_issues_nothing() -> Result<()> {
+    let _measuring = MEASURING.write().await;
+    with_user("backup", async |user, namespace| {
+        user.create_cluster_issuer(namespace.name(), &Pebble::of_cluster(user.cluster)?, json!({})).await?;
+        backup::restored_without_issuance(user, async |on| {
+            if on {
+                return operator::install(user.cluster, &[]).await;
+            }
+            let deployments: Api<Deployment> = Api::namespaced(user.client.clone(), operator::NAME);
+            let none = json!({ "spec": { "replicas": 0 } });
+            deployments.patch(operator::NAME, &PatchParams::default(), &Patch::Merge(none)).await?;
+            let gone = |it: Option<&Deployment>| {
+                it.is_some_and(|it| it.status.as_ref().is_some_and(|status| status.replicas.is_none()))
+            };
+            harness::await_condition(deployments, operator::NAME, "have no Pods", harness::TIMEOUT, gone)
+                .await?;
+            Ok(())
+        })
+        .await
     })
     .await
 }

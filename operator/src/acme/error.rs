@@ -44,7 +44,9 @@ pub enum AcmeError {
     #[error("failed to sign a request with the account key")]
     Key(#[from] crate::pki::KeyError),
     /// The response is neither a success nor an ACME problem, or the URL can't be requested.
-    #[error("failed to get a valid ACME response from {url}: {detail}")]
+    #[error(
+        "failed to get a valid ACME response from {url}: {detail}. Check that spec.acme.server is the URL of an ACME directory"
+    )]
     Protocol {
         /// The requested URL.
         url: String,
@@ -66,7 +68,7 @@ pub enum AcmeError {
         retry_after: Option<Duration>,
     },
     /// There was no response.
-    #[error("failed to reach {url}: {detail}")]
+    #[error("failed to reach {url}: {detail}. {}", advice(detail))]
     Unreachable {
         /// The requested URL.
         url: String,
@@ -89,6 +91,15 @@ pub enum Phase {
     Lost,
     /// The deadline passed: the server may have received the request.
     TimedOut,
+}
+
+/// What to do about a server that can't be reached.
+fn advice(detail: &str) -> &'static str {
+    if detail.contains("certificate") {
+        "If a private CA has issued the server's certificate, set spec.acme.caBundle to that CA's certificate"
+    } else {
+        "Check spec.acme.server, and that DNS, proxies, and NetworkPolicies let the operator reach it"
+    }
 }
 
 /// The prefix of ACME error types, RFC 8555 section 6.7.

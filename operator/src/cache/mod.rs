@@ -15,11 +15,15 @@ use crds::{
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
     http01,
 };
-use k8s_openapi::api::{
-    core::v1::Service,
-    discovery::v1::{Endpoint, EndpointSlice},
-    networking::v1::Ingress,
+use k8s_openapi::{
+    api::{
+        core::v1::Service,
+        discovery::v1::{Endpoint, EndpointSlice},
+        networking::v1::Ingress,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
+use kube::ResourceExt;
 
 pub use self::{
     indexes::{Index, Indexed, Indexes},
@@ -63,6 +67,18 @@ pub struct Cache {
 }
 
 impl Cache {
+    /// Whether the owner of an object exists; `None` if its kind is not watched.
+    pub fn has_owner(&self, namespace: &str, owner: &OwnerReference) -> Option<bool> {
+        let name = owner.name.as_str();
+        let uid = match owner.kind.as_str() {
+            "Certificate" => self.certificates.get(namespace, name).and_then(|it| it.uid()),
+            "CertificateRequest" => self.requests.get(namespace, name).and_then(|it| it.uid()),
+            "Ingress" => self.ingresses.get(namespace, name).and_then(|it| it.uid()),
+            _ => return None,
+        };
+        Some(uid.as_ref() == Some(&owner.uid))
+    }
+
     /// Addresses of the solver's Pods that are ready.
     pub fn solver_addresses(&self) -> Vec<SocketAddr> {
         let slices = self.solver_slices.all();

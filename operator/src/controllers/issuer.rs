@@ -2,7 +2,11 @@
 //!
 //! Knows how a key is generated and an account opened; must not know what a failure means. Next: `decision/issuer/mod.rs`.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use crds::{
     acme::AcmeIssuer,
@@ -138,6 +142,9 @@ struct Reconciling<'a, K> {
     manager: &'static str,
 }
 
+/// The MAC key of the external account, as the Secret has it.
+type MacKey = Zeroizing<Vec<u8>>;
+
 /// The account's private key, if it can be used, and what a decision may know of it.
 struct LoadedKey {
     view: KeyView,
@@ -155,8 +162,10 @@ where
         }
         self.warn_about_annotation();
         let mut key = self.read_key(KeyView::Absent).await?;
+        let has_failed = self.context.memory.issuers.get(&self.uid).is_some();
+        let mac_key = if has_failed { self.read_mac_key().await? } else { None };
         loop {
-            match issuer::decide(&self.view(&key.view)) {
+            match issuer::decide(&self.view(&key.view, mac_key.as_ref())) {
                 Step::UseAccount(uri) => return self.use_account(key, uri),
                 Step::Wait(wait) => {
                     let (kube, old) = (&self.context.kube, Some(&self.status));
@@ -170,13 +179,18 @@ where
         }
     }
 
-    fn view<'a>(&'a self, key: &'a KeyView) -> View<'a> {
+    fn view<'a>(&'a self, key: &'a KeyView, mac_key: Option<&MacKey>) -> View<'a> {
         View {
             uid: &self.uid,
             generation: self.object.meta().generation,
             acme: self.acme,
             status: &self.status,
             key,
+            mac_key: mac_key.map(|mac_key| {
+                let mut hasher = DefaultHasher::new();
+                mac_key.hash(&mut hasher);
+                hasher.finish()
+            }),
             account_lost: self.context.memory.lost_accounts.get(&self.key).is_some(),
             progress: self.context.memory.issuers.get(&self.uid),
             now: self.context.now(),
@@ -240,17 +254,17 @@ where
         match opened {
             Ok(account) => {
                 let hash = key.private_key_hash()?;
-                let outcome = issuer::on_registered(&self.view(&view), account.url(), hash);
+                let outcome = issuer::on_registered(&self.view(&view, None), account.url(), hash);
                 self.finish(outcome, Some(account)).await
             }
             Err(error) => {
-                let outcome = issuer::on_account_error(&self.view(&view), &error);
+                let outcome = issuer::on_account_error(&self.view(&view, mac_key.as_ref()), &error);
                 self.finish(outcome, None).await
             }
         }
     }
 
-    async fn read_mac_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, ReconcileError> {
+    async fn read_mac_key(&self) -> Result<Option<MacKey>, ReconcileError> {
         let Some(binding) = &self.acme.external_account_binding else { return Ok(None) };
         let reference = &binding.key_secret_ref;
         let data_key = reference.key.as_deref().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crds::{
     acme::Order,
-    certmanager::{CertificateRequest, CertificateRequestStatus},
+    certmanager::{Certificate, CertificateRequest, CertificateRequestStatus},
 };
 use jiff::Timestamp;
 use kube::{Api, ResourceExt, api::Patch};
@@ -17,12 +17,12 @@ use crate::{
     decision::{
         Requeue,
         request::{self, Action, IssuerView, View},
-        retry::EXPECTATION_TTL,
+        retry::{EXPECTATION_TTL, LONGEST_UNWATCHED},
     },
     error::ReconcileError,
     k8s,
     objects::{
-        metadata::{Identity, controller},
+        metadata::{Identity, controller, controller_of_kind},
         names,
     },
 };
@@ -40,9 +40,12 @@ pub(super) async fn reconcile(
     let issuer = context.cache.issuer(&object.spec.issuer_ref, namespace);
     let name = names::order(&object.name_any(), &object.spec.request.0);
     let order = context.cache.orders.get(namespace, &name);
+    let owner = controller_of_kind::<Certificate>(&object.metadata);
+    let is_orphan = owner.is_some_and(|owner| context.cache.has_owner(namespace, owner) == Some(false));
     let problem = context.memory.problems.get(object.uid_or_empty());
     let actions = request::decide(&View {
         request: &object,
+        is_orphan,
         issuer: match &issuer {
             IssuerLookup::Foreign => IssuerView::Other,
             IssuerLookup::UnknownKind => IssuerView::UnknownKind,
@@ -62,7 +65,9 @@ pub(super) async fn reconcile(
         auto_approve: context.settings.auto_approve,
         now: context.now(),
     });
-    apply(actions, &object, &context).await
+    let requeue = apply(actions, &object, &context).await?;
+    // The watch may show its Certificate later.
+    Ok(if is_orphan { requeue.earliest(Requeue::After(LONGEST_UNWATCHED)) } else { requeue })
 }
 
 impl Reports for CertificateRequest {

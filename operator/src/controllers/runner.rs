@@ -226,11 +226,26 @@ where
         failures.last = Some(announced);
         // Once for each cause: retries would fill the log.
         if is_same {
-            tracing::debug!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");
+            tracing::debug!(
+                reason = reason.as_str(),
+                error = cause,
+                retry_in_seconds,
+                "failed to reconcile, will retry"
+            );
         } else if matches!(error, ReconcileError::Internal(_)) {
-            tracing::error!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");
+            tracing::error!(
+                reason = reason.as_str(),
+                error = cause,
+                retry_in_seconds,
+                "failed to reconcile, will retry"
+            );
         } else {
-            tracing::warn!(reason, error = cause, retry_in_seconds, "failed to reconcile, will retry");
+            tracing::warn!(
+                reason = reason.as_str(),
+                error = cause,
+                retry_in_seconds,
+                "failed to reconcile, will retry"
+            );
         }
         // A decision has reported it already.
         if matches!(error, ReconcileError::AcmeRetry { .. }) {

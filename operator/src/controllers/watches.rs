@@ -97,6 +97,7 @@ impl Watched for Certificate {
 
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
+        note_restoration(self, context, event);
         if event == ObjectEvent::Deleted {
             let namespace = ResourceExt::namespace(self).unwrap_or_default();
             context.memory.settled.forget(&namespace, &self.name_any());
@@ -123,6 +124,7 @@ impl Watched for Certificate {
 impl Watched for CertificateRequest {
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
+        note_restoration(self, context, event);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -142,6 +144,10 @@ impl Watched for CertificateRequest {
 }
 
 impl Watched for Order {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        note_restoration(self, context, event);
+    }
+
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.orders.enqueuer().enqueue(self);
         enqueue_owner(cache.requests.enqueuer(), self);
@@ -202,9 +208,23 @@ impl Watched for EndpointSlice {
     }
 }
 
+/// Remembers that a namespace is being restored from a backup: something creates an object whose owner does not exist.
+fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context, event: ObjectEvent) {
+    let namespace = ResourceExt::namespace(object).unwrap_or_default();
+    let is_orphan = || {
+        let owner = controller_of(object.meta());
+        owner.is_some_and(|owner| context.cache.has_owner(&namespace, owner) == Some(false))
+    };
+    if event == ObjectEvent::Created && is_orphan() {
+        context.memory.restored.put(namespace, context.now());
+    }
+}
+
 fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent) {
     match event {
-        ObjectEvent::Listed | ObjectEvent::Applied => context.cache.indexes.put(object),
+        ObjectEvent::Listed | ObjectEvent::Created | ObjectEvent::Applied => {
+            context.cache.indexes.put(object);
+        }
         ObjectEvent::Deleted => context.cache.indexes.remove(object),
     }
 }
@@ -375,7 +395,7 @@ impl Registry {
             object.index(&context, event);
             match event {
                 ObjectEvent::Listed => return,
-                ObjectEvent::Applied => {}
+                ObjectEvent::Created | ObjectEvent::Applied => {}
                 ObjectEvent::Deleted => context.forget(object),
             }
             if listed.load(Ordering::Acquire) {
@@ -412,9 +432,12 @@ impl Registry {
         let Some(watch) = self.begin(|cache| &cache.secrets, config, Presence::Required) else { return };
         let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
         self.watches.push(Box::pin(watch.run_metadata(api, SecretMeta::of, move |secret, event| {
+            if event == ObjectEvent::Created && secret.restored {
+                context.memory.restored.put(secret.namespace().to_owned(), context.now());
+            }
             match event {
                 ObjectEvent::Listed => return,
-                ObjectEvent::Applied => {}
+                ObjectEvent::Created | ObjectEvent::Applied => {}
                 ObjectEvent::Deleted => context.forget_secret(secret),
             }
             if listed.load(Ordering::Acquire) {

@@ -12,9 +12,12 @@ pub mod limits;
 pub mod order;
 pub mod problem;
 mod reaction;
+#[cfg(test)]
+mod reasons;
 pub mod renewal;
 pub mod request;
 mod requeue;
+pub mod restoration;
 pub mod retry;
 pub mod route_service;
 #[cfg(test)]

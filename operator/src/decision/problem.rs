@@ -7,6 +7,8 @@ use std::{fmt::Display, time::Duration};
 use crds::condition::{one_line, whole_seconds};
 use jiff::Timestamp;
 
+use crate::reason::Reason;
+
 /// The longest wait whose end a text does not state. With a time in each text, each short retry would write a status, and then
 /// that of each owner.
 const SHORT: Duration = Duration::from_mins(1);
@@ -24,15 +26,15 @@ const NEXT_ATTEMPT: &str = "; the next attempt is ";
 /// Why the last reconcile of an object failed, and when the next one is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// For programs: one word in PascalCase.
-    pub reason: &'static str,
+    /// For programs.
+    pub reason: Reason,
     /// For people: what failed, why, what to do, and when the next attempt is.
     pub message: String,
 }
 
 impl Problem {
     /// A problem whose next attempt is at `until`, after `wait`.
-    pub fn new(reason: &'static str, cause: &str, wait: Duration, until: Timestamp) -> Self {
+    pub fn new(reason: Reason, cause: &str, wait: Duration, until: Timestamp) -> Self {
         Self { reason, message: with_next_attempt(one_line(cause, LONGEST_CAUSE), wait, until) }
     }
 }
@@ -55,6 +57,11 @@ pub fn with_next_attempt(cause: impl Display, wait: Duration, until: Timestamp) 
         return format!("{cause}{NEXT_ATTEMPT}within a minute");
     }
     with_time(cause, until)
+}
+
+/// A text that says that there are attempts every few minutes: the same for each, so that they don't write a status each time.
+pub fn with_regular_attempts(cause: impl Display) -> String {
+    format!("{cause}{NEXT_ATTEMPT}within 5 minutes")
 }
 
 /// A text with the time of the next attempt, for a wait that happens once.

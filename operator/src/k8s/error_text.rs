@@ -19,7 +19,10 @@ const ADVICE: [(&str, &str); 6] = [
     ),
     ("denied the request", "Change what the webhook asks for, or the webhook"),
     ("denied request", "Change what the policy asks for, or the policy"),
-    ("cannot ", "Give the operator's ServiceAccount this right: the chart's ClusterRoles have it"),
+    (
+        "is forbidden: User ",
+        "Give the operator's ServiceAccount this right: the chart's ClusterRoles have it",
+    ),
 ];
 
 /// The message of an error, without the details for programs that the texts of kube's errors have.

@@ -27,7 +27,7 @@ impl Events {
     {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.clone(),
+            reason: note.reason.as_str().to_owned(),
             // The API server rejects notes of more than 1024 bytes of UTF-8; most are ASCII.
             note: Some(note.message.chars().take(1000).collect()),
             // The recorder counts events as one if they differ only in their note.

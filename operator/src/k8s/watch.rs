@@ -36,6 +36,8 @@ const RELIST_AFTER: Duration = Duration::from_secs(1);
 pub enum ObjectEvent {
     /// It is part of a list that is still being read. The store does not have it yet, so nothing may be enqueued.
     Listed,
+    /// It was created since the list, and the store has it.
+    Created,
     /// It exists or has changed, and the store has it.
     Applied,
     /// It was deleted, and the store no longer has it.
@@ -152,9 +154,14 @@ where
     if let Event::InitApply(object) = event {
         report(object, ObjectEvent::Listed);
     }
+    let known = match event {
+        Event::Apply(object) => writer.as_reader().get(&ObjectRef::from_obj(object)).is_some(),
+        _ => false,
+    };
     writer.apply_watcher_event(event);
     match event {
-        Event::Apply(object) => report(object, ObjectEvent::Applied),
+        Event::Apply(object) if known => report(object, ObjectEvent::Applied),
+        Event::Apply(object) => report(object, ObjectEvent::Created),
         Event::Delete(object) => report(object, ObjectEvent::Deleted),
         Event::InitDone => {
             let store = writer.as_reader();

@@ -57,6 +57,8 @@ pub struct Memory {
     pub issuers: EphemeralMap<String, IssuerProgress>,
     /// Issuers whose account the server no longer knows.
     pub lost_accounts: EphemeralMap<IssuerKey, ()>,
+    /// When an object of a backup was last created in a namespace.
+    pub restored: EphemeralMap<String, Timestamp>,
     /// Since when a namespace has had no Challenge.
     pub idle_since: EphemeralMap<String, Timestamp>,
     /// EndpointSlices as they were last written, by namespace and name.
@@ -91,6 +93,7 @@ impl Memory {
             checked_updates: EphemeralMap::default(),
             issuers: EphemeralMap::default(),
             lost_accounts: EphemeralMap::default(),
+            restored: EphemeralMap::default(),
             idle_since: EphemeralMap::default(),
             slices: EphemeralMap::default(),
             namespace_locks: EphemeralMap::default(),

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 
-use crds::certmanager::Certificate;
-use k8s_openapi::api::core::v1::Secret;
+use crds::{annotations::secret, certmanager::Certificate};
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use kube::{Resource, api::ObjectMeta, runtime::reflector::Lookup};
 
-use super::metadata::controller_of_kind;
+use super::{metadata::controller_of_kind, secret::FIELD_MANAGER};
 
 /// Owner and resourceVersion of a watched Secret; everything else is read on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub struct SecretMeta {
     /// The Certificate that controls the Secret. Secrets with a next key have one, and others if the operator is configured to set
     /// owner references.
     pub owner: Option<Box<Owner>>,
+    /// Whether it is for a Certificate, and something else than the operator or cert-manager has written all of it: a backup was
+    /// restored.
+    pub restored: bool,
 }
 
 /// The Certificate that controls a Secret.
@@ -36,7 +39,12 @@ impl SecretMeta {
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |of: &Option<String>| of.as_deref().unwrap_or_default().into();
         let owner = controller_of_kind::<Certificate>(metadata);
+        let is_ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(FIELD_MANAGER);
+        let is_written = metadata.managed_fields.iter().flatten().any(is_ours);
+        let names_certificate =
+            metadata.annotations.as_ref().is_some_and(|it| it.contains_key(secret::CERTIFICATE_NAME));
         Self {
+            restored: names_certificate && !is_written,
             namespace: text(&metadata.namespace),
             name: text(&metadata.name),
             version: text(&metadata.resource_version),

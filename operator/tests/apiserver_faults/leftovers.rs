@@ -9,24 +9,21 @@ use crds::{
     certmanager::{Certificate, CertificateRequest, Issuer},
 };
 use e2e::{
-    harness, scenarios,
+    harness,
     user::{User, secret_value},
 };
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{
-    Api, Resource, ResourceExt,
-    api::{
-        ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams,
-        PropagationPolicy,
-    },
+    Resource, ResourceExt,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, PropagationPolicy},
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
-    HEALED, REPORTED, apply, apply_certificate, apply_ingress, apply_issuer, await_names, await_secret,
-    await_warning, certificate, patch, user,
+    HEALED, REPORTED, apply, apply_certificate, apply_ingress, apply_issuer, await_healed, await_names,
+    await_secret, await_warning, certificate, patch, user,
 };
 
 /// Deletes an object and leaves what it owns.
@@ -59,7 +56,7 @@ async fn orphaned_request_is_replaced() -> Result<()> {
     delete_alone::<Certificate>(&user, "web").await?;
     user.api::<Secret>().delete("web", &DeleteParams::default()).await?;
     apply_certificate(&user, json!({})).await?;
-    user.await_issued("web", HEALED).await.map(drop)
+    await_healed(&user, HEALED).await.map(drop)
 }
 
 /// A CertificateRequest was deleted without its Order, whose solver waits.
@@ -205,7 +202,7 @@ async fn deleted_account_key_is_replaced() -> Result<()> {
     replaced.await.with_context(|| user.log())?;
     await_warning(&user, "Issuer", REPORTED, "put its key back").await?;
     apply_issuer(&user, json!({})).await?;
-    let issued = user.await_issued("web", HEALED).await?;
+    let issued = await_healed(&user, HEALED).await?;
     let status = issued.status.context("no status")?;
     ensure!(status.failed_issuance_attempts.is_none() && status.revision == Some(1), "{status:?}");
     Ok(())
@@ -236,79 +233,5 @@ async fn rule_without_paths_survives_an_edit_in_place() -> Result<()> {
     await_names::<Challenge>(&user, "no Challenge", |names| names.is_empty()).await?;
     let rules = user.api::<Ingress>().get("web").await?.spec.and_then(|spec| spec.rules);
     ensure!(json!(rules) == json!([{ "host": host }]), "the rules are {rules:?}");
-    Ok(())
-}
-
-/// Creates an object as backup tools do: one that exists by now is skipped.
-async fn restore(user: &User<'_>, object: Value) -> Result<()> {
-    let object: DynamicObject = serde_json::from_value(object)?;
-    let types = object.types.clone().context("an object without a kind")?;
-    let name = types.kind.to_lowercase();
-    let plural = if name.ends_with('s') { format!("{name}es") } else { format!("{name}s") };
-    let resource = ApiResource::from_gvk_with_plural(&(&types).try_into()?, &plural);
-    let api = Api::<DynamicObject>::namespaced_with(user.client.clone(), &user.namespace, &resource);
-    match api.create(&PostParams::default(), &object).await {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        created => created.map(drop).with_context(|| format!("failed to restore {}", object.name_any())),
-    }
-}
-
-/// What a backup tool restores: objects without status, with owners that are gone, in any order.
-#[tokio::test]
-async fn restored_backup_issues_nothing() -> Result<()> {
-    let user = user("f-backup", json!({})).await?;
-    for index in 0..10 {
-        let name = format!("web-{index}");
-        let host = user.host(&name);
-        user.apply_ingress(&name, &[host], json!({ "cert-manager.io/issuer": "pebble" })).await?;
-    }
-    let mut serials = Vec::new();
-    for index in 0..10 {
-        user.await_issued(&format!("web-{index}"), harness::TIMEOUT).await?;
-    }
-    scenarios::await_no_leftovers(&user).await?;
-    for index in 0..10 {
-        let secret = user.api::<Secret>().get(&format!("web-{index}")).await?;
-        serials.push(secret_value(Some(&secret), "tls.crt").to_vec());
-    }
-    let kinds = ["secrets", "ingresses", "certificates", "certificaterequests", "orders"];
-    let mut backup = Vec::new();
-    for kind in kinds {
-        let output = user
-            .cluster
-            .kubectl()
-            .args(["get", kind, "--output=json", "--namespace", &user.namespace])
-            .output()
-            .await?;
-        let list: Value = serde_json::from_slice(&output.stdout)?;
-        backup.extend(list["items"].as_array().cloned().unwrap_or_default());
-    }
-    for kind in ["ingresses", "certificates", "certificaterequests", "orders", "secrets"] {
-        let arguments = ["delete", kind, "--all", "--namespace", &user.namespace];
-        user.cluster.kubectl().args(arguments).output().await?;
-    }
-    // In an order that belongs to no kind.
-    backup.sort_by_key(|object| {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        (name.bytes().map(u64::from).sum::<u64>() * 7919) % 101
-    });
-    for (position, mut object) in backup.into_iter().enumerate() {
-        let metadata = object["metadata"].as_object_mut().context("metadata")?;
-        for field in ["resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"] {
-            metadata.remove(field);
-        }
-        if position % 2 == 0 {
-            object.as_object_mut().context("an object")?.remove("status");
-        }
-        restore(&user, object).await?;
-    }
-    for index in 0..10 {
-        user.await_issued(&format!("web-{index}"), harness::TIMEOUT).await?;
-    }
-    user.await_quiet().await?;
-    for (index, serial) in serials.iter().enumerate() {
-        let secret = user.api::<Secret>().get(&format!("web-{index}")).await?;
-        ensure!(secret_value(Some(&secret), "tls.crt") == serial, "web-{index} was issued again");
-    }
     Ok(())
 }

@@ -28,8 +28,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use self::support::{
-    HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_secret,
-    await_told, await_warning, certificate, patch, user,
+    HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_healed,
+    await_secret, await_told, await_warning, certificate, patch, user,
 };
 
 /// The issuer's ingress class is corrected while a Challenge waits.
@@ -40,7 +40,7 @@ async fn corrected_class_replaces_the_challenge() -> Result<()> {
     apply_certificate(&user, json!({})).await?;
     await_told(&user, REPORTED * 3, "propagation").await?;
     apply_issuer(&user, json!({})).await?;
-    user.await_issued("web", HEALED).await.map(drop)
+    await_healed(&user, HEALED).await.map(drop)
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn missing_solver_is_named_and_then_used() -> Result<()> {
     .await?;
     await_warning(&user, "Certificate", REPORTED, "no configured challenge solvers").await?;
     apply_issuer(&user, json!({})).await?;
-    let certificate = user.await_issued("web", HEALED).await?;
+    let certificate = await_healed(&user, HEALED).await?;
     ensure!(certificate.status.is_some_and(|it| it.failed_issuance_attempts.is_none()), "an attempt failed");
     Ok(())
 }
@@ -70,7 +70,7 @@ async fn missing_issuer_is_named_on_certificate_and_ingress() -> Result<()> {
     await_told(&user, REPORTED, "create the Issuer \"pebbel\"").await?;
     await_warning(&user, "Ingress", REPORTED, "create the Issuer \"pebbel\"").await?;
     apply_ingress(&user, json!({})).await?;
-    user.await_issued("web", HEALED).await.map(drop)
+    await_healed(&user, HEALED).await.map(drop)
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn exceeded_quota_is_reported_until_it_is_raised() -> Result<()> {
     await_warning(&user, "Challenge", REPORTED, "exceeded quota").await?;
     await_warning(&user, "Certificate", REPORTED, "exceeded quota").await?;
     apply(&user, quota("5")).await?;
-    user.await_issued("web", RETRIED).await?;
+    await_healed(&user, RETRIED).await?;
     let orders = user.names::<Order>().await?;
     ensure!(orders.len() == 1, "the Orders are {orders:?}");
     Ok(())
@@ -120,7 +120,7 @@ async fn rejection_by_a_policy_is_reported_with_its_words() -> Result<()> {
     await_told(&user, REPORTED * 2, "a Service needs the label team").await?;
     let policies: Api<ValidatingAdmissionPolicyBinding> = Api::all(user.client.clone());
     policies.delete(&user.namespace, &DeleteParams::default()).await?;
-    user.await_issued("web", RETRIED).await.map(drop)
+    await_healed(&user, RETRIED).await.map(drop)
 }
 
 /// Applies an admission policy for the namespace, and waits until it counts.
@@ -180,7 +180,7 @@ async fn annotation_that_the_api_rejects_is_reported() -> Result<()> {
     apply_ingress(&user, json!({ "cert-manager.io/common-name": "x".repeat(70) })).await?;
     await_warning(&user, "Ingress", REPORTED, "spec.commonName").await?;
     apply_ingress(&user, json!({ "cert-manager.io/common-name": null })).await?;
-    user.await_issued("web", HEALED).await.map(drop)
+    await_healed(&user, HEALED).await.map(drop)
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn internationalized_name_is_rejected_with_its_a_label() -> Result<()> {
     await_told(&user, REPORTED, "xn--bcher-kva.example.test").await?;
     await_warning(&user, "Certificate", REPORTED, "xn--bcher-kva.example.test").await?;
     apply_certificate(&user, json!({})).await?;
-    user.await_issued("web", HEALED).await.map(drop)
+    await_healed(&user, HEALED).await.map(drop)
 }
 
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn keystore_waits_for_its_password_and_follows_it() -> Result<()> {
         })
     };
     apply(&user, password("secret")).await?;
-    user.await_issued("web", RETRIED).await?;
+    await_healed(&user, RETRIED).await?;
     let opens = |secret: &Secret, password: &str| {
         pki::jks_matches(secret_value(Some(secret), "keystore.jks"), "certificate", password)
     };

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, path::Path, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crds::condition;
+use crds::{certmanager::Certificate, condition};
 use e2e::{
     harness,
     operator::{self, Processes},
@@ -104,7 +104,7 @@ pub(crate) async fn apply_ingress(user: &User<'_>, annotations: Value) -> Result
 
 /// Waits until the Ready message of the Certificate `web`, which is what `kubectl get` shows, contains a text.
 pub(crate) async fn await_told(user: &User<'_>, limit: Duration, text: &str) -> Result<()> {
-    let what = format!("say {text:?}");
+    let (began, what) = (Instant::now(), format!("say {text:?}"));
     let told = user.await_certificate("web", &what, limit, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let ready = condition::find(conditions, condition::READY);
@@ -113,8 +113,25 @@ pub(crate) async fn await_told(user: &User<'_>, limit: Duration, text: &str) -> 
     let certificate = told.await?;
     let conditions = certificate.status.unwrap_or_default().conditions;
     let message = condition::find(&conditions, condition::READY).and_then(|it| it.message.clone());
-    println!("{}: {}", user.namespace, message.unwrap_or_default());
+    report(user, "Certificate", began, &message.unwrap_or_default())
+}
+
+/// Prints what a user is told, and how long that took since the last change. It must be for people.
+fn report(user: &User<'_>, kind: &str, began: Instant, message: &str) -> Result<()> {
+    println!("{}: {kind}: told after {:.1} s: {message}", user.namespace, began.elapsed().as_secs_f64());
+    ensure!(
+        !["Some(", "Status {", "ApiError", "\n"].iter().any(|text| message.contains(text)),
+        "{message:?}"
+    );
     Ok(())
+}
+
+/// Waits until the Certificate `web` is ready after a correction, and prints how long that took.
+pub(crate) async fn await_healed(user: &User<'_>, limit: Duration) -> Result<Certificate> {
+    let began = Instant::now();
+    let certificate = user.await_issued("web", limit).await?;
+    println!("{}: ready after {:.1} s", user.namespace, began.elapsed().as_secs_f64());
+    Ok(certificate)
 }
 
 /// Waits until a Warning about an object of a kind contains a text.
@@ -130,8 +147,7 @@ pub(crate) async fn await_warning(user: &User<'_>, kind: &str, limit: Duration, 
             .filter_map(|event| event.note.as_deref())
             .collect();
         if let Some(note) = notes.iter().find(|note| note.contains(text)) {
-            println!("{}: {kind}: {note}", user.namespace);
-            return Ok(());
+            return report(user, kind, began, note);
         }
         ensure!(
             began.elapsed() < limit,

@@ -77,7 +77,7 @@ impl Reconciler<'_> {
                 let secret = &self.certificate.spec.secret_name;
                 let not_after = chain.parsed().leaf().not_after;
                 let Finding { reason, message: why } = why;
-                tracing::info!(secret, %not_after, reason, why, "wrote the certificate Secret");
+                tracing::info!(secret, %not_after, reason = reason.as_str(), why, "wrote the certificate Secret");
             }
             Action::DeleteNextKey(name) => self.delete_next_key(&name).await?,
             Action::Publish { source, note } => {

@@ -63,6 +63,7 @@ impl Observed {
                 Some(IssuerView { ready: issuer.is_ready(), renewal_information_source: source })
             }),
             pace: context.memory.paces.get(certificate.uid().unwrap_or_default().as_str()),
+            restored: context.memory.restored.get(certificate.namespace().unwrap_or_default().as_str()),
             problem: self.problem.as_deref(),
             obtained: &self.obtained,
             backoff: context.settings.backoff,

@@ -34,7 +34,10 @@ impl Reconciler<'_> {
                 return Ok(Some(view));
             }
             Some(SecretRead::Absent { since })
-                if stored.is_none() && self.context.now().duration_since(since) < ABSENCE =>
+                if stored.is_none()
+                    // One without the label may be restored from a backup.
+                    && self.context.memory.restored.get(&key.0).is_none_or(|restored| restored < since)
+                    && self.context.now().duration_since(since) < ABSENCE =>
             {
                 return Ok(None);
             }

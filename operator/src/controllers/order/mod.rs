@@ -6,7 +6,7 @@
 mod apply;
 mod gather;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crds::acme::{Order, OrderStatus};
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use crate::{
     decision::{
         Requeue,
         order::{self, Next},
+        restoration,
     },
     error::ReconcileError,
     objects::metadata::Identity,
@@ -56,6 +57,9 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
         return Ok(Requeue::Resync);
     }
     let Some(gathered) = Gathered::of(&object, &context) else { return Ok(Requeue::Resync) };
+    if let Some(wait) = restoration_wait(&object, &context) {
+        return Ok(Requeue::After(wait));
+    }
     let effects = Effects { context: &context, order: &object, issuer: &gathered.issuer };
     let status = object.status.clone().unwrap_or_default();
     let progress = context.memory.orders.get(&uid).unwrap_or_default();
@@ -75,4 +79,12 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
             }
         }
     }
+}
+
+/// How long an Order waits because the namespace is being restored, and its certificate may come with that.
+fn restoration_wait(order: &Order, context: &Context) -> Option<Duration> {
+    let created = order.creation_timestamp()?.0;
+    let restored = context.memory.restored.get(order.namespace_or_empty());
+    let is_final = order::is_final(order.status.as_ref().and_then(|status| status.state));
+    restoration::wait(restored, created, context.now()).filter(|_| !is_final)
 }

@@ -19,6 +19,7 @@ use crate::{
     error::{ReconcileError, Tried},
     k8s,
     objects::{EventNote, metadata::Identity},
+    reason::Reason,
 };
 
 /// A kind whose objects may ask for Certificates.
@@ -57,22 +58,21 @@ fn gather(source: &CertificateSource<'_>, context: &Context) -> Vec<Arc<Certific
 async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) -> Result<(), ReconcileError> {
     let Decision { create, update, delete, mut notes } = decision;
     let certificates = context.kube.api::<Certificate>(source.namespace_or_empty());
-    let report = |reason: &str, verb: &str, name: &str| {
-        let message = format!("Successfully {verb} Certificate {name:?}");
-        context.kube.publish(K::MANAGER, &EventNote::normal(reason, message), source);
+    let report = |reason: Reason, name: &str| {
+        context.kube.publish(K::MANAGER, &shim::written(reason, name), source);
     };
     // A Certificate that is rejected must not hold up the others.
     let mut outcome = Ok(());
     for certificate in create {
         let created = k8s::create(&certificates, K::MANAGER, &certificate).await;
         if let Ok(Some(_)) = created {
-            report("CreateCertificate", "created", &certificate.name_any());
+            report(Reason::CreateCertificate, &certificate.name_any());
         }
         outcome = outcome.and(created.map(drop));
     }
     for update in update {
         match change(&certificates, K::MANAGER, &update, context).await {
-            Ok(Checked::Patch(_)) => report("UpdateCertificate", "updated", &update.name),
+            Ok(Checked::Patch(_)) => report(Reason::UpdateCertificate, &update.name),
             Ok(Checked::Same) => {}
             Ok(Checked::LeftAlone) => notes.push(shim::left_alone(source.source().kind, &update.name)),
             Err(error) => outcome = outcome.and(Err(error)),
@@ -81,7 +81,7 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
     for name in delete {
         let deleted = k8s::delete(&certificates, &name, None).await;
         if deleted.is_ok() {
-            report("DeleteCertificate", "deleted unrequired", &name);
+            report(Reason::DeleteCertificate, &name);
         }
         outcome = outcome.and(deleted);
     }

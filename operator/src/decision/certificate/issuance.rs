@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crds::{
     annotations::request::{OVERRIDE_INGRESS_CLASS, OVERRIDE_INGRESS_CLASS_NAME, OVERRIDE_INGRESS_NAME},
     certmanager::CertificateRequest,
-    condition::{self, ConditionStatus},
+    condition::{self, Condition, ConditionStatus},
 };
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -14,13 +14,21 @@ use super::{
     Action, Cause, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan,
     SecretView, next_revision,
     outcome::Outcome,
+    policy::{self, Input},
     prerequisite::{Prerequisite, Stop},
     renewal_information,
 };
 use crate::{
-    decision::{Requeue, backoff::IssuanceBackoff, problem::with_time, renewal::renewal_time},
+    decision::{
+        Requeue,
+        backoff::IssuanceBackoff,
+        problem::{with_next_attempt, with_time},
+        renewal::renewal_time,
+        restoration,
+    },
     objects::EventNote,
     pki::{Chain, Csr, PrivateKey},
+    reason::Reason,
 };
 
 /// The wait after the first failure that the CA has not seen.
@@ -41,7 +49,7 @@ impl Deciding<'_> {
             self.write_status();
             return Ok(());
         }
-        if self.waits_for_its_pace(finding.reason, &finding.message) {
+        if self.waits_for_restoration() || self.waits_for_its_pace(Some(finding.reason), &finding.message) {
             return Ok(());
         }
         self.set_condition(
@@ -50,15 +58,15 @@ impl Deciding<'_> {
             finding.reason,
             finding.message.clone(),
         );
-        self.publish(EventSource::Trigger, EventNote::normal("Issuing", &*finding.message));
+        self.publish(EventSource::Trigger, EventNote::normal(Reason::Issuing, &*finding.message));
         self.advance_issuance(desired)
     }
 
     /// Why a certificate is requested, by the reason of Issuing.
-    fn cause(&self, reason: &str) -> Cause {
+    fn cause(&self, reason: Option<Reason>) -> Cause {
         if self.status.failed_issuance_attempts.is_some_and(|failures| failures > 0) {
             Cause::Failure
-        } else if matches!(reason, "RequestChanged" | "IncorrectIssuer") {
+        } else if matches!(reason, Some(Reason::RequestChanged | Reason::IncorrectIssuer)) {
             Cause::Change
         } else {
             Cause::Other
@@ -66,9 +74,9 @@ impl Deciding<'_> {
     }
 
     /// Reports that the next request waits because there were several in a row, if so.
-    fn waits_for_its_pace(&mut self, reason: &str, message: &str) -> bool {
+    fn waits_for_its_pace(&mut self, reason: Option<Reason>, message: &str) -> bool {
         let Some((until, problem)) = self.too_fast(reason, message) else { return false };
-        self.warn_once(EventSource::Trigger, "IssuedTooOften", &problem);
+        self.warn_once(EventSource::Trigger, Reason::IssuedTooOften, &problem);
         self.problem = self.problem.take().or(Some(problem));
         self.write_status();
         self.requeue = self.requeue.earliest(Requeue::at(until, self.view.now));
@@ -77,9 +85,9 @@ impl Deciding<'_> {
 
     /// Until when the next request waits because there were several in a row, and what to say about it. A certificate that works
     /// and nears its end is renewed anyway.
-    fn too_fast(&self, reason: &str, message: &str) -> Option<(Timestamp, String)> {
+    fn too_fast(&self, reason: Option<Reason>, message: &str) -> Option<(Timestamp, String)> {
         let pace = self.view.pace?;
-        let leaf = self.view.secret.and_then(SecretView::leaf).filter(|_| reason == "Renewing");
+        let leaf = self.view.secret.and_then(SecretView::leaf).filter(|_| reason == Some(Reason::Renewing));
         let until = leaf
             .and_then(|leaf| {
                 let due = renewal_time(leaf.not_before, leaf.not_after, None, None)?;
@@ -101,15 +109,15 @@ impl Deciding<'_> {
         let changed = self.next_request().is_some_and(|request| !self.matches_spec(desired, &request));
         let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
         let issuing = condition::find(&self.status.conditions, condition::ISSUING);
-        let reason = issuing.and_then(|issuing| issuing.reason.as_deref()).unwrap_or_default();
+        let reason = issuing.and_then(reason_of);
         let next = self.backoff_after(reason).next_attempt(failed, attempts);
         if changed { None } else { until(next, self.view.now) }
     }
 
     /// The backoff after a failure. One that the CA has not seen costs none of its limits, and is tried again soon.
-    fn backoff_after(&self, reason: &str) -> IssuanceBackoff {
+    fn backoff_after(&self, reason: Option<Reason>) -> IssuanceBackoff {
         let backoff = self.view.backoff;
-        if self.view.order_placed || reason != "Failed" {
+        if self.view.order_placed || reason != Some(Reason::Failed) {
             return backoff;
         }
         IssuanceBackoff { minimum: backoff.minimum.min(UNCOUNTED_BACKOFF), ..backoff }
@@ -125,8 +133,61 @@ impl Deciding<'_> {
             .is_ok_and(|csr| desired.differs_from_request(self.view.certificate, request, &csr).is_empty())
     }
 
+    /// Whether there is no reason any more for the issuance in progress: its Secret was restored, or the spec was changed back.
+    pub(super) fn is_needless(&self, input: &Input<'_>) -> bool {
+        let issuing = condition::find(&self.status.conditions, condition::ISSUING);
+        let began_by_itself = matches!(
+            issuing.and_then(reason_of),
+            Some(
+                Reason::DoesNotExist
+                    | Reason::MissingData
+                    | Reason::InvalidKeyPair
+                    | Reason::InvalidCertificate
+                    | Reason::IncorrectIssuer
+                    | Reason::SecretMismatch
+                    | Reason::RequestChanged
+                    | Reason::Renewing
+            )
+        );
+        let issued = self.next_request().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
+        // Its own certificate is in the Secret if a process ended before it could write the status.
+        let is_its_own = self.view.secret.is_some_and(|secret| match (&secret.key, &issued) {
+            (Part::Valid(key), Some(csr)) => key.public_key_der == csr.public_key_der,
+            _ => false,
+        });
+        began_by_itself && !is_its_own && policy::trigger(input).is_none()
+    }
+
+    pub(super) fn cancel_issuance(&mut self) {
+        let message = "The Secret has a certificate for this spec by now, so the issuance was canceled";
+        condition::remove(&mut self.status.conditions, condition::ISSUING);
+        self.publish(EventSource::Issuing, EventNote::normal(Reason::Issuing, message));
+        if let Some(request) = self.next_request() {
+            self.actions.push(Action::DeleteRequest(request.name_any()));
+        }
+    }
+
+    /// Reports that a new Certificate waits for its Secret because the namespace is being restored from a backup, if so.
+    fn waits_for_restoration(&mut self) -> bool {
+        let view = self.view;
+        let created = view.certificate.creation_timestamp().map_or(view.now, |created| created.0);
+        let wait = restoration::wait(view.restored, created, view.now);
+        let Some(wait) = wait.filter(|_| view.secret.is_none()) else { return false };
+        let secret = &view.certificate.spec.secret_name;
+        let cause = format!(
+            "objects of this namespace are being restored from a backup, so no certificate is requested before the Secret              {secret:?} can be there"
+        );
+        self.problem = self.problem.take().or_else(|| Some(with_next_attempt(cause, wait, view.now)));
+        self.write_status();
+        self.requeue = self.requeue.earliest(Requeue::After(wait));
+        true
+    }
+
     /// Takes the next step of the issuance in progress.
     pub(super) fn advance_issuance(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
+        if self.waits_for_restoration() {
+            return Ok(());
+        }
         let Some(request) = self.next_request() else { return self.request_issuance(desired) };
         let outcome = Outcome::of(&request);
         let key = self
@@ -148,7 +209,7 @@ impl Deciding<'_> {
                     return Ok(());
                 }
                 if let Some(problem) = &problem {
-                    self.warn_once(EventSource::Issuing, "Pending", problem);
+                    self.warn_once(EventSource::Issuing, Reason::Pending, problem);
                 }
                 self.problem = self.problem.take().or(problem);
                 self.write_status();
@@ -156,7 +217,7 @@ impl Deciding<'_> {
             }
             Outcome::Failed { reason, message } => {
                 let time = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
-                self.fail_issuance(time.map_or(self.view.now, |time| time.0), &reason, &message);
+                self.fail_issuance(time.map_or(self.view.now, |time| time.0), reason, &message);
                 Ok(())
             }
             Outcome::Issued(chain) => self.complete_issuance(desired, &key, &chain),
@@ -194,11 +255,10 @@ impl Deciding<'_> {
     /// Requests a certificate, once the key that signs the request is stored.
     fn request_issuance(&mut self, desired: &DesiredCertificate) -> Result<(), Stop> {
         // A request that was deleted, or is for something else by now, leads to another order.
-        let issuing = condition::find(&self.status.conditions, condition::ISSUING).cloned();
-        let text = |of: Option<String>| of.unwrap_or_default();
-        let (reason, message) =
-            issuing.map_or_else(Default::default, |it| (text(it.reason), text(it.message)));
-        if self.waits_for_its_pace(&reason, &message) {
+        let issuing = condition::find(&self.status.conditions, condition::ISSUING);
+        let reason = issuing.and_then(reason_of);
+        let message = issuing.and_then(|issuing| issuing.message.clone()).unwrap_or_default();
+        if self.waits_for_its_pace(reason, &message) {
             return Ok(());
         }
         let next_key = self.view.next_key;
@@ -214,7 +274,10 @@ impl Deciding<'_> {
         self.write_status();
         if let Some(temporary) = temporary {
             self.actions.push(temporary);
-            self.publish(EventSource::Issuing, EventNote::normal("Issuing", "Issued temporary certificate"));
+            self.publish(
+                EventSource::Issuing,
+                EventNote::normal(Reason::Issuing, "Issued temporary certificate"),
+            );
         }
         let revision = next_revision(self.view.certificate);
         self.actions.push(Action::CreateRequest(Box::new(RequestPlan {
@@ -223,7 +286,7 @@ impl Deciding<'_> {
             key: Arc::clone(key),
             key_secret_name: next_key.secret_name.to_owned(),
             csr: desired.csr.clone(),
-            cause: self.cause(&reason),
+            cause: self.cause(reason),
             replaces: renewal_information::replaced_certificate(self.view),
         })));
         Ok(())
@@ -241,7 +304,7 @@ impl Deciding<'_> {
         if differences.is_empty() {
             return Err(Prerequisite::NextKey { secret_name, source: KeySource::Reuse }.into());
         }
-        let reason = "CannotRegenerateKey";
+        let reason = Reason::CannotRegenerateKey;
         let message = format!(
             "the private key in the Secret does not match [{}], and spec.privateKey.rotationPolicy is Never. To get \
              a new key, set it to Always, or delete the Secret",
@@ -267,12 +330,14 @@ impl Deciding<'_> {
         let chain = match checked {
             Ok(chain) => chain,
             Err(error) => {
-                self.fail_issuance(self.view.now, "InvalidCertificate", &error.to_string());
+                self.fail_issuance(self.view.now, Reason::InvalidCertificate, &error.to_string());
                 return Ok(());
             }
         };
-        let issued =
-            Finding { reason: "Issuing", message: "The certificate has been successfully issued".to_owned() };
+        let issued = Finding {
+            reason: Reason::Issuing,
+            message: "The certificate has been successfully issued".to_owned(),
+        };
         let note = EventNote::normal(issued.reason, &*issued.message);
         self.write_secret(desired, key, &chain, issued)?;
         let revision = next_revision(self.view.certificate);
@@ -293,9 +358,9 @@ impl Deciding<'_> {
         Ok(())
     }
 
-    fn fail_issuance(&mut self, failed: Timestamp, reason: &str, message: &str) {
+    fn fail_issuance(&mut self, failed: Timestamp, reason: Reason, message: &str) {
         let attempts = self.status.failed_issuance_attempts.unwrap_or_default().saturating_add(1);
-        let next = self.backoff_after(reason).next_attempt(failed, attempts);
+        let next = self.backoff_after(Some(reason)).next_attempt(failed, attempts);
         let next = condition::whole_seconds(next).0;
         let message = format!(
             "The certificate request has failed to complete and will be retried: {message}; the next attempt is at {next}"
@@ -320,6 +385,11 @@ impl Deciding<'_> {
             self.status.next_private_key_secret_name = None;
         }
     }
+}
+
+/// The reason of a condition, if it is one of the operator's.
+fn reason_of(condition: &Condition) -> Option<Reason> {
+    condition.reason.as_deref()?.parse().ok()
 }
 
 /// How long until a time; `None` if it has passed.

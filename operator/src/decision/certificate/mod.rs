@@ -15,7 +15,7 @@ mod renewal_information;
 mod secret_plan;
 mod secret_view;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod times;
 mod view;
 
@@ -46,6 +46,7 @@ use super::{Requeue, problem};
 use crate::{
     objects::{self, EventNote, metadata::controller_of, names},
     pki::{Csr, LeafCertificate},
+    reason::Reason,
 };
 
 /// How many CertificateRequests are deleted in one reconcile. Their deletion is followed by another one.
@@ -138,7 +139,7 @@ pub fn report(certificate: &Certificate, problem: &str, now: Timestamp) -> Certi
         let ready = Condition {
             type_: condition::READY.to_owned(),
             status: ConditionStatus::False,
-            reason: Some("Pending".to_owned()),
+            reason: Some(Reason::Pending.as_str().to_owned()),
             message: None,
             observed_generation: certificate.metadata.generation,
             last_transition_time: None,
@@ -181,7 +182,7 @@ impl Deciding<'_> {
             Ok(desired) => desired,
             Err(refusal) => {
                 let Finding { reason, message } = &refusal.finding;
-                self.warn_once(EventSource::Trigger, reason, message);
+                self.warn_once(EventSource::Trigger, *reason, message);
                 self.set_ready(Some(refusal.finding));
                 self.problem = None;
                 self.write_status();
@@ -205,6 +206,10 @@ impl Deciding<'_> {
         self.set_ready(policy::unready(&input));
         self.last.extend(self.view.past_key.map(|name| Action::DeleteNextKey(name.to_owned())));
         if condition::is_true(&self.status.conditions, condition::ISSUING) {
+            if self.is_needless(&input) {
+                self.cancel_issuance();
+                return self.settle(&input);
+            }
             self.restore_issuing(&input);
             self.advance_issuance(&desired)
         } else if let Some(finding) = policy::trigger(&input) {
@@ -237,23 +242,25 @@ impl Deciding<'_> {
     fn set_times(&mut self, leaf: Option<&LeafCertificate>) {
         let uid = self.view.certificate.uid().unwrap_or_default();
         if let Some(problem) = times::set(&mut self.status, &self.view.certificate.spec, leaf, &uid) {
-            self.publish(EventSource::Trigger, EventNote::warning("WindowError", problem));
+            self.publish(EventSource::Trigger, EventNote::warning(Reason::WindowError, problem));
         }
     }
 
     fn set_ready(&mut self, finding: Option<Finding>) {
         let (status, finding) = match finding {
             Some(finding) => (ConditionStatus::False, finding),
-            None => (ConditionStatus::True, Finding { reason: "Ready", message: UP_TO_DATE.to_owned() }),
+            None => {
+                (ConditionStatus::True, Finding { reason: Reason::Ready, message: UP_TO_DATE.to_owned() })
+            }
         };
         self.set_condition(condition::READY, status, finding.reason, finding.message);
     }
 
-    fn set_condition(&mut self, type_: &str, status: ConditionStatus, reason: &str, message: String) {
+    fn set_condition(&mut self, type_: &str, status: ConditionStatus, reason: Reason, message: String) {
         let new = Condition {
             type_: type_.to_owned(),
             status,
-            reason: Some(reason.to_owned()),
+            reason: Some(reason.as_str().to_owned()),
             message: Some(message),
             observed_generation: self.view.certificate.metadata.generation,
             last_transition_time: None,
@@ -278,14 +285,14 @@ impl Deciding<'_> {
             return;
         }
         let Finding { reason, message } = policy::trigger(input).unwrap_or_else(|| Finding {
-            reason: "Issuing",
+            reason: Reason::Issuing,
             message: "Issuing certificate as requested".to_owned(),
         });
         self.set_condition(condition::ISSUING, ConditionStatus::True, reason, message);
     }
 
     /// Publishes a Warning, unless the Certificate's status reports it already.
-    fn warn_once(&mut self, source: EventSource, reason: &str, message: &str) {
+    fn warn_once(&mut self, source: EventSource, reason: Reason, message: &str) {
         let line = condition::one_line(message, LONGEST_PROBLEM);
         let cause = problem::cause(&line).trim_end_matches('…');
         let reported = self
@@ -326,7 +333,7 @@ impl Deciding<'_> {
         let Some(secret) = self.view.secret else { return Ok(None) };
         let keystores = Keystores::parse(&self.view.certificate.spec, self.view.obtained.passwords.as_ref())?;
         Ok(keystores.stale_in(secret).map(|name| Finding {
-            reason: "SecretMismatch",
+            reason: Reason::SecretMismatch,
             message: format!("{name:?} in the Secret was encoded with another password, alias or profile"),
         }))
     }

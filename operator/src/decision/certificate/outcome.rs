@@ -5,11 +5,11 @@ use crds::{
     condition::{self, ConditionStatus},
 };
 
-use crate::decision::request;
+use crate::{decision::request, reason::Reason};
 
 /// The result of a CertificateRequest. Conditions are checked in cert-manager's order.
 pub(super) enum Outcome {
-    Failed { reason: String, message: String },
+    Failed { reason: Reason, message: String },
     Issued(Vec<u8>),
     Pending(Option<String>),
 }
@@ -22,16 +22,16 @@ impl Outcome {
             if let Some(found) = condition::find(&status.conditions, type_)
                 && found.status == ConditionStatus::True
             {
-                let reason = if type_ == condition::DENIED { "Denied" } else { "InvalidRequest" };
-                return Self::Failed { reason: reason.to_owned(), message: text(&found.message) };
+                let reason = if type_ == condition::DENIED { Reason::Denied } else { Reason::InvalidRequest };
+                return Self::Failed { reason, message: text(&found.message) };
             }
         }
         let Some(ready) = condition::find(&status.conditions, condition::READY) else {
             return Self::Pending(None);
         };
         match (ready.status, ready.reason.as_deref(), &status.certificate) {
-            (ConditionStatus::False, Some("Failed"), _) => {
-                Self::Failed { reason: "Failed".to_owned(), message: text(&ready.message) }
+            (ConditionStatus::False, Some(reason), _) if reason == Reason::Failed.as_str() => {
+                Self::Failed { reason: Reason::Failed, message: text(&ready.message) }
             }
             (ConditionStatus::True, _, Some(chain)) => Self::Issued(chain.0.clone()),
             _ => {

@@ -18,6 +18,7 @@ use crate::{
     decision::renewal::{first_ari_check, next_ari_check},
     objects::EventNote,
     pki::LeafCertificate,
+    reason::Reason,
 };
 
 /// When a check is tried again that was due and could not be made.
@@ -122,7 +123,7 @@ pub(super) fn on_renewal_info(
                 next_check: Some(next(retry_after)),
                 ..known.cloned().unwrap_or_default()
             };
-            (Some(information), Some(EventNote::warning("ARIError", message)))
+            (Some(information), Some(EventNote::warning(Reason::ARIError, message)))
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct View<'a> {
     pub issuer: Option<IssuerView>,
     /// The issuances that this process has begun in a row.
     pub pace: Option<Pace>,
+    /// When an object of a backup was last created in the namespace, UTC: others may follow.
+    pub restored: Option<Timestamp>,
     /// Why the last reconcile failed, and when the next one is.
     pub problem: Option<&'a str>,
     /// What earlier decisions of this reconcile have asked for.

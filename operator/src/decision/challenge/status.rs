@@ -6,7 +6,7 @@ use crds::{
 };
 
 use super::{Decision, Next, View};
-use crate::{decision::Requeue, objects::EventNote};
+use crate::{decision::Requeue, objects::EventNote, reason::Reason};
 
 impl View<'_> {
     /// The status of a Challenge that waits for something, and whose answer can be reached or soon will be.
@@ -28,7 +28,7 @@ impl View<'_> {
 
     /// A final state: the status, an event unless it is `valid`, and nothing more to do.
     pub(super) fn end(&self, state: State, reason: String) -> Decision {
-        let event = (state != State::Valid).then(|| EventNote::warning("Failed", reason.clone()));
+        let event = (state != State::Valid).then(|| EventNote::warning(Reason::Failed, reason.clone()));
         let status = ChallengeStatus {
             processing: Some(false),
             presented: Some(true),

@@ -10,8 +10,13 @@ use jiff::Timestamp;
 use super::{IssuerProgress, Outcome, RETRY_REFUSED_AFTER, View, email, spec};
 use crate::{
     acme::{AcmeError, ExternalAccountKey, MacKeyError},
-    decision::{Reaction, Requeue, backoff, problem::with_time},
+    decision::{
+        Reaction, Requeue, backoff,
+        problem::{with_regular_attempts, with_time},
+        retry::LONGEST_UNWATCHED,
+    },
     objects::EventNote,
+    reason::Reason,
 };
 
 /// The number of doublings that an issuer's backoff starts with: its first wait is 16 s, less the jitter. An issuer is not as urgent
@@ -55,10 +60,10 @@ pub enum BindingSecretError {
 
 impl AccountError {
     /// The reason of the condition, as cert-manager has it.
-    const fn reason(&self) -> &'static str {
+    const fn reason(&self) -> Reason {
         match self {
-            Self::Register(_) | Self::BindingSecret(_) => "ErrRegisterACMEAccount",
-            Self::UpdateContact(_) => "ErrUpdateACMEAccount",
+            Self::Register(_) | Self::BindingSecret(_) => Reason::ErrRegisterACMEAccount,
+            Self::UpdateContact(_) => Reason::ErrUpdateACMEAccount,
         }
     }
 }
@@ -106,7 +111,7 @@ pub fn on_registered(view: &View<'_>, uri: &str, key_hash: String) -> Outcome {
         last_registered_email: Some(email(view.acme)).filter(|email| !email.is_empty()),
         uri: Some(uri.to_owned()),
     };
-    let status = view.with_ready(ConditionStatus::True, "ACMEAccountRegistered", message);
+    let status = view.with_ready(ConditionStatus::True, Reason::ACMEAccountRegistered, message);
     Outcome {
         status: IssuerStatus { acme: Some(account), ..status },
         event: replaced_account(view, uri),
@@ -127,7 +132,7 @@ fn replaced_account(view: &View<'_>, uri: &str) -> Option<EventNote> {
         "the private key in the Secret {secret:?} was deleted or changed: the account {uri} replaces {before}. If CAA records \
          (accounturi) or raised rate limits name the old account, put its key back into the Secret"
     );
-    Some(EventNote::warning("AccountReplaced", message))
+    Some(EventNote::warning(Reason::AccountReplaced, message))
 }
 
 /// Decides what follows from a failed attempt.
@@ -158,17 +163,18 @@ fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> O
     let message = if matches!(reaction, Reaction::WaitFor(_)) {
         with_time(&cause, next_attempt)
     } else {
-        cause.clone()
+        with_regular_attempts(&cause)
     };
     Outcome {
         status: view.with_ready(ConditionStatus::False, error.reason(), message),
         event: view.event(error.reason(), &cause),
         progress: Some(IssuerProgress {
             generation: view.generation,
+            mac_key: view.mac_key,
             failures: failures.saturating_add(1),
             next_attempt,
         }),
-        requeue: Requeue::After(wait),
+        requeue: Requeue::After(if binds { wait.min(LONGEST_UNWATCHED) } else { wait }),
     }
 }
 
@@ -176,6 +182,7 @@ fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> O
 /// whether the issuer has an external account.
 fn advice(problem: Option<&str>, binds: bool) -> &'static str {
     match problem {
+        Some("invalidContact" | "unsupportedContact") => ". Correct spec.acme.email",
         Some("externalAccountRequired") => {
             ". To fix it, set spec.acme.externalAccountBinding to the key ID and the MAC key that the CA gives its customers"
         }

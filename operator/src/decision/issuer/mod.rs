@@ -21,10 +21,10 @@ pub use self::account::{
     AccountError, BindingSecretError, contact_urls, external_account, on_account_error, on_registered,
     updates_contact,
 };
-use super::Requeue;
-use crate::objects::EventNote;
+use super::{Requeue, retry::LONGEST_UNWATCHED};
+use crate::{objects::EventNote, reason::Reason};
 
-/// How long an issuer waits for a change that no watch may show: at the CA, or in a Secret.
+/// How long an issuer that the CA has rejected waits for a change there.
 const RETRY_REFUSED_AFTER: Duration = Duration::from_mins(5);
 
 /// How long it takes at most to notice that the Secret with the account's key was deleted or changed. It has no label that Secrets
@@ -52,6 +52,8 @@ pub enum KeyView {
 pub struct IssuerProgress {
     /// The generation of the spec that failed: another one is tried immediately.
     pub generation: Option<i64>,
+    /// A hash of the MAC key that failed, if the issuer has an external account: another one is tried immediately.
+    pub mac_key: Option<u64>,
     /// How many attempts have failed in a row.
     pub failures: u32,
     /// When to try again. Events enqueue an issuer earlier, for example the watch event of its own status; nothing is repeated
@@ -72,6 +74,8 @@ pub struct View<'a> {
     pub status: &'a IssuerStatus,
     /// The account's private key.
     pub key: &'a KeyView,
+    /// A hash of the MAC key of the external account, if that was read. It is, if the last attempt failed.
+    pub mac_key: Option<u64>,
     /// Whether the CA has rejected a request because it does not know the account.
     pub account_lost: bool,
     /// What is remembered, if the last attempt failed.
@@ -115,7 +119,7 @@ pub fn report(status: &IssuerStatus, generation: Option<i64>, problem: &str, now
         let new = Condition {
             type_: condition::READY.to_owned(),
             status: ConditionStatus::False,
-            reason: Some("ErrInitIssuer".to_owned()),
+            reason: Some(Reason::ErrInitIssuer.as_str().to_owned()),
             message: Some(problem.to_owned()),
             observed_generation: generation,
             last_transition_time: None,
@@ -136,6 +140,10 @@ pub fn decide(view: &View<'_>) -> Step {
     };
     match (view.known_account(hash), view.time_to_next_attempt()) {
         (Some(uri), _) => Step::UseAccount(uri),
+        // The Secret with the MAC key may be corrected, and no watch shows it.
+        (None, Some(left)) if view.acme.external_account_binding.is_some() => {
+            Step::Wait(left.min(LONGEST_UNWATCHED))
+        }
         (None, Some(left)) => Step::Wait(left),
         (None, None) => Step::Register,
     }
@@ -160,10 +168,10 @@ fn usable_key<'a>(view: &View<'a>) -> Result<&'a str, Step> {
         ),
         KeyView::Invalid(why) => format!("Account private key is invalid: the Secret {secret:?}: {why}"),
     };
-    Err(refuse(view, ("ErrVerifyACMEAccount", problem)))
+    Err(refuse(view, (Reason::ErrVerifyACMEAccount, problem)))
 }
 
-fn refuse(view: &View<'_>, (reason, message): (&str, String)) -> Step {
+fn refuse(view: &View<'_>, (reason, message): (Reason, String)) -> Step {
     Step::Refuse(Box::new(view.refused(reason, message)))
 }
 
@@ -198,7 +206,9 @@ impl View<'_> {
 
     /// How long the next attempt has to wait, if it has to.
     fn time_to_next_attempt(&self) -> Option<Duration> {
-        let progress = self.progress.filter(|progress| progress.generation == self.generation)?;
+        let progress = self
+            .progress
+            .filter(|failed| failed.generation == self.generation && failed.mac_key == self.mac_key)?;
         let left = Duration::try_from(progress.next_attempt.duration_since(self.now)).ok()?;
         (!left.is_zero()).then_some(left)
     }
@@ -208,33 +218,34 @@ impl View<'_> {
     }
 
     /// An issuer that waits for a user.
-    fn refused(&self, reason: &str, message: String) -> Outcome {
+    fn refused(&self, reason: Reason, message: String) -> Outcome {
         let event = self.event(reason, &message);
         Outcome {
             status: self.with_ready(ConditionStatus::False, reason, message),
             event,
             progress: None,
-            requeue: Requeue::After(RETRY_REFUSED_AFTER),
+            // It may wait for a Secret that no watch shows.
+            requeue: Requeue::After(LONGEST_UNWATCHED),
         }
     }
 
     /// The event for a failure: one for each cause, none for its retries.
-    fn event(&self, reason: &str, cause: &str) -> Option<EventNote> {
+    fn event(&self, reason: Reason, cause: &str) -> Option<EventNote> {
         let published = self.ready_condition().is_some_and(|ready| {
             ready.status == ConditionStatus::False
-                && ready.reason.as_deref() == Some(reason)
+                && ready.reason.as_deref() == Some(reason.as_str())
                 && ready.message.as_deref().is_some_and(|message| message.starts_with(cause))
         });
         (!published).then(|| EventNote::warning(reason, cause))
     }
 
     /// The status with another `Ready` condition.
-    fn with_ready(&self, ready: ConditionStatus, reason: &str, message: String) -> IssuerStatus {
+    fn with_ready(&self, ready: ConditionStatus, reason: Reason, message: String) -> IssuerStatus {
         let mut status = self.status.clone();
         let new = Condition {
             type_: condition::READY.to_owned(),
             status: ready,
-            reason: Some(reason.to_owned()),
+            reason: Some(reason.as_str().to_owned()),
             message: Some(message),
             observed_generation: self.generation,
             last_transition_time: None,

@@ -3,6 +3,8 @@
 use crds::acme::AcmeIssuer;
 use hyper::Uri;
 
+use crate::reason::Reason;
+
 /// The first versions of Let's Encrypt's API.
 const SWITCHED_OFF: [&str; 2] = ["acme-v01.api.letsencrypt.org", "acme-staging.api.letsencrypt.org"];
 
@@ -10,12 +12,12 @@ const SWITCHED_OFF: [&str; 2] = ["acme-v01.api.letsencrypt.org", "acme-staging.a
 ///
 /// # Errors
 /// The reason of the condition, and its message.
-pub(super) fn check(acme: &AcmeIssuer) -> Result<(), (&'static str, String)> {
+pub(super) fn check(acme: &AcmeIssuer) -> Result<(), (Reason, String)> {
     let server = &acme.server;
     let uri = server.parse::<Uri>().ok().filter(|uri| uri.authority().is_some());
     if uri.as_ref().and_then(Uri::scheme_str) != Some("https") {
         return Err((
-            "InvalidURL",
+            Reason::InvalidURL,
             format!(
                 "spec.acme.server: {server:?} is not an https URL. Set it to the URL of the CA's directory, such as \
                  \"https://acme-v02.api.letsencrypt.org/directory\""
@@ -24,7 +26,7 @@ pub(super) fn check(acme: &AcmeIssuer) -> Result<(), (&'static str, String)> {
     }
     if SWITCHED_OFF.iter().any(|old| server.contains(old)) {
         return Err((
-            "InvalidConfig",
+            Reason::InvalidConfig,
             format!(
                 "spec.acme.server: {server:?} is version 1 of Let's Encrypt's API, which is switched off. Use \
                  \"https://acme-v02.api.letsencrypt.org/directory\""

@@ -18,6 +18,7 @@ use crate::{
     decision::{Requeue, retry::EXPECTATION_TTL},
     objects::EventNote,
     pki::Csr,
+    reason::Reason,
 };
 
 /// A decision in the making.
@@ -135,7 +136,7 @@ impl<'a> Draft<'a> {
         self.status.state = Some(state);
         self.status.failure_time = Some(whole_seconds(self.view.now));
         self.status.reason = Some(reason.clone());
-        let event = EventNote::warning("Failed", reason);
+        let event = EventNote::warning(Reason::Failed, reason);
         self.finish(vec![Action::WriteStatus, Action::Publish(event)], Outcome::Requeue(Requeue::Resync))
     }
 

@@ -18,6 +18,7 @@ use crate::{
         metadata::{Identity, controller_of, controller_of_kind},
     },
     pki::{Chain, Csr},
+    reason::Reason,
 };
 
 impl Decision<'_> {
@@ -80,7 +81,7 @@ impl Decision<'_> {
                 Ok(read) if read.leaf().public_key_der == csr.public_key_der => {
                     self.status.certificate = Some(chain);
                     let message = "Certificate fetched from issuer successfully".to_owned();
-                    self.finish(ConditionStatus::True, "Issued", message);
+                    self.finish(ConditionStatus::True, Reason::Issued, message);
                 }
                 Ok(_) => self.actions.push(Action::DeleteOrder(name)),
                 Err(error) => self.fail(error.to_string()),

@@ -11,7 +11,7 @@ use crds::{
 };
 use jiff::Timestamp;
 
-use crate::objects::EventNote;
+use crate::{objects::EventNote, reason::Reason};
 
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
 pub const WAITING: &str = "Waiting on certificate issuance from order";
@@ -45,6 +45,8 @@ pub enum IssuerView<'a> {
 pub struct View<'a> {
     /// The request.
     pub request: &'a CertificateRequest,
+    /// Whether its owner is a Certificate that is gone: it is deleted soon.
+    pub is_orphan: bool,
     /// Its issuer.
     pub issuer: IssuerView<'a>,
     /// The Order that has its Order's name, with any owner.
@@ -74,11 +76,14 @@ pub enum Action {
 }
 
 /// Returns what to do about a request, in this order. Nothing if its issuer belongs to another controller, if it is final, or
-/// before it is approved.
+/// before it is approved, or if it was restored from a backup and its Certificate has another identity now.
 pub fn decide(view: &View<'_>) -> Vec<Action> {
     let request = view.request;
     let status = request.status.clone().unwrap_or_default();
-    if request.metadata.deletion_timestamp.is_some() || view.issuer == IssuerView::Other || is_final(&status)
+    if request.metadata.deletion_timestamp.is_some()
+        || view.is_orphan
+        || view.issuer == IssuerView::Other
+        || is_final(&status)
     {
         return Vec::new();
     }
@@ -91,7 +96,14 @@ pub fn decide(view: &View<'_>) -> Vec<Action> {
 pub fn report(request: &CertificateRequest, problem: &str, now: Timestamp) -> CertificateRequestStatus {
     let mut status = request.status.clone().unwrap_or_default();
     if !is_final(&status) {
-        set(&mut status, condition::READY, ConditionStatus::False, "Pending", problem.to_owned(), now);
+        set(
+            &mut status,
+            condition::READY,
+            ConditionStatus::False,
+            Reason::Pending.as_str(),
+            problem.to_owned(),
+            now,
+        );
     }
     status
 }
@@ -99,7 +111,8 @@ pub fn report(request: &CertificateRequest, problem: &str, now: Timestamp) -> Ce
 /// Whether a request is issued, failed or denied: its status never changes again.
 pub fn is_final(status: &CertificateRequestStatus) -> bool {
     condition::find(&status.conditions, condition::READY).is_some_and(|ready| {
-        ready.status == ConditionStatus::True || matches!(ready.reason.as_deref(), Some("Failed" | "Denied"))
+        let reason = ready.reason.as_deref().and_then(|reason| reason.parse().ok());
+        ready.status == ConditionStatus::True || matches!(reason, Some(Reason::Failed | Reason::Denied))
     })
 }
 
@@ -115,7 +128,7 @@ impl Decision<'_> {
         if condition::is_true(&self.status.conditions, condition::DENIED) {
             self.status.failure_time = Some(condition::whole_seconds(self.view.now));
             let message = "The CertificateRequest was denied by an approval controller".to_owned();
-            return self.finish(ConditionStatus::False, "Denied", message);
+            return self.finish(ConditionStatus::False, Reason::Denied, message);
         }
         if !condition::is_true(&self.status.conditions, condition::APPROVED) {
             if !self.view.auto_approve {
@@ -154,19 +167,19 @@ impl Decision<'_> {
     /// Waits. A problem says more than what is waited for.
     fn wait(&mut self, message: String) {
         let message = self.view.problem.map_or(message, ToOwned::to_owned);
-        self.set(condition::READY, ConditionStatus::False, "Pending", message);
+        self.set(condition::READY, ConditionStatus::False, Reason::Pending.as_str(), message);
         self.write();
     }
 
     fn fail(&mut self, message: String) {
         self.status.failure_time = Some(condition::whole_seconds(self.view.now));
-        self.finish(ConditionStatus::False, "Failed", message.clone());
-        let reason = if self.view.order.is_some() { "OrderFailed" } else { "InvalidOrder" };
+        self.finish(ConditionStatus::False, Reason::Failed, message.clone());
+        let reason = if self.view.order.is_some() { Reason::OrderFailed } else { Reason::InvalidOrder };
         self.actions.push(Action::Publish(EventNote::warning(reason, message)));
     }
 
-    fn finish(&mut self, status: ConditionStatus, reason: &str, message: String) {
-        self.set(condition::READY, status, reason, message);
+    fn finish(&mut self, status: ConditionStatus, reason: Reason, message: String) {
+        self.set(condition::READY, status, reason.as_str(), message);
         self.write();
     }
 

@@ -21,7 +21,15 @@ fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
 }
 
 fn decided(request: &CertificateRequest, issuer: IssuerView<'_>, order: Option<&Order>) -> Vec<Action> {
-    decide(&View { request, issuer, order, problem: None, auto_approve: true, now: Timestamp::UNIX_EPOCH })
+    decide(&View {
+        request,
+        is_orphan: false,
+        issuer,
+        order,
+        problem: None,
+        auto_approve: true,
+        now: Timestamp::UNIX_EPOCH,
+    })
 }
 
 fn ready(actions: &[Action]) -> Option<(ConditionStatus, String, String)> {
@@ -57,6 +65,7 @@ fn unapproved_and_foreign_requests_are_ignored() {
     let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let view = View {
         request: &request,
+        is_orphan: false,
         issuer,
         order: None,
         problem: None,
@@ -191,6 +200,7 @@ fn problem_is_reported_instead_of_what_is_waited_for() {
     let problem = Some("failed to create Order a/web-1-x: exceeded quota");
     let view = View {
         request: &request,
+        is_orphan: false,
         issuer,
         order: None,
         problem,

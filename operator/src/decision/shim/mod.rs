@@ -21,11 +21,14 @@ use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
 use self::annotations::{TRANSLATED, certificate_annotations, certificate_spec, issuer};
-use crate::objects::{
-    EventNote, extra,
-    managed_fields::owns,
-    merge_missing,
-    metadata::{controller_of, includes, non_empty},
+use crate::{
+    objects::{
+        EventNote, extra,
+        managed_fields::owns,
+        merge_missing,
+        metadata::{controller_of, includes, non_empty},
+    },
+    reason::Reason,
 };
 
 /// Marks the members of a `kubectl apply` set. It is not copied, because kubectl prunes members that are not in the manifests.
@@ -228,11 +231,11 @@ pub fn decide(
             return decision;
         }
         Err(message) => {
-            decision.notes.push(EventNote::warning("BadConfig", message));
+            decision.notes.push(EventNote::warning(Reason::BadConfig, message));
             return decision;
         }
     };
-    decision.notes.extend(source.incomplete.iter().map(|lack| EventNote::warning("BadConfig", lack)));
+    decision.notes.extend(source.incomplete.iter().map(|lack| EventNote::warning(Reason::BadConfig, lack)));
     let names: BTreeSet<_> = desired.iter().map(ResourceExt::name_any).collect();
     decision.delete = owned.into_iter().filter(|name| !names.contains(name)).collect();
     for certificate in desired {
@@ -259,12 +262,22 @@ pub fn decide(
 pub fn left_alone(kind: SourceKind, name: &str) -> EventNote {
     let kind = kind.name();
     EventNote::warning(
-        "BadConfig",
+        Reason::BadConfig,
         format!(
             "the Certificate {name:?} was not created for this {kind}, so it is left alone, and its certificate may lack these \
              hosts. Change the secretName, or delete the Certificate"
         ),
     )
+}
+
+/// The event about a Certificate that was created, deleted or changed.
+pub fn written(reason: Reason, name: &str) -> EventNote {
+    let verb = match reason {
+        Reason::CreateCertificate => "created",
+        Reason::DeleteCertificate => "deleted unrequired",
+        _ => "updated",
+    };
+    EventNote::normal(reason, format!("Successfully {verb} Certificate {name:?}"))
 }
 
 /// The event about Certificates that the source no longer asks for. A slip must not take away a working certificate.
@@ -273,7 +286,7 @@ fn kept(owned: &[String]) -> Option<EventNote> {
     let message = format!(
         "no annotation names an issuer any more: these Certificates are kept and renewed until you delete them: {names}"
     );
-    (!owned.is_empty()).then(|| EventNote::normal("CertificateKept", message))
+    (!owned.is_empty()).then(|| EventNote::normal(Reason::CertificateKept, message))
 }
 
 /// The Certificates that a source asks for; `None` if it asks for none.

@@ -90,7 +90,7 @@ fn certificates_are_kept_without_an_issuer() {
     let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
     let existing = created(&ingress(&[PROD], tls));
     let empty = decided(&ingress(&[(source::CLUSTER_ISSUER, " ")], tls), &existing);
-    assert!(empty.notes[0].warning && empty.notes[0].reason == "BadConfig", "{empty:?}");
+    assert!(empty.notes[0].warning && empty.notes[0].reason == Reason::BadConfig, "{empty:?}");
     let removed = decided(&ingress(&[], tls), &existing);
     assert!(removed.notes[0].message.ends_with("delete them: a"), "{removed:?}");
     assert!(empty.delete.is_empty() && removed.delete.is_empty());
@@ -233,7 +233,7 @@ fn invalid_annotation_is_reported_and_changes_nothing() {
     ] {
         let decision = decided(&ingress(&annotations, block), &existing);
         let [note] = decision.notes.as_slice() else { panic!("{decision:?}") };
-        assert!(note.warning && note.reason == "BadConfig" && note.message.contains(word), "{note:?}");
+        assert!(note.warning && note.reason == Reason::BadConfig && note.message.contains(word), "{note:?}");
         assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
     }
     let twice = ingress(&[PROD], &[("a", &["a.test"]), ("a", &["b.test"])]);

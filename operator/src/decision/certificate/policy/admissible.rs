@@ -6,10 +6,13 @@ use crds::{annotations::secret, certmanager::Certificate};
 use kube::ResourceExt;
 
 use super::Finding;
-use crate::decision::{
-    Requeue,
-    certificate::{DesiredCertificate, SecretView, View},
-    retry::LONGEST_UNWATCHED,
+use crate::{
+    decision::{
+        Requeue,
+        certificate::{DesiredCertificate, SecretView, View},
+        retry::LONGEST_UNWATCHED,
+    },
+    reason::Reason,
 };
 
 /// When a Certificate is reconciled again whose Secret belongs to another Certificate.
@@ -31,7 +34,7 @@ const RULES: [Rule; 2] = [secret_is_foreign, secret_belongs_to_rival];
 /// What the spec of a Certificate asks for, if the operator may act on it.
 pub(in super::super) fn admit(view: &View<'_>) -> Result<DesiredCertificate, Refusal> {
     let desired = DesiredCertificate::parse(&view.certificate.spec).map_err(|message| Refusal {
-        finding: Finding { reason: "InvalidSpec", message },
+        finding: Finding { reason: Reason::InvalidSpec, message },
         requeue: Requeue::Resync,
     })?;
     RULES.iter().find_map(|rule| rule(view)).map_or(Ok(desired), Err)
@@ -50,7 +53,7 @@ fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
     );
     // It lacks the label that Secrets are watched by.
     Some(Refusal {
-        finding: Finding { reason: "ForeignSecret", message },
+        finding: Finding { reason: Reason::ForeignSecret, message },
         requeue: Requeue::After(LONGEST_UNWATCHED),
     })
 }
@@ -71,6 +74,6 @@ fn secret_belongs_to_rival(view: &View<'_>) -> Option<Refusal> {
          spec.secretName, or delete one of them; this is checked every 3 minutes",
         view.certificate.spec.secret_name, first.2,
     );
-    let finding = Finding { reason: "IncorrectCertificate", message };
+    let finding = Finding { reason: Reason::IncorrectCertificate, message };
     Some(Refusal { finding, requeue: Requeue::After(RIVAL_DELAY) })
 }

@@ -25,13 +25,13 @@ use self::{
     },
 };
 use super::{DesiredCertificate, SecretView};
-use crate::pki::Csr;
+use crate::{pki::Csr, reason::Reason};
 
 /// What a rule found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// For programs: one word in PascalCase.
-    pub reason: &'static str,
+    /// For programs.
+    pub reason: Reason,
     /// For people.
     pub message: String,
 }
@@ -94,6 +94,6 @@ pub(super) fn rewrite(input: &Input<'_>) -> Option<Finding> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every rule returns an Option")]
-fn finding(reason: &'static str, message: impl Into<String>) -> Option<Finding> {
+fn finding(reason: Reason, message: impl Into<String>) -> Option<Finding> {
     Some(Finding { reason, message: message.into() })
 }

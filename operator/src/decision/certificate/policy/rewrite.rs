@@ -8,7 +8,10 @@ use crds::{
 };
 
 use super::{Finding, Input, finding};
-use crate::objects::{self, metadata::includes};
+use crate::{
+    objects::{self, metadata::includes},
+    reason::Reason,
+};
 
 pub(super) fn keystores_are_missing(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
@@ -17,10 +20,10 @@ pub(super) fn keystores_are_missing(input: &Input<'_>) -> Option<Finding> {
     let jks = stores.jks.as_ref().is_some_and(|store| store.create);
     let pkcs12 = stores.pkcs12.as_ref().is_some_and(|store| store.create);
     if jks && lacks(objects::secret::JKS) {
-        return finding("SecretMismatch", "JKS Keystore key does not contain data");
+        return finding(Reason::SecretMismatch, "JKS Keystore key does not contain data");
     }
     if pkcs12 && lacks(objects::secret::PKCS12) {
-        return finding("SecretMismatch", "PKCS12 Keystore key does not contain data");
+        return finding(Reason::SecretMismatch, "PKCS12 Keystore key does not contain data");
     }
     None
 }
@@ -38,7 +41,7 @@ pub(super) fn metadata_differs(input: &Input<'_>) -> Option<Finding> {
     if same {
         return None;
     }
-    finding("SecretManagedMetadataMismatch", "Secret's own labels and annotations are not up to date")
+    finding(Reason::SecretManagedMetadataMismatch, "Secret's own labels and annotations are not up to date")
 }
 
 pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
@@ -48,7 +51,10 @@ pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
     if has(&view.annotations, &template.annotations) && has(&view.labels, &template.labels) {
         return None;
     }
-    finding("SecretTemplateMismatch", "Certificate's SecretTemplate is missing or differs on the Secret")
+    finding(
+        Reason::SecretTemplateMismatch,
+        "Certificate's SecretTemplate is missing or differs on the Secret",
+    )
 }
 
 /// What an earlier spec has asked for, unless something else has set it, too.
@@ -66,7 +72,7 @@ pub(super) fn content_is_stale(input: &Input<'_>) -> Option<Finding> {
     let annotation = view.owned.annotations.iter().find(is_stale_annotation);
     if let Some(name) = label.or(annotation) {
         return finding(
-            "SecretTemplateMismatch",
+            Reason::SecretTemplateMismatch,
             format!("Certificate's SecretTemplate no longer has {name:?}, which is still on the Secret"),
         );
     }
@@ -75,7 +81,7 @@ pub(super) fn content_is_stale(input: &Input<'_>) -> Option<Finding> {
     };
     let key = view.owned.data.iter().find(is_stale)?;
     finding(
-        "SecretMismatch",
+        Reason::SecretMismatch,
         format!("Certificate's spec no longer asks for {key:?}, which is still in the Secret"),
     )
 }
@@ -88,7 +94,7 @@ pub(super) fn owner_differs(input: &Input<'_>) -> Option<Finding> {
         return None;
     }
     finding(
-        "SecretOwnerRefMismatch",
+        Reason::SecretOwnerRefMismatch,
         "The Secret's owner reference does not follow --enable-certificate-owner-ref",
     )
 }
@@ -111,7 +117,7 @@ pub(super) fn formats_differ(input: &Input<'_>) -> Option<Finding> {
         return None;
     }
     finding(
-        "AdditionalOutputFormatsMismatch",
+        Reason::AdditionalOutputFormatsMismatch,
         "Certificate's AdditionalOutputFormats are missing or differ in the Secret",
     )
 }

@@ -3,13 +3,13 @@
 use jiff::{fmt::rfc2822::DateTimePrinter, tz::TimeZone};
 
 use super::{Finding, Input, finding};
-use crate::{decision::certificate::Part, objects};
+use crate::{decision::certificate::Part, objects, reason::Reason};
 
 pub(super) fn secret_does_not_exist(input: &Input<'_>) -> Option<Finding> {
     if input.secret.is_some() {
         return None;
     }
-    finding("DoesNotExist", "Issuing certificate as Secret does not exist")
+    finding(Reason::DoesNotExist, "Issuing certificate as Secret does not exist")
 }
 
 pub(super) fn secret_lacks_data(input: &Input<'_>) -> Option<Finding> {
@@ -23,21 +23,21 @@ pub(super) fn secret_lacks_data(input: &Input<'_>) -> Option<Finding> {
     } else {
         return None;
     };
-    finding("MissingData", format!("Issuing certificate as Secret does not contain {what}"))
+    finding(Reason::MissingData, format!("Issuing certificate as Secret does not contain {what}"))
 }
 
 pub(super) fn key_pair_is_invalid(input: &Input<'_>) -> Option<Finding> {
     match (&input.secret?.key, &input.secret?.leaf) {
         (Part::Invalid(why), _) => finding(
-            "InvalidKeyPair",
+            Reason::InvalidKeyPair,
             format!("Issuing certificate as Secret contains invalid private key data: {why}"),
         ),
         (_, Part::Invalid(why)) => finding(
-            "InvalidCertificate",
+            Reason::InvalidCertificate,
             format!("Issuing certificate as Secret contains an invalid certificate: {why}"),
         ),
         (Part::Valid(key), Part::Valid(leaf)) if key.public_key_der != leaf.public_key_der => finding(
-            "InvalidKeyPair",
+            Reason::InvalidKeyPair,
             "Issuing certificate as Secret contains a private key that does not match the certificate",
         ),
         _ => None,
@@ -48,7 +48,7 @@ pub(super) fn certificate_is_temporary(input: &Input<'_>) -> Option<Finding> {
     if !input.secret?.temporary {
         return None;
     }
-    finding("DoesNotExist", "Issuing certificate as Secret contains a temporary certificate")
+    finding(Reason::DoesNotExist, "Issuing certificate as Secret contains a temporary certificate")
 }
 
 pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
@@ -58,7 +58,7 @@ pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
         return None;
     }
     finding(
-        "IncorrectIssuer",
+        Reason::IncorrectIssuer,
         format!(
             "Issuing certificate as Secret was previously issued by \"{}.{}/{}\"",
             previous.kind, previous.group, previous.name
@@ -72,7 +72,7 @@ pub(super) fn certificate_differs(input: &Input<'_>) -> Option<Finding> {
         return None;
     }
     finding(
-        "IncorrectCertificate",
+        Reason::IncorrectCertificate,
         format!(
             "Secret was issued for {other:?}. If this message is not transient, you might have two conflicting \
              Certificates pointing to the same secret."
@@ -87,7 +87,7 @@ pub(super) fn key_differs_from_spec(input: &Input<'_>) -> Option<Finding> {
         return None;
     }
     finding(
-        "SecretMismatch",
+        Reason::SecretMismatch,
         format!("Existing private key is not up to date for spec: [{}]", differences.join(" ")),
     )
 }
@@ -98,7 +98,7 @@ pub(super) fn key_differs_from_request(input: &Input<'_>) -> Option<Finding> {
         return None;
     }
     finding(
-        "SecretMismatch",
+        Reason::SecretMismatch,
         "Secret contains a private key that does not match the current CertificateRequest",
     )
 }
@@ -111,7 +111,7 @@ pub(super) fn request_or_leaf_differs_from_spec(input: &Input<'_>) -> Option<Fin
         }
         let fields = differences.join(" ");
         return finding(
-            "RequestChanged",
+            Reason::RequestChanged,
             format!("Fields on existing CertificateRequest resource not up to date: [{fields}]"),
         );
     }
@@ -120,7 +120,7 @@ pub(super) fn request_or_leaf_differs_from_spec(input: &Input<'_>) -> Option<Fin
         return None;
     }
     finding(
-        "SecretMismatch",
+        Reason::SecretMismatch,
         format!(
             "Issuing certificate as Existing issued Secret is not up to date for spec: [{}]",
             differences.join(" ")
@@ -130,7 +130,7 @@ pub(super) fn request_or_leaf_differs_from_spec(input: &Input<'_>) -> Option<Fin
 
 pub(super) fn renewal_is_due(input: &Input<'_>) -> Option<Finding> {
     let time = input.renewal_time.filter(|time| *time <= input.now)?;
-    finding("Renewing", format!("Renewing certificate as renewal was scheduled at {time}"))
+    finding(Reason::Renewing, format!("Renewing certificate as renewal was scheduled at {time}"))
 }
 
 pub(super) fn has_expired(input: &Input<'_>) -> Option<Finding> {
@@ -140,5 +140,5 @@ pub(super) fn has_expired(input: &Input<'_>) -> Option<Finding> {
     }
     let time = not_after.to_zoned(TimeZone::UTC);
     let time = DateTimePrinter::new().zoned_to_string(&time).unwrap_or_else(|_| not_after.to_string());
-    finding("Expired", format!("Certificate expired on {time}"))
+    finding(Reason::Expired, format!("Certificate expired on {time}"))
 }

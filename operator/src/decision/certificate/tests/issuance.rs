@@ -140,7 +140,7 @@ fn unusable_key_is_reported_once() {
     assert!(world.run(5));
     assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::True, "CannotRegenerateKey")));
     assert_eq!(world.requests.len(), 1, "nothing is requested");
-    assert_eq!(world.warnings("CannotRegenerateKey"), 1);
+    assert_eq!(world.warnings(Reason::CannotRegenerateKey), 1);
 }
 
 #[test]
@@ -155,6 +155,55 @@ fn temporary_certificate_is_replaced() {
     assert!(world.run(5));
     assert!(world.secret.as_ref().is_some_and(|secret| !SecretView::parse(secret).temporary));
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
+/// A backup is restored: the Secret comes after the Certificate.
+#[test]
+fn restored_secret_ends_the_issuance() {
+    let mut world = issued(|_| {});
+    let secret = world.secret.take();
+    world.certificate.status = None;
+    world.requests.clear();
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 1, "a certificate is requested");
+    world.secret = secret;
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+    assert_eq!(world.condition(condition::ISSUING), None);
+    assert!(world.requests.is_empty() && world.keys.is_empty());
+}
+
+#[test]
+fn manual_issuance_is_not_needless() {
+    let mut world = issued(|_| {});
+    let triggered = condition_of(condition::ISSUING, ConditionStatus::True, "ManuallyTriggered", "");
+    let status = world.certificate.status.get_or_insert_default();
+    condition::set(&mut status.conditions, triggered, world.now);
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 2, "it is requested although nothing is wrong");
+}
+
+/// Objects of a backup are created in any order.
+#[test]
+fn certificate_waits_for_its_secret_while_others_are_restored() {
+    let mut world = World::new(|_| {});
+    world.certificate.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    world.restored = Some(world.now);
+    assert!(world.run(5));
+    assert!(world.requests.is_empty());
+    assert!(world.message(condition::READY).contains("being restored from a backup"));
+    assert_eq!(world.requeue(), Requeue::After(Duration::from_secs(10)));
+    world.wait(SignedDuration::from_secs(10));
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 1, "no Secret has come");
+    // An old Certificate waits for nothing.
+    let mut world = World::new(|_| {});
+    world.certificate.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now - hours(1)));
+    world.restored = Some(world.now);
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 1);
 }
 
 /// A process that ends between the last write of the status and the deletion leaves a key, even if the next renewal is already due.

@@ -15,6 +15,7 @@ enum Event {
     Issued,
     Failed,
     SecretDeleted,
+    SecretRestored,
     SecretEdited,
     SpecEdited,
     RequestDeleted,
@@ -31,6 +32,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Event::Issued),
         1 => Just(Event::Failed),
         1 => Just(Event::SecretDeleted),
+        1 => Just(Event::SecretRestored),
         1 => Just(Event::SecretEdited),
         1 => Just(Event::SpecEdited),
         1 => Just(Event::RequestDeleted),
@@ -83,8 +85,9 @@ fn happen(world: &mut World, event: Event) {
     match event {
         Event::Issued if world.has_pending_request() => world.issue(),
         Event::Failed if world.has_pending_request() => world.fail("no"),
-        Event::Issued | Event::Failed => {}
-        Event::SecretDeleted => world.secret = None,
+        Event::SecretDeleted => world.lost_secret = world.secret.take(),
+        Event::SecretRestored if world.secret.is_none() => world.secret = world.lost_secret.take(),
+        Event::Issued | Event::Failed | Event::SecretRestored => {}
         Event::SecretEdited => world.edit_secret(),
         Event::SpecEdited => world.edit_spec(),
         Event::RequestDeleted => _ = world.requests.pop(),

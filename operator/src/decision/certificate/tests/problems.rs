@@ -24,7 +24,7 @@ fn reason_of_the_order_is_in_both_conditions_until_it_is_gone() {
     world.order_reason = Some("no route".into());
     assert!(world.run(5));
     assert_eq!(messages(&world), ("no route".into(), Some("no route".into())));
-    assert_eq!(world.warnings("Pending"), 1);
+    assert_eq!(world.warnings(Reason::Pending), 1);
     world.order_reason = None;
     assert!(world.run(5));
     let (ready, issuing) = messages(&world);
@@ -77,7 +77,7 @@ fn names_that_no_certificate_can_have_are_refused() {
     let world = |change: fn(&mut Certificate)| {
         let mut world = World::new(change);
         assert!(world.run(3));
-        (messages(&world).0, world.warnings("InvalidSpec"))
+        (messages(&world).0, world.warnings(Reason::InvalidSpec))
     };
     let (message, warnings) = world(|it| it.spec.dns_names = Some(vec!["b\u{fc}cher.example.test".into()]));
     assert!(message.contains("\"xn--bcher-kva.example.test\"") && warnings == 1, "{message}");
@@ -102,7 +102,7 @@ fn third_issuance_in_a_row_waits() {
     assert!(world.run(5));
     let (ready, issuing) = messages(&world);
     assert!(ready.starts_with("certificates were requested 2 times in a row"), "{ready}");
-    assert_eq!((issuing, world.warnings("IssuedTooOften")), (None, 1));
+    assert_eq!((issuing, world.warnings(Reason::IssuedTooOften)), (None, 1));
     assert_eq!(world.requeue(), Requeue::After(Duration::from_mins(5)));
 }
 

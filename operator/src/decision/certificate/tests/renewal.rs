@@ -71,7 +71,7 @@ fn renewal_waits_for_its_window() {
     world.wait(hours(6 * 24));
     assert!(world.run(5));
     assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::True, "Renewing")));
-    assert_eq!(world.warnings("WindowError"), 0);
+    assert_eq!(world.warnings(Reason::WindowError), 0);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn unusable_window_is_reported_once_and_ignored() {
     for cron in ["whenever", "0 3 30 2 *"] {
         let mut world = issued_with_window(cron);
         assert!(world.run(5));
-        assert_eq!(world.warnings("WindowError"), 1, "{cron}: {:?}", world.notes);
+        assert_eq!(world.warnings(Reason::WindowError), 1, "{cron}: {:?}", world.notes);
         assert_eq!(world.renewal_time(), "2026-03-02T00:00:00Z");
     }
 }
@@ -137,7 +137,7 @@ fn failed_check_is_reported_and_retried() {
         world.notes.clear();
         world.wait(hours(10));
         assert!(world.run(5));
-        assert_eq!(world.warnings("ARIError"), 1, "{status}");
+        assert_eq!(world.warnings(Reason::ARIError), 1, "{status}");
         let ari = world.status().acme.as_ref().and_then(|acme| acme.ari.as_ref()).expect("information");
         assert!(ari.last_error.is_some());
         let wait = ari.next_check.as_ref().expect("a time").0.duration_since(world.now);

@@ -42,7 +42,17 @@ fn key() -> KeyView {
 }
 
 fn view<'a>(acme: &'a AcmeIssuer, status: &'a IssuerStatus, key: &'a KeyView) -> View<'a> {
-    View { uid: "1", generation: Some(1), acme, status, key, account_lost: false, progress: None, now: START }
+    View {
+        uid: "1",
+        generation: Some(1),
+        acme,
+        status,
+        key,
+        mac_key: None,
+        account_lost: false,
+        progress: None,
+        now: START,
+    }
 }
 
 fn ready(status: &IssuerStatus) -> (ConditionStatus, &str, &str) {
@@ -74,7 +84,7 @@ fn key_is_generated_unless_that_is_disabled() {
     let disabled = acme(|it| it.disable_account_key_generation = Some(true));
     let Step::Refuse(outcome) = decide(&view(&disabled, &status, &absent)) else { panic!("it is generated") };
     assert_eq!(ready(&outcome.status).1, "ErrVerifyACMEAccount");
-    assert_eq!(outcome.requeue, Requeue::After(RETRY_REFUSED_AFTER));
+    assert_eq!(outcome.requeue, Requeue::After(LONGEST_UNWATCHED));
 }
 
 /// An endless loop of keys that are generated and not stored would be the alternative.
@@ -119,7 +129,7 @@ fn failed_attempts_are_retried_later_each_time() {
     let (acme, status, key) = (acme(|_| {}), IssuerStatus::default(), key());
     let view = view(&acme, &status, &key);
     let wait = |failure: Failure, failures| {
-        let progress = IssuerProgress { generation: Some(1), failures, next_attempt: START };
+        let progress = IssuerProgress { generation: Some(1), mac_key: None, failures, next_attempt: START };
         let view = View { progress: Some(progress), ..view };
         let outcome = on_account_error(&view, &AccountError::Register(failure.error()));
         let Requeue::After(wait) = outcome.requeue else { panic!("{outcome:?}") };
@@ -143,8 +153,12 @@ fn failed_attempts_are_retried_later_each_time() {
 #[test]
 fn early_events_repeat_no_request() {
     let (acme, status, key) = (acme(|_| {}), IssuerStatus::default(), key());
-    let progress =
-        IssuerProgress { generation: Some(1), failures: 1, next_attempt: START + Duration::from_secs(9) };
+    let progress = IssuerProgress {
+        generation: Some(1),
+        mac_key: None,
+        failures: 1,
+        next_attempt: START + Duration::from_secs(9),
+    };
     let failed = View { progress: Some(progress), ..view(&acme, &status, &key) };
     assert_eq!(decide(&failed), Step::Wait(Duration::from_secs(9)));
     assert_eq!(decide(&View { now: progress.next_attempt, ..failed }), Step::Register);
@@ -178,7 +192,9 @@ fn rejected_external_account_comes_with_advice() {
     };
     assert!(message(&unbound, "externalAccountRequired").contains("set spec.acme.externalAccountBinding"));
     assert!(message(&bound, "unauthorized").contains("gave out together"));
-    assert!(message(&unbound, "unauthorized").ends_with("(unauthorized)"));
+    assert!(
+        message(&unbound, "unauthorized").ends_with("(unauthorized); the next attempt is within 5 minutes")
+    );
 }
 
 #[test]

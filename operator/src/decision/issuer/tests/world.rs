@@ -318,6 +318,7 @@ impl World {
             acme: issuer.spec.acme.as_ref().expect("an ACME issuer"),
             status: issuer.status.as_ref().expect("a status"),
             key,
+            mac_key: self.has_mac_key.then_some(1),
             account_lost: self.process.account_lost,
             progress: self.process.progress,
             now: self.runner.now,

@@ -25,6 +25,7 @@ use crate::decision::retry::EXPECTATION_TTL;
 use crate::{
     decision::{backoff, testing::Failure},
     pki::{self, CsrRequest, Curve, KeyKind, PrivateKey},
+    reason::Reason,
 };
 
 /// A CSR (PEM) for three names, and the chain that is issued for it. Made once, as keys take time.
@@ -183,7 +184,7 @@ fn failure(decision: Decision) -> (State, String) {
     let (state, reason) = (decision.status.state, decision.status.reason.clone());
     assert!(decision.status.failure_time.is_some());
     let (state, reason) = (state.expect("a state"), reason.expect("a reason"));
-    let event = EventNote::warning("Failed", reason.clone());
+    let event = EventNote::warning(Reason::Failed, reason.clone());
     assert_eq!(actions(decision), [Action::WriteStatus, Action::Publish(event)]);
     (state, reason)
 }

@@ -60,7 +60,7 @@ impl World {
                 Ok(serde_json::from_value(json!({ "suggestedWindow": window })).expect("renewal information"))
             }
             Server::Fails(status, retry_after) => Err(AcmeError::Problem {
-                problem: serde_json::from_value(json!({ "detail": "no" })).expect("a problem"),
+                problem: serde_json::from_value(json!({ "type": "urn:ietf:params:acme:error:serverInternal", "detail": "down for maintenance" })).expect("a problem"),
                 status,
                 retry_after,
             }),
@@ -82,7 +82,7 @@ impl World {
                 self.writes += 1;
             }
             Action::WriteSecret { plan, chain, why } => {
-                if why.reason == "Issuing" {
+                if why.reason == Reason::Issuing {
                     // What is known is dropped with the replaced certificate, even if that is the same one after a crash.
                     self.last_check = None;
                 }
@@ -92,6 +92,7 @@ impl World {
                     public_key_der,
                     "key and chain belong together"
                 );
+                self.rewrites.push(why);
                 self.write_secret(*plan, &chain)?;
             }
             Action::WriteTemporary { plan, dns_names, ip_addresses } => {

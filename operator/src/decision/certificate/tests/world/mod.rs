@@ -53,17 +53,24 @@ pub(super) struct Interrupted;
 pub(super) struct World {
     pub(super) certificate: Certificate,
     pub(super) secret: Option<Secret>,
+    /// The Secret that was deleted last: a backup has it.
+    pub(super) lost_secret: Option<Secret>,
     pub(super) requests: Vec<Arc<CertificateRequest>>,
     pub(super) keys: BTreeMap<String, Arc<PrivateKey>>,
     pub(super) order_reason: Option<String>,
     pub(super) rivals: Vec<Arc<Certificate>>,
     pub(super) pace: Option<Pace>,
+    /// When an object of a backup was last created.
+    pub(super) restored: Option<Timestamp>,
     pub(super) issuer: Option<IssuerView>,
     pub(super) server: Server,
+    pub(super) set_secret_owner_ref: bool,
     /// The password in the Secret "passwords".
     pub(super) password: Option<&'static str>,
     pub(super) now: Timestamp,
     pub(super) notes: Vec<EventNote>,
+    /// Why the Secret was written.
+    pub(super) rewrites: Vec<Finding>,
     pub(super) writes: usize,
     /// What the last reconcile was waiting for.
     pub(super) waiting_for: Option<Dependency>,
@@ -106,16 +113,20 @@ impl World {
         Self {
             certificate,
             secret: None,
+            lost_secret: None,
             requests: Vec::new(),
             keys: BTreeMap::new(),
             order_reason: None,
             rivals: Vec::new(),
             pace: None,
+            restored: None,
             issuer: Some(IssuerView { ready: true, renewal_information_source: None }),
             server: Server::Unsupported,
+            set_secret_owner_ref: false,
             password: Some("secret"),
             now: START.parse().expect("a time"),
             notes: Vec::new(),
+            rewrites: Vec::new(),
             writes: 0,
             waiting_for: None,
             fault: None,
@@ -170,6 +181,7 @@ impl World {
             next_request_name: &observed.next_request_name,
             left_behind: None,
             pace: self.pace,
+            restored: self.restored,
             problem: None,
             rivals: &self.rivals,
             next_key: NextKey { secret_name: &observed.next_key_name, key: observed.next_key.as_ref() },
@@ -177,7 +189,7 @@ impl World {
             issuer: self.issuer,
             obtained: &observed.obtained,
             backoff: IssuanceBackoff::default(),
-            set_secret_owner_ref: false,
+            set_secret_owner_ref: self.set_secret_owner_ref,
             started: START.parse().expect("a time"),
             now: self.now,
         })
@@ -275,7 +287,7 @@ impl World {
     }
 
     /// How many warnings with a reason were published.
-    pub(super) fn warnings(&self, reason: &str) -> usize {
+    pub(super) fn warnings(&self, reason: Reason) -> usize {
         self.notes.iter().filter(|note| note.warning && note.reason == reason).count()
     }
 }
