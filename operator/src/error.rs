@@ -80,6 +80,7 @@ impl ReconcileError {
             Self::Key(_) => Reason::KeyError,
             Self::Keystore(_) => Reason::KeystoreError,
             Self::Kube { .. } if self.failure() == Failure::Conflict => Reason::Conflict,
+            Self::Kube { .. } if self.is_rejected() => Reason::Rejected,
             Self::Kube { .. } => Reason::ApiServerError,
             Self::Waiting { .. } => Reason::DependencyMissing,
         }
@@ -111,6 +112,15 @@ impl ReconcileError {
     pub fn is_rejected(&self) -> bool {
         let Self::Kube { error, .. } = self else { return false };
         matches!(&**error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
+    }
+
+    /// The fields of the spec that the API server does not accept, each with the reason.
+    pub fn invalid_fields(&self) -> Vec<(String, String)> {
+        let Self::Kube { error, .. } = self else { return Vec::new() };
+        let kube::Error::Api(status) = &**error else { return Vec::new() };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        let fields = causes.filter(|cause| status.code == 422 && cause.field.starts_with("spec"));
+        fields.map(|cause| (cause.field.clone(), cause.message.clone())).collect()
     }
 
     /// The error with all its causes.

@@ -144,10 +144,8 @@ pub enum Reason {
     /// The ACME server can't be reached, or rejects a request.
     #[strum(message = "Check that the operator can reach it. Nothing, if the message names a wait")]
     AcmeError,
-    /// The API server rejects a write, or can't be reached.
-    #[strum(
-        message = "Remove what it rejects the write for, as the message says: a quota, a policy, a webhook, a missing right"
-    )]
+    /// The API server can't be reached, or has failed.
+    #[strum(message = "Check the API server, and that the operator can reach it")]
     ApiServerError,
     /// Something else has changed the object at the same time. Only in the log.
     Conflict,
@@ -169,6 +167,9 @@ pub enum Reason {
     /// No key can be made of the spec, or read.
     #[strum(message = "Correct the field or the Secret that the message names")]
     KeyError,
+    /// A quota, a policy, a webhook, or the API server's own rules reject a write.
+    #[strum(message = "Remove what the write is rejected for, as the message says")]
+    Rejected,
     /// No keystore can be made of the spec.
     #[strum(message = "Correct the alias or the password that the message names")]
     KeystoreError,

@@ -132,7 +132,7 @@ impl SelfCheck {
             if parts.status != StatusCode::OK {
                 return ProbeResult::WrongAnswer(format!(
                     "{} responds with status {}: the ingress controller does not route to the solver yet. If this lasts, check \
-                     that the solver's ingress class is the controller's",
+                     the ingress class of the issuer's solver",
                     origin(&uri),
                     parts.status.as_u16()
                 ));

@@ -258,6 +258,7 @@ fn of_errors() -> Vec<Example> {
             "Forbidden",
             403,
         ),
+        rejected("etcdserver: request timed out", "InternalError", 500),
         rejected("the object has been modified", "Conflict", 409),
         csr.sign_pem(&key).expect_err("a name").into(),
         ReconcileError::Deadline(Duration::from_mins(2)),

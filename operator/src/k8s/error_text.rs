@@ -17,8 +17,12 @@ const ADVICE: [(&str, &str); 6] = [
         "Check the Service and the Pods of that webhook: kubectl get \
          validatingwebhookconfigurations,mutatingwebhookconfigurations",
     ),
-    ("denied the request", "Change what the webhook asks for, or the webhook"),
-    ("denied request", "Change what the policy asks for, or the policy"),
+    ("denied the request", "Change the webhook, or the object so that the webhook accepts it"),
+    (
+        "denied request",
+        "Change the policy, or the object so that the policy accepts it: --acme-http01-solver-extra-labels labels what routes \
+         challenges",
+    ),
     (
         "is forbidden: User ",
         "Give the operator's ServiceAccount this right: the chart's ClusterRoles have it",

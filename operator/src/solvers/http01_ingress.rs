@@ -48,7 +48,19 @@ impl Http01Ingress<'_> {
                     pods.iter().map(|pod| check.probe_solver(*pod, &spec.dns_name, &spec.token, &spec.key));
                 pods_result(join_all(probes).await)
             }
-            Probe::Route => check.probe_route(&spec.dns_name, &spec.token, &spec.key).await,
+            Probe::Route => match check.probe_route(&spec.dns_name, &spec.token, &spec.key).await {
+                ProbeResult::WrongAnswer(why) => ProbeResult::WrongAnswer(self.with_class(why)),
+                result => result,
+            },
+        }
+    }
+
+    /// A text with the ingress class of the solver, which may be wrong.
+    fn with_class(self, why: String) -> String {
+        let class = self.solver.ingress_class_name.as_ref().or(self.solver.class.as_ref());
+        match class.filter(|_| edited_ingress(&self.challenge.spec.solver).is_none()) {
+            Some(class) => format!("{why}: {class:?}"),
+            None => why,
         }
     }
 

@@ -25,6 +25,7 @@ use kube::{
 };
 use operator::pki;
 use serde_json::json;
+use testbed::cluster::NODE_ADDRESS;
 use tokio::time::{Instant, sleep};
 
 use self::support::{
@@ -121,6 +122,35 @@ async fn rejection_by_a_policy_is_reported_with_its_words() -> Result<()> {
     let policies: Api<ValidatingAdmissionPolicyBinding> = Api::all(user.client.clone());
     policies.delete(&user.namespace, &DeleteParams::default()).await?;
     await_healed(&user, RETRIED).await.map(drop)
+}
+
+/// `--acme-http01-solver-extra-labels` is set to the label that the policy asks for.
+#[tokio::test]
+async fn extra_labels_satisfy_a_policy() -> Result<()> {
+    let user = user("f-labels", json!({})).await?;
+    let cel = "has(object.metadata.labels) && 'routes' in object.metadata.labels";
+    apply_policy(&user, "services", "", cel, "a Service needs the label routes").await?;
+    apply_certificate(&user, json!({})).await?;
+    user.await_issued("web", harness::TIMEOUT).await.map(drop)
+}
+
+#[tokio::test]
+async fn address_among_hosts_becomes_an_ip_address() -> Result<()> {
+    let user = user("f-address", json!({})).await?;
+    let address = NODE_ADDRESS.to_string();
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": { "name": "web", "annotations": { "cert-manager.io/issuer": "pebble" } },
+        "spec": {
+            "tls": [{ "hosts": [address], "secretName": "web" }],
+            "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } },
+        },
+    });
+    apply(&user, ingress).await?;
+    let issued = user.await_issued("web", harness::TIMEOUT).await?.spec;
+    ensure!(issued.ip_addresses == Some(vec![address]) && issued.dns_names.is_none(), "{issued:?}");
+    Ok(())
 }
 
 /// Applies an admission policy for the namespace, and waits until it counts.

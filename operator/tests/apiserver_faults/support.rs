@@ -49,7 +49,8 @@ fn shared_cluster() -> Result<&'static SharedCluster> {
         let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
         let binaries =
             Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
-        let flags = [operator::VERBOSE, ["--leader-elect=false", "--v=4"]].concat();
+        let flags = ["--leader-elect=false", "--v=4", "--acme-http01-solver-extra-labels=routes=challenges"];
+        let flags = [&operator::VERBOSE[..], &flags[..]].concat();
         let processes = Processes::start(&cluster, binaries, &flags).await?;
         Ok(SharedCluster { cluster, _processes: processes })
     })

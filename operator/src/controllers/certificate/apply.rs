@@ -115,7 +115,7 @@ impl Reconciler<'_> {
         let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUEST_MANAGER, &request).await?.is_some() {
             self.context.memory.expectations.expect(id, now);
-            let pace = Pace::after(self.context.memory.paces.get(&self.uid()), revision, cause, now);
+            let pace = Pace::after(self.pace(), revision, cause, now);
             self.context.memory.paces.put(self.uid(), pace);
             tracing::info!(request = name, revision, "created CertificateRequest");
         } else if self.context.cache.requests.get(&self.namespace(), &name).is_some() {
@@ -128,7 +128,7 @@ impl Reconciler<'_> {
     }
 
     /// The key of the expectation that a created request shows up in the cache.
-    fn request_id(&self, name: &str) -> String {
+    pub(super) fn request_id(&self, name: &str) -> String {
         format!("{}/{name}", self.uid())
     }
 }

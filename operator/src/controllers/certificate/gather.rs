@@ -13,8 +13,8 @@ use crate::{
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
     decision::certificate::{
-        self, Decision, FetchRenewalInfo, FetchedRenewalInfo, IssuerView, NextKey, Obtained, Prerequisite,
-        SecretView, View,
+        self, Decision, FetchRenewalInfo, FetchedRenewalInfo, IssuerView, NextKey, Obtained, Pace,
+        Prerequisite, SecretView, View,
     },
     error::ReconcileError,
     objects::{self, metadata::controller_of_kind, names},
@@ -30,6 +30,8 @@ pub(super) struct Observed {
     requests: Vec<Arc<CertificateRequest>>,
     order: Option<Arc<Order>>,
     next_request: (String, Option<Arc<CertificateRequest>>),
+    is_requested: bool,
+    pace: Option<Pace>,
     rivals: Vec<Arc<Certificate>>,
     next_key_name: String,
     next_key: Option<Arc<PrivateKey>>,
@@ -55,6 +57,7 @@ impl Observed {
             }),
             next_request_name: &self.next_request.0,
             left_behind: self.next_request.1.as_deref(),
+            is_requested: self.is_requested,
             rivals: &self.rivals,
             next_key: NextKey { secret_name: &self.next_key_name, key: self.next_key.as_ref() },
             past_key: self.past_key.as_deref(),
@@ -62,7 +65,7 @@ impl Observed {
                 let source = issuer.config.acme()?.renewal_information_source;
                 Some(IssuerView { ready: issuer.is_ready(), renewal_information_source: source })
             }),
-            pace: context.memory.paces.get(certificate.uid().unwrap_or_default().as_str()),
+            pace: self.pace,
             restored: context.memory.restored.get(certificate.namespace().unwrap_or_default().as_str()),
             problem: self.problem.as_deref(),
             obtained: &self.obtained,
@@ -90,11 +93,15 @@ impl Reconciler<'_> {
         let secret = self.secret().await?;
         let requests = self.requests();
         let next_key_name = self.next_key_name();
+        let next_request = self.next_request();
+        let now = self.context.now();
         Ok(Observed {
             secret,
             order: self.order(&requests),
             requests,
-            next_request: self.next_request(),
+            is_requested: self.context.memory.expectations.is_pending(&self.request_id(&next_request.0), now),
+            pace: self.pace(),
+            next_request,
             rivals: self.rivals(),
             next_key: self.next_key(&next_key_name).await?,
             next_key_name,
@@ -143,6 +150,16 @@ impl Reconciler<'_> {
     /// Why the last reconcile failed.
     pub(super) fn problem(&self) -> Option<String> {
         self.context.memory.problems.get(&self.uid()).map(|problem| problem.message)
+    }
+
+    /// The requests in a row, also those from before this process started, as far as they still exist.
+    pub(super) fn pace(&self) -> Option<Pace> {
+        let known = self.context.memory.paces.get(&self.uid());
+        known.or_else(|| {
+            let revision = self.certificate.status.as_ref()?.revision?;
+            let requested = self.requests().last()?.creation_timestamp()?.0;
+            Pace::of_another_process(revision, requested, self.context.memory.started)
+        })
     }
 
     fn issuer(&self) -> Option<Box<AnyIssuer>> {

@@ -68,14 +68,15 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
         if let Ok(Some(_)) = created {
             report(Reason::CreateCertificate, &certificate.name_any());
         }
-        outcome = outcome.and(created.map(drop));
+        outcome =
+            outcome.and(created.map(drop).or_else(|error| noted(error, &certificate.name_any(), &mut notes)));
     }
     for update in update {
         match change(&certificates, K::MANAGER, &update, context).await {
             Ok(Checked::Patch(_)) => report(Reason::UpdateCertificate, &update.name),
             Ok(Checked::Same) => {}
             Ok(Checked::LeftAlone) => notes.push(shim::left_alone(source.source().kind, &update.name)),
-            Err(error) => outcome = outcome.and(Err(error)),
+            Err(error) => outcome = outcome.and(noted(error, &update.name, &mut notes)),
         }
     }
     for name in delete {
@@ -87,6 +88,16 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
     }
     publish(&notes, source, context);
     outcome
+}
+
+/// Notes that the API server does not accept a Certificate, until the source is corrected. Other errors are retried.
+fn noted(error: ReconcileError, name: &str, notes: &mut Vec<EventNote>) -> Result<(), ReconcileError> {
+    let fields = error.invalid_fields();
+    if fields.is_empty() {
+        return Err(error);
+    }
+    notes.push(shim::rejected(name, &fields));
+    Ok(())
 }
 
 /// Publishes events, unless they were the last ones about the source. The same source is reconciled often.

@@ -6,6 +6,7 @@ use crds::{
     annotations::request::{OVERRIDE_INGRESS_CLASS, OVERRIDE_INGRESS_CLASS_NAME, OVERRIDE_INGRESS_NAME},
     certmanager::CertificateRequest,
     condition::{self, Condition, ConditionStatus},
+    duration::GoDuration,
 };
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -75,6 +76,10 @@ impl Deciding<'_> {
 
     /// Reports that the next request waits because there were several in a row, if so.
     fn waits_for_its_pace(&mut self, reason: Option<Reason>, message: &str) -> bool {
+        if self.view.is_requested {
+            // Its own request counts, and is not in the cache yet.
+            return false;
+        }
         let Some((until, problem)) = self.too_fast(reason, message) else { return false };
         self.warn_once(EventSource::Trigger, Reason::IssuedTooOften, &problem);
         self.problem = self.problem.take().or(Some(problem));
@@ -95,12 +100,36 @@ impl Deciding<'_> {
                 Some(pace.next_renewal(due, lifetime))
             })
             .unwrap_or_else(|| pace.next(self.cause(reason)));
+        let why = self
+            .renews_immediately(reason)
+            .unwrap_or_else(|| format!("Find out what asks for it: {message}"));
         let cause = format!(
-            "certificates were requested {} times in a row, so the next request waits. Find out what asks for it: {}",
+            "certificates were requested {} times in a row, so the next request waits. {why}",
             pace.requests(),
-            message
         );
         (until > self.view.now).then(|| (until, with_time(cause, until)))
+    }
+
+    /// What is wrong with a spec that makes each certificate due for renewal soon after it is issued, if so.
+    fn renews_immediately(&self, reason: Option<Reason>) -> Option<String> {
+        let leaf =
+            self.view.secret.and_then(SecretView::leaf).filter(|_| reason == Some(Reason::Renewing))?;
+        let spec = &self.view.certificate.spec;
+        let (field, value) = match (spec.renew_before, spec.renew_before_percentage) {
+            (Some(before), _) => ("renewBefore", before.to_string()),
+            (None, Some(percentage)) => ("renewBeforePercentage", percentage.to_string()),
+            (None, None) => return None,
+        };
+        let (begin, end) = (leaf.not_before, leaf.not_after);
+        let due = renewal_time(begin, end, spec.renew_before, spec.renew_before_percentage)?;
+        let lifetime = end.duration_since(begin);
+        (due.duration_since(begin) < lifetime / 10).then(|| {
+            format!(
+                "spec.{field} ({value}) is nearly as long as the CA lets certificates live ({}), so each one is due for \
+                 renewal soon after it is issued. Shorten spec.{field}",
+                GoDuration::from_secs(i32::try_from(lifetime.as_secs()).unwrap_or(i32::MAX))
+            )
+        })
     }
 
     /// How long the last failure still delays the next attempt. A spec that has changed since then is tried immediately.

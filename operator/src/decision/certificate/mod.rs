@@ -156,7 +156,9 @@ fn report_in(conditions: &mut [Condition], problem: &str) {
     for condition in conditions {
         let is_true = condition.status == ConditionStatus::True;
         match condition.type_.as_str() {
-            condition::READY if is_true => condition.message = Some(format!("{UP_TO_DATE}; {problem}")),
+            condition::READY if is_true => {
+                condition.message = Some(format!("{UP_TO_DATE}. Needs attention: {problem}"));
+            }
             condition::READY => condition.message = Some(problem.clone()),
             condition::ISSUING if is_true => condition.message = Some(problem.clone()),
             _ => {}

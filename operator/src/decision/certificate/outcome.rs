@@ -35,9 +35,10 @@ impl Outcome {
             }
             (ConditionStatus::True, _, Some(chain)) => Self::Issued(chain.0.clone()),
             _ => {
-                // Waiting for its Order is normal, and not worth a message.
-                let message = ready.message.clone();
-                Self::Pending(message.filter(|message| !message.starts_with(request::WAITING)))
+                // Waiting for its Order, or for an issuer that was just created, is normal and not worth a message.
+                let is_normal =
+                    |message: &String| message.starts_with(request::WAITING) || message == request::UNCHECKED;
+                Self::Pending(ready.message.clone().filter(|message| !is_normal(message)))
             }
         }
     }

@@ -70,6 +70,19 @@ impl Pace {
         }
     }
 
+    /// The pace that another process may have left: its last request, for a revision, was just before this process `started`. The
+    /// first two are not worth a wait.
+    pub fn of_another_process(revision: i64, requested: Timestamp, started: Timestamp) -> Option<Self> {
+        let is_recent = requested < started && started < later(requested, FIRST_WAIT);
+        let requests = DELAYED_FROM / REQUEST;
+        (is_recent && revision > 1).then_some(Self {
+            requests,
+            points: DELAYED_FROM,
+            revision,
+            last: requested,
+        })
+    }
+
     /// When the next request may come, by why it comes.
     pub fn next(self, cause: Cause) -> Timestamp {
         let from = if cause == Cause::Change { CHANGE_DELAYED_FROM } else { DELAYED_FROM };
@@ -115,6 +128,19 @@ mod tests {
         assert_eq!(second.requests(), 2);
         let quiet = later(second.next(Cause::Other), FIRST_WAIT);
         assert_eq!(Pace::after(Some(second), 3, Cause::Other, quiet).requests(), 1);
+    }
+
+    /// An operator that ends again and again must not order each time.
+    #[test]
+    fn restart_does_not_shorten_the_wait() {
+        let requested = Timestamp::UNIX_EPOCH;
+        let started = later(requested, Duration::from_mins(1));
+        let left = |revision, started| Pace::of_another_process(revision, requested, started);
+        let next = left(2, started).expect("a pace").next(Cause::Other);
+        assert_eq!(next, later(requested, FIRST_WAIT));
+        assert_eq!(left(1, started), None, "it may be the first issuance");
+        assert_eq!(left(2, later(requested, FIRST_WAIT)), None);
+        assert_eq!(left(2, requested), None, "this process has made the request");
     }
 
     /// A user may change the spec four times after the first certificate, and correct it as often as attempts fail. Two tools that

@@ -24,6 +24,8 @@ pub struct View<'a> {
     pub next_request_name: &'a str,
     /// A CertificateRequest that has this name, and was left behind by a Certificate of the same name.
     pub left_behind: Option<&'a CertificateRequest>,
+    /// Whether this process has just created one with this name, which the cache may not show yet.
+    pub is_requested: bool,
     /// Why the Order of the request in progress is waiting, if it says so.
     pub order_reason: Option<&'a str>,
     /// Whether that Order, if it exists, was placed at the CA, which then counts a failure.

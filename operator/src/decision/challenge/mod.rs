@@ -48,6 +48,8 @@ pub struct ChallengeProgress {
     pub phase: Phase,
     /// How many times its route was presented and probed.
     pub probes: u32,
+    /// Since when everything is in place for the route, UTC.
+    pub presented_since: Option<Timestamp>,
     /// Since when every probe of the route has reached no server, UTC.
     pub unreachable_since: Option<Timestamp>,
     /// Since when every probe of the route has got a wrong answer, UTC.
@@ -82,6 +84,7 @@ impl ChallengeProgress {
             since,
             phase: Phase::Presenting,
             probes: 0,
+            presented_since: None,
             unreachable_since: None,
             wrong_since: None,
             polls: 0,

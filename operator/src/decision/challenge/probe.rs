@@ -19,7 +19,7 @@ const WRONG_ANSWER_FOR: Duration = Duration::from_mins(10);
 
 /// The age from which the status of a Challenge says what it waits for. Most are valid before anyone could read it; Ingress
 /// controllers under load apply changes every two seconds.
-pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(5);
+pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(3);
 
 /// Whether the CA could get an answer, as far as the operator can do something about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +72,17 @@ pub fn pods_result(pods: Vec<ProbeResult>) -> ProbeResult {
 
 /// Decides what follows from the result of [`Action::Present`].
 pub fn on_presented(view: &View<'_>, presentation: Presentation) -> Decision {
-    let progress = ChallengeProgress { probes: view.progress.probes.saturating_add(1), ..view.progress };
+    let presented_since = view.progress.presented_since.or(Some(view.now));
+    let probes = view.progress.probes.saturating_add(1);
+    let progress = ChallengeProgress { probes, presented_since, ..view.progress };
     let view = View { progress, ..*view };
     if let Presentation::Blocked(why) = presentation {
-        let progress = ChallengeProgress { unreachable_since: None, wrong_since: None, ..progress };
+        let progress = ChallengeProgress {
+            presented_since: None,
+            unreachable_since: None,
+            wrong_since: None,
+            ..progress
+        };
         let view = View { progress, ..view };
         return probe_again(&view, view.blocked(propagation(&why)));
     }
@@ -156,10 +163,12 @@ fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 
 /// Probes again after a while, with this status once it is worth reading.
 fn probe_again(view: &View<'_>, status: ChallengeStatus) -> Decision {
+    // What kept the answer from being presented has been reported, and is no wait for the route.
+    let age = view.progress.presented_since.map_or_else(|| view.age(), |since| elapsed(since, view.now));
     let wait = backoff::self_check(view.progress.probes, &view.challenge.name_any());
     let (progress, requeue) = view.again_after(wait);
     Decision {
-        status: (view.age() >= REPORT_WAITING_AFTER).then_some(status),
+        status: (age >= REPORT_WAITING_AFTER).then_some(status),
         ..Decision::new(Some(progress), Next::Requeue(requeue))
     }
 }
@@ -182,6 +191,7 @@ mod tests {
         let challenge = fixtures::challenge("web", |_| {});
         let progress = ChallengeProgress {
             phase: Phase::Reachable,
+            presented_since: Some(START),
             unreachable_since: Some(START),
             ..ChallengeProgress::new(&challenge, START)
         };

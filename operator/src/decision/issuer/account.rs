@@ -130,7 +130,7 @@ fn replaced_account(view: &View<'_>, uri: &str) -> Option<EventNote> {
     let secret = &view.acme.private_key_secret_ref.name;
     let message = format!(
         "the private key in the Secret {secret:?} was deleted or changed: the account {uri} replaces {before}. If CAA records \
-         (accounturi) or raised rate limits name the old account, put its key back into the Secret"
+         (accounturi) or raised rate limits name the old account, put its key back into the Secret, for example from a backup"
     );
     Some(EventNote::warning(Reason::AccountReplaced, message))
 }

@@ -144,9 +144,12 @@ fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan,
     let Some((solver, type_, offered)) = selected else {
         let star = if wildcard { "*." } else { "" };
         let hint = if wildcard { "; wildcard names require DNS-01" } else { "" };
+        let issuer = view.order.spec.issuer_ref.identity();
         return Err(format!(
             "no configured challenge solvers can be used for {star}{identifier}: none of the issuer's solvers matches the \
-             name, the Certificate's labels, and the challenge types that the server offers{hint}"
+             name, the Certificate's labels, and the challenge types that the server offers{hint}. Add a solver to the {} \
+             {:?}, or correct a selector",
+            issuer.kind, issuer.name
         ));
     };
     if type_ == ChallengeType::Dns01 {

@@ -16,6 +16,9 @@ use crate::{objects::EventNote, reason::Reason};
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
 pub const WAITING: &str = "Waiting on certificate issuance from order";
 
+/// The Ready message of a request whose issuer was just created; cert-manager's words.
+pub const UNCHECKED: &str = "Referenced issuer does not have a Ready status condition";
+
 /// The issuer that a request refers to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum IssuerView<'a> {
@@ -140,12 +143,10 @@ impl Decision<'_> {
         let issuer = self.view.request.spec.issuer_ref.identity();
         match self.view.issuer {
             IssuerView::Acme { acme, account, ready: true, .. } => self.sign_by_acme(acme, account),
-            IssuerView::Acme { ready: false, message, .. } => self.wait(format!(
-                "Referenced issuer does not have a Ready status condition: the {} {:?} says: {}",
-                issuer.kind,
-                issuer.name,
-                message.unwrap_or("nothing yet")
-            )),
+            IssuerView::Acme { ready: false, message: None, .. } => self.wait(UNCHECKED.to_owned()),
+            IssuerView::Acme { ready: false, message: Some(message), .. } => {
+                self.wait(format!("{UNCHECKED}: the {} {:?} says: {message}", issuer.kind, issuer.name));
+            }
             IssuerView::Missing => {
                 self.wait(format!(
                     "Referenced {:?} not found: create the {} {:?}, or correct spec.issuerRef",

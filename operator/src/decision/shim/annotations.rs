@@ -122,6 +122,31 @@ pub(super) fn certificate_spec(
     })
 }
 
+/// What of an Ingress a field of a Certificate's spec comes from.
+pub(super) fn source_of(field: &str) -> Option<&'static str> {
+    const SOURCES: [(&str, &str); 12] = [
+        ("spec.commonName", "the annotation cert-manager.io/common-name"),
+        ("spec.dnsNames", "spec.tls.hosts and the annotation cert-manager.io/alt-names"),
+        ("spec.duration", "the annotation cert-manager.io/duration"),
+        ("spec.emailAddresses", "the annotation cert-manager.io/email-sans"),
+        ("spec.ipAddresses", "spec.tls.hosts and the annotation cert-manager.io/ip-sans"),
+        ("spec.issuerRef", "the annotation that names the issuer"),
+        (
+            "spec.privateKey",
+            "the annotations cert-manager.io/private-key-size and cert-manager.io/private-key-algorithm",
+        ),
+        (
+            "spec.renewBefore",
+            "the annotations cert-manager.io/renew-before and cert-manager.io/renew-before-percentage",
+        ),
+        ("spec.revisionHistoryLimit", "the annotation cert-manager.io/revision-history-limit"),
+        ("spec.secretName", "spec.tls.secretName"),
+        ("spec.secretTemplate", "the annotation cert-manager.io/secret-template"),
+        ("spec.subject", "the annotations cert-manager.io/subject-*"),
+    ];
+    SOURCES.iter().find(|(of, _)| field.starts_with(of)).map(|(_, source)| *source)
+}
+
 /// Values of a source and of an annotation, each once; `None` if there is none.
 fn unique(hosts: Vec<&str>, more: Option<Vec<String>>) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();

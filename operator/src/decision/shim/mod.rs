@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerRe
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
-use self::annotations::{TRANSLATED, certificate_annotations, certificate_spec, issuer};
+use self::annotations::{TRANSLATED, certificate_annotations, certificate_spec, issuer, source_of};
 use crate::{
     objects::{
         EventNote, extra,
@@ -265,9 +265,21 @@ pub fn left_alone(kind: SourceKind, name: &str) -> EventNote {
         Reason::BadConfig,
         format!(
             "the Certificate {name:?} was not created for this {kind}, so it is left alone, and its certificate may lack these \
-             hosts. Change the secretName, or delete the Certificate"
+             hosts. Change the secretName, or delete the Certificate, and another is created for this {kind}"
         ),
     )
+}
+
+/// The event about a Certificate that the API server does not accept, by the fields and why.
+pub fn rejected(name: &str, fields: &[(String, String)]) -> EventNote {
+    let problems: Vec<_> = fields.iter().map(|(field, why)| format!("{field}: {why}")).collect();
+    let sources: BTreeSet<_> = fields.iter().filter_map(|(field, _)| source_of(field)).collect();
+    let sources = sources.into_iter().collect::<Vec<_>>().join(", ");
+    let sources = if sources.is_empty() { "the annotations" } else { &*sources };
+    let problems = problems.join("; ");
+    let message =
+        format!("the Certificate {name:?} can't be created or changed: {problems}. Correct {sources}");
+    EventNote::warning(Reason::BadConfig, message)
 }
 
 /// The event about a Certificate that was created, deleted or changed.

@@ -39,7 +39,7 @@ fn problem_of_a_renewal_is_appended_to_ready() {
     world.order_reason = Some("no route".into());
     assert!(world.run(5));
     let (ready, issuing) = messages(&world);
-    assert_eq!(ready, "Certificate is up to date and has not expired; no route");
+    assert_eq!(ready, "Certificate is up to date and has not expired. Needs attention: no route");
     assert_eq!(issuing.as_deref(), Some("no route"));
     world.issue();
     assert!(world.run(5));
@@ -104,6 +104,19 @@ fn third_issuance_in_a_row_waits() {
     assert!(ready.starts_with("certificates were requested 2 times in a row"), "{ready}");
     assert_eq!((issuing, world.warnings(Reason::IssuedTooOften)), (None, 1));
     assert_eq!(world.requeue(), Requeue::After(Duration::from_mins(5)));
+}
+
+/// The CA gives certificates that live no longer than `renewBefore`.
+#[test]
+fn renew_before_of_the_whole_lifetime_is_named() {
+    let mut world = issued(|it| it.spec.renew_before = Some("2159h59m55s".parse().expect("a duration")));
+    world.pace = Some(Pace::after(None, 1, Cause::Other, world.now));
+    world.pace = Some(Pace::after(world.pace, 2, Cause::Other, world.now));
+    world.wait(SignedDuration::from_secs(6));
+    assert!(world.run(5));
+    let (ready, _) = messages(&world);
+    assert!(ready.contains("spec.renewBefore (2159h59m55s)") && ready.contains("(2160h0m0s)"), "{ready}");
+    assert!(ready.contains("Shorten spec.renewBefore"), "{ready}");
 }
 
 /// Two tools disagree about the spec, so that requests are replaced before they are issued.

@@ -180,6 +180,7 @@ impl World {
             order_placed: true,
             next_request_name: &observed.next_request_name,
             left_behind: None,
+            is_requested: false,
             pace: self.pace,
             restored: self.restored,
             problem: None,
