@@ -12,8 +12,6 @@ pub mod limits;
 pub mod order;
 pub mod problem;
 mod reaction;
-#[cfg(test)]
-mod reasons;
 pub mod renewal;
 pub mod request;
 mod requeue;

@@ -15,7 +15,7 @@ mod renewal_information;
 mod secret_plan;
 mod secret_view;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod times;
 mod view;
 

@@ -6,7 +6,10 @@ use kube::ResourceExt;
 use super::{ChallengeProgress, Decision, Next, Notify, Phase, REPORT_WAITING_AFTER, View};
 use crate::{
     acme::{AcmeError, AuthorizationState, AuthorizationStatus, Class},
-    decision::{Reaction, Requeue, backoff, problem::with_time},
+    decision::{
+        Reaction, Requeue, backoff,
+        problem::{with_next_attempt, with_regular_attempts, with_time},
+    },
 };
 
 /// Decides what follows from the CA's response to [`super::Action::Submit`].
@@ -40,12 +43,19 @@ pub fn on_authorization(view: &View<'_>, result: Result<AuthorizationState, Acme
         }
         AuthorizationStatus::Valid => view.end(State::Valid, "Successfully authorized domain".to_owned()),
         AuthorizationStatus::Pending => {
-            let (progress, requeue) = view.again_after(backoff::poll(view.progress.polls, state.retry_after));
+            let wait = backoff::poll(view.progress.polls, state.retry_after);
+            let (progress, requeue) = view.again_after(wait);
             let polls = progress.polls.saturating_add(1);
             let progress = ChallengeProgress { polls, failures: 0, ..progress };
-            let reason = || view.waiting("Waiting for the ACME server to validate the challenge".to_owned());
+            // The server asks for a wait that is worth its time in the text.
+            let is_long = wait > REPORT_WAITING_AFTER && state.retry_after.is_some();
+            let reason = || {
+                let cause = "Waiting for the ACME server to validate the challenge";
+                let until = progress.next_attempt;
+                view.waiting(if is_long { with_next_attempt(cause, wait, until) } else { cause.to_owned() })
+            };
             Decision {
-                status: (view.age() >= REPORT_WAITING_AFTER).then(reason),
+                status: (is_long || view.age() >= REPORT_WAITING_AFTER).then(reason),
                 ..Decision::new(Some(progress), Next::Requeue(requeue))
             }
         }
@@ -97,7 +107,7 @@ fn on_acme_error(view: &View<'_>, subject: Subject, error: AcmeError) -> Decisio
     let reason = if matches!(reaction, Reaction::WaitFor(_)) {
         with_time(&error, progress.next_attempt)
     } else {
-        error.to_string()
+        with_regular_attempts(&error)
     };
     // A failed poll that is soon repeated needs no status, which would cost a second one in the end.
     let is_quiet = subject == Subject::Authorization

@@ -5,7 +5,7 @@
 mod issuance;
 mod model;
 mod problems;
-pub(in crate::decision) mod reasons;
+pub(crate) mod reasons;
 mod renewal;
 mod secret;
 mod world;

@@ -86,7 +86,11 @@ fn happen(world: &mut World, event: Event) {
         Event::Issued if world.has_pending_request() => world.issue(),
         Event::Failed if world.has_pending_request() => world.fail("no"),
         Event::SecretDeleted => world.lost_secret = world.secret.take(),
-        Event::SecretRestored if world.secret.is_none() => world.secret = world.lost_secret.take(),
+        Event::SecretRestored if world.secret.is_none() => {
+            // What was known of the certificate was dropped with it.
+            world.last_check = None;
+            world.secret = world.lost_secret.take();
+        }
         Event::Issued | Event::Failed | Event::SecretRestored => {}
         Event::SecretEdited => world.edit_secret(),
         Event::SpecEdited => world.edit_spec(),
@@ -104,6 +108,36 @@ fn happen(world: &mut World, event: Event) {
     }
 }
 
+/// A state that persists has a message, and something that ends it: a time, or a change that enqueues the Certificate.
+fn assert_explained(world: &mut World) -> Result<(), TestCaseError> {
+    let ready = world.condition(condition::READY).map(|(status, reason)| (status, reason.to_owned()));
+    let Some((status, reason)) = ready else {
+        // The first write of the status has not succeeded yet.
+        return Ok(());
+    };
+    prop_assert!(!world.message(condition::READY).is_empty());
+    let issuing = condition::is_true(&world.status().conditions, condition::ISSUING);
+    if status == ConditionStatus::True && !issuing {
+        return Ok(());
+    }
+    let user_must_act = [Reason::InvalidSpec, Reason::Expired].iter().any(|it| it.as_str() == reason)
+        || world.condition(condition::ISSUING).is_some_and(|(_, it)| it == "CannotRegenerateKey");
+    let event = world.waiting_for.is_some()
+        || user_must_act
+        || world.requests.last().is_some_and(|it| it.status.is_none());
+    let decision = world.decide();
+    // What was lost with a lagging cache is done again by the change that follows.
+    let acts =
+        decision.as_ref().is_ok_and(|it| it.actions.iter().any(|it| !matches!(it, Action::WriteStatus(_))));
+    let requeue = decision.map(|decision| decision.requeue);
+    prop_assert!(
+        event || acts || matches!(requeue, Ok(Requeue::After(_)) | Err(_)),
+        "nothing ends {reason} {:?}: {requeue:?}",
+        world.message(condition::READY)
+    );
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -119,7 +153,9 @@ proptest! {
         world.server = server;
         for (event, fault, lags) in steps {
             (world.fault, world.lags) = (fault, lags);
-            world.run(8);
+            if world.run(8) {
+                assert_explained(&mut world)?;
+            }
             happen(&mut world, event);
         }
         (world.fault, world.password, world.server) = (None, Some("a password"), Server::Unsupported);

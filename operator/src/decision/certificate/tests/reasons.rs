@@ -1,4 +1,4 @@
-//! Each reason of a Certificate, as it comes about. Next: `decision/reasons.rs`, which makes a page of them.
+//! Each reason of a Certificate, as it comes about. Next: `reason/tests.rs`, which makes a page of them.
 
 use crds::{
     annotations::secret::{CERTIFICATE_NAME, TLS_CRT, TLS_KEY},
@@ -11,13 +11,13 @@ use hyper::StatusCode;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use super::{world::Server, *};
-use crate::decision::reasons::{CERTIFICATE, Example, Place};
+use crate::reason::tests::{CERTIFICATE, Example, Place};
 
 /// The reasons that say what is about to happen, or what the operator does without, and not what keeps a Certificate from its
 /// desired state.
 const HARMLESS: [Reason; 2] = [Reason::ARIError, Reason::WindowError];
 
-pub(in crate::decision) fn examples() -> Vec<Example> {
+pub(crate) fn examples() -> Vec<Example> {
     scenarios().into_iter().map(|(reason, world)| example(reason, &world)).collect()
 }
 

@@ -204,7 +204,12 @@ fn pending_authorizations_are_polled() {
     assert_eq!(polled(None, Duration::ZERO), (Duration::from_millis(100), None));
     let (wait, reason) = polled(Some(Duration::from_secs(7)), REPORT_WAITING_AFTER);
     assert_eq!(wait, Duration::from_secs(7));
-    assert_eq!(reason.as_deref(), Some("Waiting for the ACME server to validate the challenge"));
+    assert_eq!(
+        reason.as_deref(),
+        Some("Waiting for the ACME server to validate the challenge; the next attempt is within a minute")
+    );
+    let (_, reason) = polled(Some(Duration::from_secs(90)), Duration::ZERO);
+    assert!(reason.is_some_and(|it| it.ends_with("is at 1970-01-01T00:01:30Z")), "a long wait is reported");
 }
 
 #[test]
@@ -226,9 +231,19 @@ fn acme_errors_end_or_are_retried() {
 
     let limited = Failure::Page { status: 429, retry_after: Some(90) };
     for (failure, least, notify, reason) in [
-        (Failure::problem("serverInternal", 500), 0, None, "the detail (serverInternal)"),
+        (
+            Failure::problem("serverInternal", 500),
+            0,
+            None,
+            "the detail (serverInternal); the next attempt is within 5 minutes",
+        ),
         (limited, 90, None, "; the next attempt is at 1970-01-01T00:01:30Z"),
-        (Failure::problem("accountDoesNotExist", 400), 0, Some(Notify::Issuer), "(accountDoesNotExist)"),
+        (
+            Failure::problem("accountDoesNotExist", 400),
+            0,
+            Some(Notify::Issuer),
+            "(accountDoesNotExist); the next attempt is within 5 minutes",
+        ),
     ] {
         for decision in [submitted(failure), fetched(failure)] {
             let Next::Retry { after, .. } = decision.next else { panic!("{decision:?}") };

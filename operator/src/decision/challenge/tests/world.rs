@@ -31,6 +31,9 @@ use crate::{
     objects::challenge::build,
 };
 
+/// How long a state may last without a message.
+const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
 /// How long an unreachable server takes to be given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(2500);
 
@@ -95,6 +98,7 @@ struct Process {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct World {
     course: Course,
     start: Timestamp,
@@ -114,6 +118,8 @@ pub(super) struct World {
     pub(super) probes: Meter,
     pub(super) status_writes: Meter,
     pub(super) warnings: usize,
+    /// Whether the last reconcile failed.
+    failed: bool,
 }
 
 impl World {
@@ -144,6 +150,7 @@ impl World {
             probes: Meter::default(),
             status_writes: Meter::default(),
             warnings: 0,
+            failed: false,
             course,
         }
     }
@@ -158,6 +165,7 @@ impl World {
             let events = self.events.iter().map(|(time, _)| *time);
             let next = events.chain(self.challenge.next_event()).chain(self.runner.due()).min();
             let next = next.unwrap_or_else(|| panic!("nothing reconciles the Challenge: {:?}", self.process));
+            self.assert_explained(next);
             self.runner.now = self.runner.now.max(next);
             self.happen();
             if self.runner.due().is_some_and(|due| due <= self.runner.now) && !self.gone {
@@ -165,6 +173,20 @@ impl World {
             }
         }
         panic!("the Challenge is reconciled without end: {:?}", self.process);
+    }
+
+    /// A state that persists until `next` says why.
+    fn assert_explained(&self, next: Timestamp) {
+        let challenge = self.challenge.current();
+        let status = challenge.status.as_ref();
+        let is_valid = self.process.progress.is_some_and(|progress| progress.phase == Phase::Valid);
+        let persists = next.duration_since(self.runner.now) > SILENCE && self.order_shown && !is_valid;
+        let is_over = self.gone
+            || challenge.metadata.deletion_timestamp.is_some()
+            || is_final(status.and_then(|status| status.state));
+        let reason = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+        let is_explained = !reason.is_empty() || self.failed || self.process.unwritten.is_some();
+        assert!(is_over || !persists || is_explained, "nothing says what it waits for: {:?}", self.process);
     }
 
     fn age(&self) -> Duration {
@@ -247,6 +269,8 @@ impl World {
                 self.reconcile_order();
             }
         }
+        // The runner reports an error.
+        self.failed = outcome.is_err();
         self.runner.end(outcome);
     }
 

@@ -30,6 +30,9 @@ use crate::{
 /// How soon an Order notices that the CA has lost the account.
 const NOTICED: Duration = Duration::from_secs(10);
 
+/// How long a state may last without a message.
+const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
 /// How long after the last event a test gives up to wait for something else than the time that the CA asks for.
 const PATIENCE: Duration = Duration::from_hours(4);
 
@@ -172,6 +175,11 @@ impl World {
             let changes = self.changes.iter().map(|(time, _)| *time);
             let next = changes.chain(self.issuer.next_event()).chain(self.runner.due()).min();
             let next = next.unwrap_or_else(|| panic!("nothing reconciles the issuer: {:?}", self.process));
+            let persists = next.duration_since(self.runner.now) > SILENCE
+                && !self.works()
+                && self.process.unwritten.is_none();
+            let message = self.ready().map_or("", |(_, message)| message);
+            assert!(!persists || !message.is_empty(), "nothing says what it waits for: {:?}", self.process);
             self.runner.now = self.runner.now.max(next);
             self.happen();
             if self.runner.due().is_some_and(|due| due <= self.runner.now) {

@@ -1,6 +1,6 @@
 //! Every reason that the operator reports, as it comes about, for `docs/REASONS.md`: where it is seen, with which message.
 //!
-//! A reason that nothing reports, or without a message, fails a test. Next: `certificate/tests/reasons.rs`.
+//! A reason that nothing reports, or without a message, fails a test. Next: `decision/certificate/tests/reasons.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +22,13 @@ use k8s_openapi::{
 use kube::{ResourceExt, core::Status};
 use strum::{EnumMessage, IntoEnumIterator};
 
-use super::{certificate, issuer, problem::Problem, request, shim, testing::Failure};
+use super::Reason;
 use crate::{
     acme::Phase,
+    decision::{certificate, issuer, problem::Problem, request, shim, testing::Failure},
     error::ReconcileError,
     objects::{EventNote, metadata, names},
     pki::{self, CsrRequest, Curve, KeyKind, PrivateKey},
-    reason::Reason,
 };
 
 pub(crate) const CERTIFICATE: &str = "Certificates";
@@ -303,7 +303,7 @@ about; `kubectl get certificate -o wide` shows that of `Ready` in the STATUS col
 Certificate from its desired state is in there, even if another object reports it first. Orders and Challenges have no
 conditions: their `status.reason` says what they wait for, and is in the STATUS column of the Certificate as well.
 
-This page is generated from `operator/src/reason.rs` and tests: `UPDATE=1 cargo test -p operator --lib reasons`.
+This page is generated from `operator/src/reason` and tests: `UPDATE=1 cargo test -p operator --lib reason`.
 ";
 
 fn page(examples: &[Example]) -> String {
@@ -348,6 +348,6 @@ fn page_of_reasons_is_complete_and_up_to_date() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == page,
-        "docs/REASONS.md is out of date: run UPDATE=1 cargo test -p operator --lib reasons"
+        "docs/REASONS.md is out of date: run UPDATE=1 cargo test -p operator --lib reason"
     );
 }

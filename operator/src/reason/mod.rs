@@ -1,7 +1,10 @@
 //! The reasons of conditions and events: what a program sees of why something is as it is.
 //!
 //! Reasons that cert-manager has are spelled as there. What each means, and what a person can do about it, is in `docs/REASONS.md`,
-//! which is generated from this. Next: `decision/reasons.rs`, which requires that each is reported with a message.
+//! which is generated from this. Next: `tests.rs`, which requires that each is reported with a message.
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use strum::{EnumIter, EnumMessage, EnumString, IntoStaticStr};
 
