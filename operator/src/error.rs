@@ -96,9 +96,7 @@ impl ReconcileError {
             },
             Self::Kube { error, .. } => match &**error {
                 kube::Error::Api(status) if is_terminating(status) => Failure::NamespaceTerminating,
-                kube::Error::Api(status) if status.is_conflict() || status.is_not_found() => {
-                    Failure::Conflict
-                }
+                kube::Error::Api(status) if status.is_conflict() || is_gone(status) => Failure::Conflict,
                 _ => Failure::Unwatched,
             },
             Self::Invalid { .. } | Self::Waiting { .. } => Failure::Unwatched,
@@ -127,6 +125,12 @@ impl ReconcileError {
     pub fn chain(&self) -> String {
         ErrorChain(self).to_string()
     }
+}
+
+/// Whether an object was deleted meanwhile. A namespace or a kind that does not exist is for a user to correct.
+fn is_gone(status: &kube::core::Status) -> bool {
+    let kind = status.details.as_ref().map_or("", |details| details.kind.as_str());
+    status.is_not_found() && !matches!(kind, "" | "namespaces")
 }
 
 /// Whether a request was rejected because its namespace is being deleted.

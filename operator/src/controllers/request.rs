@@ -122,7 +122,8 @@ async fn apply(
                 // One without an owner enqueues nothing when it is gone.
                 requeue = Requeue::After(EXPECTATION_TTL);
                 context.memory.expectations.forget(&format!("{}/{name}", request.uid_or_empty()));
-                k8s::delete(&orders, &name, None).await?;
+                let seen = context.cache.orders.get(namespace, &name).and_then(|it| it.uid());
+                k8s::delete(&orders, &name, seen).await?;
             }
             Action::Publish(note) => context.kube.publish(MANAGER, &note, request),
         }

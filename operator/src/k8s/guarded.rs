@@ -27,6 +27,14 @@ pub struct Unreadable {
     pub error: String,
 }
 
+impl Unreadable {
+    /// Logs that the object is skipped.
+    pub fn warn(&self) {
+        let Self { metadata: ObjectMeta { name, namespace, .. }, error } = self;
+        tracing::warn!(name, namespace, error, "skipped an object that can't be read");
+    }
+}
+
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;

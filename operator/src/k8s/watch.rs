@@ -11,7 +11,7 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
-        reflector::{Lookup, ObjectRef, store::Writer},
+        reflector::{Lookup, ObjectRef, Store, store::Writer},
         watcher::{self, Event},
     },
 };
@@ -71,7 +71,8 @@ where
     /// Watches until the process ends. `shrink` drops what is not needed before an object is kept; `report` is called for every
     /// change. An object that can't be read is skipped and does not affect the others.
     pub async fn run(self, api: Api<Guarded<K>>, shrink: impl Fn(&mut K), report: impl Fn(&K, ObjectEvent)) {
-        let keep = |guard| {
+        let store = self.writer.as_reader();
+        let keep = |guard: Guarded<K>| {
             let mut object = readable(guard)?;
             shrink(&mut object);
             Some(object)
@@ -79,7 +80,17 @@ where
         let config = self.config.page_size(PAGE);
         let watch = || {
             let events = watcher::watcher(api.clone(), config.clone()).default_backoff();
-            events.filter_map(async |event| event.map(|event| map(event, keep)).transpose())
+            events.filter_map(async |event| {
+                let kept = event.map(|event| match unreadable(&event) {
+                    Some(object) => {
+                        object.warn();
+                        // The version that could be read is not what exists any more.
+                        known(&store, &object.metadata).map(Event::Delete)
+                    }
+                    None => map(event, keep),
+                });
+                kept.transpose()
+            })
         };
         drive(watch, self.writer, self.presence, report).await;
     }
@@ -196,6 +207,27 @@ fn map<A, B>(event: Event<A>, keep: impl Fn(A) -> Option<B>) -> Option<Event<B>>
     })
 }
 
+/// The object of a change, if it can't be read.
+fn unreadable<K>(event: &Event<Guarded<K>>) -> Option<&Unreadable> {
+    match event {
+        Event::Apply(Guarded(Err(object))) | Event::Delete(Guarded(Err(object))) => Some(object),
+        _ => None,
+    }
+}
+
+/// The version of an object that the store has.
+fn known<K>(store: &Store<K>, metadata: &ObjectMeta) -> Option<K>
+where
+    K: Lookup<DynamicType = ()> + Clone + 'static,
+{
+    let reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
+    let reference = match &metadata.namespace {
+        Some(namespace) => reference.within(namespace),
+        None => reference,
+    };
+    store.get(&reference).map(|object| (*object).clone())
+}
+
 /// The object, if it can be read, without the metadata that the operator does not use.
 fn readable<K: Resource>(guard: Guarded<K>) -> Option<K> {
     match guard.0 {
@@ -203,13 +235,8 @@ fn readable<K: Resource>(guard: Guarded<K>) -> Option<K> {
             trim(object.meta_mut());
             Some(object)
         }
-        Err(Unreadable { metadata, error }) => {
-            tracing::warn!(
-                name = metadata.name,
-                namespace = metadata.namespace,
-                error,
-                "skipped an object that can't be read"
-            );
+        Err(object) => {
+            object.warn();
             None
         }
     }

@@ -69,7 +69,8 @@ impl Reconciler<'_> {
             Action::CreateRequest(plan) => return self.create_request(*plan).await,
             Action::DeleteRequest(name) => {
                 let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
-                k8s::delete(&requests, &name, None).await?;
+                let seen = self.context.cache.requests.get(&self.namespace(), &name).and_then(|it| it.uid());
+                k8s::delete(&requests, &name, seen).await?;
                 self.context.memory.expectations.forget(&self.request_id(&name));
             }
             Action::WriteSecret { plan, chain, why } => {

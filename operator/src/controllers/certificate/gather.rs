@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crds::{
-    acme::Order,
+    acme::{Order, State},
     certmanager::{Certificate, CertificateRequest},
 };
 use kube::{ResourceExt, api::ObjectMeta};
@@ -48,12 +48,10 @@ impl Observed {
             secret: self.secret.as_deref(),
             requests: &self.requests,
             order_reason: self.order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
-            order_placed: self.order.as_ref().is_none_or(|order| {
-                order
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.url.as_deref())
-                    .is_some_and(|url| !url.is_empty())
+            order_counts: self.order.as_ref().is_none_or(|order| {
+                let status = order.status.as_ref();
+                let is_placed = status.and_then(|it| it.url.as_deref()).is_some_and(|url| !url.is_empty());
+                is_placed && status.is_some_and(|it| it.state != Some(State::Expired))
             }),
             next_request_name: &self.next_request.0,
             left_behind: self.next_request.1.as_deref(),

@@ -80,7 +80,8 @@ async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) ->
         }
     }
     for name in delete {
-        let deleted = k8s::delete(&certificates, &name, None).await;
+        let seen = context.cache.certificates.get(source.namespace_or_empty(), &name).and_then(|it| it.uid());
+        let deleted = k8s::delete(&certificates, &name, seen).await;
         if deleted.is_ok() {
             report(Reason::DeleteCertificate, &name);
         }

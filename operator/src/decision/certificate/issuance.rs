@@ -8,7 +8,7 @@ use crds::{
     condition::{self, Condition, ConditionStatus},
     duration::GoDuration,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
     decision::{
         Requeue,
         backoff::IssuanceBackoff,
+        limits::later,
         problem::{with_next_attempt, with_time},
         renewal::renewal_time,
         restoration,
@@ -139,14 +140,22 @@ impl Deciding<'_> {
         let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
         let issuing = condition::find(&self.status.conditions, condition::ISSUING);
         let reason = issuing.and_then(reason_of);
-        let next = self.backoff_after(reason).next_attempt(failed, attempts);
+        let next = self.next_attempt(reason, failed, attempts);
         if changed { None } else { until(next, self.view.now) }
+    }
+
+    /// When the next attempt is after a failure: sooner if a certificate that works would expire before, or has expired.
+    fn next_attempt(&self, reason: Option<Reason>, failed: Timestamp, attempts: i64) -> Timestamp {
+        let next = self.backoff_after(reason).next_attempt(failed, attempts);
+        let leaf = self.view.secret.filter(|secret| !secret.temporary).and_then(SecretView::leaf);
+        let longest = leaf.map(|leaf| longest_backoff(leaf.not_before, leaf.not_after, failed));
+        longest.map_or(next, |longest| next.min(later(failed, longest)))
     }
 
     /// The backoff after a failure. One that the CA has not seen costs none of its limits, and is tried again soon.
     fn backoff_after(&self, reason: Option<Reason>) -> IssuanceBackoff {
         let backoff = self.view.backoff;
-        if self.view.order_placed || reason != Some(Reason::Failed) {
+        if self.view.order_counts || reason != Some(Reason::Failed) {
             return backoff;
         }
         IssuanceBackoff { minimum: backoff.minimum.min(UNCOUNTED_BACKOFF), ..backoff }
@@ -270,6 +279,8 @@ impl Deciding<'_> {
             .and_then(|issuing| issuing.last_transition_time.as_ref())
             .map_or(self.view.now, |time| time.0);
         let failed = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
+        // Not every approver sets the time of a denial.
+        let failed = failed.or(request.metadata.creation_timestamp.as_ref());
         matches!(outcome, Outcome::Failed { .. }) && failed.is_some_and(|time| time.0 < started)
     }
 
@@ -389,7 +400,7 @@ impl Deciding<'_> {
 
     fn fail_issuance(&mut self, failed: Timestamp, reason: Reason, message: &str) {
         let attempts = self.status.failed_issuance_attempts.unwrap_or_default().saturating_add(1);
-        let next = self.backoff_after(Some(reason)).next_attempt(failed, attempts);
+        let next = self.next_attempt(Some(reason), failed, attempts);
         let next = condition::whole_seconds(next).0;
         let message = format!(
             "The certificate request has failed to complete and will be retried: {message}; the next attempt is at {next}"
@@ -414,6 +425,18 @@ impl Deciding<'_> {
             self.status.next_private_key_secret_name = None;
         }
     }
+}
+
+/// The longest wait after a failure while a certificate is in use: an eighth of the time that is left, but not so short that the CA's
+/// limits would be used up, and an hour once it has expired.
+fn longest_backoff(not_before: Timestamp, not_after: Timestamp, failed: Timestamp) -> Duration {
+    let positive = |it: SignedDuration| Duration::try_from(it).unwrap_or_default();
+    let (lifetime, left) =
+        (positive(not_after.duration_since(not_before)), positive(not_after.duration_since(failed)));
+    if left.is_zero() {
+        return Duration::from_hours(1);
+    }
+    (left / 8).max((lifetime / 12).min(Duration::from_mins(15)))
 }
 
 /// The reason of a condition, if it is one of the operator's.

@@ -64,6 +64,11 @@ struct Subject<'a> {
 pub(super) fn check(view: &View<'_>) -> Result<Check, FetchRenewalInfo> {
     let Some(subject) = subject(view) else { return Ok(Check::default()) };
     let known = known(view);
+    if view.issuer.is_none_or(|issuer| !issuer.ready) {
+        // It is asked later. What it has said is not lost.
+        let next = known.and_then(|_| view.now.checked_add(RETRY_AFTER).ok());
+        return Ok(Check { information: known.cloned(), next, note: None });
+    }
     let (information, note) = match (due(view), &view.obtained.renewal_info) {
         (Some(fetch), None) => return Err(fetch),
         (Some(_), Some(FetchedRenewalInfo::Response(response))) => {
@@ -131,7 +136,7 @@ pub(super) fn on_renewal_info(
 /// The identifier of the certificate that the next one replaces, if the server offers renewal information. A certificate without a DNS name
 /// in common is not a replacement.
 pub(super) fn replaced_certificate(view: &View<'_>) -> Option<String> {
-    let Subject { leaf, identifier } = subject(view)?;
+    let Subject { leaf, identifier } = subject(view).filter(|_| view.issuer.is_some_and(|it| it.ready))?;
     let names = view.certificate.spec.dns_names.as_deref().unwrap_or_default();
     names.iter().any(|name| leaf.dns_names.contains(name)).then_some(identifier)
 }
@@ -142,11 +147,9 @@ fn known<'a>(view: &View<'a>) -> Option<&'a RenewalInformation> {
 
 /// The certificate in the Secret, if it is one to renew and its issuer's server can be asked about it.
 fn subject<'a>(view: &View<'a>) -> Option<Subject<'a>> {
-    let issuer = view.issuer.filter(|issuer| issuer.ready)?;
+    let source = view.issuer.and_then(|issuer| issuer.renewal_information_source);
     let policy = view.certificate.spec.renewal.as_ref().and_then(|renewal| renewal.policy);
-    if issuer.renewal_information_source == Some(RenewalInformationSource::None)
-        || policy == Some(RenewalPolicy::Disabled)
-    {
+    if source == Some(RenewalInformationSource::None) || policy == Some(RenewalPolicy::Disabled) {
         return None;
     }
     let leaf = view.secret.filter(|secret| !secret.temporary).and_then(SecretView::leaf)?;

@@ -28,8 +28,8 @@ pub struct View<'a> {
     pub is_requested: bool,
     /// Why the Order of the request in progress is waiting, if it says so.
     pub order_reason: Option<&'a str>,
-    /// Whether that Order, if it exists, was placed at the CA, which then counts a failure.
-    pub order_placed: bool,
+    /// Whether the CA counts a failure of that Order: it was placed, and has not just expired.
+    pub order_counts: bool,
     /// Other Certificates with the same `spec.secretName`.
     pub rivals: &'a [Arc<Certificate>],
     /// The private key of the next issuance.

@@ -1,6 +1,6 @@
 //! Rules about everything around a good certificate in the Secret: what they find is rewritten without an issuance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{
     annotations::{PREFIX, secret},
@@ -8,10 +8,7 @@ use crds::{
 };
 
 use super::{Finding, Input, finding};
-use crate::{
-    objects::{self, metadata::includes},
-    reason::Reason,
-};
+use crate::{objects, reason::Reason};
 
 pub(super) fn keystores_are_missing(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
@@ -47,7 +44,14 @@ pub(super) fn metadata_differs(input: &Input<'_>) -> Option<Finding> {
 pub(super) fn template_differs(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
     let template = input.certificate.spec.secret_template.as_ref()?;
-    let has = |all, these: &Option<_>| these.as_ref().is_none_or(|these| includes(all, these));
+    // The operator's own labels and annotations win over those of a template.
+    let own = objects::secret::annotations(input.certificate, view.leaf()?);
+    let has = |all: &BTreeMap<String, String>, these: &Option<BTreeMap<String, String>>| {
+        let mut these = these.iter().flatten();
+        these.all(|(name, value)| {
+            name == secret::FULL_ACCESS_LABEL || own.contains_key(name) || all.get(name) == Some(value)
+        })
+    };
     if has(&view.annotations, &template.annotations) && has(&view.labels, &template.labels) {
         return None;
     }

@@ -206,6 +206,49 @@ fn certificate_waits_for_its_secret_while_others_are_restored() {
     assert_eq!(world.requests.len(), 1);
 }
 
+/// Not every approver sets the time of a denial: without it, the request would be found again after each wait.
+#[test]
+fn denied_request_is_replaced_at_the_next_attempt() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.complete(|status| {
+        let denied = condition_of(condition::DENIED, ConditionStatus::True, "Policy", "not allowed");
+        status.conditions.push(denied);
+    });
+    assert!(world.run(5));
+    assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::False, "Denied")));
+    world.wait(hours(2));
+    assert!(world.run(5));
+    assert!(world.has_pending_request(), "another one is created");
+}
+
+/// The backoff must not outlast the certificate that is in use.
+#[test]
+fn backoff_is_shorter_than_the_rest_of_the_lifetime() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    let (key, names) = (Arc::clone(world.next_key().expect("a key")), vec!["web.example.test".to_owned()]);
+    world.certificate.spec.dns_names = Some(names.clone());
+    assert!(world.run(5));
+    let key = world.next_key().map_or(key, Arc::clone);
+    world.issue_for(&key, &names, hours(24));
+    assert!(world.run(5));
+    let mut attempts = 0;
+    while world.now < world.status().not_after.as_ref().expect("an end").0 {
+        world.wait(SignedDuration::from_mins(10));
+        assert!(world.run(8));
+        if world.has_pending_request() {
+            world.fail("no such host");
+            attempts += 1;
+        }
+    }
+    assert!((8..=32).contains(&attempts), "{attempts} attempts in the last eight hours");
+    let failures = world.status().failed_issuance_attempts;
+    world.wait(SignedDuration::from_mins(70));
+    assert!(world.run(8));
+    assert!(world.has_pending_request(), "after {failures:?} failures it is tried each hour");
+}
+
 /// A process that ends between the last write of the status and the deletion leaves a key, even if the next renewal is already due.
 #[test]
 fn key_left_by_a_crash_is_deleted() {

@@ -163,3 +163,20 @@ fn unavailable_check_is_retried_in_an_hour() {
         assert!(matches!(world.requeue(), Requeue::After(wait) if wait > Duration::from_hours(24)));
     }
 }
+
+/// An issuer that is not ready for a moment must not cost what its server has said, such as a window for a revoked certificate.
+#[test]
+fn renewal_information_outlasts_an_unready_issuer() {
+    let mut world = issued(|_| {});
+    world.server = Server::Suggests(hours(48));
+    world.wait(hours(7));
+    assert!(world.run(5));
+    let known = world.status().acme.clone();
+    assert!(known.is_some());
+    world.issuer = Some(IssuerView { ready: false, renewal_information_source: None });
+    assert!(world.run(5));
+    assert_eq!(world.status().acme, known);
+    world.issuer = None;
+    assert!(world.run(5));
+    assert_eq!(world.status().acme, known);
+}

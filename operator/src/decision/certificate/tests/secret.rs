@@ -1,6 +1,10 @@
 //! Which Secrets are written, and what is written around a certificate.
 
-use crds::{annotations::secret::CERTIFICATE_NAME, fixtures};
+use crds::{
+    annotations::secret::{CERTIFICATE_NAME, FULL_ACCESS_LABEL},
+    certmanager::SecretTemplate,
+    fixtures,
+};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
@@ -77,6 +81,21 @@ fn only_a_known_secret_is_taken_over() {
     world.secret.as_mut().expect("a Secret").annotations_mut().insert(CERTIFICATE_NAME.into(), "web".into());
     let decision = world.decide().expect("nothing is missing");
     assert_eq!(force(&decision), Some(true));
+}
+
+/// Otherwise the Secret would be written without end.
+#[test]
+fn template_does_not_override_what_the_operator_needs() {
+    let map = |name: &str, value: &str| Some([(name.to_owned(), value.to_owned())].into());
+    let template = SecretTemplate {
+        labels: map(FULL_ACCESS_LABEL, "false"),
+        annotations: map(CERTIFICATE_NAME, "other"),
+    };
+    let mut world = issued(|it| it.spec.secret_template = Some(template));
+    assert!(world.run(5));
+    let secret = world.secret.expect("a Secret");
+    assert_eq!(secret.labels().get(FULL_ACCESS_LABEL).map(String::as_str), Some("true"));
+    assert_eq!(secret.annotations().get(CERTIFICATE_NAME).map(String::as_str), Some("web"));
 }
 
 fn with_keystore() -> World {

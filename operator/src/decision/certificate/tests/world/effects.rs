@@ -6,6 +6,8 @@ use crds::annotations::{
 };
 use serde_json::json;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 use crate::{acme::AcmeError, pki};
 
@@ -135,6 +137,7 @@ impl World {
             let (name, key) = (&plan.name, &plan.key_secret_name);
             let mut request =
                 objects::certificate_request::build(&self.certificate, name, plan.revision, key, &csr);
+            request.metadata.creation_timestamp = Some(Time(self.now));
             request.annotations_mut().extend(plan.replaces.map(|it| (REPLACES.to_owned(), it)));
             self.requests.push(Arc::new(request));
             self.remembered.insert(plan.name);

@@ -177,7 +177,7 @@ impl World {
             secret: observed.secret.as_ref(),
             requests: &observed.requests,
             order_reason: self.order_reason.as_deref(),
-            order_placed: true,
+            order_counts: true,
             next_request_name: &observed.next_request_name,
             left_behind: None,
             is_requested: false,
