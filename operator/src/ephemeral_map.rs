@@ -38,9 +38,9 @@ impl<K: Hash + Eq, V: Clone> EphemeralMap<K, V> {
         self.locked().insert(key, value);
     }
 
-    /// Keeps only the keys that a condition selects.
-    pub fn retain(&self, keep: impl Fn(&K) -> bool) {
-        self.locked().retain(|key, _| keep(key));
+    /// Keeps only the entries that a condition selects.
+    pub fn retain(&self, keep: impl Fn(&K, &V) -> bool) {
+        self.locked().retain(|key, value| keep(key, value));
     }
 
     /// Removes a key; returns its value.

@@ -31,7 +31,7 @@ pub use self::{
     kind::Kind,
     secrets::{SecretRead, SecretReads},
 };
-use crate::objects::secret_meta::SecretMeta;
+use crate::objects::{metadata::is_of_kind, secret_meta::SecretMeta};
 
 /// Every kind that is watched, one field each, and what is derived from them.
 #[derive(Default)]
@@ -70,11 +70,14 @@ impl Cache {
     /// Whether the owner of an object exists; `None` if its kind is not watched.
     pub fn has_owner(&self, namespace: &str, owner: &OwnerReference) -> Option<bool> {
         let name = owner.name.as_str();
-        let uid = match owner.kind.as_str() {
-            "Certificate" => self.certificates.get(namespace, name).and_then(|it| it.uid()),
-            "CertificateRequest" => self.requests.get(namespace, name).and_then(|it| it.uid()),
-            "Ingress" => self.ingresses.get(namespace, name).and_then(|it| it.uid()),
-            _ => return None,
+        let uid = if is_of_kind::<Certificate>(owner) {
+            self.certificates.get(namespace, name).and_then(|it| it.uid())
+        } else if is_of_kind::<CertificateRequest>(owner) {
+            self.requests.get(namespace, name).and_then(|it| it.uid())
+        } else if is_of_kind::<Ingress>(owner) {
+            self.ingresses.get(namespace, name).and_then(|it| it.uid())
+        } else {
+            return None;
         };
         Some(uid.as_ref() == Some(&owner.uid))
     }
@@ -87,5 +90,25 @@ impl Cache {
             .filter(|it| it.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true));
         let address = |it: &Endpoint| it.addresses.first()?.parse().ok();
         ready.filter_map(|it| Some(SocketAddr::new(address(it)?, http01::SOLVER_PORT))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Knative's Certificates own cert-manager's, and are of the same kind in another group.
+    #[test]
+    fn owner_of_another_group_is_not_watched() {
+        let owner = |api_version: &str| OwnerReference {
+            api_version: api_version.to_owned(),
+            kind: "Certificate".to_owned(),
+            name: "web".to_owned(),
+            uid: "1".to_owned(),
+            ..OwnerReference::default()
+        };
+        let cache = Cache::default();
+        assert_eq!(cache.has_owner("a", &owner("networking.internal.knative.dev/v1alpha1")), None);
+        assert_eq!(cache.has_owner("a", &owner("cert-manager.io/v1")), Some(false));
     }
 }

@@ -216,7 +216,7 @@ fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context
         owner.is_some_and(|owner| context.cache.has_owner(&namespace, owner) == Some(false))
     };
     if event == ObjectEvent::Created && is_orphan() {
-        context.memory.restored.put(namespace, context.now());
+        context.memory.note_restoration(namespace, context.now());
     }
 }
 
@@ -433,7 +433,7 @@ impl Registry {
         let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
         self.watches.push(Box::pin(watch.run_metadata(api, SecretMeta::of, move |secret, event| {
             if event == ObjectEvent::Created && secret.restored {
-                context.memory.restored.put(secret.namespace().to_owned(), context.now());
+                context.memory.note_restoration(secret.namespace().to_owned(), context.now());
             }
             match event {
                 ObjectEvent::Listed => return,

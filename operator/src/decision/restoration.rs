@@ -13,6 +13,11 @@ const NEXT_OBJECT: SignedDuration = SignedDuration::from_secs(10);
 /// The age from which an object no longer waits.
 const LONGEST: SignedDuration = SignedDuration::from_mins(2);
 
+/// Whether more objects of a backup may follow one that was created at a time.
+pub fn may_continue(restored: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(restored) < NEXT_OBJECT
+}
+
 /// How long an object waits that was created at a time. `restored` is when an object of a backup was last created in the namespace.
 ///
 /// ```

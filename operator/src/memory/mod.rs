@@ -20,7 +20,7 @@ use crate::{
     accounts::IssuerKey,
     decision::{
         certificate::Pace, challenge::ChallengeProgress, issuer::IssuerProgress, order::OrderProgress,
-        problem::Problem, shim::Checked,
+        problem::Problem, restoration, shim::Checked,
     },
     ephemeral_map::EphemeralMap,
     objects::EventNote,
@@ -105,6 +105,12 @@ impl Memory {
         self.namespace_locks.get_or_insert_with(namespace.to_owned(), Arc::default)
     }
 
+    /// Notes that an object of a backup was created in a namespace just now.
+    pub fn note_restoration(&self, namespace: String, now: Timestamp) {
+        self.restored.retain(|_, restored| restoration::may_continue(*restored, now));
+        self.restored.put(namespace, now);
+    }
+
     /// Forgets an object that was deleted.
     pub fn forget(&self, uid: &str) {
         self.orders.forget(uid);
@@ -115,7 +121,7 @@ impl Memory {
         self.notes.forget(uid);
         self.checked_updates.forget(uid);
         self.issuers.forget(uid);
-        self.next_keys.retain(|(owner, _)| owner != uid);
-        self.deleted_keys.retain(|(owner, _)| owner != uid);
+        self.next_keys.retain(|(owner, _), _| owner != uid);
+        self.deleted_keys.retain(|(owner, _), ()| owner != uid);
     }
 }

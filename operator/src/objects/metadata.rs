@@ -63,7 +63,16 @@ pub fn controller_of_kind<K>(metadata: &ObjectMeta) -> Option<&OwnerReference>
 where
     K: Resource<DynamicType = ()>,
 {
-    controller_of(metadata).filter(|owner| owner.kind == K::kind(&()))
+    controller_of(metadata).filter(|owner| is_of_kind::<K>(owner))
+}
+
+/// Whether an owner is of the kind `K`. Other groups may have a kind of the same name.
+pub fn is_of_kind<K>(owner: &OwnerReference) -> bool
+where
+    K: Resource<DynamicType = ()>,
+{
+    let (group, _) = owner.api_version.split_once('/').unwrap_or_default();
+    owner.kind == K::kind(&()) && group == K::group(&())
 }
 
 /// The annotations that an object passes on to the objects that are created for it.

@@ -117,7 +117,11 @@ impl Http01Ingress<'_> {
         match write {
             RouteWrite::Nothing => Ok(false),
             RouteWrite::Create => Ok(k8s::create(&api, FIELD_MANAGER, desired).await?.is_some()),
-            RouteWrite::Restore => k8s::apply(&api, FIELD_MANAGER, desired, true).await.map(|_| true),
+            RouteWrite::Restore => {
+                let before = context.cache.ingresses.get(&self.namespace(), &desired.name_any());
+                let applied = k8s::apply(&api, FIELD_MANAGER, desired, true).await?;
+                Ok(before.is_none_or(|before| before.resource_version() != applied.resource_version()))
+            }
         }
     }
 

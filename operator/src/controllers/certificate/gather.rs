@@ -154,9 +154,11 @@ impl Reconciler<'_> {
     pub(super) fn pace(&self) -> Option<Pace> {
         let known = self.context.memory.paces.get(&self.uid());
         known.or_else(|| {
-            let revision = self.certificate.status.as_ref()?.revision?;
+            // A failed attempt has its own backoff.
+            let status =
+                self.certificate.status.as_ref().filter(|it| it.failed_issuance_attempts.is_none())?;
             let requested = self.requests().last()?.creation_timestamp()?.0;
-            Pace::of_another_process(revision, requested, self.context.memory.started)
+            Pace::of_another_process(status.revision?, requested, self.context.now())
         })
     }
 

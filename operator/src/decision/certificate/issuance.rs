@@ -184,7 +184,6 @@ impl Deciding<'_> {
                     | Reason::IncorrectIssuer
                     | Reason::SecretMismatch
                     | Reason::RequestChanged
-                    | Reason::Renewing
             )
         );
         let issued = self.next_request().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
@@ -193,7 +192,8 @@ impl Deciding<'_> {
             (Part::Valid(key), Some(csr)) => key.public_key_der == csr.public_key_der,
             _ => false,
         });
-        began_by_itself && !is_its_own && policy::trigger(input).is_none()
+        let is_issued = self.next_request().is_some_and(|it| matches!(Outcome::of(&it), Outcome::Issued(_)));
+        began_by_itself && !is_its_own && !is_issued && policy::trigger(input).is_none()
     }
 
     pub(super) fn cancel_issuance(&mut self) {
@@ -213,7 +213,8 @@ impl Deciding<'_> {
         let Some(wait) = wait.filter(|_| view.secret.is_none()) else { return false };
         let secret = &view.certificate.spec.secret_name;
         let cause = format!(
-            "objects of this namespace are being restored from a backup, so no certificate is requested before the Secret              {secret:?} can be there"
+            "objects of this namespace are being restored from a backup, so no certificate is requested before the Secret \
+             {secret:?} can be there"
         );
         self.problem = self.problem.take().or_else(|| Some(with_next_attempt(cause, wait, view.now)));
         self.write_status();

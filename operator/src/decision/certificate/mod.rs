@@ -317,15 +317,15 @@ impl Deciding<'_> {
         if self.status.next_private_key_secret_name.take().is_some() || self.view.next_key.key.is_some() {
             self.delete_next_key();
         }
+        if condition::is_true(&self.status.conditions, condition::READY) {
+            self.prune(self.status.revision.unwrap_or_default());
+        }
         if let Some(finding) =
             policy::rewrite(input).map_or_else(|| self.stale_keystore(), |it| Ok(Some(it)))?
         {
             self.rewrite_secret(input.desired, finding)?;
         }
         self.write_status();
-        if condition::is_true(&self.status.conditions, condition::READY) {
-            self.prune(self.status.revision.unwrap_or_default());
-        }
         self.requeue_at_renewal();
         Ok(())
     }

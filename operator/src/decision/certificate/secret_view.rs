@@ -16,6 +16,9 @@ use crate::{
     pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem},
 };
 
+/// The longest keystore that is kept in memory, in bytes. One with a usual chain has a fifth of that.
+const LONGEST_KEYSTORE: usize = 32 << 10;
+
 /// A data key of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part<T> {
@@ -88,9 +91,9 @@ pub struct SecretView {
     pub temporary: bool,
     /// The data keys that have a value.
     pub present: Vec<String>,
-    /// `keystore.jks`, if the operator's field manager owns it.
+    /// `keystore.jks`, if the operator's field manager owns it and it is not too long to be checked.
     pub jks: Option<Vec<u8>>,
-    /// `keystore.p12`, if the operator's field manager owns it.
+    /// `keystore.p12`, if the operator's field manager owns it and it is not too long to be checked.
     pub pkcs12: Option<Vec<u8>>,
     /// What the operator, or cert-manager, has set in it.
     pub owned: Owned,
@@ -124,7 +127,7 @@ impl SecretView {
         let owned = Owned::parse(object);
         let owned_bytes = |name: &str| {
             let bytes = bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
-            bytes.map(ToOwned::to_owned)
+            bytes.filter(|bytes| bytes.len() <= LONGEST_KEYSTORE).map(ToOwned::to_owned)
         };
         Self {
             jks: owned_bytes(JKS),

@@ -50,6 +50,8 @@ pub struct ChallengeProgress {
     pub probes: u32,
     /// Since when everything is in place for the route, UTC.
     pub presented_since: Option<Timestamp>,
+    /// How often `waitInsteadOfSelfCheck` has started again because the route was lost.
+    pub restarts: u32,
     /// Since when every probe of the route has reached no server, UTC.
     pub unreachable_since: Option<Timestamp>,
     /// Since when every probe of the route has got a wrong answer, UTC.
@@ -85,6 +87,7 @@ impl ChallengeProgress {
             phase: Phase::Presenting,
             probes: 0,
             presented_since: None,
+            restarts: 0,
             unreachable_since: None,
             wrong_since: None,
             polls: 0,

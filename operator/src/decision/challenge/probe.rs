@@ -17,6 +17,9 @@ pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
 /// may be wrong (split DNS, a proxy in front), and the CA is asked once.
 const WRONG_ANSWER_FOR: Duration = Duration::from_mins(10);
 
+/// How often a wait instead of the self-check starts again because the route was lost.
+const MOST_RESTARTS: u32 = 2;
+
 /// The age from which the status of a Challenge says what it waits for. Most are valid before anyone could read it; Ingress
 /// controllers under load apply changes every two seconds.
 pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(3);
@@ -97,7 +100,9 @@ pub fn on_presented(view: &View<'_>, presentation: Presentation) -> Decision {
 /// so the wait starts again.
 fn wait_instead(view: &View<'_>, wait: SignedDuration, presentation: &Presentation) -> Decision {
     let first = view.status().presented_at;
-    let lost = first.is_some() && *presentation == Presentation::Written;
+    // Something that takes the route away each time must not keep the CA from being asked.
+    let lost =
+        first.is_some() && *presentation == Presentation::Written && view.progress.restarts < MOST_RESTARTS;
     let presented_at = first.filter(|_| !lost).unwrap_or_else(|| whole_seconds(view.now));
     let until = presented_at.0.checked_add(wait).unwrap_or(Timestamp::MAX);
     if until <= view.now {
@@ -112,7 +117,8 @@ fn wait_instead(view: &View<'_>, wait: SignedDuration, presentation: &Presentati
         "Waiting until {} because the solver has waitInsteadOfSelfCheck{why}",
         whole_seconds(until).0
     );
-    let progress = ChallengeProgress { next_attempt: until, ..view.progress };
+    let restarts = view.progress.restarts.saturating_add(u32::from(lost));
+    let progress = ChallengeProgress { next_attempt: until, restarts, ..view.progress };
     Decision {
         status: Some(ChallengeStatus { presented_at: Some(presented_at), ..view.waiting(reason) }),
         ..Decision::new(Some(progress), Next::Requeue(Requeue::at(until, view.now)))

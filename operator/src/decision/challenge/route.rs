@@ -23,13 +23,17 @@ pub fn route_write(existing: Option<&Ingress>, desired: &Ingress, create: bool) 
     let routes = |ingress: &Ingress| {
         let mut ingress = ingress.clone();
         route::relax_path_type(&mut ingress);
-        ingress.spec.map(|spec| (spec.rules, spec.ingress_class_name))
+        ingress.spec.and_then(|spec| spec.rules)
     };
+    // The API server sets the default class where a solver names none.
+    let class = |ingress: &Ingress| ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.clone());
+    let desired_class = class(desired);
     match existing {
         None if create => RouteWrite::Create,
         None => RouteWrite::Nothing,
         Some(existing)
             if routes(existing) == routes(desired)
+                && (desired_class.is_none() || class(existing) == desired_class)
                 && includes(existing.labels(), desired.labels())
                 && includes(existing.annotations(), desired.annotations()) =>
         {
@@ -69,13 +73,16 @@ mod tests {
     fn route_write_restores_what_others_changed() {
         let challenge = fixtures::challenge("web", |_| {});
         let http01 = challenge.spec.solver.http01.as_ref().expect("an HTTP-01 solver");
-        let desired =
+        let mut desired =
             route::ingress(&challenge, http01.ingress.as_ref().expect("an Ingress solver"), &BTreeMap::new());
         assert_eq!(route_write(None, &desired, true), RouteWrite::Create);
         assert_eq!(route_write(None, &desired, false), RouteWrite::Nothing);
         let mut existing = desired.clone();
         existing.labels_mut().insert("added".into(), "by others".into());
         assert_eq!(route_write(Some(&existing), &desired, true), RouteWrite::Nothing);
+        let classless = desired.clone();
+        desired.spec.get_or_insert_default().ingress_class_name = Some("nginx".into());
+        assert_eq!(route_write(Some(&desired), &classless, false), RouteWrite::Nothing, "a default class");
         for change in [
             (|it: &mut Ingress| it.labels_mut().clear()) as fn(&mut Ingress),
             |it| it.annotations_mut().clear(),

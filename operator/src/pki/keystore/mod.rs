@@ -2,6 +2,7 @@
 //! not provide a CA certificate. Must not decide which keystores a Certificate gets. Next: `pkcs12.rs`, `jks.rs`.
 
 mod jks;
+mod mac;
 mod pbmac1;
 mod pkcs12;
 
@@ -96,6 +97,25 @@ mod tests {
         let error =
             pkcs12(Pkcs12Profile::Modern2023, "🔑", &key, &chain).expect_err("the format has no such text");
         assert!(error.to_string().contains("U+FFFF"), "{error}");
+        Ok(())
+    }
+
+    /// Users can write what is checked: it must cost next to nothing.
+    #[test]
+    fn hostile_iterations_do_not_match() -> Result<(), Box<dyn std::error::Error>> {
+        let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
+        let chain = temporary(&key, &["a".to_owned()], &[], Timestamp::UNIX_EPOCH)?;
+        let chain = Chain::from_pem(chain.as_bytes())?;
+        let iterations = [0x02, 0x02, 0x08, 0x00];
+        for profile in [Pkcs12Profile::LegacyRc2, Pkcs12Profile::Modern2023, Pkcs12Profile::Modern2026] {
+            let mut store = pkcs12(profile, "changeit", &key, &chain)?;
+            for at in 0..store.len() - iterations.len() {
+                if store[at..].starts_with(&iterations) {
+                    store[at + 2..at + 4].copy_from_slice(&[0x7f, 0xff]);
+                }
+            }
+            assert!(!pkcs12_matches(&store, profile, "changeit"), "{profile:?}");
+        }
         Ok(())
     }
 

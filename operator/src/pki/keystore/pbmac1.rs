@@ -25,10 +25,10 @@ const UNUSED_SALT: &[u8] = b"NOT USED";
 
 /// `PFX`, RFC 7292 section 4, with any MAC.
 #[derive(Sequence)]
-struct Pfx<'a> {
+pub(super) struct Pfx<'a> {
     version: u8,
-    auth_safe: ContentInfo<'a>,
-    mac_data: AnyRef<'a>,
+    pub(super) auth_safe: ContentInfo<'a>,
+    pub(super) mac_data: AnyRef<'a>,
 }
 
 /// The same with PBMAC1.
@@ -40,10 +40,10 @@ struct PfxWithPbmac1<'a> {
 }
 
 #[derive(Sequence)]
-struct ContentInfo<'a> {
+pub(super) struct ContentInfo<'a> {
     content_type: ObjectIdentifier,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
-    content: &'a OctetStringRef,
+    pub(super) content: &'a OctetStringRef,
 }
 
 /// `MacData`.
@@ -102,8 +102,9 @@ impl HmacSha256 {
     }
 }
 
-/// The most iterations that are computed for a MAC. More would only keep other work waiting.
-const MOST_ITERATIONS: u32 = 1_000_000;
+/// The most iterations that are computed for a MAC, a few milliseconds. The operator and cert-manager write fewer, and more would keep
+/// everything else waiting.
+pub(super) const MOST_ITERATIONS: u32 = 10_000;
 
 /// Whether a keystore has a MAC of this kind that a password leads to.
 pub(super) fn verify_mac(store: &[u8], password: &str) -> bool {

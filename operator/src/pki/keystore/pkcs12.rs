@@ -4,12 +4,11 @@ use std::num::NonZeroU32;
 
 use der::Encode;
 use p12_keystore::{
-    Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12ImportPolicy, PrivateKey,
-    PrivateKeyChain,
+    Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
 };
 use pkcs8::ObjectIdentifier;
 
-use super::{KeystoreError, pbmac1};
+use super::{KeystoreError, mac, pbmac1};
 
 /// The iterations of the password hash: the same as in cert-manager's Go library, so that programs don't start more
 /// slowly.
@@ -104,7 +103,7 @@ pub(super) fn matches(store: &[u8], profile: Pkcs12Profile, password: &str) -> b
         && match profile {
             Pkcs12Profile::Modern2026 => pbmac1::verify_mac(store, password),
             Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => {
-                KeyStore::from_pkcs12(store, password, Pkcs12ImportPolicy::Relaxed).is_ok()
+                mac::verify(store, password)
             }
         }
 }

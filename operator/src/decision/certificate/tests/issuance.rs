@@ -2,7 +2,10 @@
 
 use crds::{annotations::request::ISSUE_TEMPORARY_CERTIFICATE, certmanager::RotationPolicy};
 
-use super::{world::Fault, *};
+use super::{
+    world::{Fault, Server},
+    *,
+};
 use crate::pki::{Curve, KeyKind, PrivateKey};
 
 #[test]
@@ -171,6 +174,22 @@ fn restored_secret_ends_the_issuance() {
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
     assert_eq!(world.condition(condition::ISSUING), None);
     assert!(world.requests.is_empty() && world.keys.is_empty());
+}
+
+/// The CA has suggested an early renewal, and its issuer is not ready for a moment.
+#[test]
+fn renewal_outlasts_an_unready_issuer() {
+    let mut world = issued(|_| {});
+    world.server = Server::Suggests(hours(1));
+    world.wait(hours(7));
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 2, "the renewal is requested");
+    world.issuer = Some(IssuerView { ready: false, renewal_information_source: None });
+    assert!(world.run(5));
+    assert_eq!(world.requests.len(), 2, "it is not canceled");
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().revision, Some(2));
 }
 
 #[test]

@@ -116,6 +116,27 @@ fn wait_in_place_of_probes_starts_again_with_a_lost_route() {
     assert_eq!(action(&on_presented(&after_the_wait, Presentation::InPlace)), Some(Action::Submit));
 }
 
+/// Something takes the route away each time, or changes it.
+#[test]
+fn wait_in_place_of_probes_ends() {
+    let mut challenge = fixtures::challenge("web", |it| {
+        it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(30));
+    });
+    let mut seen = View { now: START, ..view(&challenge, |_| {}) }.progress;
+    let mut now = START;
+    for waits in 1.. {
+        let decision =
+            on_presented(&View { now, ..view(&challenge, |it| *it = seen) }, Presentation::Written);
+        if action(&decision) == Some(Action::Submit) {
+            assert_eq!(waits, 4, "the first wait, and two more");
+            break;
+        }
+        seen = decision.progress.expect("a progress");
+        challenge.status = decision.status;
+        now += Duration::from_secs(30);
+    }
+}
+
 #[test]
 fn blocked_challenges_are_never_submitted() {
     let challenge = fixtures::challenge("web", |it| {
