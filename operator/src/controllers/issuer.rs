@@ -281,7 +281,7 @@ where
         let server = self.context.accounts.server(self.acme).map_err(AccountError::Register)?;
         let opened = Account::find_or_create(server, Arc::clone(key), &contact, external).await;
         let mut account = opened.map_err(AccountError::Register)?;
-        if issuer::updates_contact(self.acme, &self.status, account.contact()) {
+        if issuer::updates_contact(self.acme, &self.status, account.url(), account.contact()) {
             account.update_contact(&contact).await.map_err(AccountError::UpdateContact)?;
         }
         Ok(account)

@@ -74,11 +74,14 @@ pub fn contact_urls(acme: &AcmeIssuer) -> Vec<String> {
     if email.is_empty() { Vec::new() } else { vec![format!("mailto:{email}")] }
 }
 
-/// Whether the CA has to be given the contact of an account that it has returned with the contacts `at_ca`. Some CAs return none;
-/// then the contact that was registered last counts.
-pub fn updates_contact(acme: &AcmeIssuer, status: &IssuerStatus, at_ca: &[String]) -> bool {
-    let known = |account: &AcmeIssuerStatus| account.last_registered_email.clone().unwrap_or_default();
-    status.acme.as_ref().is_some_and(|account| known(account) != email(acme))
+/// Whether the CA has to be given the contact of the account `uri`, which it has returned with the contacts `at_ca`. Some CAs return
+/// none; then the contact that was registered last counts, if that was for the same account.
+pub fn updates_contact(acme: &AcmeIssuer, status: &IssuerStatus, uri: &str, at_ca: &[String]) -> bool {
+    let is_current = |account: &AcmeIssuerStatus| {
+        account.uri.as_deref() == Some(uri)
+            && account.last_registered_email.clone().unwrap_or_default() == email(acme)
+    };
+    status.acme.as_ref().is_some_and(|account| !is_current(account))
         || (!at_ca.is_empty() && at_ca != contact_urls(acme))
 }
 

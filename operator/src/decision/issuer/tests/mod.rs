@@ -243,6 +243,9 @@ fn contact_is_updated_where_it_differs() {
         (IssuerStatus::default(), vec![], false),
         (IssuerStatus::default(), contact("old@example.test"), true),
     ] {
-        assert_eq!(updates_contact(&acme, &status, &at_ca), expected, "{status:?} {at_ca:?}");
+        let uri = "https://ca.example.test/acct/1";
+        assert_eq!(updates_contact(&acme, &status, uri, &at_ca), expected, "{status:?} {at_ca:?}");
     }
+    // The key was replaced by one of an account that was registered long ago, with another contact.
+    assert!(updates_contact(&acme, &registered(), "https://ca.example.test/acct/2", &[]));
 }

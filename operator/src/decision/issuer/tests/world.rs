@@ -410,7 +410,8 @@ impl World {
         let (now, contact) = (self.runner.now, contact_urls(acme));
         let account = self.ca.find_or_create(now, hash, &contact, external.is_some());
         let account = account.map_err(AccountError::Register)?;
-        if updates_contact(acme, issuer.status.as_ref().expect("a status"), &account.contact) {
+        let status = issuer.status.as_ref().expect("a status");
+        if updates_contact(acme, status, &account.uri, &account.contact) {
             return self.ca.update_contact(now, hash, &contact).map_err(AccountError::UpdateContact);
         }
         Ok(account)
