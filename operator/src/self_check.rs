@@ -2,7 +2,7 @@
 //! submitted, because CAs limit failed validations. Response bodies are compared and never shown or logged. Must not
 //! decide what a result means. Next: `decision/challenge.rs`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use crds::http01;
@@ -16,7 +16,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
     decision::challenge::ProbeResult,
@@ -113,7 +113,7 @@ impl SelfCheck {
                         "failed to reach {}: {}. Check that the DNS record of the name leads to the ingress controller, and that \
                          NetworkPolicies let the operator reach it",
                         origin(&uri),
-                        ErrorChain(&error)
+                        unreachable(&error)
                     ));
                 }
             };
@@ -130,11 +130,15 @@ impl SelfCheck {
                 continue;
             }
             if parts.status != StatusCode::OK {
+                let status = parts.status.as_u16();
+                let hint = if parts.status.is_server_error() {
+                    "a server behind the name fails. Check what answers for the name"
+                } else {
+                    NO_ROUTE
+                };
                 return ProbeResult::WrongAnswer(format!(
-                    "{} responds with status {}: the ingress controller does not route to the solver yet. If this lasts, check \
-                     the ingress class of the issuer's solver",
-                    origin(&uri),
-                    parts.status.as_u16()
+                    "{} responds with status {status}: {hint}",
+                    origin(&uri)
                 ));
             }
             let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
@@ -148,6 +152,33 @@ impl SelfCheck {
         ProbeResult::WrongAnswer(format!("more than {MAX_REDIRECTS} redirects"))
     }
 }
+
+/// Why no server was reached, in few words: the same for each attempt, whatever the system calls it.
+fn unreachable(error: &(dyn Error + 'static)) -> String {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                io::ErrorKind::ConnectionRefused => "the connection is refused".to_owned(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
+                    "the connection is closed".to_owned()
+                }
+                io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable => "its address does not respond".to_owned(),
+                _ => ErrorChain(error).to_string(),
+            };
+        }
+        if error.is::<Elapsed>() {
+            return "its address does not respond".to_owned();
+        }
+        cause = error.source();
+    }
+    ErrorChain(error).to_string()
+}
+
+/// What a server says that does not know the path. Its end is completed with the class.
+pub const NO_ROUTE: &str = "the ingress controller does not route to the solver yet. If this lasts, check the ingress class of the issuer's solver";
 
 async fn with_deadline(probe: impl Future<Output = ProbeResult>) -> ProbeResult {
     let timed_out = || {

@@ -54,7 +54,7 @@ async fn optional_kind_comes_and_goes() -> Result<()> {
         let widgets: Api<Widget> = Api::namespaced(client.clone(), namespace.name());
         for name in ["first", "second"] {
             install(&definitions, &widgets, name).await?;
-            await_event(&mut reports, name, ObjectEvent::Applied).await?;
+            await_event(&mut reports, name, ObjectEvent::Created).await?;
             definitions.delete(&Widget::crd().name_any(), &DeleteParams::background()).await?;
             await_event(&mut reports, name, ObjectEvent::Deleted).await?;
             assert!(kind.is_empty(), "objects outlive their CRD");

@@ -44,9 +44,7 @@ pub enum AcmeError {
     #[error("failed to sign a request with the account key")]
     Key(#[from] crate::pki::KeyError),
     /// The response is neither a success nor an ACME problem, or the URL can't be requested.
-    #[error(
-        "failed to get a valid ACME response from {url}: {detail}. Check that spec.acme.server is the URL of an ACME directory"
-    )]
+    #[error("failed to get a valid ACME response from {url}: {detail}")]
     Protocol {
         /// The requested URL.
         url: String,

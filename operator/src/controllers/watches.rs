@@ -74,6 +74,16 @@ trait Watched: Sized {
 impl Watched for Ingress {
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
+        if event == ObjectEvent::Deleted
+            && let Some(owner) = controller_of_kind::<Challenge>(&self.metadata)
+        {
+            // The route of a Challenge is created again.
+            let namespace = ResourceExt::namespace(self);
+            if let Some(progress) = context.memory.challenges.get(&owner.uid) {
+                context.memory.challenges.put(owner.uid.clone(), progress.without_route());
+            }
+            context.cache.challenges.enqueuer().enqueue_named(&owner.name, namespace.as_deref());
+        }
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -203,6 +213,14 @@ impl Watched for Service {
 
 /// The operator's own EndpointSlices; those of the solver are watched by [`Registry::watch_solver`].
 impl Watched for EndpointSlice {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        if event == ObjectEvent::Deleted {
+            // It is written again.
+            let namespace = ResourceExt::namespace(self).unwrap_or_default();
+            context.memory.slices.forget(&(namespace, self.name_any()));
+        }
+    }
+
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
     }

@@ -18,11 +18,7 @@ const ADVICE: [(&str, &str); 6] = [
          validatingwebhookconfigurations,mutatingwebhookconfigurations",
     ),
     ("denied the request", "Change the webhook, or the object so that the webhook accepts it"),
-    (
-        "denied request",
-        "Change the policy, or the object so that the policy accepts it: --acme-http01-solver-extra-labels labels what routes \
-         challenges",
-    ),
+    ("denied request", "Change the policy, or the object so that the policy accepts it"),
     (
         "is forbidden: User ",
         "Give the operator's ServiceAccount this right: the chart's ClusterRoles have it",
@@ -46,9 +42,15 @@ fn status_text(status: &Status) -> String {
     if message.is_empty() {
         return format!("the API server responds with status {code} {reason}").trim_end().to_owned();
     }
-    let advice = ADVICE.iter().find(|(text, _)| message.contains(text)).map(|(_, advice)| *advice);
+    let advice = ADVICE.iter().find(|(texts, _)| message.contains(texts)).map(|(_, advice)| *advice);
+    // Labels are what policies ask for, and a flag sets them.
+    let labels = if message.contains("cm-acme-http-solver") && message.contains("denied") {
+        ": --acme-http01-solver-extra-labels labels what routes challenges"
+    } else {
+        ""
+    };
     match advice {
-        Some(advice) => format!("{}. {advice}", message.trim_end_matches('.')),
+        Some(advice) => format!("{}. {advice}{labels}", message.trim_end_matches('.')),
         None => message.clone(),
     }
 }

@@ -1,11 +1,22 @@
 //! Kubernetes Events. They are published in the background: no reconcile waits for one, and none fails with one.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crds::condition::one_line;
 use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
 use crate::objects::EventNote;
+
+/// The beginning of a message, and a hash of all of it.
+fn action(message: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    message.hash(&mut hasher);
+    let begin: String = one_line(message, 200).chars().take(80).collect();
+    format!("{begin} {:016x}", hasher.finish())
+}
 
 /// Publishes events in the name of one controller.
 #[derive(Clone)]
@@ -29,9 +40,9 @@ impl Events {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.as_str().to_owned(),
             // The API server rejects notes of more than 1024 bytes of UTF-8; most are ASCII.
-            note: Some(note.message.chars().take(1000).collect()),
+            note: Some(one_line(&note.message, 1000)),
             // The recorder counts events as one if they differ only in their note.
-            action: note.message.chars().take(100).collect(),
+            action: action(&note.message),
             secondary: None,
         };
         let reference = about.object_ref(&());

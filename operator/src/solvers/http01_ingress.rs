@@ -15,6 +15,7 @@ use crate::{
         challenge::edited_ingress,
         route::{self, PathType},
     },
+    self_check::NO_ROUTE,
 };
 
 /// The solver `http01.ingress` of a Challenge.
@@ -58,7 +59,8 @@ impl Http01Ingress<'_> {
     /// A text with the ingress class of the solver, which may be wrong.
     fn with_class(self, why: String) -> String {
         let class = self.solver.ingress_class_name.as_ref().or(self.solver.class.as_ref());
-        match class.filter(|_| edited_ingress(&self.challenge.spec.solver).is_none()) {
+        let is_own = edited_ingress(&self.challenge.spec.solver).is_none();
+        match class.filter(|_| is_own && why.ends_with(NO_ROUTE)) {
             Some(class) => format!("{why}: {class:?}"),
             None => why,
         }

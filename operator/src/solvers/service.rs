@@ -2,6 +2,8 @@
 //!
 //! Writes them; must not decide how long they stay, which `controllers/solver_endpoints.rs` does.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::ResourceExt;
 
@@ -22,13 +24,14 @@ const FIELD_MANAGER: &str = "acme-operator-solver-endpoints";
 /// # Errors
 /// [`ReconcileError::Invalid`] if the Service belongs to someone else; otherwise the API server rejected a request.
 pub async fn ensure(namespace: &str, node_port: bool, context: &Context) -> Result<(), ReconcileError> {
-    if exists(namespace, context) {
-        return Ok(());
+    if let Some(service) = existing(namespace, context) {
+        // Their controller keeps them up to date. That they can't be written is reported by those who need them.
+        return if has_slices(namespace, context) { Ok(()) } else { write_slices(&service, context).await };
     }
     // All Challenges of a namespace share it: the first one creates it while the others wait.
     let lock = context.memory.namespace_lock(namespace);
     let _guard = lock.lock().await;
-    if exists(namespace, context) {
+    if existing(namespace, context).is_some() {
         return Ok(());
     }
     let extra = &context.settings.solver_labels;
@@ -53,9 +56,15 @@ pub async fn ensure(namespace: &str, node_port: bool, context: &Context) -> Resu
     write_slices(&service, context).await
 }
 
-fn exists(namespace: &str, context: &Context) -> bool {
+fn existing(namespace: &str, context: &Context) -> Option<Arc<Service>> {
     let service = context.cache.services.get(namespace, route::SERVICE);
-    service.is_some_and(|service| service.metadata.deletion_timestamp.is_none())
+    service.filter(|service| service.metadata.deletion_timestamp.is_none())
+}
+
+/// Whether something routes to http01-solver, or will once the watch shows it.
+fn has_slices(namespace: &str, context: &Context) -> bool {
+    let is_here = |slice: &EndpointSlice| slice.namespace().as_deref() == Some(namespace);
+    context.cache.routed_slices.any(is_here) || context.memory.slices.any(|(of, _)| of == namespace)
 }
 
 /// Writes the EndpointSlices that differ from those of http01-solver's own Service.

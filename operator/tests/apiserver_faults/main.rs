@@ -18,10 +18,12 @@ use e2e::{
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingAdmissionPolicyBinding,
     core::v1::{ResourceQuota, Secret},
+    discovery::v1::EndpointSlice,
+    networking::v1::Ingress,
 };
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use operator::pki;
 use serde_json::json;
@@ -30,7 +32,7 @@ use tokio::time::{Instant, sleep};
 
 use self::support::{
     HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_healed,
-    await_secret, await_told, await_warning, certificate, patch, user,
+    await_names, await_secret, await_told, await_warning, certificate, patch, user,
 };
 
 /// The issuer's ingress class is corrected while a Challenge waits.
@@ -122,6 +124,22 @@ async fn rejection_by_a_policy_is_reported_with_its_words() -> Result<()> {
     let policies: Api<ValidatingAdmissionPolicyBinding> = Api::all(user.client.clone());
     policies.delete(&user.namespace, &DeleteParams::default()).await?;
     await_healed(&user, RETRIED).await.map(drop)
+}
+
+/// What routes a challenge is deleted while the challenge waits.
+#[tokio::test]
+async fn deleted_routes_are_written_again() -> Result<()> {
+    let solver = json!({ "http01": { "ingress": { "ingressClassName": "nothing" } } });
+    let user = user("f-slices", json!({ "solvers": [solver] })).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, REPORTED, "propagation").await?;
+    let all = (DeleteParams::default(), ListParams::default());
+    user.api::<EndpointSlice>().delete_collection(&all.0, &all.1).await?;
+    user.api::<Ingress>().delete_collection(&all.0, &all.1).await?;
+    await_names::<EndpointSlice>(&user, "EndpointSlices", |names| !names.is_empty()).await?;
+    await_names::<Ingress>(&user, "an Ingress", |names| !names.is_empty()).await?;
+    apply_issuer(&user, json!({})).await?;
+    await_healed(&user, HEALED).await.map(drop)
 }
 
 /// `--acme-http01-solver-extra-labels` is set to the label that the policy asks for.

@@ -48,7 +48,8 @@ impl Observed {
             secret: self.secret.as_deref(),
             requests: &self.requests,
             order_reason: self.order.as_ref().and_then(|order| order.status.as_ref()?.reason.as_deref()),
-            order_counts: self.order.as_ref().is_none_or(|order| {
+            // Another issuer's controller may have asked its CA.
+            order_counts: self.order.as_ref().map_or(self.issuer.is_none(), |order| {
                 let status = order.status.as_ref();
                 let is_placed = status.and_then(|it| it.url.as_deref()).is_some_and(|url| !url.is_empty());
                 is_placed && status.is_some_and(|it| it.state != Some(State::Expired))

@@ -149,7 +149,10 @@ impl DesiredCertificate {
 /// Whether a name can be in a certificate, where it is ASCII.
 fn check_dns_name(name: &str) -> Result<(), String> {
     if name.is_ascii() {
-        return Ok(());
+        let is_label =
+            |label: &str| !label.is_empty() && label.len() < 64 && label.trim_matches('-') == label;
+        let is_name = name.len() < 254 && name.strip_prefix("*.").unwrap_or(name).split('.').all(is_label);
+        return if is_name { Ok(()) } else { Err(format!("spec.dnsNames: {name:?} is not a DNS name")) };
     }
     Err(match idna::domain_to_ascii(name) {
         Ok(label) => format!("spec.dnsNames: {name:?} is an internationalized name. Write it as {label:?}"),

@@ -23,6 +23,7 @@ use crate::{
     decision::{
         Requeue,
         backoff::IssuanceBackoff,
+        challenge::VALIDATING,
         limits::later,
         problem::{with_next_attempt, with_time},
         renewal::renewal_time,
@@ -136,9 +137,13 @@ impl Deciding<'_> {
     /// How long the last failure still delays the next attempt. A spec that has changed since then is tried immediately.
     fn backoff(&self, desired: &DesiredCertificate) -> Option<Duration> {
         let failed = self.status.last_failure_time.as_ref()?.0;
-        let changed = self.next_request().is_some_and(|request| !self.matches_spec(desired, &request));
-        let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
         let issuing = condition::find(&self.status.conditions, condition::ISSUING);
+        let seen = issuing.and_then(|issuing| issuing.observed_generation);
+        let is_edited = seen.is_some_and(|seen| Some(seen) != self.view.certificate.metadata.generation);
+        // A user may delete the request that has failed to try again.
+        let changed =
+            is_edited || self.next_request().is_none_or(|request| !self.matches_spec(desired, &request));
+        let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
         let reason = issuing.and_then(reason_of);
         let next = self.next_attempt(reason, failed, attempts);
         if changed { None } else { until(next, self.view.now) }
@@ -155,7 +160,9 @@ impl Deciding<'_> {
     /// The backoff after a failure. One that the CA has not seen costs none of its limits, and is tried again soon.
     fn backoff_after(&self, reason: Option<Reason>) -> IssuanceBackoff {
         let backoff = self.view.backoff;
-        if self.view.order_counts || reason != Some(Reason::Failed) {
+        let is_decided_here =
+            matches!(reason, Some(Reason::Failed | Reason::Denied | Reason::InvalidRequest));
+        if self.view.order_counts || !is_decided_here {
             return backoff;
         }
         IssuanceBackoff { minimum: backoff.minimum.min(UNCOUNTED_BACKOFF), ..backoff }
@@ -240,14 +247,19 @@ impl Deciding<'_> {
         };
         match outcome {
             Outcome::Pending(message) => {
-                let problem = self.view.order_reason.map(ToOwned::to_owned).or(message);
+                let problem = message.or_else(|| self.view.order_reason.map(ToOwned::to_owned));
+                let problem = problem.or_else(|| self.waits_for_another_controller(&request));
                 if problem.is_some() && !self.selects_the_same_solver(&request) {
                     // The user has corrected what the issuer chooses the solver by.
                     self.write_status();
                     self.actions.push(Action::DeleteRequest(request.name_any()));
                     return Ok(());
                 }
-                if let Some(problem) = &problem {
+                // That the CA takes its time is no fault.
+                let is_fault = |it: &&String| {
+                    !it.contains(VALIDATING) && request.spec.issuer_ref.identity().group == crds::GROUP
+                };
+                if let Some(problem) = problem.as_ref().filter(is_fault) {
                     self.warn_once(EventSource::Issuing, Reason::Pending, problem);
                 }
                 self.problem = self.problem.take().or(problem);
@@ -261,6 +273,20 @@ impl Deciding<'_> {
             }
             Outcome::Issued(chain) => self.complete_issuance(desired, &key, &chain),
         }
+    }
+
+    /// That a request waits for the controller of an issuer of another group, if so.
+    fn waits_for_another_controller(&self, request: &CertificateRequest) -> Option<String> {
+        let issuer = self.view.certificate.spec.issuer_ref.identity();
+        (issuer.group != crds::GROUP).then(|| {
+            format!(
+                "waiting for the controller of the issuers of the group {:?} to sign the CertificateRequest {:?}: this operator \
+                 serves issuers of the group {:?}",
+                issuer.group,
+                request.name_any(),
+                crds::GROUP
+            )
+        })
     }
 
     /// Whether a request has the labels and the overrides of the Certificate by which a solver is chosen.

@@ -29,7 +29,7 @@ pub use self::{
         Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, SELF_CHECK_REQUIRED_FOR, on_presented,
         on_probe, pods_result,
     },
-    responses::{on_authorization, on_submitted},
+    responses::{VALIDATING, on_authorization, on_submitted},
     route::{RouteWrite, must_write_slice, route_write},
 };
 use super::{Requeue, order::is_final};
@@ -93,6 +93,17 @@ impl ChallengeProgress {
             polls: 0,
             failures: 0,
             next_attempt: since,
+        }
+    }
+}
+
+impl ChallengeProgress {
+    /// The progress once the route was deleted: it is presented again immediately.
+    #[must_use]
+    pub fn without_route(self) -> Self {
+        match self.phase {
+            Phase::Presenting | Phase::Reachable => Self { probes: 0, next_attempt: self.since, ..self },
+            Phase::Accepted | Phase::Valid => self,
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// What a Challenge says while the CA takes its time.
+pub const VALIDATING: &str = "Waiting for the ACME server to validate the challenge";
+
 /// Decides what follows from the CA's response to [`super::Action::Submit`].
 pub fn on_submitted(view: &View<'_>, result: Result<(), AcmeError>) -> Decision {
     if let Err(error) = result {
@@ -50,9 +53,9 @@ pub fn on_authorization(view: &View<'_>, result: Result<AuthorizationState, Acme
             // The server asks for a wait that is worth its time in the text.
             let is_long = wait > REPORT_WAITING_AFTER && state.retry_after.is_some();
             let reason = || {
-                let cause = "Waiting for the ACME server to validate the challenge";
                 let until = progress.next_attempt;
-                view.waiting(if is_long { with_next_attempt(cause, wait, until) } else { cause.to_owned() })
+                let is_stated = is_long.then(|| with_next_attempt(VALIDATING, wait, until));
+                view.waiting(is_stated.unwrap_or_else(|| VALIDATING.to_owned()))
             };
             Decision {
                 status: (is_long || view.age() >= REPORT_WAITING_AFTER).then(reason),

@@ -21,7 +21,7 @@ pub use self::account::{
     AccountError, BindingSecretError, contact_urls, external_account, on_account_error, on_registered,
     updates_contact,
 };
-use super::{Requeue, retry::LONGEST_UNWATCHED};
+use super::{Requeue, problem::with_next_attempt, retry::LONGEST_UNWATCHED};
 use crate::{objects::EventNote, reason::Reason};
 
 /// How long an issuer that the CA has rejected waits for a change there.
@@ -221,7 +221,11 @@ impl View<'_> {
     fn refused(&self, reason: Reason, message: String) -> Outcome {
         let event = self.event(reason, &message);
         Outcome {
-            status: self.with_ready(ConditionStatus::False, reason, message),
+            status: self.with_ready(
+                ConditionStatus::False,
+                reason,
+                with_next_attempt(message, LONGEST_UNWATCHED, self.now),
+            ),
             event,
             progress: None,
             // It may wait for a Secret that no watch shows.

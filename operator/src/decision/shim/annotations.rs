@@ -71,7 +71,14 @@ pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<O
                 "the annotation {name} is empty, so no certificate is requested, and existing ones are kept. Name an \
                  issuer, or remove the annotation"
             )),
-            None => Ok(None),
+            None => match metadata.annotations.iter().flatten().find(|(name, _)| is_mistaken(name)) {
+                Some((name, _)) => Err(format!(
+                    "the annotation {name} requests nothing. To request a certificate, name an issuer with {} or {}",
+                    source::CLUSTER_ISSUER,
+                    source::ISSUER
+                )),
+                None => Ok(None),
+            },
         };
     };
     let default = settings.default_issuer.as_ref().ok_or_else(|| {
@@ -86,6 +93,15 @@ pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<O
         group: group.map(ToOwned::to_owned).or_else(|| default.group.clone()),
         name: default.name.clone(),
     }))
+}
+
+/// Whether an annotation looks as if it named an issuer, and is none of those that do.
+fn is_mistaken(name: &str) -> bool {
+    const GROUPS: [&str; 4] = ["cert-manager.io/", "certmanager.k8s.io/", "cert-manager/", "certmanager.io/"];
+    let Some(name) = GROUPS.iter().find_map(|group| name.strip_prefix(group)) else { return false };
+    let name = name.to_ascii_lowercase();
+    let is_known = ["issuer-kind", "issuer-group"].contains(&name.as_str());
+    !is_known && (name.contains("iss") || name.contains("suer"))
 }
 
 /// The spec of the Certificate for a TLS block.

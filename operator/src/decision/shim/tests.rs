@@ -75,6 +75,19 @@ fn incomplete_blocks_are_reported_and_others_issued() {
 }
 
 #[test]
+fn misspelled_annotation_is_reported() {
+    let tls: [(&str, &[&str]); 1] = [("a", &["a.test"])];
+    for name in ["cert-manager.io/isuer", "cert-manager/issuer", "certmanager.k8s.io/cluster-issuer"] {
+        let decision = decided(&ingress(&[(name, "letsencrypt")], &tls), &[]);
+        let [note] = decision.notes.as_slice() else { panic!("{decision:?}") };
+        assert!(note.warning && note.message.contains(name), "{note:?}");
+    }
+    for name in ["cert-manager.io/duration", "cert-manager.io/issuer-kind", "example.com/issuer"] {
+        assert_eq!(decided(&ingress(&[(name, "x")], &tls), &[]), Decision::default(), "{name}");
+    }
+}
+
+#[test]
 fn addresses_among_hosts_become_ip_addresses() {
     let decision = decided(&ingress(&[PROD], &[("a", &["192.0.2.1", "a.test", "2001:db8::1"])]), &[]);
     let spec = &decision.create[0].spec;

@@ -9,14 +9,16 @@ use super::Finding;
 use crate::{
     decision::{
         Requeue,
-        certificate::{DesiredCertificate, SecretView, View},
+        certificate::{DesiredCertificate, Part, SecretView, View},
         retry::LONGEST_UNWATCHED,
     },
+    objects,
+    pki::Csr,
     reason::Reason,
 };
 
 /// When a Certificate is reconciled again whose Secret belongs to another Certificate.
-pub(in super::super) const RIVAL_DELAY: Duration = Duration::from_mins(3);
+pub(in super::super) const RIVAL_DELAY: Duration = Duration::from_secs(30);
 
 /// Why a Certificate is only reported on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,13 @@ pub(in super::super) fn admit(view: &View<'_>) -> Result<DesiredCertificate, Ref
 
 /// A Secret with content that was not issued for a Certificate is never overwritten.
 fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
-    let secret = view.secret.filter(|secret| secret.has_data && secret.certificate_name().is_none())?;
+    let is_foreign = |secret: &&SecretView| {
+        // One that was issued here may have lost its annotations.
+        let is_ours =
+            secret.owned.data.iter().any(|key| key == secret::TLS_CRT) || is_requested(view, secret);
+        secret.has_data && secret.certificate_name().is_none() && !is_ours
+    };
+    let secret = view.secret.filter(is_foreign)?;
     let what = if secret.leaf().is_some() { "a certificate" } else { "data" };
     let name = &view.certificate.spec.secret_name;
     let message = format!(
@@ -58,6 +66,17 @@ fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
     })
 }
 
+/// Whether the key in a Secret is that of the CertificateRequest of the issued revision.
+fn is_requested(view: &View<'_>, secret: &SecretView) -> bool {
+    let Some(revision) = view.certificate.status.as_ref().and_then(|status| status.revision) else {
+        return false;
+    };
+    let mut requests = view.requests.iter();
+    let request = requests.find(|it| objects::certificate_request::revision(it) == Some(revision));
+    let csr = request.and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
+    matches!((&secret.key, csr), (Part::Valid(key), Some(csr)) if key.public_key_der == csr.public_key_der)
+}
+
 /// Of several Certificates with one Secret, only one may write it: the one that the Secret names, else the oldest, else the first by name.
 fn secret_belongs_to_rival(view: &View<'_>) -> Option<Refusal> {
     let named = view.secret.and_then(SecretView::certificate_name);
@@ -71,7 +90,7 @@ fn secret_belongs_to_rival(view: &View<'_>) -> Option<Refusal> {
     }
     let message = format!(
         "the Secret {:?} belongs to the Certificate {:?}: two Certificates can't share a Secret. Change \
-         spec.secretName, or delete one of them; this is checked every 3 minutes",
+         spec.secretName, or delete one of them; this is checked every 30 seconds",
         view.certificate.spec.secret_name, first.2,
     );
     let finding = Finding { reason: Reason::IncorrectCertificate, message };

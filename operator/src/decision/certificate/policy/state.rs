@@ -1,5 +1,6 @@
 //! Rules about the certificate and the key in the Secret: what they find triggers an issuance, or makes the Certificate unready.
 
+use crds::annotations::secret;
 use jiff::{fmt::rfc2822::DateTimePrinter, tz::TimeZone};
 
 use super::{Finding, Input, finding};
@@ -54,6 +55,14 @@ pub(super) fn certificate_is_temporary(input: &Input<'_>) -> Option<Finding> {
 pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
     let issuer = objects::secret::issuer_of(&input.secret?.annotations);
     let previous = issuer.identity();
+    let view = input.secret?;
+    let is_lost = !view.annotations.contains_key(secret::ISSUER_NAME)
+        && matches!((&view.key, input.current_request), (Part::Valid(key), Some((_, csr)))
+            if key.public_key_der == csr.public_key_der);
+    if is_lost {
+        // The annotations were removed. The rest is what was issued for this Certificate.
+        return None;
+    }
     if previous == input.certificate.spec.issuer_ref.identity() {
         return None;
     }

@@ -241,6 +241,20 @@ fn denied_request_is_replaced_at_the_next_attempt() {
     assert!(world.has_pending_request(), "another one is created");
 }
 
+/// Whatever of the spec a user corrects after a failure.
+#[test]
+fn edited_spec_is_tried_immediately() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    world.fail("the key is not supported");
+    assert!(world.run(5));
+    assert!(!world.has_pending_request());
+    world.certificate.spec.private_key.get_or_insert_default().size = Some(384);
+    *world.certificate.metadata.generation.get_or_insert_default() += 1;
+    assert!(world.run(8));
+    assert!(world.has_pending_request());
+}
+
 /// The backoff must not outlast the certificate that is in use.
 #[test]
 fn backoff_is_shorter_than_the_rest_of_the_lifetime() {

@@ -83,6 +83,19 @@ fn only_a_known_secret_is_taken_over() {
     assert_eq!(force(&decision), Some(true));
 }
 
+/// A backup tool, or a user, has removed them. Nothing has to be issued.
+#[test]
+fn lost_annotations_are_restored() {
+    let mut world = issued(|_| {});
+    let before = world.secret.clone();
+    let metadata = &mut world.secret.as_mut().expect("a Secret").metadata;
+    (metadata.annotations, metadata.labels) = (None, None);
+    assert!(world.run(5));
+    assert_eq!(world.secret, before);
+    assert_eq!(world.requests.len(), 1, "nothing is requested");
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
 /// Otherwise the Secret would be written without end.
 #[test]
 fn template_does_not_override_what_the_operator_needs() {
