@@ -37,6 +37,9 @@ use crate::{
 /// The wait after the first failure that the CA has not seen.
 const UNCOUNTED_BACKOFF: Duration = Duration::from_mins(1);
 
+/// An attempt that comes sooner after a failure follows a change. These are paced, so that tools that disagree place few orders.
+const EARLY_RETRY: Duration = Duration::from_mins(5);
+
 impl Deciding<'_> {
     /// Starts an issuance, unless the last one failed and still backs off.
     pub(super) fn start_issuance(
@@ -68,7 +71,11 @@ impl Deciding<'_> {
     /// Why a certificate is requested, by the reason of Issuing.
     fn cause(&self, reason: Option<Reason>) -> Cause {
         if self.status.failed_issuance_attempts.is_some_and(|failures| failures > 0) {
-            Cause::Failure
+            // Sooner than a retry: something has corrected the spec.
+            let early = self.view.backoff.minimum.min(EARLY_RETRY);
+            let failed = self.status.last_failure_time.as_ref();
+            let is_early = failed.is_some_and(|failed| self.view.now < later(failed.0, early));
+            if is_early { Cause::Change } else { Cause::Failure }
         } else if matches!(reason, Some(Reason::RequestChanged | Reason::IncorrectIssuer)) {
             Cause::Change
         } else {
@@ -248,7 +255,6 @@ impl Deciding<'_> {
         match outcome {
             Outcome::Pending(message) => {
                 let problem = message.or_else(|| self.view.order_reason.map(ToOwned::to_owned));
-                let problem = problem.or_else(|| self.waits_for_another_controller(&request));
                 if problem.is_some() && !self.selects_the_same_solver(&request) {
                     // The user has corrected what the issuer chooses the solver by.
                     self.write_status();
@@ -256,12 +262,10 @@ impl Deciding<'_> {
                     return Ok(());
                 }
                 // That the CA takes its time is no fault.
-                let is_fault = |it: &&String| {
-                    !it.contains(VALIDATING) && request.spec.issuer_ref.identity().group == crds::GROUP
-                };
-                if let Some(problem) = problem.as_ref().filter(is_fault) {
+                if let Some(problem) = problem.as_ref().filter(|it| !it.contains(VALIDATING)) {
                     self.warn_once(EventSource::Issuing, Reason::Pending, problem);
                 }
+                let problem = problem.or_else(|| self.waits_for_another_controller(&request));
                 self.problem = self.problem.take().or(problem);
                 self.write_status();
                 Ok(())

@@ -100,7 +100,7 @@ fn is_mistaken(name: &str) -> bool {
     const GROUPS: [&str; 4] = ["cert-manager.io/", "certmanager.k8s.io/", "cert-manager/", "certmanager.io/"];
     let Some(name) = GROUPS.iter().find_map(|group| name.strip_prefix(group)) else { return false };
     let name = name.to_ascii_lowercase();
-    let is_known = ["issuer-kind", "issuer-group"].contains(&name.as_str());
+    let is_known = ["issuer-kind", "issuer-group", "issue-temporary-certificate"].contains(&name.as_str());
     !is_known && (name.contains("iss") || name.contains("suer"))
 }
 

@@ -106,6 +106,26 @@ fn third_issuance_in_a_row_waits() {
     assert_eq!(world.requeue(), Requeue::After(Duration::from_mins(5)));
 }
 
+/// Two tools disagree about a spec that fails both ways.
+#[test]
+fn corrections_of_failed_attempts_are_paced() {
+    let mut world = World::new(|_| {});
+    world.is_paced = true;
+    let mut attempts = 0;
+    for names in 1..12 {
+        assert!(world.run(8));
+        if world.has_pending_request() {
+            attempts += 1;
+            world.fail("no such host");
+            assert!(world.run(8));
+        }
+        world.certificate.spec.dns_names = Some(vec![format!("web-{names}.example.test")]);
+        *world.certificate.metadata.generation.get_or_insert_default() += 1;
+        world.wait(SignedDuration::from_secs(1));
+    }
+    assert!((3..=6).contains(&attempts), "{attempts} attempts");
+}
+
 /// The CA gives certificates that live no longer than `renewBefore`.
 #[test]
 fn renew_before_of_the_whole_lifetime_is_named() {

@@ -139,6 +139,9 @@ impl World {
                 objects::certificate_request::build(&self.certificate, name, plan.revision, key, &csr);
             request.metadata.creation_timestamp = Some(Time(self.now));
             request.annotations_mut().extend(plan.replaces.map(|it| (REPLACES.to_owned(), it)));
+            if self.is_paced {
+                self.pace = Some(Pace::after(self.pace, plan.revision, plan.cause, self.now));
+            }
             self.requests.push(Arc::new(request));
             self.remembered.insert(plan.name);
         }

@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) order_reason: Option<String>,
     pub(super) rivals: Vec<Arc<Certificate>>,
     pub(super) pace: Option<Pace>,
+    /// Whether each request changes the pace.
+    pub(super) is_paced: bool,
     /// When an object of a backup was last created.
     pub(super) restored: Option<Timestamp>,
     pub(super) issuer: Option<IssuerView>,
@@ -119,6 +121,7 @@ impl World {
             order_reason: None,
             rivals: Vec::new(),
             pace: None,
+            is_paced: false,
             restored: None,
             issuer: Some(IssuerView { ready: true, renewal_information_source: None }),
             server: Server::Unsupported,
