@@ -157,18 +157,16 @@ async fn restored_backup_issues_nothing() -> Result<()> {
     with_user("backup", async |user, namespace| {
         user.create_cluster_issuer(namespace.name(), &Pebble::of_cluster(user.cluster)?, json!({})).await?;
         backup::restored_without_issuance(user, async |on| {
-            if on {
-                return operator::install(user.cluster, &[]).await;
-            }
             let deployments: Api<Deployment> = Api::namespaced(user.client.clone(), operator::NAME);
-            let none = json!({ "spec": { "replicas": 0 } });
-            deployments.patch(operator::NAME, &PatchParams::default(), &Patch::Merge(none)).await?;
-            let gone = |it: Option<&Deployment>| {
-                it.is_some_and(|it| it.status.as_ref().is_some_and(|status| status.replicas.is_none()))
+            let replicas = json!({ "spec": { "replicas": i32::from(on) } });
+            deployments.patch(operator::NAME, &PatchParams::default(), &Patch::Merge(replicas)).await?;
+            let is_scaled = |it: Option<&Deployment>| {
+                let status = it.and_then(|it| it.status.as_ref());
+                status.is_some_and(|it| if on { it.ready_replicas == Some(1) } else { it.replicas.is_none() })
             };
-            harness::await_condition(deployments, operator::NAME, "have no Pods", harness::TIMEOUT, gone)
-                .await?;
-            Ok(())
+            harness::await_condition(deployments, operator::NAME, "be scaled", harness::TIMEOUT, is_scaled)
+                .await
+                .map(drop)
         })
         .await
     })
