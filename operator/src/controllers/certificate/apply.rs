@@ -70,8 +70,15 @@ impl Reconciler<'_> {
             Action::DeleteRequest(name) => {
                 let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
                 let seen = self.context.cache.requests.get(&self.namespace(), &name).and_then(|it| it.uid());
+                // The cache may still show one that was just deleted.
+                let deleted = format!("delete {}", seen.as_deref().unwrap_or_default());
+                let expectations = &self.context.memory.expectations;
+                if seen.is_some() && expectations.is_pending(&deleted, self.context.now()) {
+                    return Ok(ActionOutcome::Unchanged);
+                }
                 k8s::delete(&requests, &name, seen).await?;
-                self.context.memory.expectations.forget(&self.request_id(&name));
+                expectations.expect(deleted, self.context.now());
+                expectations.forget(&self.request_id(&name));
             }
             Action::WriteSecret { plan, chain, why } => {
                 self.write_secret(*plan, &chain).await?;
@@ -105,8 +112,8 @@ impl Reconciler<'_> {
 
     async fn create_request(&self, plan: RequestPlan) -> Result<ActionOutcome, ReconcileError> {
         let RequestPlan { name, revision, key, key_secret_name, csr, cause, replaces } = plan;
-        let (id, now) = (self.request_id(&name), self.context.now());
-        if self.context.memory.expectations.is_pending(&id, now) {
+        let id = self.request_id(&name);
+        if self.context.memory.expectations.is_pending(&id, self.context.now()) {
             return Ok(ActionOutcome::AwaitingCache);
         }
         let csr = csr.sign_pem(&key)?;
@@ -115,6 +122,8 @@ impl Reconciler<'_> {
         request.annotations_mut().extend(replaces.map(|identifier| (REPLACES.to_owned(), identifier)));
         let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUEST_MANAGER, &request).await?.is_some() {
+            // After the request, which may have taken a while: the watch has had no time before.
+            let now = self.context.now();
             self.context.memory.expectations.expect(id, now);
             let pace = Pace::after(self.pace(), revision, cause, now);
             self.context.memory.paces.put(self.uid(), pace);
