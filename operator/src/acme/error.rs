@@ -148,8 +148,9 @@ impl AcmeError {
                     Class::RateLimited { retry_after: *retry_after }
                 }
                 (status, None) if status.is_server_error() => Class::Transient,
-                // Truncated, or the page of a proxy or a content delivery network: no ACME server has decided anything.
-                _ => Class::Transient,
+                // Truncated, which may pass, or not ACME at all, which fetch_directory() detects.
+                (status, _) if status.is_success() => Class::Transient,
+                _ => Class::Fatal,
             },
             Self::Problem { status, retry_after, .. } => match (self.problem_type(), *status) {
                 (Some("rateLimited"), _) | (_, StatusCode::TOO_MANY_REQUESTS) => {
@@ -269,8 +270,8 @@ mod tests {
             (page(503, Some(30)), limited(Some(30))),
             (page(502, None), Class::Transient),
             (page(429, None), limited(None)),
-            (page(404, None), Class::Transient),
-            (page(301, None), Class::Transient),
+            (page(404, None), Class::Fatal),
+            (page(301, None), Class::Fatal),
             (page(200, None), Class::Transient),
             (
                 AcmeError::Unreachable { url: String::new(), detail: String::new(), phase: Phase::Lost },

@@ -99,7 +99,7 @@ fn on_acme_error(view: &View<'_>, subject: Subject, error: AcmeError) -> Decisio
         Reaction::Fail if subject == Subject::Authorization && error.problem_type() == Some("malformed") => {
             return view.end(State::Expired, error.to_string());
         }
-        // No ACME server has looked at the request.
+        // No ACME server has looked at the request: a proxy or a name server on the way may answer otherwise soon.
         Reaction::Fail if subject == Subject::Authorization && error.class() == Class::Fatal => {
             (backoff, None)
         }
