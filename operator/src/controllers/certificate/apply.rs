@@ -74,7 +74,8 @@ impl Reconciler<'_> {
                 let deleted = format!("delete {}", seen.as_deref().unwrap_or_default());
                 let expectations = &self.context.memory.expectations;
                 if seen.is_some() && expectations.is_pending(&deleted, self.context.now()) {
-                    return Ok(ActionOutcome::Unchanged);
+                    // Not settled: its deletion is a change that is still to come.
+                    return Ok(ActionOutcome::Changed);
                 }
                 k8s::delete(&requests, &name, seen).await?;
                 expectations.expect(deleted, self.context.now());
