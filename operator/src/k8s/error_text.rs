@@ -11,7 +11,7 @@ use crate::error_chain::ErrorChain;
 /// Texts that the messages of the API server contain, and what to do about each. The first that is found counts.
 const ADVICE: [(&str, &str); 6] = [
     ("exceeded quota", "Raise the ResourceQuota, or delete other objects that it counts"),
-    ("field is immutable when `immutable` is set", "Delete the Secret, and it is written anew"),
+    ("field is immutable when `immutable` is set", "Delete the Secret, and the operator creates it again"),
     (
         "failed calling webhook",
         "Check the Service and the Pods of that webhook: kubectl get \

@@ -117,7 +117,7 @@ pub(crate) async fn await_told(user: &User<'_>, limit: Duration, text: &str) -> 
     report(user, "Certificate", began, &message.unwrap_or_default())
 }
 
-/// Prints what a user is told, and how long that took since the last change. It must be for people.
+/// Prints the message that a user sees and the time since the last change. Fails if the message contains internals.
 fn report(user: &User<'_>, kind: &str, began: Instant, message: &str) -> Result<()> {
     println!("{}: {kind}: told after {:.1} s: {message}", user.namespace, began.elapsed().as_secs_f64());
     ensure!(

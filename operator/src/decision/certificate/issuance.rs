@@ -200,14 +200,16 @@ impl Deciding<'_> {
                     | Reason::RequestChanged
             )
         );
-        let issued = self.next_request().and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
-        // Its own certificate is in the Secret if a process ended before it could write the status.
-        let is_its_own = self.view.secret.is_some_and(|secret| match (&secret.key, &issued) {
-            (Part::Valid(key), Some(csr)) => key.public_key_der == csr.public_key_der,
-            _ => false,
-        });
-        let is_issued = self.next_request().is_some_and(|it| matches!(Outcome::of(&it), Outcome::Issued(_)));
-        began_by_itself && !is_its_own && !is_issued && policy::trigger(input).is_none()
+        began_by_itself && policy::trigger(input).is_none() && !self.is_done()
+    }
+
+    /// Whether the CA has issued what the issuance in progress asks for. Its certificate may be in the Secret already, if a process
+    /// ended before it could write the status.
+    fn is_done(&self) -> bool {
+        let Some(request) = self.next_request() else { return false };
+        let csr = Csr::from_pem(&request.spec.request.0).ok();
+        matches!(Outcome::of(&request), Outcome::Issued(_))
+            || self.view.secret.zip(csr).is_some_and(|(secret, csr)| secret.has_key_of(&csr))
     }
 
     pub(super) fn cancel_issuance(&mut self) {

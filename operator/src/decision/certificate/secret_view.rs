@@ -13,7 +13,7 @@ use crate::{
         managed_fields::{keys, members},
         secret::{FIELD_MANAGER, JKS, PKCS12},
     },
-    pki::{Chain, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem},
+    pki::{Chain, Csr, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem},
 };
 
 /// The longest keystore that is kept in memory, in bytes. One with a usual chain has a fifth of that.
@@ -165,6 +165,11 @@ impl SecretView {
     /// The Certificate that it was issued for, by its annotation.
     pub fn certificate_name(&self) -> Option<&str> {
         self.annotations.get(secret::CERTIFICATE_NAME).map(String::as_str)
+    }
+
+    /// Whether its private key has signed a CSR.
+    pub fn has_key_of(&self, csr: &Csr) -> bool {
+        matches!(&self.key, Part::Valid(key) if key.public_key_der == csr.public_key_der)
     }
 
     /// The leaf certificate in `tls.crt`, if it can be parsed.

@@ -9,7 +9,7 @@ use super::Finding;
 use crate::{
     decision::{
         Requeue,
-        certificate::{DesiredCertificate, Part, SecretView, View},
+        certificate::{DesiredCertificate, SecretView, View},
         retry::LONGEST_UNWATCHED,
     },
     objects,
@@ -74,7 +74,7 @@ fn is_requested(view: &View<'_>, secret: &SecretView) -> bool {
     let mut requests = view.requests.iter();
     let request = requests.find(|it| objects::certificate_request::revision(it) == Some(revision));
     let csr = request.and_then(|request| Csr::from_pem(&request.spec.request.0).ok());
-    matches!((&secret.key, csr), (Part::Valid(key), Some(csr)) if key.public_key_der == csr.public_key_der)
+    csr.is_some_and(|csr| secret.has_key_of(&csr))
 }
 
 /// Of several Certificates with one Secret, only one may write it: the one that the Secret names, else the oldest, else the first by name.

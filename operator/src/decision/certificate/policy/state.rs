@@ -53,16 +53,15 @@ pub(super) fn certificate_is_temporary(input: &Input<'_>) -> Option<Finding> {
 }
 
 pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
-    let issuer = objects::secret::issuer_of(&input.secret?.annotations);
-    let previous = issuer.identity();
     let view = input.secret?;
-    let is_lost = !view.annotations.contains_key(secret::ISSUER_NAME)
-        && matches!((&view.key, input.current_request), (Part::Valid(key), Some((_, csr)))
-            if key.public_key_der == csr.public_key_der);
-    if is_lost {
+    if !view.annotations.contains_key(secret::ISSUER_NAME)
+        && input.current_request.is_some_and(|(_, csr)| view.has_key_of(csr))
+    {
         // The annotations were removed. The rest is what was issued for this Certificate.
         return None;
     }
+    let issuer = objects::secret::issuer_of(&view.annotations);
+    let previous = issuer.identity();
     if previous == input.certificate.spec.issuer_ref.identity() {
         return None;
     }
