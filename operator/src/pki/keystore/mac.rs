@@ -3,32 +3,17 @@
 //! Users can write the keystore that is checked, so nothing in it is decrypted, and the work is bounded.
 
 use aws_lc_rs::hmac;
-use der::{Decode, Sequence, asn1::OctetStringRef};
+use der::Decode;
 use pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier};
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
 use zeroize::Zeroizing;
 
-use super::pbmac1::{MOST_ITERATIONS, Pfx};
+use super::pbmac1::{MOST_ITERATIONS, MacData, Pfx};
 
 /// id-sha1, RFC 8017 appendix A.2.4.
 const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 /// id-sha256, RFC 8017 appendix A.2.4.
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
-
-/// `MacData`, RFC 7292 section 4.
-#[derive(Sequence)]
-struct MacData<'a> {
-    mac: DigestInfo<'a>,
-    mac_salt: &'a OctetStringRef,
-    #[asn1(optional = "true")]
-    iterations: Option<u32>,
-}
-
-#[derive(Sequence)]
-struct DigestInfo<'a> {
-    algorithm: AlgorithmIdentifierRef<'a>,
-    digest: &'a OctetStringRef,
-}
 
 /// Whether a keystore has a MAC that a password leads to.
 pub(super) fn verify(store: &[u8], password: &str) -> bool {
@@ -37,7 +22,8 @@ pub(super) fn verify(store: &[u8], password: &str) -> bool {
 
 fn matches(store: &[u8], password: &str) -> Option<bool> {
     let Pfx { auth_safe, mac_data, .. } = Pfx::from_der(store).ok()?;
-    let MacData { mac, mac_salt, iterations } = mac_data.decode_as().ok()?;
+    let MacData::<'_, AlgorithmIdentifierRef<'_>> { mac, mac_salt, iterations } =
+        mac_data.decode_as().ok()?;
     let iterations = iterations.unwrap_or(1);
     if iterations > MOST_ITERATIONS {
         return None;

@@ -36,7 +36,7 @@ pub(super) struct Pfx<'a> {
 struct PfxWithPbmac1<'a> {
     version: u8,
     auth_safe: ContentInfo<'a>,
-    mac_data: MacData<'a>,
+    mac_data: MacData<'a, Pbmac1<'a>>,
 }
 
 #[derive(Sequence)]
@@ -46,20 +46,20 @@ pub(super) struct ContentInfo<'a> {
     pub(super) content: &'a OctetStringRef,
 }
 
-/// `MacData`.
+/// `MacData`, RFC 7292 section 4, with an algorithm identifier of type `A`.
 #[derive(Sequence)]
-struct MacData<'a> {
-    mac: DigestInfo<'a>,
-    mac_salt: &'a OctetStringRef,
-    /// PBMAC1 does not use them. Their default is 1; cert-manager writes them.
+pub(super) struct MacData<'a, A: Decode<'a, Error = der::Error> + Encode> {
+    pub(super) mac: DigestInfo<'a, A>,
+    pub(super) mac_salt: &'a OctetStringRef,
+    /// Their default is 1. PBMAC1 does not use them; cert-manager writes them.
     #[asn1(optional = "true")]
-    iterations: Option<u32>,
+    pub(super) iterations: Option<u32>,
 }
 
 #[derive(Sequence)]
-struct DigestInfo<'a> {
-    algorithm: Pbmac1<'a>,
-    digest: &'a OctetStringRef,
+pub(super) struct DigestInfo<'a, A: Decode<'a, Error = der::Error> + Encode> {
+    pub(super) algorithm: A,
+    pub(super) digest: &'a OctetStringRef,
 }
 
 #[derive(Sequence)]
