@@ -31,8 +31,8 @@ use testbed::cluster::NODE_ADDRESS;
 use tokio::time::{Instant, sleep};
 
 use self::support::{
-    HEALED, REPORTED, RETRIED, apply, apply_certificate, apply_ingress, apply_issuer, await_healed,
-    await_names, await_secret, await_told, await_warning, certificate, patch, user,
+    HEALED, REPORTED, RETRIED, WAIT_REPORTED, apply, apply_certificate, apply_ingress, apply_issuer,
+    await_healed, await_names, await_secret, await_told, await_warning, certificate, patch, user,
 };
 
 /// The issuer's ingress class is corrected while a Challenge waits.
@@ -41,7 +41,7 @@ async fn corrected_class_replaces_the_challenge() -> Result<()> {
     let solver = json!({ "http01": { "ingress": { "ingressClassName": "nothing" } } });
     let user = user("f-class", json!({ "solvers": [solver] })).await?;
     apply_certificate(&user, json!({})).await?;
-    await_told(&user, REPORTED * 3, "propagation").await?;
+    await_told(&user, WAIT_REPORTED, "propagation").await?;
     apply_issuer(&user, json!({})).await?;
     await_healed(&user, HEALED).await.map(drop)
 }
@@ -132,7 +132,7 @@ async fn deleted_routes_are_written_again() -> Result<()> {
     let solver = json!({ "http01": { "ingress": { "ingressClassName": "nothing" } } });
     let user = user("f-slices", json!({ "solvers": [solver] })).await?;
     apply_certificate(&user, json!({})).await?;
-    await_told(&user, REPORTED, "propagation").await?;
+    await_told(&user, WAIT_REPORTED, "propagation").await?;
     let all = (DeleteParams::default(), ListParams::default());
     user.api::<EndpointSlice>().delete_collection(&all.0, &all.1).await?;
     user.api::<Ingress>().delete_collection(&all.0, &all.1).await?;

@@ -30,6 +30,9 @@ use tokio::time::{Instant, sleep};
 /// How long a fault may stay unreported.
 pub(crate) const REPORTED: Duration = Duration::from_secs(5);
 
+/// How long a wait for a route may stay unreported. It is reported after 3 seconds, because most routes are served by then.
+pub(crate) const WAIT_REPORTED: Duration = Duration::from_secs(15);
+
 /// How long a correction may take to have an effect that a watch reports.
 pub(crate) const HEALED: Duration = Duration::from_secs(10);
 
@@ -52,15 +55,23 @@ fn shared_cluster() -> Result<&'static SharedCluster> {
         let flags = ["--leader-elect=false", "--v=4", "--acme-http01-solver-extra-labels=routes=challenges"];
         let flags = [&operator::VERBOSE[..], &flags[..]].concat();
         let processes = Processes::start(&cluster, binaries, &flags).await?;
-        Ok(SharedCluster { cluster, _processes: processes })
+        let shared = SharedCluster { cluster, _processes: processes };
+        // A new API server answers 503 to some requests for seconds, until it has loaded its admission policies.
+        let first = user_of(&shared.cluster, "f-first", json!({})).await?;
+        apply_certificate(&first, json!({})).await?;
+        first.await_issued("web", harness::TIMEOUT).await?;
+        Ok(shared)
     })
 }
 
 /// A user in a new namespace with an Issuer `pebble`. `acme` is a JSON merge patch of its `spec.acme`.
 pub(crate) async fn user(namespace: &str, acme: Value) -> Result<User<'static>> {
-    let shared = shared_cluster()?;
-    harness::create_namespace(&shared.cluster.client().await?, namespace).await?;
-    let user = User::new(&shared.cluster, namespace).await?;
+    user_of(&shared_cluster()?.cluster, namespace, acme).await
+}
+
+async fn user_of<'a>(cluster: &'a Cluster, namespace: &str, acme: Value) -> Result<User<'a>> {
+    harness::create_namespace(&cluster.client().await?, namespace).await?;
+    let user = User::new(cluster, namespace).await?;
     apply_issuer(&user, acme).await?;
     Ok(user)
 }
