@@ -27,6 +27,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use serde_json::json;
 use support::World;
 use testbed::{pebble::Settings, pki::Authority};
 use tokio::{
@@ -63,6 +64,69 @@ enum Oddity {
     Dripping,
     /// A closed connection.
     Closing,
+    /// ACME responses without regard to keys and nonces, of which one is a lie.
+    Lying(Lie),
+}
+
+/// What is wrong with the responses of an ACME server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    None,
+    /// A resource is at another host.
+    Elsewhere(&'static str),
+    /// The URL of an order is longer than an Order's status can hold.
+    LongUrl,
+    /// An order has authorizations without end.
+    ManyAuthorizations,
+    /// An authorization has challenges without end.
+    ManyChallenges,
+    /// A certificate has alternate chains without end.
+    ManyAlternates,
+}
+
+/// The ACME server that lies.
+fn lie(lie: Lie, request: &Request<Incoming>) -> Result<Response<Body>, hyper::http::Error> {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let url = |resource: &str| {
+        let is_elsewhere = matches!(lie, Lie::Elsewhere(it) if it == resource);
+        format!("https://{}/{resource}", if is_elsewhere { "other.example.test" } else { host })
+    };
+    let challenge = json!({ "type": "http-01", "url": url("challenge"), "token": "t", "status": "pending" });
+    let order = json!({
+        "status": "valid",
+        "authorizations": vec![url("authorization"); if lie == Lie::ManyAuthorizations { 20_000 } else { 1 }],
+        "finalize": url("finalize"),
+        "certificate": url("certificate"),
+    });
+    let mut response = Response::builder().header("replay-nonce", "nonce");
+    let body = match request.uri().path() {
+        "/dir" => {
+            json!({ "newNonce": url("nonce"), "newAccount": url("new-account"), "newOrder": url("new-order") })
+        }
+        "/new-account" => {
+            response = response.status(201).header("location", url("account"));
+            json!({ "status": "valid" })
+        }
+        "/new-order" => {
+            let long = if lie == Lie::LongUrl { "o".repeat(3000) } else { String::new() };
+            response = response.status(201).header("location", url("order") + &long);
+            order
+        }
+        "/authorization" => json!({
+            "identifier": { "type": "dns", "value": "a.example.test" },
+            "status": "pending",
+            "challenges": vec![challenge; if lie == Lie::ManyChallenges { 3000 } else { 1 }],
+        }),
+        "/certificate" => {
+            let links = if lie == Lie::ManyAlternates { 60 } else { 1 };
+            for _ in 0..links {
+                response = response.header("link", format!("<{}>;rel=\"alternate\"", url("alternate")));
+            }
+            json!("a chain")
+        }
+        _ => order,
+    };
+    response.body(full(&body.to_string()))
 }
 
 struct OddServer {
@@ -128,7 +192,7 @@ fn full(text: &str) -> Body {
     Full::new(Bytes::from(text.to_owned())).boxed()
 }
 
-async fn respond(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Response<Body>> {
+async fn respond(oddity: Oddity, request: Request<Incoming>) -> std::io::Result<Response<Body>> {
     let html = || Response::builder().header("content-type", "text/html");
     let endless = |text: Bytes, pause: Duration| {
         let frames = futures::stream::unfold(text, move |text| async move {
@@ -164,6 +228,7 @@ async fn respond(oddity: Oddity, _: Request<Incoming>) -> std::io::Result<Respon
         Oddity::Dripping => {
             Response::builder().body(endless(Bytes::from_static(b" "), Duration::from_millis(50)))
         }
+        Oddity::Lying(kind) => lie(kind, &request),
         Oddity::Closing => return Err(std::io::ErrorKind::ConnectionAborted.into()),
     };
     Ok(response.expect("the response is well-formed"))
@@ -205,6 +270,55 @@ async fn odd_servers_have_distinct_errors() -> Result<()> {
         let text = error.to_string();
         ensure!(text.contains(message), "{oddity:?}: {text}");
         ensure!(time < DEADLINE + Duration::from_millis(500), "{oddity:?} took {time:?}");
+    }
+    Ok(())
+}
+
+/// Everything that an order needs, up to the chains of its certificate.
+async fn talk(server: &OddServer) -> Result<(), AcmeError> {
+    let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+    let client = Arc::new(Server::new(server.settings()).expect("settings of a server"));
+    let account = Account::find_or_create(client, Arc::new(AccountKey::new(key)), &[], None).await?;
+    let (url, state) = account.new_order(&support::order(&["a.example.test"])).await?;
+    for authorization in &state.authorizations {
+        account.authorization(authorization).await?;
+    }
+    account.finalize(&url, &state.finalize, b"csr").await?;
+    let chains = account.certificate(&state.certificate.unwrap_or_default()).await?;
+    assert!(chains.alternates.len() <= 10, "{} alternate chains", chains.alternates.len());
+    for alternate in &chains.alternates {
+        account.certificate(alternate).await?;
+    }
+    Ok(())
+}
+
+/// A tenant's server must not make the operator sign requests to others, or remember more than an order needs.
+#[tokio::test]
+async fn lies_of_servers_are_refused() -> Result<()> {
+    for (lie, message) in [
+        (Lie::None, None),
+        (Lie::Elsewhere("account"), Some("the URL of the account is \"https://other.example.test/account\"")),
+        (Lie::Elsewhere("order"), Some("names a resource \"https://other.example.test/order\"")),
+        (
+            Lie::Elsewhere("authorization"),
+            Some("names a resource \"https://other.example.test/authorization\""),
+        ),
+        (Lie::Elsewhere("finalize"), Some("names a resource \"https://other.example.test/finalize\"")),
+        (Lie::Elsewhere("challenge"), Some("names a resource \"https://other.example.test/challenge\"")),
+        (Lie::Elsewhere("certificate"), Some("names a resource \"https://other.example.test/certificate\"")),
+        (Lie::Elsewhere("alternate"), Some("names a resource \"https://other.example.test/alternate\"")),
+        (Lie::LongUrl, Some("https URL of at most 2048 characters")),
+        (Lie::ManyAuthorizations, Some("a list of at most 1000 entries")),
+        (Lie::ManyChallenges, Some("a list of at most 32 entries")),
+        (Lie::ManyAlternates, None),
+    ] {
+        let server = OddServer::start(Oddity::Lying(lie)).await?;
+        let outcome = talk(&server).await.map_err(|error| (error.class(), error.to_string()));
+        match (&outcome, message) {
+            (Ok(()), None) => {}
+            (Err((Class::Fatal, text)), Some(message)) if text.contains(message) => {}
+            _ => anyhow::bail!("{lie:?}: {outcome:?}"),
+        }
     }
     Ok(())
 }

@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 
+use crds::condition::one_line;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AccountKey, AcmeError, ExternalAccountKey, Server, Session, jws};
+use super::{
+    AccountKey, AcmeError, ExternalAccountKey, Server, Session, directory::authority, jws,
+    server::MAX_URL_LENGTH,
+};
 
 /// An account at an ACME server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,13 +77,22 @@ impl Account {
         mut payload: Value,
         external: Option<&ExternalAccountKey>,
     ) -> Result<Self, AcmeError> {
-        let url = server.directory().await?.new_account.clone();
+        let directory = server.directory().await?;
+        let url = directory.new_account.clone();
         if let Some(ExternalAccountKey { key_id, mac }) = external {
             payload["externalAccountBinding"] = jws::external_account_binding(&key, &url, key_id, mac)?;
         }
         let session = Session::new(server, key);
         let response = session.post(&url, &payload).await?;
         let account_url = response.required_location("account")?;
+        // Limits and requests of an account depend on its URL, so a server must not name that of another server's account.
+        let hosts = [session.server().directory_url(), &directory.new_account].map(authority);
+        if account_url.len() > MAX_URL_LENGTH || !hosts.contains(&authority(&account_url)) {
+            return Err(response.permanent_error(format_args!(
+                "the URL of the account is {:?}, which is not at the host and port of the directory or of its newAccount URL",
+                one_line(&account_url, 200)
+            )));
+        }
         let AccountObject { status, contact } = response.json()?;
         Ok(Self { session: session.with_account(account_url), status, contact })
     }

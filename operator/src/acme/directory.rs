@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hyper::Uri;
 use serde::Deserialize;
 
 /// The URLs and features that an ACME server offers.
@@ -23,6 +24,22 @@ pub struct Directory {
     pub meta: DirectoryMeta,
 }
 
+impl Directory {
+    /// Whether a URL is at a host and port that this directory names, or at which it is itself.
+    pub(super) fn covers(&self, directory_url: &str, url: &str) -> bool {
+        let named = [directory_url, &self.new_nonce, &self.new_account, &self.new_order];
+        let optional = [&self.revoke_cert, &self.renewal_info].into_iter().flatten().map(String::as_str);
+        let wanted = authority(url);
+        wanted.is_some() && named.into_iter().chain(optional).any(|named| authority(named) == wanted)
+    }
+}
+
+/// The host, in lowercase, and the port of an https URL.
+pub(super) fn authority(url: &str) -> Option<(String, u16)> {
+    let uri = url.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("https"))?;
+    Some((uri.host()?.to_lowercase(), uri.port_u16().unwrap_or(443)))
+}
+
 /// Optional properties of an ACME server.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,4 +57,34 @@ pub struct DirectoryMeta {
     /// The profiles that an order may request: name to description. Empty if the server has no profiles.
     #[serde(default)]
     pub profiles: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_covers_only_hosts_that_it_names() {
+        let directory: Directory = serde_json::from_value(serde_json::json!({
+            "newNonce": "https://ca.test/nonce",
+            "newAccount": "https://accounts.ca.test:8443/new",
+            "newOrder": "https://ca.test/order",
+        }))
+        .expect("a directory");
+        for (url, covered) in [
+            ("https://ca.test/authz/1", true),
+            ("https://CA.test:443/authz/1", true),
+            ("https://accounts.ca.test:8443/1", true),
+            ("https://proxy.test/order/1", true),
+            ("https://accounts.ca.test/1", false),
+            ("https://ca.test:8443/1", false),
+            ("https://ca.test.evil.test/1", false),
+            ("https://ca.test@evil.test/1", false),
+            ("http://ca.test/1", false),
+            ("/authz/1", false),
+            ("", false),
+        ] {
+            assert_eq!(directory.covers("https://proxy.test/dir", url), covered, "{url}");
+        }
+    }
 }

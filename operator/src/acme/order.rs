@@ -11,8 +11,8 @@ use rustls::pki_types::CertificateDer;
 use serde_json::{Map, json};
 
 use super::{
-    Account, AcmeError, AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo,
-    instant::InstantAcmeAdapter,
+    Account, AcmeError, AcmeResponse, AuthorizationState, CertificateChains, NewOrder, OrderState,
+    RenewalInfo, instant::InstantAcmeAdapter,
 };
 use crate::pki::{Chain, ChainError};
 
@@ -59,7 +59,16 @@ impl Account {
         let result = adapter.account.new_order(&request).await;
         let response = adapter.response(self.session(), result)?;
         let url = response.required_location("order")?;
-        Ok((url, OrderState { retry_after: response.retry_after, ..response.json()? }))
+        self.session().server().check_resource(&url).await?;
+        Ok((url, self.order_state(&response).await?))
+    }
+
+    async fn order_state(&self, response: &AcmeResponse) -> Result<OrderState, AcmeError> {
+        let state = OrderState { retry_after: response.retry_after, ..response.resource()? };
+        for url in [&state.finalize].into_iter().chain(&state.certificate).chain(&state.authorizations) {
+            self.session().server().check_resource(url).await?;
+        }
+        Ok(state)
     }
 
     /// Fetches an order.
@@ -68,7 +77,7 @@ impl Account {
     /// The server rejects the request, with `malformed` or status 404 if it no longer has the order.
     pub async fn order(&self, url: &str) -> Result<OrderState, AcmeError> {
         let response = self.session().post_as_get(url).await?;
-        Ok(OrderState { retry_after: response.retry_after, ..response.json()? })
+        self.order_state(&response).await
     }
 
     /// Fetches an authorization.
@@ -77,7 +86,11 @@ impl Account {
     /// The server rejects the request.
     pub async fn authorization(&self, url: &str) -> Result<AuthorizationState, AcmeError> {
         let response = self.session().post_as_get(url).await?;
-        Ok(AuthorizationState { retry_after: response.retry_after, ..response.json()? })
+        let state = AuthorizationState { retry_after: response.retry_after, ..response.resource()? };
+        for challenge in &state.challenges {
+            self.session().server().check_resource(&challenge.url).await?;
+        }
+        Ok(state)
     }
 
     /// Asks the server to validate a challenge, RFC 8555 section 7.5.1. It is not an error if the server has already
@@ -108,7 +121,7 @@ impl Account {
     ) -> Result<OrderState, AcmeError> {
         let payload = json!({ "csr": BASE64_URL_SAFE_NO_PAD.encode(csr) });
         match self.session().post(finalize_url, &payload).await {
-            Ok(response) => Ok(OrderState { retry_after: response.retry_after, ..response.json()? }),
+            Ok(response) => self.order_state(&response).await,
             Err(error)
                 if matches!(error.problem_type(), Some("orderNotReady" | "malformed" | "unauthorized")) =>
             {

@@ -1,11 +1,20 @@
 //! Orders, authorizations, renewal information, and certificate chains, as requests and responses carry them. Next:
 //! `order.rs` for the calls.
 
-use std::time::Duration;
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use instant_acme::{AuthorizationStatus, Challenge, Identifier, OrderStatus, Problem};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
+
+/// The most authorizations of an order: as many as the status of an Order can hold.
+const MAX_AUTHORIZATIONS: usize = 1000;
+
+/// The most challenges of an authorization. There are about five types.
+const MAX_CHALLENGES: usize = 32;
 
 /// A request for a certificate, RFC 8555 section 7.4.
 #[derive(Clone, Debug, Default)]
@@ -29,10 +38,10 @@ pub struct OrderState {
     /// When the server considers the order invalid.
     pub expires: Option<Timestamp>,
     /// The identifiers of the order.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_AUTHORIZATIONS>")]
     pub identifiers: Vec<Identifier>,
     /// URLs of the authorizations that the server requires, one for each identifier.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_AUTHORIZATIONS>")]
     pub authorizations: Vec<String>,
     /// Why the order failed. Not every server reports it here.
     pub error: Option<Problem>,
@@ -58,7 +67,7 @@ pub struct AuthorizationState {
     /// When the authorization expires.
     pub expires: Option<Timestamp>,
     /// The challenges that can prove control of the identifier.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_CHALLENGES>")]
     pub challenges: Vec<Challenge>,
     /// Whether the authorization is for a wildcard, that is, all names one label below.
     #[serde(default)]
@@ -98,4 +107,57 @@ pub struct CertificateChains {
     pub default: String,
     /// URLs of the alternate chains.
     pub alternates: Vec<String>,
+}
+
+/// Reads a list of at most `MAX` entries, and stops at the first one too many.
+fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct AtMost<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX} entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                if entries.len() == MAX {
+                    return Err(A::Error::invalid_length(MAX + 1, &self));
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MAX>(PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_are_bounded_while_they_are_read() {
+        let order = |count: usize| {
+            let authorizations = vec!["https://ca/authz"; count];
+            let order = json!({ "status": "pending", "finalize": "f", "authorizations": authorizations });
+            serde_json::from_value::<OrderState>(order).map(|order| order.authorizations.len())
+        };
+        assert_eq!(order(1000).expect("an order"), 1000);
+        let error = order(1001).expect_err("too many authorizations").to_string();
+        assert!(error.contains("expected a list of at most 1000 entries"), "{error}");
+        let challenge = json!({ "type": "http-01", "url": "u", "token": "t", "status": "pending" });
+        let identifier = json!({ "type": "dns", "value": "a" });
+        let authorization = json!({
+            "identifier": identifier, "status": "pending", "challenges": vec![challenge; 33],
+        });
+        assert!(serde_json::from_value::<AuthorizationState>(authorization).is_err());
+    }
 }

@@ -56,10 +56,19 @@ impl AcmeResponse {
             .map_err(|error| self.protocol_error(format!("the body does not match RFC 8555: {error}")))
     }
 
+    /// Parses the body as an order or an authorization. JSON of another shape is permanent: it comes again with each retry,
+    /// and a retry of newOrder would place another order.
+    pub(super) fn resource<T: serde::de::DeserializeOwned>(&self) -> Result<T, AcmeError> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let detail = format!("the body does not match RFC 8555: {error}");
+            if error.is_data() { self.permanent_error(detail) } else { self.protocol_error(detail) }
+        })
+    }
+
     /// Returns the URL of the created `resource`, such as `order`.
     pub(super) fn required_location(&self, resource: &str) -> Result<String, AcmeError> {
         self.location.clone().ok_or_else(|| {
-            self.protocol_error(format!("the Location header with the URL of the {resource} is missing"))
+            self.permanent_error(format!("the Location header with the URL of the {resource} is missing"))
         })
     }
 
@@ -70,6 +79,16 @@ impl AcmeResponse {
             status: self.status,
             retry_after: self.retry_after,
             detail: detail.into(),
+        }
+    }
+
+    /// As [`Self::protocol_error`], for what a retry does not change.
+    pub(super) fn permanent_error(&self, detail: impl std::fmt::Display) -> AcmeError {
+        AcmeError::Protocol {
+            url: self.url.clone(),
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            detail: format!("{detail}. Have the CA correct this, or use another CA"),
         }
     }
 }

@@ -75,6 +75,7 @@ impl Session {
     /// either the server can't have received it or it only reads. Nothing else is resent: a second newOrder would be a
     /// second order.
     pub(super) async fn send(&self, url: &str, payload: &[u8]) -> Result<AcmeResponse, AcmeError> {
+        self.server.check_resource(url).await?;
         let reads_only = payload.is_empty();
         let mut nonce_tries = 0;
         let mut connect_tries = 0;

@@ -25,7 +25,10 @@ fn http_date(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
 
-/// Returns the targets of `Link` headers with `rel="alternate"`, RFC 8288.
+/// How many alternate chains are considered. CAs offer up to three.
+const MAX_ALTERNATES: usize = 10;
+
+/// Returns the first targets of `Link` headers with `rel="alternate"`, RFC 8288.
 pub(super) fn alternates(headers: &HeaderMap) -> Vec<String> {
     let links = headers.get_all(LINK).into_iter().filter_map(|value| value.to_str().ok());
     links
@@ -38,6 +41,7 @@ pub(super) fn alternates(headers: &HeaderMap) -> Vec<String> {
             })
         })
         .map(|(target, _)| target.to_owned())
+        .take(MAX_ALTERNATES)
         .collect()
 }
 
@@ -85,5 +89,7 @@ mod tests {
             ("link", "broken"),
         ]);
         assert_eq!(alternates(&given), ["https://acme.example.test/1", "https://acme.example.test/2"]);
+        let many = vec!["<https://acme.example.test/1>;rel=\"alternate\""; 500].join(", ");
+        assert_eq!(alternates(&headers(&[("link", &many)])).len(), MAX_ALTERNATES);
     }
 }

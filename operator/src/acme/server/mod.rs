@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use crds::condition::one_line;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Method, Request, StatusCode, Uri,
@@ -49,6 +50,9 @@ const MAX_NONCES: usize = 64;
 
 /// How long a fetched directory is used before it is fetched again.
 const DIRECTORY_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The longest URL of a resource, in bytes: as long as the status of an Order can hold.
+pub(super) const MAX_URL_LENGTH: usize = 2048;
 
 /// The User-Agent header, which RFC 8555 section 6.1 requires.
 const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
@@ -127,6 +131,25 @@ impl Server {
             (Err(_), Some((_, old))) => Ok(Arc::clone(old)),
             (Err(error), None) => Err(error),
         }
+    }
+
+    /// Rejects the URL of a resource that this server can't have: responses must not make the operator send requests to
+    /// other servers.
+    pub(super) async fn check_resource(&self, url: &str) -> Result<(), AcmeError> {
+        let directory_url = self.directory_url();
+        if url.len() <= MAX_URL_LENGTH && self.directory().await?.covers(directory_url, url) {
+            return Ok(());
+        }
+        Err(AcmeError::Protocol {
+            url: directory_url.to_owned(),
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            detail: format!(
+                "the ACME server names a resource {:?}, which is not an https URL of at most {MAX_URL_LENGTH} characters \
+                 at a host and port that its directory names. Have the CA correct this, or use another CA",
+                one_line(url, 200)
+            ),
+        })
     }
 
     async fn fetch_directory(&self) -> Result<Arc<Directory>, AcmeError> {

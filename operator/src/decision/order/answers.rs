@@ -11,7 +11,7 @@ use super::{
     Action, Answer, ChallengePlan, Decision, Outcome, REPORT_AFTER, Request, View, challenges,
     draft::Draft,
     has_identifier, is_read, missing_profile, new_order,
-    placing::{stored_authorization, waiting_for_slot},
+    placing::{stored_authorization, unordered, waiting_for_slot},
     progress::{Phase, Placed},
 };
 use crate::{
@@ -88,6 +88,15 @@ impl Draft<'_> {
             let reason = "the ACME server returned an order without authorizations".to_owned();
             return self.fail(State::Errored, reason);
         }
+        let (wanted, ordered) =
+            (state.authorizations.len(), new_order(&self.view.order.spec, self.view.now).identifiers.len());
+        if wanted > ordered {
+            let reason = format!(
+                "the ACME server returned {wanted} authorizations for an order of {ordered} names. Have the CA correct this, or \
+                 use another CA"
+            );
+            return self.fail(State::Errored, reason);
+        }
         self.send(Request::Authorizations { urls: state.authorizations.clone() })
     }
 
@@ -99,6 +108,9 @@ impl Draft<'_> {
                 "the authorization {} is for an identifier that is neither a DNS name nor an IP address",
                 unknown.url
             );
+            return self.fail(State::Errored, reason);
+        }
+        if let Some(reason) = unordered(&self.view.order.spec, self.view.now, &stored) {
             return self.fail(State::Errored, reason);
         }
         self.status.authorizations = Some(stored);

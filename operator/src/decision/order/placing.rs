@@ -1,6 +1,6 @@
 //! What is ordered, and what is stored of the server's answer.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use crds::{
     acme::{Authorization, OfferedChallenge, Order, OrderSpec, State},
@@ -11,9 +11,12 @@ use kube::ResourceExt;
 
 use super::challenges::type_name;
 use crate::{
-    acme::{AuthorizationState, AuthorizationStatus, Identifier, NewOrder},
+    acme::{AuthorizationState, AuthorizationStatus, Challenge, Identifier, NewOrder},
     decision::problem::with_time,
 };
+
+/// The longest type of a challenge that the status of an Order can hold.
+const MAX_TYPE_LENGTH: usize = 64;
 
 /// The order to place for an Order. The common name is one of its names.
 ///
@@ -80,14 +83,52 @@ pub(super) fn waiting_for_slot(limit: Option<u32>, slot: Timestamp) -> String {
     with_time(format_args!("waiting for a new-order slot: {why}"), slot)
 }
 
-/// What is stored of an authorization. Its identifier is empty if it is neither a DNS name nor an IP address.
-pub(super) fn stored_authorization(url: String, state: &AuthorizationState) -> Authorization {
-    let identifier = match &state.identifier {
-        Identifier::Dns(name) => name.trim_start_matches("*.").to_owned(),
+/// What is wrong with the authorizations of an order, if the server asks for more than control of the ordered names: each of
+/// them once. Otherwise it could have the operator prove control of names that were never requested.
+pub(super) fn unordered(
+    spec: &OrderSpec,
+    now: Timestamp,
+    authorizations: &[Authorization],
+) -> Option<String> {
+    let identifiers = new_order(spec, now).identifiers;
+    let mut ordered: HashSet<_> = identifiers.iter().map(|it| text_of(it).to_lowercase()).collect();
+    let stray = authorizations.iter().find_map(|authorization| {
+        let star = if authorization.wildcard == Some(true) { "*." } else { "" };
+        let name =
+            format!("{star}{}", authorization.identifier.as_deref().unwrap_or_default()).to_lowercase();
+        (!ordered.remove(&name)).then_some((name, &authorization.url))
+    });
+    stray.map(|(name, url)| {
+        format!(
+            "the ACME server asks for control of {name:?} in the authorization {url}, but the order is not for that name, or \
+             another authorization is for it. Have the CA correct this, or use another CA"
+        )
+    })
+}
+
+/// The name or address; empty if it is neither.
+fn text_of(identifier: &Identifier) -> String {
+    match identifier {
+        Identifier::Dns(name) => name.clone(),
         Identifier::Ip(address) => address.to_string(),
         _ => String::new(),
-    };
-    let challenges = state.challenges.iter().filter(|challenge| !challenge.token.is_empty());
+    }
+}
+
+/// Whether a challenge can be presented. Its token becomes part of a URL, and has at most 128 characters of base64url here
+/// (RFC 8555 section 8.3).
+fn is_presentable(challenge: &Challenge) -> bool {
+    let is_base64url = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+    (1..=128).contains(&challenge.token.len())
+        && challenge.token.bytes().all(is_base64url)
+        && type_name(&challenge.r#type).len() <= MAX_TYPE_LENGTH
+}
+
+/// What is stored of an authorization. Its identifier is empty if it is neither a DNS name nor an IP address.
+pub(super) fn stored_authorization(url: String, state: &AuthorizationState) -> Authorization {
+    let text = text_of(&state.identifier);
+    let name = text.strip_prefix("*.");
+    let challenges = state.challenges.iter().filter(|challenge| is_presentable(challenge));
     let offered = challenges.map(|challenge| OfferedChallenge {
         token: challenge.token.clone(),
         type_: type_name(&challenge.r#type),
@@ -95,7 +136,7 @@ pub(super) fn stored_authorization(url: String, state: &AuthorizationState) -> A
     });
     Authorization {
         challenges: Some(offered.collect()),
-        identifier: Some(identifier),
+        identifier: Some(name.unwrap_or(&text).to_owned()),
         initial_state: Some(match state.status {
             AuthorizationStatus::Valid => State::Valid,
             AuthorizationStatus::Pending => State::Pending,
@@ -105,6 +146,6 @@ pub(super) fn stored_authorization(url: String, state: &AuthorizationState) -> A
             | AuthorizationStatus::Deactivated => State::Invalid,
         }),
         url,
-        wildcard: Some(state.wildcard).filter(|wildcard| *wildcard),
+        wildcard: Some(state.wildcard || name.is_some()).filter(|wildcard| *wildcard),
     }
 }

@@ -80,6 +80,7 @@ fn renewal_takes_no_slot() {
 #[test]
 fn placed_order_is_never_placed_again() {
     let mut fixture = Fixture::unplaced();
+    fixture.order.spec.dns_names = Some(vec!["a".into(), "b".into()]);
     let placed = Answer::Placed { url: URL.into(), state: state("pending", None) };
     let decision = fixture.answered(placed);
     assert!(matches!(&decision.next, Next::Send(Request::Authorizations { urls }) if urls.len() == 2));
@@ -119,15 +120,64 @@ fn order_without_usable_authorizations_fails() {
     assert!(reason.contains("https://ca/1") && reason.contains("neither a DNS name nor"), "{reason}");
 }
 
+/// A server must not get the operator to prove control of names that were never requested.
+#[test]
+fn authorization_that_was_not_ordered_fails() {
+    let ordered = |names: &[&str]| {
+        let mut fixture = Fixture::placed(vec![]);
+        fixture.order.spec.dns_names = Some(names.iter().map(|&name| name.to_owned()).collect());
+        fixture.order.spec.common_name = None;
+        fixture.order.spec.ip_addresses = Some(vec!["2001:db8::1".into()]);
+        fixture
+    };
+    let read = |(index, (name, wildcard)): (usize, &(&str, bool))| {
+        let type_ = if name.contains(':') { "ip" } else { "dns" };
+        let document = json!({
+            "identifier": { "type": type_, "value": name },
+            "wildcard": wildcard,
+            "status": "pending",
+            "challenges": [],
+        });
+        (format!("https://ca/authz/{index}"), serde_json::from_value(document).expect("an authorization"))
+    };
+    for (names, authorizations, stray) in [
+        (&["a.test"][..], &[("A.test", false)][..], None),
+        (&["a.test", "*.A.test"], &[("a.test", true), ("2001:DB8::1", false), ("a.test", false)], None),
+        (&["*.a.test"], &[("*.a.test", false)], None),
+        (&["a.test"], &[("victim.test", false)], Some("\"victim.test\"")),
+        (&["a.test"], &[("a.test", true)], Some("\"*.a.test\"")),
+        (&["*.a.test"], &[("a.test", false)], Some("\"a.test\"")),
+        (&["a.test", "b.test"], &[("a.test", false), ("a.test", false)], Some("authz/1")),
+        (&["a.test"], &[("2001:db8::2", false)], Some("\"2001:db8::2\"")),
+    ] {
+        let answer = Answer::Authorizations(authorizations.iter().enumerate().map(read).collect());
+        let decision = ordered(names).answered(answer);
+        match stray {
+            None => assert_eq!(actions(decision), [Action::WriteStatus], "{authorizations:?}"),
+            Some(stray) => {
+                let (state, reason) = failure(decision);
+                assert_eq!(state, State::Errored);
+                assert!(reason.contains(stray) && reason.contains("asks for control"), "{reason}");
+            }
+        }
+    }
+    // Not even read.
+    let many = OrderState { authorizations: vec!["https://ca/authz".into(); 3], ..state("pending", None) };
+    let (_, reason) = failure(ordered(&["a.test"]).answered(Answer::Order(many)));
+    assert!(reason.contains("3 authorizations for an order of 2 names"), "{reason}");
+}
+
 #[test]
 fn authorization_is_stored_without_its_wildcard() {
     let document = json!({
         "identifier": { "type": "dns", "value": "*.a" },
         "status": "revoked",
-        "wildcard": true,
         "challenges": [
             { "type": "http-01", "url": "https://ca/1", "token": "t", "status": "pending" },
             { "type": "other-01", "url": "https://ca/2", "status": "pending" },
+            { "type": "other-02", "url": "https://ca/2", "token": "../t", "status": "pending" },
+            { "type": "other-03", "url": "https://ca/2", "token": "t".repeat(129), "status": "pending" },
+            { "type": "o".repeat(65), "url": "https://ca/2", "token": "t", "status": "pending" },
         ],
     });
     let read = serde_json::from_value(document).expect("an authorization");
@@ -135,6 +185,6 @@ fn authorization_is_stored_without_its_wildcard() {
     assert_eq!(stored.identifier.as_deref(), Some("a"));
     assert_eq!((stored.wildcard, stored.initial_state), (Some(true), Some(State::Invalid)));
     let offered = stored.challenges.expect("challenges");
-    // One without a token is for no solver.
+    // Others can't be presented, or not be stored.
     assert_eq!(offered.iter().map(|it| it.type_.as_str()).collect::<Vec<_>>(), ["http-01"]);
 }
