@@ -1,5 +1,5 @@
-//! The objects of a cluster that cert-manager has served: thousands of Certificates, Secrets, and CertificateRequests, created
-//! without an ACME server. For tests and benchmarks of a takeover.
+//! The objects of a cluster that cert-manager has served: thousands of Ingresses, Certificates, Secrets, CertificateRequests, and
+//! Orders, created without an ACME server. For tests and benchmarks of a takeover.
 //!
 //! Knows cert-manager's names, labels, annotations, and states. They are repeated here and must not come from the operator, so that
 //! the operator's assumptions are tested. Next: `cert_manager.rs` for the real cert-manager.
@@ -25,7 +25,10 @@ use testbed::{
     pki::{Authority, Validity},
 };
 
-use crds::certmanager::{Certificate, CertificateRequest};
+use crds::{
+    acme::Order,
+    certmanager::{Certificate, CertificateRequest},
+};
 
 use crate::harness::create_namespace;
 
@@ -69,16 +72,7 @@ impl KeyAlgorithm {
     }
 }
 
-/// Which of cert-manager's objects exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completeness {
-    /// Certificates without status, and their Secrets, as after a restore from a backup.
-    Restored,
-    /// Everything: also the annotated Ingress that owns each Certificate, the Certificate's status, and its CertificateRequest.
-    Running,
-}
-
-/// The objects to create.
+/// The objects to create: for each Certificate the annotated Ingress that owns it, its Secret, its CertificateRequest, and its Order.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The ClusterIssuer that all Certificates refer to.
@@ -91,20 +85,17 @@ pub struct Plan {
     pub not_before: Timestamp,
     /// How long they are valid.
     pub lifetime: SignedDuration,
-    /// What exists besides Certificates and Secrets.
-    pub completeness: Completeness,
 }
 
 impl Plan {
     /// Certificates with P-256 keys, issued an hour before `now` for 90 days.
-    pub fn fresh(issuer: &str, count: usize, completeness: Completeness, now: Timestamp) -> Self {
+    pub fn fresh(issuer: &str, count: usize, now: Timestamp) -> Self {
         Self {
             issuer: issuer.to_owned(),
             count,
             key: KeyAlgorithm::Ecdsa,
             not_before: now - SignedDuration::from_hours(1),
             lifetime: SignedDuration::from_hours(90 * 24),
-            completeness,
         }
     }
 
@@ -149,30 +140,29 @@ impl Plan {
         let pem = key.serialize_pem();
         let secret = secret(&name, &self.issuer, &host, &chain, &pem)?;
         apply(client, &namespace, SECRET_MANAGER, &secret).await?;
-        let mut certificate: Certificate = serde_json::from_value(json!({
+        let ingresses: Api<Ingress> = Api::namespaced(client.clone(), &namespace);
+        let params = PostParams::default();
+        let ingress = ingresses.create(&params, &self.ingress(&name, &host)?).await?;
+        let certificate: Certificate = serde_json::from_value(json!({
             "apiVersion": "cert-manager.io/v1",
             "kind": "Certificate",
-            "metadata": { "name": name },
+            "metadata": { "name": name, "ownerReferences": [ingress.controller_owner_ref(&())] },
             "spec": self.spec(&name, &host),
         }))?;
-        if self.completeness == Completeness::Running {
-            let ingresses: Api<Ingress> = Api::namespaced(client.clone(), &namespace);
-            let ingress = ingresses.create(&PostParams::default(), &self.ingress(&name, &host)?).await?;
-            certificate.metadata.owner_references =
-                ingress.controller_owner_ref(&()).map(|owner| vec![owner]);
-        }
         let certificates: Api<Certificate> = Api::namespaced(client.clone(), &namespace);
-        let mut certificate = certificates.create(&PostParams::default(), &certificate).await?;
-        if self.completeness == Completeness::Running {
-            certificate.status = Some(serde_json::from_value(self.status(certificate.metadata.generation))?);
-            let params = PostParams::default();
-            certificates.replace_status(&name, &params, &certificate).await?;
-            let request = self.request(&certificate, &host, &key, &chain)?;
-            let requests: Api<CertificateRequest> = Api::namespaced(client.clone(), &namespace);
-            let mut created = requests.create(&params, &request).await?;
-            created.status = request.status;
-            requests.replace_status(&created.name_any(), &params, &created).await?;
-        }
+        let mut certificate = certificates.create(&params, &certificate).await?;
+        certificate.status = Some(serde_json::from_value(self.status(certificate.metadata.generation))?);
+        certificates.replace_status(&name, &params, &certificate).await?;
+        let request = self.request(&certificate, &host, &key, &chain)?;
+        let requests: Api<CertificateRequest> = Api::namespaced(client.clone(), &namespace);
+        let mut created = requests.create(&params, &request).await?;
+        created.status = request.status;
+        requests.replace_status(&created.name_any(), &params, &created).await?;
+        let order = self.order(&created, &host, &chain)?;
+        let orders: Api<Order> = Api::namespaced(client.clone(), &namespace);
+        let mut created = orders.create(&params, &order).await?;
+        created.status = order.status;
+        orders.replace_status(&created.name_any(), &params, &created).await?;
         Ok(())
     }
 
@@ -274,6 +264,46 @@ impl Plan {
                     done("Approved", "cert-manager.io", "Certificate request has been approved by cert-manager.io"),
                     done("Ready", "Issued", "Certificate fetched from issuer successfully"),
                 ],
+            },
+        }))?)
+    }
+
+    /// The Order of a request, as it is left behind when the certificate was issued, with the sizes of Let's Encrypt's URLs and tokens.
+    fn order(&self, request: &CertificateRequest, host: &str, chain: &str) -> Result<Order> {
+        const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/acme";
+        let name = request.name_any();
+        let challenge = |type_: &str| {
+            json!({
+                "token": "tJQhhW2dQcmcSsFtVbZCaSDNYhsfHIVfD3XpZ3vK0aE",
+                "type": type_,
+                "url": format!("{DIRECTORY}/chall/1234567890/412345678901/{type_}"),
+            })
+        };
+        Ok(serde_json::from_value(json!({
+            "apiVersion": "acme.cert-manager.io/v1",
+            "kind": "Order",
+            "metadata": {
+                "name": format!("{name}-3811205437"),
+                "annotations": request.annotations(),
+                "ownerReferences": [request.controller_owner_ref(&())],
+            },
+            "spec": {
+                "dnsNames": [host],
+                "issuerRef": self.issuer_ref(),
+                "request": request.spec.request,
+            },
+            "status": {
+                "authorizations": [{
+                    "challenges": (["http-01", "dns-01", "tls-alpn-01"].map(challenge)),
+                    "identifier": host,
+                    "initialState": "pending",
+                    "url": format!("{DIRECTORY}/authz/1234567890/412345678901"),
+                    "wildcard": false,
+                }],
+                "certificate": ByteString(chain.as_bytes().to_vec()),
+                "finalizeURL": format!("{DIRECTORY}/finalize/1234567890/312345678901"),
+                "state": "valid",
+                "url": format!("{DIRECTORY}/order/1234567890/312345678901"),
             },
         }))?)
     }

@@ -12,7 +12,7 @@ use crds::{
 };
 use e2e::{
     backup,
-    cert_manager_fixture::{Completeness, KeyAlgorithm, Plan},
+    cert_manager_fixture::{KeyAlgorithm, Plan},
     harness,
     operator::{self, Processes},
     scenarios,
@@ -189,7 +189,7 @@ async fn takeover_from_cert_manager_writes_nothing() -> Result<()> {
     processes.stop_operator(&shared.cluster).await?;
     #[expect(clippy::disallowed_methods, reason = "real certificates are valid at the real time")]
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
-    let fixture = Plan::fresh("takeover", 10, Completeness::Running, now);
+    let fixture = Plan::fresh("takeover", 10, now);
     let fixture = Plan { key: KeyAlgorithm::Rsa, ..fixture };
     fixture.build(&user.client).await?;
     let mark = AuditMark::now(&shared.cluster)?;

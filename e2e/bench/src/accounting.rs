@@ -29,7 +29,7 @@ impl Session<'_> {
         let concurrent = is(Workload::Burst) || is(Workload::RenewWave);
         let issues = concurrent || is(Workload::Latency) || is(Workload::ManyNames);
         let item = if is(Workload::ManyNames) { "host" } else { "certificate" };
-        let is_adopt = is(Workload::Adopt);
+        let starts = is(Workload::Adopt) || is(Workload::Restart);
         record.api_requests = each(costs.api());
         let api = record.api_requests.values().sum();
         let api = Figure::new(format!("API requests per {item}"), api, "requests");
@@ -53,8 +53,8 @@ impl Session<'_> {
                 record.figures.push(rest.at_most(15.0).only_if(bench.key == KeyAlgorithm::Ecdsa));
             }
             let resident = Figure::new(format!("{} peak memory", program.name), megabytes(*peak), "MB");
-            let target = if count > 5000 { 100.0 } else { 40.0 };
-            let has_target = program.name == OPERATOR && is_adopt;
+            let target = if count > 5000 { 130.0 } else { 45.0 };
+            let has_target = program.name == OPERATOR && starts;
             record.figures.push(resident.at_most(target).only_if(has_target));
         }
         record.figures.push(Figure::new(

@@ -35,7 +35,8 @@ enum Task {
     Burst(Options),
     /// Creates one annotated Ingress with N hosts. Measures the time until its Secret exists.
     ManyNames(Options),
-    /// Starts the controller for the first time with N existing valid Certificates and Secrets, as after a restore.
+    /// Starts the controller for the first time with N existing valid Certificates and their Ingresses, CertificateRequests, Orders,
+    /// and Secrets, as cert-manager leaves them.
     Adopt(Options),
     /// Restarts the controller with N Certificates, none of which is due.
     Restart(Options),

@@ -31,8 +31,8 @@ const SHOWN: [(&str, &str, &str); 9] = [
     ("burst -n 1000 --key ecdsa", "rate", "1000 concurrent Ingresses, ECDSA"),
     (
         "adopt -n 5000 --runs 3",
-        "start to all ready",
-        "first start with 5000 existing Certificates, until all are ready",
+        "start to the last request",
+        "first start with 5000 existing Certificates, until all are reconciled",
     ),
     ("adopt -n 5000 --runs 3", "operator peak memory", "peak memory during that start"),
     ("idle -n 1000", "operator peak memory", "peak memory with 1000 Certificates and nothing to do"),
@@ -56,7 +56,12 @@ const DRAWN: [(&str, &str, &str, &str); 5] = [
         "Concurrent Ingresses: API requests per certificate",
     ),
     ("burst", "operator peak memory", "burst-memory", "Concurrent Ingresses: peak memory"),
-    ("adopt", "start to all ready", "adopt-time", "Existing Certificates: first start to all ready"),
+    (
+        "adopt",
+        "start to the last request",
+        "adopt-time",
+        "Existing Certificates: first start to the last request",
+    ),
     ("adopt", "operator peak memory", "adopt-memory", "Existing Certificates: peak memory"),
 ];
 
