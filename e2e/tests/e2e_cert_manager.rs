@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::{
-    acme::Challenge,
+    acme::{Challenge, Order},
     certmanager::{CertificateRequest, ClusterIssuer},
 };
 use e2e::{
@@ -14,10 +14,14 @@ use e2e::{
     user::{User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     core::v1::{Pod, Secret},
     networking::v1::Ingress,
 };
-use kube::{Api, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use testbed::{
     bring_up,
@@ -57,6 +61,7 @@ async fn cert_manager_takeover_resumes_and_reverts() -> Result<()> {
     let done = user.await_secret("done", CERT_MANAGER_TIMEOUT).await?;
     annotate(&user, "started").await?;
     await_presented(&user).await?;
+    let started_order = await_placed(&user, "started").await?;
     drop(theirs);
 
     // The flags of the README.
@@ -66,6 +71,7 @@ async fn cert_manager_takeover_resumes_and_reverts() -> Result<()> {
     user.await_issued("done", TAKEOVER_TIMEOUT).await?;
     annotate(&user, "ours").await?;
     let ours = user.await_secret("ours", TAKEOVER_TIMEOUT).await?;
+    ensure_one_order(&user, "started", &started_order).await?;
     let all = [("done", done), ("started", started), ("ours", ours)];
     scenarios::await_no_leftovers(&user).await?;
     await_no_pods(&user).await?;
@@ -74,10 +80,16 @@ async fn cert_manager_takeover_resumes_and_reverts() -> Result<()> {
     ensure!(account == self::account(&user).await?, "the operator created another ACME account");
     ensure_kept(&user, &all).await?;
 
+    // Without its solver, the operator can't complete what it orders.
+    scale_solver(&user, 0).await?;
+    annotate(&user, "returned").await?;
+    let returned_order = await_placed(&user, "returned").await?;
     helm(&cluster, &["uninstall", operator::NAME, "--namespace", operator::NAME, "--wait"]).await?;
     let theirs = cluster.start_bound(cert_manager)?;
     annotate(&user, "theirs").await?;
     user.await_secret("theirs", CERT_MANAGER_TIMEOUT).await?;
+    user.await_secret("returned", CERT_MANAGER_TIMEOUT).await?;
+    ensure_one_order(&user, "returned", &returned_order).await?;
     ensure_kept(&user, &all).await?;
     drop(theirs);
     cluster.end()
@@ -92,6 +104,43 @@ async fn account(user: &User<'_>) -> Result<String> {
     let issuers: Api<ClusterIssuer> = Api::all(user.client.clone());
     let status = issuers.get_status(ISSUER).await?.status.context("the issuer has no status")?;
     status.acme.and_then(|acme| acme.uri).context("the issuer has no account")
+}
+
+/// The URLs of the ACME orders for a Certificate's first request. An Order that was not placed has an empty one.
+async fn order_urls(user: &User<'_>, certificate: &str) -> Result<Vec<String>> {
+    let orders = user.api::<Order>().list(&ListParams::default()).await?;
+    let of_request = |it: &Order| it.name_any().starts_with(&format!("{certificate}-1-"));
+    let url = |it: Order| it.status.and_then(|status| status.url).unwrap_or_default();
+    Ok(orders.items.into_iter().filter(of_request).map(url).collect())
+}
+
+/// Waits until an order for a Certificate is placed. Returns its URL.
+async fn await_placed(user: &User<'_>, certificate: &str) -> Result<String> {
+    let deadline = Instant::now() + harness::TIMEOUT;
+    loop {
+        let urls = order_urls(user, certificate).await?;
+        if let [url] = urls.as_slice()
+            && !url.is_empty()
+        {
+            return Ok(url.clone());
+        }
+        ensure!(Instant::now() < deadline, "no order was placed for {certificate}: {urls:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Ensures that one order was placed for a Certificate, and that it was the one with this URL.
+async fn ensure_one_order(user: &User<'_>, certificate: &str, url: &str) -> Result<()> {
+    let urls = order_urls(user, certificate).await?;
+    ensure!(urls == [url], "the order {url} was not continued: {urls:?}");
+    Ok(())
+}
+
+async fn scale_solver(user: &User<'_>, replicas: i32) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(user.client.clone(), operator::NAME);
+    let patch = json!({ "spec": { "replicas": replicas } });
+    deployments.patch_scale(operator::SOLVER, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
 }
 
 /// Waits until a challenge is presented, so that an order is in progress.

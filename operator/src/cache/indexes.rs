@@ -30,6 +30,8 @@ pub struct Indexes {
     pub ingresses_by_secret: Index,
     /// CertificateRequests by the name of the Certificate that an annotation names, with any owner.
     pub requests_by_certificate: Index,
+    /// Orders by the UID of their CertificateRequest.
+    pub orders_by_request: Index,
     /// Challenges by the UID of their Order.
     pub challenges_by_order: Index,
     /// Issuers by the name of the Secret with their account's key.
@@ -96,6 +98,13 @@ impl Indexed for ClusterIssuer {
     fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
         let acme = self.spec.acme.iter();
         acme.map(|acme| (&indexes.cluster_issuers_by_secret, &*acme.private_key_secret_ref.name)).collect()
+    }
+}
+
+impl Indexed for Order {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let request = controller_of_kind::<CertificateRequest>(&self.metadata);
+        request.map(|request| (&indexes.orders_by_request, &*request.uid)).into_iter().collect()
     }
 }
 

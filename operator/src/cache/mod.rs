@@ -8,7 +8,7 @@ mod issuers;
 mod kind;
 mod secrets;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crds::{
     acme::{Challenge, Order},
@@ -31,7 +31,10 @@ pub use self::{
     kind::Kind,
     secrets::{SecretRead, SecretReads},
 };
-use crate::objects::{metadata::is_of_kind, secret_meta::SecretMeta};
+use crate::objects::{
+    metadata::{Identity, controller_of_kind, is_of_kind},
+    secret_meta::SecretMeta,
+};
 
 /// Every kind that is watched, one field each, and what is derived from them.
 #[derive(Default)]
@@ -82,6 +85,23 @@ impl Cache {
         Some(uid.as_ref() == Some(&owner.uid))
     }
 
+    /// The Order that serves a CertificateRequest: the one that it owns. cert-manager, or an earlier version, may have named it
+    /// otherwise. Of several, the one that was placed, then the oldest.
+    pub fn order_of(&self, request: &CertificateRequest) -> Option<Arc<Order>> {
+        let (namespace, uid) = (request.namespace_or_empty(), request.uid_or_empty());
+        let names = self.indexes.orders_by_request.names(namespace, uid);
+        let orders = names.iter().filter_map(|name| self.orders.get(namespace, name));
+        let is_its = |order: &Arc<Order>| {
+            order.spec.request == request.spec.request
+                && controller_of_kind::<CertificateRequest>(&order.metadata).is_some_and(|it| it.uid == uid)
+        };
+        orders.filter(is_its).min_by_key(|order| {
+            let is_placed = order.status.as_ref().is_some_and(|status| status.url.is_some());
+            let created = order.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            (!is_placed, created, order.name_any())
+        })
+    }
+
     /// Addresses of the solver's Pods that are ready.
     pub fn solver_addresses(&self) -> Vec<SocketAddr> {
         let slices = self.solver_slices.all();
@@ -95,7 +115,42 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use crds::{acme::OrderStatus, fixtures};
+    use kube::runtime::watcher::Event;
+
     use super::*;
+    use crate::objects::metadata::controller;
+
+    /// cert-manager has named an Order in another way than the operator does, and both have begun one.
+    #[test]
+    fn request_keeps_the_order_that_was_placed() {
+        let cache = Cache::default();
+        let request = fixtures::certificate_request("web-1", |it| {
+            (it.metadata.namespace, it.metadata.uid) = (Some("a".to_owned()), Some("1".to_owned()));
+        });
+        let mut writer = cache.orders.take_writer().expect("the first call");
+        let mut add = |name: &str, owner: &CertificateRequest, url: Option<&str>| {
+            let order = fixtures::order(name, |it| {
+                it.metadata.namespace = Some("a".to_owned());
+                it.metadata.owner_references = controller(owner).map(|owner| vec![owner]);
+                it.spec.request = owner.spec.request.clone();
+                it.status = Some(OrderStatus { url: url.map(ToOwned::to_owned), ..OrderStatus::default() });
+            });
+            cache.indexes.put(&order);
+            writer.apply_watcher_event(&Event::Apply(order));
+        };
+        assert!(cache.order_of(&request).is_none());
+        add("web-1-b", &request, None);
+        let found = || cache.order_of(&request).map(|order| order.name_any());
+        assert_eq!(found().as_deref(), Some("web-1-b"));
+        add("web-1-c", &request, Some("https://acme.example.test/order/1"));
+        assert_eq!(found().as_deref(), Some("web-1-c"), "a second order is placed");
+        let other = fixtures::certificate_request("web-1", |it| {
+            (it.metadata.namespace, it.metadata.uid) = (Some("a".to_owned()), Some("2".to_owned()));
+        });
+        add("web-1-a", &other, Some("https://acme.example.test/order/2"));
+        assert_eq!(found().as_deref(), Some("web-1-c"), "the Order is another request's");
+    }
 
     /// Knative's Certificates own cert-manager's, and are of the same kind in another group.
     #[test]

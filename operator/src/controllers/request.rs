@@ -22,9 +22,10 @@ use crate::{
     error::ReconcileError,
     k8s,
     objects::{
+        self,
         metadata::{Identity, controller, controller_of_kind},
-        names,
     },
+    pki::Csr,
 };
 
 /// The controller's name in cert-manager's metrics, and in logs.
@@ -38,8 +39,7 @@ pub(super) async fn reconcile(
 ) -> Result<Requeue, ReconcileError> {
     let namespace = object.namespace_or_empty();
     let issuer = context.cache.issuer(&object.spec.issuer_ref, namespace);
-    let name = names::order(&object.name_any(), &object.spec.request.0);
-    let order = context.cache.orders.get(namespace, &name);
+    let order = context.cache.order_of(&object).or_else(|| of_the_same_name(&object, &issuer, &context));
     let owner = controller_of_kind::<Certificate>(&object.metadata);
     let is_orphan = owner.is_some_and(|owner| context.cache.has_owner(namespace, owner) == Some(false));
     let problem = context.memory.problems.get(object.uid_or_empty());
@@ -68,6 +68,18 @@ pub(super) async fn reconcile(
     let requeue = apply(actions, &object, &context).await?;
     // The watch may show its Certificate later.
     Ok(if is_orphan { requeue.earliest(Requeue::After(LONGEST_UNWATCHED)) } else { requeue })
+}
+
+/// The Order with the name of the one that a request would create, and with another owner or none.
+fn of_the_same_name(
+    request: &CertificateRequest,
+    issuer: &IssuerLookup,
+    context: &Context,
+) -> Option<Arc<Order>> {
+    let IssuerLookup::Found(issuer) = issuer else { return None };
+    let csr = Csr::from_pem(&request.spec.request.0).ok()?;
+    let order = objects::order::build(request, issuer.config.acme()?, None, &csr, None);
+    context.cache.orders.get(request.namespace_or_empty(), &order.name_any())
 }
 
 impl Reports for CertificateRequest {

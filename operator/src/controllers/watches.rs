@@ -47,7 +47,7 @@ use crate::{
     k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Watch},
     metrics::Metrics,
     objects::{
-        metadata::{controller_of, controller_of_kind},
+        metadata::{Identity, controller_of, controller_of_kind},
         names, route,
         secret_meta::SecretMeta,
     },
@@ -148,13 +148,16 @@ impl Watched for CertificateRequest {
             cache.certificates.enqueuer().enqueue_named(certificate, namespace.as_deref());
         }
         // Its Order reads whether the request is approved, and may have been reported first.
-        let order = names::order(&self.name_any(), &self.spec.request.0);
-        cache.orders.enqueuer().enqueue_named(&order, ResourceExt::namespace(self).as_deref());
+        let namespace = self.namespace_or_empty();
+        for order in cache.indexes.orders_by_request.names(namespace, self.uid_or_empty()) {
+            cache.orders.enqueuer().enqueue_named(&order, Some(namespace));
+        }
     }
 }
 
 impl Watched for Order {
     fn index(&self, context: &Context, event: ObjectEvent) {
+        update_indexes(self, context, event);
         note_restoration(self, context, event);
     }
 

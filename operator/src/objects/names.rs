@@ -3,6 +3,8 @@
 //! Knows length limits and hashes; must not know what the objects contain. Next: `metadata.rs`.
 
 use aws_lc_rs::digest;
+use crds::{acme::OrderSpec, duration::GoDuration};
+use serde::Serialize;
 
 /// The longest name of a CertificateRequest, in bytes, as in cert-manager, which derives longer names from it.
 const REQUEST_LIMIT: usize = 233;
@@ -27,10 +29,74 @@ pub fn certificate_request(certificate: &str, revision: i64) -> String {
     with_suffix(certificate, &format!("-{revision}"), REQUEST_LIMIT)
 }
 
-/// The Order of a CertificateRequest: the request's name, truncated if it is long, and a hash of name and CSR.
-pub fn order(certificate_request: &str, csr: &[u8]) -> String {
-    let hash = hash(&[certificate_request.as_bytes(), csr]);
+/// The Order of a CertificateRequest, as cert-manager names it, so that each of the two continues what the other has placed: the
+/// request's name, truncated if it is long, and a hash of the spec without the CSR. `replaces` is left out, because cert-manager
+/// sets it only with a feature gate. Mirrors `buildOrder` and `ComputeName`.
+pub fn order(certificate_request: &str, spec: &OrderSpec) -> String {
+    let is_set = |text: &&str| !text.is_empty();
+    let reference = &spec.issuer_ref;
+    let spec = HashedSpec {
+        request: (),
+        issuer_ref: HashedIssuerRef {
+            name: &reference.name,
+            kind: reference.kind.as_deref().filter(is_set),
+            group: reference.group.as_deref().filter(is_set),
+        },
+        common_name: spec.common_name.as_deref().filter(is_set),
+        dns_names: spec.dns_names.as_deref().unwrap_or_default(),
+        ip_addresses: spec.ip_addresses.as_deref().unwrap_or_default(),
+        duration: spec.duration,
+        profile: spec.profile.as_deref().filter(is_set),
+    };
+    let json = if certificate_request.len() >= ORDER_BASE_LIMIT {
+        serde_json::to_vec(&HashedLongName { certificate_request_name: certificate_request, spec })
+    } else {
+        serde_json::to_vec(&spec)
+    };
+    let hash = fnv1(&json.expect("texts and lists of them can be serialized"));
     format!("{}-{hash}", truncated(certificate_request, ORDER_BASE_LIMIT))
+}
+
+/// The part of an Order's spec that its name depends on, with the fields in the order of cert-manager's type.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HashedSpec<'a> {
+    request: (),
+    issuer_ref: HashedIssuerRef<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    common_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    dns_names: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ip_addresses: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<GoDuration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct HashedIssuerRef<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+}
+
+/// What the name of an Order depends on if the request's name is cut.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HashedLongName<'a> {
+    certificate_request_name: &'a str,
+    spec: HashedSpec<'a>,
+}
+
+/// The 32-bit FNV-1 hash, which Go's `hash/fnv` calls `New32`.
+fn fnv1(bytes: &[u8]) -> u32 {
+    const OFFSET: u32 = 2_166_136_261;
+    const PRIME: u32 = 16_777_619;
+    bytes.iter().fold(OFFSET, |hash, byte| hash.wrapping_mul(PRIME) ^ u32::from(*byte))
 }
 
 /// The Challenge of an Order for an authorization: the Order's name and a hash of the authorization's URL.
@@ -96,6 +162,8 @@ fn hash(parts: &[&[u8]]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crds::meta::IssuerRef;
+    use k8s_openapi::ByteString;
     use proptest::prelude::*;
 
     use super::*;
@@ -109,10 +177,44 @@ mod tests {
     }
 
     #[test]
-    fn names_depend_on_csr_and_authorization_only() {
-        assert_eq!(order("web-1", b"csr"), order("web-1", b"csr"));
-        assert_ne!(order("web-1", b"csr"), order("web-1", b"other"));
-        assert!(order("web-1", b"csr").starts_with("web-1-"));
+    fn orders_have_the_names_that_cert_manager_gives_them() {
+        let spec = |issuer_ref: IssuerRef| OrderSpec {
+            common_name: None,
+            dns_names: Some(vec!["web.example.test".to_owned()]),
+            duration: None,
+            ip_addresses: None,
+            issuer_ref,
+            profile: None,
+            replaces: Some("an identifier".to_owned()),
+            request: ByteString(b"a CSR".to_vec()),
+        };
+        let complete = spec(IssuerRef {
+            name: "letsencrypt-prod".to_owned(),
+            kind: Some("ClusterIssuer".to_owned()),
+            group: Some("cert-manager.io".to_owned()),
+        });
+        let short = format!("{}-1", "a".repeat(49));
+        for (request, expected) in [
+            ("web-1".to_owned(), "web-1-526181824".to_owned()),
+            (short.clone(), format!("{short}-526181824")),
+            (format!("{}-1", "a".repeat(50)), format!("{}-1-1288604068", "a".repeat(50))),
+            (format!("{}--a-1", "a".repeat(50)), format!("{}-3943537759", "a".repeat(50))),
+        ] {
+            assert_eq!(order(&request, &complete), expected, "{request}");
+        }
+        let partial = OrderSpec {
+            common_name: Some("web.example.test".to_owned()),
+            dns_names: Some(vec!["web.example.test".to_owned(), "b.example.test".to_owned()]),
+            duration: Some("90m".parse().expect("a duration")),
+            ip_addresses: Some(vec!["192.0.2.1".to_owned(), "2001:db8::1".to_owned()]),
+            profile: Some("shortlived".to_owned()),
+            ..spec(IssuerRef { name: "letsencrypt-prod".to_owned(), kind: Some(String::new()), group: None })
+        };
+        assert_eq!(order("web-1", &partial), "web-1-997886975");
+    }
+
+    #[test]
+    fn challenges_are_named_after_the_authorization() {
         let (one, other) = (challenge("web-1-x", "https://a/1"), challenge("web-1-x", "https://a/2"));
         assert_ne!(one, other);
     }
@@ -136,7 +238,7 @@ mod tests {
         ) {
             prop_assume!(certificate.len() <= 253);
             let request = certificate_request(&certificate, revision);
-            let order = order(&request, url.as_bytes());
+            let order = format!("{}-{}", truncated(&request, ORDER_BASE_LIMIT), fnv1(url.as_bytes()));
             let challenge = challenge(&order, &url);
             for name in [&request, &order, &challenge] {
                 prop_assert!(is_object_name(name), "{}", name);

@@ -22,7 +22,6 @@ pub fn build(
     csr: &Csr,
     replaces: Option<String>,
 ) -> Order {
-    let name = names::order(&of.name_any(), &of.spec.request.0);
     let list = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let spec = OrderSpec {
         common_name: Some(csr.common_name.clone()).filter(|name| !name.is_empty()),
@@ -34,6 +33,7 @@ pub fn build(
         replaces,
         request: of.spec.request.clone(),
     };
+    let name = names::order(&of.name_any(), &spec);
     let mut order = Order::new(&name, spec);
     order.metadata = owned(&name, of);
     let mut annotations = copied_annotations(of.annotations());

@@ -204,9 +204,7 @@ impl Reconciler<'_> {
 
     /// The Order of the latest request.
     pub(super) fn order(&self, requests: &[Arc<CertificateRequest>]) -> Option<Arc<Order>> {
-        let request = requests.last()?;
-        let name = names::order(&request.name_any(), &request.spec.request.0);
-        self.context.cache.orders.get(&self.namespace(), &name)
+        self.context.cache.order_of(requests.last()?)
     }
 
     /// Other Certificates with the same Secret.

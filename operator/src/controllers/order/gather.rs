@@ -85,13 +85,12 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Whether an Order belongs to a CertificateRequest that exists and is approved. One that a user created does not.
+/// Whether an Order serves a CertificateRequest that exists and is approved. One that a user created does not.
 fn is_requested(order: &Order, context: &Context) -> bool {
     let Some(owner) = controller_of_kind::<CertificateRequest>(&order.metadata) else { return false };
     let namespace = order.namespace().unwrap_or_default();
     context.cache.requests.get(&namespace, &owner.name).is_some_and(|request| {
-        request.uid().as_deref() == Some(&owner.uid)
-            && request.spec.request == order.spec.request
+        context.cache.order_of(&request).is_some_and(|its| its.metadata.uid == order.metadata.uid)
             && crds::condition::is_true(request.conditions(), crds::condition::APPROVED)
     })
 }

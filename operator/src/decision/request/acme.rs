@@ -41,8 +41,9 @@ impl Decision<'_> {
     }
 
     fn owns(&self, order: &Order) -> bool {
-        let owner = controller_of_kind::<CertificateRequest>(&order.metadata);
-        owner.is_some_and(|owner| owner.uid == self.view.request.uid_or_empty())
+        let (request, owner) = (self.view.request, controller_of_kind::<CertificateRequest>(&order.metadata));
+        owner.is_some_and(|owner| owner.uid == request.uid_or_empty())
+            && order.spec.request == request.spec.request
     }
 
     /// An Order with the right name and another owner, or none: a request of the same name was deleted without its Order, or a

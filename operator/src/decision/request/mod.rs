@@ -52,7 +52,7 @@ pub struct View<'a> {
     pub is_orphan: bool,
     /// Its issuer.
     pub issuer: IssuerView<'a>,
-    /// The Order that has its Order's name, with any owner.
+    /// The Order that it owns, or else the one with the name of the Order that it would create.
     pub order: Option<&'a Order>,
     /// Why the last reconcile failed, and when the next one is.
     pub problem: Option<&'a str>,

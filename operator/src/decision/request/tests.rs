@@ -132,6 +132,7 @@ fn failed_order_fails_the_request_with_its_reason() {
     let request = request(|_| {});
     let order = fixtures::order("web-1-x", |it| {
         it.metadata.owner_references = controller(&request).map(|owner| vec![owner]);
+        it.spec.request = request.spec.request.clone();
         it.status = Some(crds::acme::OrderStatus {
             state: Some(State::Invalid),
             reason: Some("no such host".into()),
