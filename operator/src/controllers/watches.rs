@@ -138,17 +138,16 @@ impl Watched for CertificateRequest {
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
+        let namespace = self.namespace_or_empty();
         cache.requests.enqueuer().enqueue(self);
         enqueue_owner(cache.certificates.enqueuer(), self);
         // Its Certificate may wait for the name of one that it does not own.
         if let Some(certificate) = self.annotations().get(request::CERTIFICATE_NAME)
             && controller_of(&self.metadata).is_none()
         {
-            let namespace = ResourceExt::namespace(self);
-            cache.certificates.enqueuer().enqueue_named(certificate, namespace.as_deref());
+            cache.certificates.enqueuer().enqueue_named(certificate, Some(namespace));
         }
         // Its Order reads whether the request is approved, and may have been reported first.
-        let namespace = self.namespace_or_empty();
         for order in cache.indexes.orders_by_request.names(namespace, self.uid_or_empty()) {
             cache.orders.enqueuer().enqueue_named(&order, Some(namespace));
         }
