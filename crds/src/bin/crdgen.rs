@@ -17,6 +17,7 @@ fn files() -> Result<BTreeMap<String, String>, Box<dyn Error>> {
     let policies = [
         ("approval", admission::APPROVAL),
         ("identity", admission::IDENTITY),
+        ("operator", admission::OPERATOR),
         ("stamp", admission::STAMP),
         ("user-roles", admission::USER_ROLES),
     ]

@@ -115,6 +115,14 @@ impl Cluster {
         Ok(kube::Client::try_from(config)?)
     }
 
+    /// An API client with a bearer token.
+    pub async fn client_with_token(&self, token: &str) -> Result<kube::Client> {
+        let mut config = self.client_config().await?;
+        config.auth_info =
+            kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
+        Ok(kube::Client::try_from(config)?)
+    }
+
     async fn client_config(&self) -> Result<kube::Config> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
         Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)

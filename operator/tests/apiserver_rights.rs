@@ -1,0 +1,293 @@
+//! What the operator may do in a cluster: with its own token, nothing of others can be changed, and nothing that it needs is rejected.
+//!
+//! Knows the chart's roles and admission policies; must not know controllers. Next: `crds/src/admission/operator.yaml`, `docs/RIGHTS.md`.
+
+use std::{path::Path, sync::OnceLock};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    harness,
+    operator::{self, Processes},
+    scenarios,
+    user::{User, issuer_annotation},
+};
+use k8s_openapi::api::{
+    core::v1::{Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::Ingress,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use testbed::{
+    audit::AuditMark,
+    bring_up,
+    cluster::{Cluster, Mode, Options},
+    paths,
+    pebble::Pebble,
+    progress::Steps,
+    service_account,
+    tools::Tools,
+};
+use tokio::sync::Mutex;
+
+struct SharedCluster {
+    cluster: Cluster,
+    processes: Mutex<Processes>,
+}
+
+fn shared_cluster() -> Result<&'static SharedCluster> {
+    static SHARED: OnceLock<Result<SharedCluster, String>> = OnceLock::new();
+    harness::start_once(&SHARED, async || {
+        let options = Options::new(format!("test-rights-{}", std::process::id()), Mode::ControlPlane);
+        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let binaries =
+            Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
+        let processes = Processes::start(&cluster, binaries, &operator::VERBOSE).await?;
+        Ok(SharedCluster { cluster, processes: Mutex::new(processes) })
+    })
+}
+
+async fn user(name: &str) -> Result<User<'static>> {
+    let cluster = &shared_cluster()?.cluster;
+    harness::create_namespace(&cluster.client().await?, name).await?;
+    let user = User::new(cluster, name).await?;
+    user.create_cluster_issuer(name, &Pebble::of_cluster(cluster)?, json!({})).await?;
+    Ok(user)
+}
+
+/// From the start of the operator to the cleanup after issuances of each kind: every request is one that a role allows, and that no
+/// policy rejects.
+#[tokio::test]
+async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
+    let shared = shared_cluster()?;
+    let mut processes = shared.processes.lock().await;
+    let mark = AuditMark::now(&shared.cluster)?;
+    processes.start_operator(&shared.cluster, &[]).await?;
+    processes.await_operator(&shared.cluster).await?;
+    let user = user("allowed").await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("allowed")).await?;
+    let mut in_place = issuer_annotation("allowed");
+    in_place["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
+    user.apply_ingress("place", &[user.host("place")], in_place).await?;
+    for name in ["web", "place"] {
+        user.await_issued(name, harness::TIMEOUT).await?;
+    }
+    // The Secret is written again, with other labels.
+    let mut labelled = issuer_annotation("allowed");
+    labelled["cert-manager.io/secret-template"] = r#"{"labels":{"team":"web"}}"#.into();
+    user.apply_ingress("web", &[user.host("web")], labelled).await?;
+    harness::await_condition(user.api(), "web", "have the label", harness::TIMEOUT, |it: Option<&Secret>| {
+        it.is_some_and(|it| it.labels().contains_key("team"))
+    })
+    .await?;
+    scenarios::await_no_leftovers(&user).await?;
+    let solver = operator::USER
+        .replace(":acme-operator:acme-operator", &format!(":acme-operator:{}", operator::SOLVER));
+    let mut rejected = mark.events()?;
+    rejected.retain(|it| [operator::USER, &solver].contains(&it.user()) && it.status() == Some(403));
+    ensure!(rejected.is_empty(), "the API server rejected {rejected:?}");
+    Ok(())
+}
+
+/// Requests with the operator's own token.
+struct Intruder {
+    client: kube::Client,
+    namespace: String,
+}
+
+impl Intruder {
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Ensures that the creation of an object is rejected, in words that contain `expected`.
+    async fn ensure_no_creation<K>(&self, object: Value, expected: &str) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
+        K: Serialize + DeserializeOwned,
+    {
+        let what = object.to_string();
+        let created = self.api::<K>().create(&PostParams::default(), &serde_json::from_value(object)?).await;
+        ensure_rejected(created, expected).context(what)
+    }
+
+    /// Ensures that a merge patch is rejected, in words that contain `expected`.
+    async fn ensure_no_change<K>(&self, name: &str, patch: Value, expected: &str) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
+        K: DeserializeOwned,
+    {
+        let patched = self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        ensure_rejected(patched, expected).with_context(|| patch.to_string())
+    }
+}
+
+fn ensure_rejected<T>(outcome: Result<T, kube::Error>, expected: &str) -> Result<()> {
+    match outcome {
+        Ok(_) => anyhow::bail!("the request was not rejected"),
+        Err(kube::Error::Api(status)) => {
+            ensure!(
+                status.message.contains(expected),
+                "the rejection does not say {expected:?}: {}",
+                status.message
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A user with a Secret of their own and a certificate, and the operator's token.
+async fn intruder(name: &str) -> Result<(User<'static>, Intruder)> {
+    let user = user(name).await?;
+    let token = service_account::token(user.cluster, operator::NAME, operator::NAME).await?;
+    let client = user.cluster.client_with_token(&token).await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation(name)).await?;
+    user.await_issued("web", harness::TIMEOUT).await?;
+    scenarios::await_no_leftovers(&user).await?;
+    Ok((user, Intruder { client, namespace: name.to_owned() }))
+}
+
+#[tokio::test]
+async fn secrets_of_others_are_out_of_reach() -> Result<()> {
+    let (user, intruder) = intruder("forged-secrets").await?;
+    let theirs = json!({ "metadata": { "name": "theirs" }, "stringData": { "password": "theirs" } });
+    user.api::<Secret>().create(&PostParams::default(), &serde_json::from_value(theirs)?).await?;
+    let changes = [
+        json!({ "stringData": { "password": "forged" } }),
+        json!({ "metadata": { "annotations": { "cert-manager.io/certificate-name": "web" } } }),
+        json!({ "metadata": { "labels": { "cert-manager.io/next-private-key": "true" } } }),
+    ];
+    for change in changes {
+        intruder
+            .ensure_no_change::<Secret>("theirs", change, "may change only Secrets of Certificates")
+            .await?;
+    }
+    let secrets = intruder.api::<Secret>();
+    for name in ["theirs", "web"] {
+        let deleted = secrets.delete(name, &DeleteParams::default()).await;
+        ensure_rejected(deleted, "may delete only Secrets with a next key")?;
+    }
+    let disowned = json!({ "metadata": { "annotations": { "cert-manager.io/certificate-name": null } } });
+    intruder.ensure_no_change::<Secret>("web", disowned, "may change only Secrets of Certificates").await?;
+    // The API server adds a token to such a Secret, of any ServiceAccount in the namespace.
+    let mut forged = json!({
+        "metadata": {
+            "name": "forged",
+            "labels": { "controller.cert-manager.io/fao": "true", "app.kubernetes.io/managed-by": "cert-manager" },
+            "annotations": {
+                "cert-manager.io/certificate-name": "web",
+                "kubernetes.io/service-account.name": "default",
+            },
+        },
+        "type": "kubernetes.io/service-account-token",
+    });
+    intruder.ensure_no_creation::<Secret>(forged.clone(), "may create only Secrets for certificates").await?;
+    forged["type"] = "Opaque".into();
+    forged["metadata"]["labels"] = json!({});
+    intruder.ensure_no_creation::<Secret>(forged, "may create only Secrets for certificates").await
+}
+
+#[tokio::test]
+async fn ingresses_of_others_get_only_challenge_paths() -> Result<()> {
+    let (user, intruder) = intruder("forged-ingresses").await?;
+    let path = |path: &str, service: &str| {
+        json!({
+            "path": path,
+            "pathType": "Exact",
+            "backend": { "service": { "name": service, "port": { "number": 8089 } } },
+        })
+    };
+    let challenge = path("/.well-known/acme-challenge/token", "cm-acme-http-solver");
+    let own = path("/", "web");
+    let rule = |paths: &[&Value]| json!({ "host": user.host("web"), "http": { "paths": paths } });
+    let current = user.api::<Ingress>().get("web").await?;
+    let mut theirs = json!(current)["spec"]["rules"][0]["http"]["paths"][0].clone();
+    let rules = |rules: Value| json!({ "spec": { "rules": rules } });
+    let allowed = Patch::Merge(rules(json!([rule(&[&challenge, &theirs])])));
+    let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+    intruder.api::<Ingress>().patch("web", &dry_run, &allowed).await.context("the path of a challenge")?;
+    let forged_path = path("/.well-known/acme-challenge/token", "web");
+    let kept = theirs.clone();
+    theirs["backend"]["service"]["name"] = "evil".into();
+    for change in [
+        json!([rule(&[&forged_path, &kept])]),
+        json!([rule(&[&own, &kept])]),
+        json!([rule(&[&theirs])]),
+        json!([rule(&[&challenge])]),
+        json!([rule(&[&kept]), { "host": "other.example.test" }]),
+        json!([rule(&[&kept]), { "host": "other.example.test", "http": { "paths": [own] } }]),
+        json!([{ "host": "other.example.test", "http": { "paths": [kept] } }]),
+    ] {
+        intruder.ensure_no_change::<Ingress>("web", rules(change), "may change only paths under").await?;
+    }
+    for change in [
+        json!({ "spec": { "tls": null } }),
+        json!({ "spec": { "ingressClassName": "other" } }),
+        json!({ "spec": { "defaultBackend": { "service": { "name": "evil", "port": { "number": 80 } } } } }),
+        json!({ "metadata": { "annotations": { "nginx.ingress.kubernetes.io/server-snippet": "evil" } } }),
+        json!({ "metadata": { "labels": { "team": "evil" } } }),
+    ] {
+        intruder.ensure_no_change::<Ingress>("web", change, "may change nothing but rules").await?;
+    }
+    let ingress = |name: &str, paths: &[&Value]| json!({ "metadata": { "name": name }, "spec": { "rules": [rule(paths)] } });
+    let forged = ingress("forged", &[&challenge]);
+    intruder.ensure_no_creation::<Ingress>(forged, "names begin with cm-acme-http-solver-").await?;
+    for paths in [&[&challenge][..], &[&own]] {
+        let forged = ingress("cm-acme-http-solver-forged", paths);
+        intruder.ensure_no_creation::<Ingress>(forged, "must belong to a Challenge").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn routes_lead_only_to_the_solver() -> Result<()> {
+    let (user, intruder) = intruder("forged-routes").await?;
+    let slice = |name: &str, service: &str, port: u16| {
+        json!({
+            "metadata": { "name": name, "labels": {
+                "kubernetes.io/service-name": service,
+                "app.kubernetes.io/managed-by": "acme-operator",
+            } },
+            "addressType": "IPv4",
+            "endpoints": [{ "addresses": ["10.0.0.1"] }],
+            "ports": [{ "name": "http", "port": port }],
+        })
+    };
+    let theirs = slice("web", "web", 80);
+    user.api::<EndpointSlice>().create(&PostParams::default(), &serde_json::from_value(theirs)?).await?;
+    let elsewhere = json!({ "endpoints": [{ "addresses": ["10.0.0.2"] }] });
+    intruder.ensure_no_change::<EndpointSlice>("web", elsewhere, "may write only the Service").await?;
+    for (forged, words) in [
+        (slice("web-1", "web", 8089), "may write only the Service"),
+        (slice("cm-acme-http-solver-1", "web", 8089), "must be for the Service cm-acme-http-solver"),
+        (slice("cm-acme-http-solver-1", "cm-acme-http-solver", 80), "the port 8089"),
+    ] {
+        intruder.ensure_no_creation::<EndpointSlice>(forged, words).await?;
+    }
+    let service = |name: &str, spec: Value| {
+        let labels = json!({ "app.kubernetes.io/managed-by": "acme-operator" });
+        json!({ "metadata": { "name": name, "labels": labels }, "spec": spec })
+    };
+    let ports = json!([{ "port": 8089 }]);
+    for (forged, words) in [
+        (service("web", json!({ "ports": ports })), "may write only the Service"),
+        (
+            service("cm-acme-http-solver", json!({ "ports": ports, "externalIPs": ["10.0.0.1"] })),
+            "no external addresses",
+        ),
+        (
+            service("cm-acme-http-solver", json!({ "ports": ports, "selector": { "app": "web" } })),
+            "must have no selector",
+        ),
+    ] {
+        intruder.ensure_no_creation::<Service>(forged, words).await?;
+    }
+    let deleted = intruder.api::<Service>().delete("web", &DeleteParams::default()).await;
+    ensure_rejected(deleted, "cannot delete resource \"services\"")
+}
