@@ -79,8 +79,11 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Serves in the background until the process exits.
+/// Serves in the background until the process exits. Port 0 turns it off.
 async fn serve(address: SocketAddr, router: Router) -> Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
     tokio::spawn(async move { axum::serve(listener, router).await });

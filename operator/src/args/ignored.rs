@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// The ignored flags, and whether each takes a value that may be the next argument.
-const IGNORED_FLAGS: [(&str, bool); 38] = [
+const IGNORED_FLAGS: [(&str, bool); 46] = [
     ("acme-http01-solver-image", true),
     ("acme-http01-solver-resource-request-cpu", true),
     ("acme-http01-solver-resource-request-memory", true),
@@ -40,6 +40,14 @@ const IGNORED_FLAGS: [(&str, bool); 38] = [
     ("max-private-key-size", true),
     ("max-certificate-chain-length", true),
     ("max-certificate-bundle-size", true),
+    ("log-flush-frequency", true),
+    ("log-json-info-buffer-size", true),
+    ("log-json-split-stream", false),
+    ("log-text-info-buffer-size", true),
+    ("log-text-split-stream", false),
+    ("vmodule", true),
+    ("internal-healthz-listen-address", true),
+    ("internal-healthz-leader-election-timeout", true),
     ("kubeconfig", true),
     ("master", true),
 ];

@@ -5,10 +5,16 @@
 mod config_file;
 mod ignored;
 
-use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
 use crds::{annotations::source, duration::GoDuration, meta::IssuerRef};
 
 use self::{config_file::flags_of_file, ignored::drop_ignored};
@@ -101,10 +107,10 @@ pub struct Arguments {
     /// them, such as team=web,cost-center=7.
     #[arg(long, value_delimiter = ',', value_parser = parse_label)]
     pub acme_http01_solver_extra_labels: Vec<(String, String)>,
-    /// Listen address of /metrics.
+    /// Listen address of /metrics. "0" turns it off.
     #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
-    /// Listen address of /livez, /healthz, and /readyz.
+    /// Listen address of /livez, /healthz, and /readyz. "0" turns them off.
     #[arg(long, default_value = "0.0.0.0:9403", value_parser = parse_address)]
     pub healthz_listen_address: SocketAddr,
     /// The format of log lines.
@@ -139,11 +145,10 @@ impl Arguments {
         let text = fs::read_to_string(path)
             .with_context(|| format!("failed to read --config {}", path.display()))?;
         let mut all: Vec<OsString> = flags.iter().take(1).cloned().collect();
-        all.extend(
-            flags_of_file(&text).with_context(|| format!("failed to read --config {}", path.display()))?,
-        );
+        let of_file =
+            flags_of_file(&text).with_context(|| format!("failed to read --config {}", path.display()))?;
+        all.extend(drop_unknown(drop_ignored(of_file, &mut ignored), &mut ignored));
         all.extend(flags.into_iter().skip(1));
-        let all = drop_ignored(all, &mut ignored);
         Ok((Self::parse_from(all), ignored))
     }
 
@@ -212,8 +217,26 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Parses an address like Go does: `:9402` means all addresses.
+/// Removes the flags `--name=value` of a file's members that have no effect here, and adds their names to `ignored`.
+fn drop_unknown(mut flags: Vec<OsString>, ignored: &mut Vec<String>) -> Vec<OsString> {
+    let command = Arguments::command();
+    flags.retain(|flag| {
+        let text = flag.to_string_lossy();
+        let name = text.trim_start_matches('-').split('=').next().unwrap_or_default();
+        let is_known = command.get_arguments().any(|it| it.get_long() == Some(name));
+        if !is_known {
+            ignored.push(name.to_owned());
+        }
+        is_known
+    });
+    flags
+}
+
+/// Parses an address like Go does: `:9402` means all addresses. `0` is port 0 of all addresses, where nothing listens.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if text == "0" {
+        return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    }
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.parse().map_err(|_| format!("{text:?} is not an address such as \"0.0.0.0:9402\""))
 }
@@ -268,9 +291,55 @@ mod tests {
         Ok(())
     }
 
+    /// Flags of klog and of cert-manager that only concern its own internals.
+    #[test]
+    fn logging_and_internal_flags_are_ignored() {
+        let (arguments, ignored) = read(&[
+            "--vmodule=controller=5",
+            "--log-flush-frequency",
+            "5s",
+            "--log-json-split-stream",
+            "--internal-healthz-listen-address=:9403",
+            "--logging-format=text",
+            "--log-filter=debug",
+        ]);
+        assert_eq!((arguments.logging_format, &*arguments.log_filter), (LogFormat::Text, "debug"));
+        let expected =
+            ["vmodule", "log-flush-frequency", "log-json-split-stream", "internal-healthz-listen-address"];
+        assert_eq!(ignored, expected);
+    }
+
+    #[test]
+    fn zero_turns_a_listener_off() {
+        let (arguments, _) = read(&["--metrics-listen-address=0", "--healthz-listen-address", "0"]);
+        assert_eq!(
+            (arguments.metrics_listen_address.port(), arguments.healthz_listen_address.port()),
+            (0, 0)
+        );
+        assert!(Arguments::try_parse_from(["operator", "--metrics-listen-address=nowhere"]).is_err());
+    }
+
+    /// Every member of cert-manager's file that has no effect here.
+    #[test]
+    fn members_without_effect_are_ignored() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("config.yaml");
+        fs::write(
+            &path,
+            "kubernetesAPIBurst: 50\nnumberOfConcurrentWorkers: 3\nenablePprof: true\npprofAddress: localhost:6060\n\
+             gatewayAPI: { enabled: true }\nmetricsTLSConfig: { filesystem: { certFile: a } }\n\
+             pemSizeLimitsConfig: { maxChainLength: 9 }\nacmeHTTP01Config: { solverImage: a }\n\
+             acmeDNS01Config: { recursiveNameservers: [a, b] }\nleaderElectionConfig: { healthzTimeout: 20s }\n\
+             logging: { verbosity: 4, flushFrequency: 5s, vmodule: [], options: { json: { infoBufferSize: '0' } } }\n",
+        )?;
+        let (arguments, ignored) = read(&[&format!("--config={}", path.display())]);
+        assert_eq!(arguments.verbosity, 4);
+        assert_eq!(ignored.len(), 13, "{ignored:?}");
+        Ok(())
+    }
+
     #[test]
     fn command_line_definition_is_valid() {
-        use clap::CommandFactory;
         Arguments::command().debug_assert();
     }
 }
