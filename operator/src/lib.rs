@@ -15,6 +15,7 @@ pub mod ephemeral_map;
 pub mod error;
 pub mod error_chain;
 pub mod failpoint;
+pub mod fair_slots;
 pub mod k8s;
 pub mod memory;
 pub mod metrics;

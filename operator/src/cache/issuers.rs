@@ -149,6 +149,20 @@ impl Cache {
         self.issuer_by_key(key).map_or(IssuerLookup::Missing, |issuer| IssuerLookup::Found(Box::new(issuer)))
     }
 
+    /// The URL of the ACME server of the issuer that a reference in a namespace means.
+    pub fn server(&self, reference: &IssuerRef, namespace: &str) -> Option<String> {
+        let identity = reference.identity();
+        if identity.group != GROUP {
+            return None;
+        }
+        if identity.kind == CLUSTER_ISSUER_KIND {
+            let issuer = self.cluster_issuers.get_cluster_scoped(identity.name)?;
+            return Some(issuer.spec.acme.as_ref()?.server.clone());
+        }
+        let issuer = self.issuers.get(namespace, identity.name)?;
+        Some(issuer.spec.acme.as_ref()?.server.clone())
+    }
+
     fn issuer_by_key(&self, key: IssuerKey) -> Option<AnyIssuer> {
         if let Some(namespace) = key.namespace.clone() {
             let issuer = self.issuers.get(&namespace, &key.name)?;

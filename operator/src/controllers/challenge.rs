@@ -12,7 +12,7 @@ use serde_json::json;
 use super::report::{Report, Reports};
 use crate::{
     acme::Account,
-    cache::{AnyIssuer, IssuerLookup},
+    cache::{AnyIssuer, Cache, IssuerLookup},
     context::Context,
     decision::{
         Requeue,
@@ -44,6 +44,10 @@ impl Reports for Challenge {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn server(&self, cache: &Cache) -> Option<String> {
+        cache.server(&self.spec.issuer_ref, self.namespace_or_empty())
     }
 
     fn reported(&self, report: Report<'_>, _: Timestamp) -> Option<Self::Status> {

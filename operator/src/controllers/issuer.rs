@@ -23,6 +23,7 @@ use super::report::{Report, Reports};
 use crate::{
     accounts::{IssuerKey, IssuerVersion},
     acme::{Account, AccountKey, ExternalAccountKey},
+    cache::Cache,
     context::Context,
     decision::{
         Requeue,
@@ -95,6 +96,10 @@ impl Reports for Issuer {
         self.status.as_ref()
     }
 
+    fn server(&self, _: &Cache) -> Option<String> {
+        Some(self.spec.acme.as_ref()?.server.clone())
+    }
+
     fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
         report_in(self.status.as_ref(), self, report, now)
     }
@@ -111,6 +116,10 @@ impl Reports for ClusterIssuer {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn server(&self, _: &Cache) -> Option<String> {
+        Some(self.spec.acme.as_ref()?.server.clone())
     }
 
     fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
@@ -219,7 +228,7 @@ where
 
     /// Generates the key, or reads the one that something else has just stored.
     async fn generate_key(&self) -> Result<LoadedKey, ReconcileError> {
-        let key = self.context.keys.generate(ACCOUNT_KEY).await?;
+        let key = self.context.keys.generate(ACCOUNT_KEY, &self.namespace).await?;
         let name = &self.acme.private_key_secret_ref.name;
         let secret =
             objects::secret::account_key(&self.namespace, name, self.acme.account_key_data_key(), &key)?;

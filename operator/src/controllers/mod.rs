@@ -18,5 +18,5 @@ mod shim;
 mod solver_endpoints;
 mod watches;
 
-use self::runner::{Controller, RESYNC};
-pub use self::{certificate::MAX_CONCURRENT_RECONCILES as MAX_CONCURRENT_CERTIFICATES, watches::start};
+use self::runner::{Controller, RESYNC, run};
+pub use self::{certificate::SLOTS as MAX_CONCURRENT_CERTIFICATES, watches::start};

@@ -10,6 +10,7 @@ use kube::{Api, Resource};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    cache::Cache,
     context::Context,
     decision::{problem, problem::Problem, retry::Failure},
     objects::{EventNote, metadata::Identity},
@@ -33,6 +34,11 @@ pub(super) trait Reports:
 
     /// The status with a problem, or without one that is solved. `None` if there is nothing to write.
     fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status>;
+
+    /// The URL of the ACME server that its reconcile may wait for, if it may wait for one.
+    fn server(&self, _: &Cache) -> Option<String> {
+        None
+    }
 
     /// Publishes a Warning about the object.
     fn warn(&self, note: &EventNote, context: &Context) {

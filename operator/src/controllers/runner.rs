@@ -1,27 +1,21 @@
 //! Runs one controller: takes objects from its queue, reconciles each, and says when it is reconciled again.
 //!
-//! Knows errors and backoff; must not know what a reconcile does. Why this is kube-runtime's `applier` and not its `Controller`:
-//! `docs/adr/0006-applier-not-controller.md`.
+//! Knows errors and backoff; must not know what a reconcile does. Next: `k8s/work_queue.rs` for the order. Why this is not kube-runtime's
+//! `Controller`: `docs/adr/0006-own-queues.md`.
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
-    fmt::Debug,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,
-    runtime::{
-        Config, applier,
-        controller::Action,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -29,12 +23,14 @@ use super::report::{self, Reports};
 use crate::{
     context::Context,
     decision::{
-        Requeue, limits,
+        Requeue,
+        fair_queue::Lane,
+        limits,
         problem::{self, Problem},
         retry::{self, Failure},
     },
     error::ReconcileError,
-    k8s::Queue,
+    k8s::{Queue, WorkQueue},
     metrics::Metrics,
     sync::lock,
 };
@@ -51,86 +47,112 @@ pub(super) struct Controller<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) name: &'static str,
     /// The objects that it reconciles.
     pub(super) store: Store<K>,
-    /// How many objects it reconciles at a time.
-    pub(super) concurrency: u16,
+    /// How many objects it reconciles at a time, of which one namespace gets at most a third, and one ACME server a quarter.
+    pub(super) slots: usize,
     /// Counts reconciles and errors.
     pub(super) metrics: Metrics,
+    /// What every reconcile gets.
+    pub(super) context: Arc<Context>,
+}
+
+/// Runs the controller: reconciles each object that is enqueued, never the same one twice at a time, until the queue ends.
+pub(super) async fn run<K, F>(
+    controller: Controller<K>,
+    mut queue: Queue<K>,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> F,
+) where
+    K: Reports + 'static,
+    F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+{
+    let controller = &controller;
+    let attempts = &Attempts::<K>(Mutex::default());
+    let lane = |reference: &Arc<ObjectRef<K>>| controller.lane(reference);
+    let mut work = WorkQueue::new(controller.slots);
+    let mut running = FuturesUnordered::new();
+    loop {
+        let due = work.next_due();
+        tokio::select! {
+            reference = queue.next() => match reference {
+                Some(reference) => work.enqueue(Arc::new(reference), lane),
+                None => return,
+            },
+            Some((reference, requeue)) = running.next() => work.finish(reference, requeue, lane),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => work.wake(Instant::now(), lane),
+        }
+        while let Some(reference) = work.start() {
+            let Some(object) = controller.store.get(&reference) else {
+                // It was deleted while it was in the queue.
+                work.finish(reference, None, lane);
+                continue;
+            };
+            let begun = reconcile(Arc::clone(&object), Arc::clone(&controller.context));
+            let reconciled = controller.reconcile(object, begun, attempts);
+            running.push(Box::pin(async move { (reference, instant(reconciled.await)) }));
+        }
+    }
 }
 
 impl<K> Controller<K>
 where
-    K: Reports + Clone + Debug + 'static,
+    K: Reports + 'static,
 {
-    /// Reconciles each object that is enqueued, never the same one twice at a time, until the queue ends.
-    pub(super) async fn run<F>(
-        self,
-        queue: Queue<K>,
-        context: Arc<Context>,
-        reconcile: impl Fn(Arc<K>, Arc<Context>) -> F,
-    ) where
-        F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
-    {
-        let Self { name, store, concurrency, metrics } = self;
-        let attempts = Arc::new(Attempts::<K>(Mutex::default()));
-        let known = store.clone();
-        let reconcile = |object: Arc<K>, context: Arc<Context>| {
-            let stale = context.kube.is_stale(&*object);
-            let span = tracing::info_span!(
-                "reconcile",
-                controller = name,
-                namespace = object.namespace().unwrap_or_default(),
-                name = object.name_any(),
-                generation = object.meta().generation,
-            );
-            let (attempts, metrics) = (Arc::clone(&attempts), metrics.clone());
-            let reference = ObjectRef::from_obj(&*object);
-            let work = reconcile(Arc::clone(&object), Arc::clone(&context));
-            let store = known.clone();
-            Box::pin(async move {
-                if stale {
-                    return Ok(action(retry::after(Failure::StaleRead, 0, "")));
-                }
-                // A task of its own, because the applier polls all running reconciles whenever one of them makes progress.
-                let work = tokio::spawn(timeout(DEADLINE, work).instrument(span.clone()));
-                let outcome = match AbortOnDropHandle::new(work).await {
-                    Ok(Ok(outcome)) => outcome,
-                    Ok(Err(_)) => Err(ReconcileError::Deadline(DEADLINE)),
-                    Err(error) => Err(ReconcileError::Internal(error.to_string())),
-                };
-                let failed = outcome.as_ref().is_err_and(|error| error.failure() != Failure::Conflict);
-                metrics.record_reconcile(name, failed);
-                if store.get(&reference).is_none_or(|known| known.meta().uid != object.meta().uid) {
-                    // It was deleted meanwhile, and what this reconcile remembers of it would stay.
-                    context.forget(&*object);
-                    attempts.forget(&reference);
-                    return Ok(Action::await_change());
-                }
-                let next = span.in_scope(|| attempts.next(&reference, outcome, context.now()));
-                let requeue = async {
-                    match next {
-                        Next::Succeeded(_) if report::success(&*object, &context).await => {
-                            Requeue::After(Duration::ZERO)
-                        }
-                        Next::Failed { requeue, problem } => {
-                            report::problem(&*object, problem, &context).await;
-                            requeue
-                        }
-                        Next::Succeeded(requeue) | Next::Retry(requeue) => requeue,
-                    }
-                };
-                Ok::<_, Infallible>(action(requeue.instrument(span).await))
-            })
-        };
-        let never_fails = |_, _: &Infallible, _| Action::await_change();
-        let config = Config::default().concurrency(concurrency);
-        let queue = queue.map(Ok::<_, Infallible>);
-        let mut outcomes = Box::pin(applier(reconcile, never_fails, context, store, queue, config));
-        while let Some(outcome) = outcomes.next().await {
-            if let Err(error) = outcome {
-                // The object was deleted while it was in the queue.
-                tracing::trace!(controller = name, %error, "nothing to reconcile");
-            }
+    /// For whom and at which server an object is reconciled.
+    fn lane(&self, reference: &ObjectRef<K>) -> Lane {
+        let object = self.store.get(reference);
+        Lane {
+            namespace: reference.namespace.clone().unwrap_or_default(),
+            server: object.and_then(|object| object.server(&self.context.cache)),
         }
+    }
+
+    /// Reconciles an object and reports problems. Returns when to do so again.
+    async fn reconcile(
+        &self,
+        object: Arc<K>,
+        work: impl Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+        attempts: &Attempts<K>,
+    ) -> Requeue {
+        let Self { name, store, metrics, context, slots: _ } = self;
+        if context.kube.is_stale(&*object) {
+            return retry::after(Failure::StaleRead, 0, "");
+        }
+        let span = tracing::info_span!(
+            "reconcile",
+            controller = name,
+            namespace = object.namespace().unwrap_or_default(),
+            name = object.name_any(),
+            generation = object.meta().generation,
+        );
+        let reference = ObjectRef::from_obj(&*object);
+        // A task of its own, so that a panic ends nothing else.
+        let work = tokio::spawn(timeout(DEADLINE, work).instrument(span.clone()));
+        let outcome = match AbortOnDropHandle::new(work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ReconcileError::Deadline(DEADLINE)),
+            Err(error) => Err(ReconcileError::Internal(error.to_string())),
+        };
+        let failed = outcome.as_ref().is_err_and(|error| error.failure() != Failure::Conflict);
+        metrics.record_reconcile(name, failed);
+        if store.get(&reference).is_none_or(|known| known.meta().uid != object.meta().uid) {
+            // It was deleted meanwhile, and what this reconcile remembers of it would stay.
+            context.forget(&*object);
+            attempts.forget(&reference);
+            return Requeue::OnChange;
+        }
+        let next = span.in_scope(|| attempts.next(&reference, outcome, context.now()));
+        let requeue = async {
+            match next {
+                Next::Succeeded(_) if report::success(&*object, context).await => {
+                    Requeue::After(Duration::ZERO)
+                }
+                Next::Failed { requeue, problem } => {
+                    report::problem(&*object, problem, context).await;
+                    requeue
+                }
+                Next::Succeeded(requeue) | Next::Retry(requeue) => requeue,
+            }
+        };
+        requeue.instrument(span).await
     }
 }
 
@@ -255,11 +277,12 @@ where
     }
 }
 
-/// What kube-runtime calls a requeue.
-fn action(requeue: Requeue) -> Action {
-    match requeue {
-        Requeue::After(wait) => Action::requeue(wait.min(RESYNC)),
-        Requeue::OnChange => Action::await_change(),
-        Requeue::Resync => Action::requeue(RESYNC),
-    }
+/// The time of a requeue, if it has one.
+fn instant(requeue: Requeue) -> Option<Instant> {
+    let wait = match requeue {
+        Requeue::After(wait) => wait.min(RESYNC),
+        Requeue::OnChange => return None,
+        Requeue::Resync => RESYNC,
+    };
+    Some(Instant::now() + wait)
 }

@@ -35,7 +35,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Controller, certificate, challenge, issuer, order,
     report::Reports,
-    request as request_controller,
+    request as request_controller, run,
     shim::{self, Shimmed},
     solver_endpoints,
 };
@@ -335,43 +335,44 @@ async fn join_any(tasks: Vec<Task>) {
     _ = set.join_next().await;
 }
 
-/// Registers every kind: what is watched, and by whom it is reconciled.
+/// Registers every kind: what is watched, and by whom it is reconciled, in how many slots. One namespace gets at most a third of these,
+/// and one ACME server a quarter.
 fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     let all = Config::default;
     let own = || all().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
     let mut registry = Registry::new(context, metrics);
 
     registry.watch(|cache| &cache.ingresses, all(), Presence::Required);
-    registry.control(|cache| &cache.ingresses, <Ingress as Shimmed>::NAME, 32, shim::reconcile);
+    registry.control(|cache| &cache.ingresses, <Ingress as Shimmed>::NAME, 96, shim::reconcile);
 
     registry.watch(|cache| &cache.issuers, all(), Presence::Required);
-    registry.control(|cache| &cache.issuers, issuer::NAME, 8, issuer::reconcile);
+    registry.control(|cache| &cache.issuers, issuer::NAME, 32, issuer::reconcile);
 
     registry.watch(|cache| &cache.cluster_issuers, all(), Presence::Required);
-    registry.control(|cache| &cache.cluster_issuers, issuer::CLUSTER_NAME, 8, issuer::reconcile_cluster);
+    registry.control(|cache| &cache.cluster_issuers, issuer::CLUSTER_NAME, 32, issuer::reconcile_cluster);
 
     registry.watch(|cache| &cache.certificates, all(), Presence::Required);
     registry.control(
         |cache| &cache.certificates,
         certificate::NAME,
-        certificate::MAX_CONCURRENT_RECONCILES,
+        certificate::SLOTS.into(),
         certificate::reconcile,
     );
     registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
     registry.controllers.push(Box::pin(certificate::enqueue_changed(Arc::clone(context))));
 
     registry.watch(|cache| &cache.requests, all(), Presence::Required);
-    registry.control(|cache| &cache.requests, request_controller::NAME, 32, request_controller::reconcile);
+    registry.control(|cache| &cache.requests, request_controller::NAME, 96, request_controller::reconcile);
 
     registry.watch(|cache| &cache.orders, all(), Presence::Required);
-    registry.control(|cache| &cache.orders, order::NAME, 48, order::reconcile);
+    registry.control(|cache| &cache.orders, order::NAME, 192, order::reconcile);
 
     registry.watch(|cache| &cache.challenges, all(), Presence::Required);
     // Challenges wait for others most of the time, and hold little memory meanwhile.
-    registry.control(|cache| &cache.challenges, challenge::NAME, 2000, challenge::reconcile);
+    registry.control(|cache| &cache.challenges, challenge::NAME, 4000, challenge::reconcile);
 
     registry.watch(|cache| &cache.services, own(), Presence::Required);
-    registry.control(|cache| &cache.services, solver_endpoints::NAME, 8, solver_endpoints::reconcile);
+    registry.control(|cache| &cache.services, solver_endpoints::NAME, 24, solver_endpoints::reconcile);
 
     registry.watch(|cache| &cache.routed_slices, own(), Presence::Required);
     registry.watch_solver();
@@ -477,12 +478,12 @@ impl Registry {
         Some(Watch { writer, config, presence })
     }
 
-    /// Reconciles the objects of a kind, at most `concurrency` of them at a time.
+    /// Reconciles the objects of a kind in so many slots.
     fn control<K, F>(
         &mut self,
         select: Select<K>,
         name: &'static str,
-        concurrency: u16,
+        slots: usize,
         reconcile: fn(Arc<K>, Arc<Context>) -> F,
     ) where
         K: Reports + Clone + Debug + 'static,
@@ -493,8 +494,9 @@ impl Registry {
         self.controllers.push(Box::pin(async move {
             let kind = select(&context.cache);
             kind.enqueue_all();
-            let controller = Controller { name, store: kind.store(), concurrency, metrics };
-            controller.run(queue, Arc::clone(&context), reconcile).await;
+            let store = kind.store();
+            let controller = Controller { name, store, slots, metrics, context: Arc::clone(&context) };
+            run(controller, queue, reconcile).await;
         }));
     }
 }

@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod certificate;
 pub mod challenge;
+pub mod fair_queue;
 pub mod issuer;
 pub mod limits;
 pub mod order;

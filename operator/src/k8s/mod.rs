@@ -9,6 +9,7 @@ mod guarded;
 mod lease;
 mod queue;
 mod watch;
+mod work_queue;
 mod write;
 
 pub use self::{
@@ -19,5 +20,6 @@ pub use self::{
     lease::{Lease, LeaseSettings},
     queue::{Enqueuer, Queue, queue},
     watch::{ObjectEvent, Presence, Watch},
+    work_queue::WorkQueue,
     write::{apply, create, delete, is_newer, patch, version_number, write_status},
 };

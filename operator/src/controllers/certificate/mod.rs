@@ -34,7 +34,7 @@ use crate::{
 pub(super) const NAME: &str = "certificates";
 
 /// How many Certificates are reconciled concurrently.
-pub const MAX_CONCURRENT_RECONCILES: u16 = 32;
+pub const SLOTS: u16 = 96;
 
 /// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
 const ISSUING_MANAGER: &str = objects::secret::FIELD_MANAGER;

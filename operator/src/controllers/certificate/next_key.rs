@@ -74,7 +74,7 @@ impl Reconciler<'_> {
         source: KeySource,
     ) -> Result<Arc<PrivateKey>, ReconcileError> {
         let key = match source {
-            KeySource::Generate(kind) => self.context.keys.generate(kind).await?,
+            KeySource::Generate(kind) => self.context.keys.generate(kind, &self.namespace()).await?,
             KeySource::Reuse => self.read_current_key().await?,
         };
         let object = secret::next_private_key(name, self.certificate, &key)?;

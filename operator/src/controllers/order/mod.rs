@@ -15,6 +15,7 @@ use kube::{Api, ResourceExt};
 use self::{apply::Effects, gather::Gathered};
 use super::report::{Report, Reports};
 use crate::{
+    cache::Cache,
     context::Context,
     decision::{
         Requeue,
@@ -40,6 +41,12 @@ impl Reports for Order {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn server(&self, cache: &Cache) -> Option<String> {
+        // A final one sends no request.
+        let is_final = order::is_final(self.status.as_ref().and_then(|status| status.state));
+        cache.server(&self.spec.issuer_ref, self.namespace_or_empty()).filter(|_| !is_final)
     }
 
     fn reported(&self, report: Report<'_>, _: Timestamp) -> Option<Self::Status> {

@@ -1,0 +1,280 @@
+//! Who gets the next of a limited number of slots: tenants take turns, and none of them, nor any server, gets all slots.
+//!
+//! Knows counts and turns; must not know what a slot is for. Next: `k8s/work_queue.rs` and `fair_slots.rs`, which hand the slots out.
+
+use std::collections::{HashMap, VecDeque};
+
+/// How many slots have to be free for each that a namespace has before it gets another: alone, it gets a third of all.
+const FREE_FOR_NAMESPACE: usize = 2;
+
+/// The same for a server: alone, it gets a quarter of all, so that a namespace that waits for one server can still use another.
+const FREE_FOR_SERVER: usize = 3;
+
+/// For whom and at which server something is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// The namespace, which is the tenant; empty for what belongs to no namespace.
+    pub namespace: String,
+    /// The URL of the ACME server that the work may wait for, if it may wait for one.
+    pub server: Option<String>,
+}
+
+/// Work that waits for slots, and a count of the slots in use.
+///
+/// Namespaces take turns, and so do the servers of a namespace. If the work may hang, [`Self::with_shares`] keeps slots for others: the
+/// fewer are free, the fewer a namespace or server may have, so one that has none gets the last one.
+///
+/// ```
+/// use operator::decision::fair_queue::{FairQueue, Lane};
+///
+/// let lane = |namespace: &str| Lane { namespace: namespace.to_owned(), server: None };
+/// let mut queue = FairQueue::with_shares(12);
+/// (0..1000).for_each(|number| queue.push(lane("noisy"), number));
+/// assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4);
+/// queue.push(lane("quiet"), 1000);
+/// assert_eq!(queue.pop(), Some((lane("quiet"), 1000)));
+/// ```
+#[derive(Debug)]
+pub struct FairQueue<T> {
+    slots: usize,
+    used: usize,
+    has_shares: bool,
+    by_namespace: HashMap<String, usize>,
+    by_server: HashMap<String, usize>,
+    /// What waits, by namespace.
+    waiting: HashMap<String, VecDeque<Waiting<T>>>,
+    /// The namespaces in which something waits, the next one first.
+    turns: VecDeque<String>,
+}
+
+/// What waits in a namespace for one server, in the order in which it came.
+#[derive(Debug)]
+struct Waiting<T> {
+    server: Option<String>,
+    items: VecDeque<T>,
+}
+
+impl<T> FairQueue<T> {
+    /// An empty queue for so many slots. Whoever waits alone may use all of them.
+    pub fn new(slots: usize) -> Self {
+        Self {
+            slots,
+            used: 0,
+            has_shares: false,
+            by_namespace: HashMap::new(),
+            by_server: HashMap::new(),
+            waiting: HashMap::new(),
+            turns: VecDeque::new(),
+        }
+    }
+
+    /// An empty queue for so many slots, of which a namespace gets at most a third and a server a quarter.
+    pub fn with_shares(slots: usize) -> Self {
+        Self { has_shares: true, ..Self::new(slots) }
+    }
+
+    /// Adds something that waits for a slot.
+    pub fn push(&mut self, lane: Lane, item: T) {
+        let Lane { namespace, server } = lane;
+        if !self.waiting.contains_key(&namespace) {
+            self.turns.push_back(namespace.clone());
+        }
+        let servers = self.waiting.entry(namespace).or_default();
+        match servers.iter_mut().find(|waiting| waiting.server == server) {
+            Some(waiting) => waiting.items.push_back(item),
+            None => servers.push_back(Waiting { server, items: VecDeque::from([item]) }),
+        }
+    }
+
+    /// Takes what is next, and a slot for it, which [`Self::release`] gives back. `None` if nothing waits that may have one now.
+    pub fn pop(&mut self) -> Option<(Lane, T)> {
+        let turn = (0..self.turns.len()).find_map(|turn| self.admissible(turn).map(|server| (turn, server)));
+        let (turn, server) = turn?;
+        let namespace = self.turns.remove(turn)?;
+        let servers = self.waiting.get_mut(&namespace)?;
+        let mut waiting = servers.remove(server)?;
+        let item = waiting.items.pop_front()?;
+        let lane = Lane { namespace: namespace.clone(), server: waiting.server.clone() };
+        if !waiting.items.is_empty() {
+            servers.push_back(waiting);
+        }
+        if servers.is_empty() {
+            self.waiting.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        self.used += 1;
+        *self.by_namespace.entry(lane.namespace.clone()).or_default() += 1;
+        if let Some(server) = &lane.server {
+            *self.by_server.entry(server.clone()).or_default() += 1;
+        }
+        Some((lane, item))
+    }
+
+    /// Gives a slot back.
+    pub fn release(&mut self, lane: &Lane) {
+        self.used = self.used.saturating_sub(1);
+        release(&mut self.by_namespace, &lane.namespace);
+        if let Some(server) = &lane.server {
+            release(&mut self.by_server, server);
+        }
+    }
+
+    /// Which server's work comes next in the namespace that has this turn, if any may have a slot.
+    fn admissible(&self, turn: usize) -> Option<usize> {
+        let free = self.slots.saturating_sub(self.used);
+        let has_room = |used: usize, free_for_each: usize| {
+            free > 0 && (!self.has_shares || used.saturating_mul(free_for_each) < free)
+        };
+        let namespace = self.turns.get(turn)?;
+        if !has_room(count(&self.by_namespace, namespace), FREE_FOR_NAMESPACE) {
+            return None;
+        }
+        let may_use = |server: &String| has_room(count(&self.by_server, server), FREE_FOR_SERVER);
+        let servers = self.waiting.get(namespace)?;
+        servers.iter().position(|waiting| waiting.server.as_ref().is_none_or(may_use))
+    }
+}
+
+fn count(counts: &HashMap<String, usize>, key: &str) -> usize {
+    counts.get(key).copied().unwrap_or_default()
+}
+
+fn release(counts: &mut HashMap<String, usize>, key: &str) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lane(namespace: u8, server: u8) -> Lane {
+        Lane { namespace: namespace.to_string(), server: Some(server.to_string()) }
+    }
+
+    fn pop_all<T>(queue: &mut FairQueue<T>) -> Vec<(Lane, T)> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn namespaces_take_turns() {
+        let mut queue = FairQueue::new(100);
+        for (namespace, item) in [(1, 0), (1, 1), (1, 2), (2, 3), (3, 4), (3, 5)] {
+            queue.push(lane(namespace, 1), item);
+        }
+        let items: Vec<_> = pop_all(&mut queue).into_iter().map(|(_, item)| item).collect();
+        assert_eq!(items, [0, 3, 4, 1, 5, 2]);
+    }
+
+    #[test]
+    fn server_that_hangs_leaves_slots_to_others() {
+        let mut queue = FairQueue::with_shares(192);
+        for namespace in 0..100 {
+            (0..100).for_each(|_| queue.push(lane(namespace, 1), ()));
+        }
+        assert_eq!(pop_all(&mut queue).len(), 48, "a quarter for one server, whichever namespaces use it");
+        for namespace in 0..100 {
+            queue.push(lane(namespace, 2), ());
+        }
+        let others = pop_all(&mut queue);
+        assert!(others.len() >= 36, "{}", others.len());
+        assert!(others.iter().all(|(lane, ())| lane.server.as_deref() == Some("2")));
+    }
+
+    #[test]
+    fn namespace_can_use_one_server_while_another_hangs() {
+        let mut queue = FairQueue::with_shares(192);
+        (0..100).for_each(|_| queue.push(lane(1, 1), ()));
+        assert_eq!(pop_all(&mut queue).len(), 48);
+        queue.push(lane(1, 2), ());
+        assert_eq!(pop_all(&mut queue), [(lane(1, 2), ())]);
+    }
+
+    #[test]
+    fn many_hanging_tenants_leave_slots_to_the_next() {
+        let mut queue = FairQueue::with_shares(192);
+        for number in 0..10 {
+            (0..100).for_each(|_| queue.push(lane(number, number), ()));
+            pop_all(&mut queue);
+        }
+        queue.push(lane(10, 10), ());
+        assert_eq!(pop_all(&mut queue), [(lane(10, 10), ())]);
+    }
+
+    #[test]
+    fn released_slot_goes_to_the_longest_waiting_namespace() {
+        let mut queue = FairQueue::new(1);
+        (0..1000).for_each(|item| queue.push(lane(1, 1), item));
+        let (first, _) = queue.pop().expect("the first");
+        queue.push(lane(2, 2), 1000);
+        assert_eq!(queue.pop(), None);
+        queue.release(&first);
+        assert_eq!(queue.pop().map(|(_, item)| item), Some(1));
+        queue.release(&first);
+        assert_eq!(queue.pop().map(|(_, item)| item), Some(1000));
+    }
+
+    proptest! {
+        /// Whatever comes and ends: no more slots are used than there are, no share is exceeded, and nothing waits without a reason.
+        #[test]
+        fn slots_are_shared_and_used(
+            slots in 1_usize..40,
+            steps in proptest::collection::vec((0_u8..5, 0_u8..4, any::<bool>()), 1..300),
+        ) {
+            let mut queue = FairQueue::with_shares(slots);
+            let mut running: VecDeque<Lane> = VecDeque::new();
+            let mut waiting: Vec<Lane> = Vec::new();
+            for (namespace, server, ends) in steps {
+                if ends {
+                    if let Some(lane) = running.pop_front() {
+                        queue.release(&lane);
+                    }
+                } else {
+                    let lane = lane(namespace, server);
+                    queue.push(lane.clone(), lane.clone());
+                    waiting.push(lane);
+                }
+                for (lane, item) in pop_all(&mut queue) {
+                    prop_assert_eq!(&lane, &item);
+                    let place = waiting.iter().position(|it| *it == lane).expect("it was waiting");
+                    waiting.remove(place);
+                    running.push_back(lane);
+                }
+                let of_namespace = |lane: &Lane| running.iter().filter(|it| it.namespace == lane.namespace).count();
+                let of_server = |lane: &Lane| running.iter().filter(|it| it.server == lane.server).count();
+                prop_assert!(running.len() <= slots);
+                for lane in &running {
+                    prop_assert!(of_namespace(lane) <= slots.div_ceil(3));
+                    prop_assert!(of_server(lane) <= slots.div_ceil(4));
+                }
+                let free = slots - running.len();
+                for lane in &waiting {
+                    prop_assert!(2 * of_namespace(lane) >= free || 3 * of_server(lane) >= free, "{lane:?} could run");
+                }
+            }
+        }
+
+        /// However much the others have waiting, each namespace gets a slot in every round.
+        #[test]
+        fn waiting_namespace_is_served_in_every_round(waiting in proptest::collection::vec(1_usize..50, 2..10)) {
+            let mut queue = FairQueue::new(1);
+            for (namespace, count) in (0..).zip(&waiting) {
+                (0..*count).for_each(|item| queue.push(lane(namespace, 0), item));
+            }
+            let mut served = Vec::new();
+            while let Some((lane, item)) = queue.pop() {
+                queue.release(&lane);
+                served.push(item);
+            }
+            prop_assert_eq!(served.len(), waiting.iter().sum::<usize>());
+            prop_assert!(served.is_sorted(), "the n-th of each comes before the next of any");
+        }
+    }
+}
