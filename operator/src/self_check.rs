@@ -67,7 +67,7 @@ impl SelfCheck {
     pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> ProbeResult {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = format!("http://{host}{}", http01::path(token));
-        with_deadline(self.follow_redirects(url, None, key_authorization)).await
+        self.probe(url, None, key_authorization).await
     }
 
     /// Requests the token from a solver Pod directly.
@@ -79,16 +79,22 @@ impl SelfCheck {
         key_authorization: &str,
     ) -> ProbeResult {
         let url = format!("http://{solver}{}", http01::path(token));
-        with_deadline(self.follow_redirects(url, Some(host), key_authorization)).await
+        self.probe(url, Some(host), key_authorization).await
     }
 
+    async fn probe(&self, url: String, host: Option<&str>, key_authorization: &str) -> ProbeResult {
+        let mut last = url.clone();
+        let result = with_deadline(self.follow_redirects(&mut last, host, key_authorization)).await;
+        without_details_of_others(result, &url, &last)
+    }
+
+    /// Requests a URL, and replaces it with the target of each redirect.
     async fn follow_redirects(
         &self,
-        url: String,
+        url: &mut String,
         host: Option<&str>,
         key_authorization: &str,
     ) -> ProbeResult {
-        let mut url = url;
         for _ in 0..=MAX_REDIRECTS {
             let uri: Uri = match url.parse() {
                 Ok(uri) if is_allowed(&uri) || host.is_some() => uri,
@@ -126,7 +132,7 @@ impl SelfCheck {
                         origin(&uri)
                     ));
                 };
-                url = next;
+                *url = next;
                 continue;
             }
             if parts.status != StatusCode::OK {
@@ -150,6 +156,29 @@ impl SelfCheck {
             return ProbeResult::WrongAnswer(unexpected_body(&uri));
         }
         ProbeResult::WrongAnswer(format!("more than {MAX_REDIRECTS} redirects"))
+    }
+}
+
+/// The result with one text for whatever happened at another host than the requested one: who controls a name and reads its
+/// Challenge must not find out by redirects what there is in the operator's network.
+fn without_details_of_others(result: ProbeResult, requested: &str, last: &str) -> ProbeResult {
+    let host = |url: &str| url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_lowercase));
+    if host(requested) == host(last) {
+        return result;
+    }
+    let text = || {
+        let target =
+            last.parse::<Uri>().map_or_else(|_| "a URL that is not valid".to_owned(), |uri| origin(&uri));
+        format!(
+            "the name redirects to {target}, which does not respond with the token. Let the ingress controller serve \
+             /.well-known/acme-challenge/ of the name without a redirect to another host, to a port other than 80 and 443, or to an \
+             address that is not public"
+        )
+    };
+    match result {
+        ProbeResult::Reachable => ProbeResult::Reachable,
+        ProbeResult::WrongAnswer(_) => ProbeResult::WrongAnswer(text()),
+        ProbeResult::Unreachable(_) => ProbeResult::Unreachable(text()),
     }
 }
 
@@ -247,6 +276,28 @@ mod tests {
         ] {
             assert_eq!(is_allowed(&url.parse().expect("a URL")), allowed, "{url}");
         }
+    }
+
+    #[test]
+    fn failures_of_redirects_look_the_same() {
+        let at = |last: &str, why: &str| {
+            let result = ProbeResult::WrongAnswer(why.to_owned());
+            match without_details_of_others(result, "http://a.test/x", last) {
+                ProbeResult::WrongAnswer(text) => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(at("http://b.test/x", "status 404"), at("http://b.test/y", "an unexpected body"));
+        assert!(at("http://b.test/x", "status 404").contains("redirects to http://b.test, which"));
+        assert_eq!(at("https://A.test/x", "status 404"), "status 404");
+        let reached = without_details_of_others(ProbeResult::Reachable, "http://a.test/x", "http://b.test/x");
+        assert_eq!(reached, ProbeResult::Reachable);
+        let unreachable = ProbeResult::Unreachable("the connection is refused".to_owned());
+        let text = at("http://10.0.0.1/", "status 404");
+        assert_eq!(
+            without_details_of_others(unreachable, "http://a.test/x", "http://10.0.0.1/"),
+            ProbeResult::Unreachable(text)
+        );
     }
 
     #[test]

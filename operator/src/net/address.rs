@@ -13,16 +13,32 @@ use std::{
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower::Service;
 
-/// The IPv6 metadata service of AWS. The IPv4 metadata services are link-local.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Services of clouds that trust every machine or Pod that reaches them, as far as they are not link-local: metadata, credentials,
+/// and the control of virtual machines at Alibaba, Oracle, Azure, AWS, and Google.
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
+/// The prefix of IPv4 addresses as an IPv6-only network reaches them through NAT64 ([RFC 6052 section 2.1](https://www.rfc-editor.org/rfc/rfc6052#section-2.1)).
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// The error text for a name that resolves to forbidden addresses only.
 pub(crate) const NO_ALLOWED_ADDRESS: &str =
     "the name resolves only to loopback, link-local, or metadata addresses";
 
-/// Whether the operator must not connect to an address.
+/// Whether the operator must not connect to an address. Private ranges are allowed: company networks have ACME servers there.
 pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
-    let address = address.to_canonical();
+    let address = match address.to_canonical() {
+        IpAddr::V6(v6) if v6.segments().starts_with(&NAT64) => {
+            let [.., a, b, c, d] = v6.octets();
+            IpAddr::from([a, b, c, d])
+        }
+        canonical => canonical,
+    };
     match address {
         _ if address.is_loopback() => !allow_loopback,
         IpAddr::V4(v4) => {
@@ -30,10 +46,13 @@ pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
                 || v4.is_multicast()
                 || v4.is_broadcast()
                 || v4.octets()[0] == 0
-                || v4 == Ipv4Addr::UNSPECIFIED
+                || METADATA_V4.contains(&v4)
         }
         IpAddr::V6(v6) => {
-            v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified() || v6 == METADATA_V6
+            v6.is_unicast_link_local()
+                || v6.is_multicast()
+                || v6.is_unspecified()
+                || METADATA_V6.contains(&v6)
         }
     }
 }
@@ -86,6 +105,14 @@ mod tests {
             ("::ffff:169.254.169.254", true),
             ("fe80::1", true),
             ("fd00:ec2::254", true),
+            ("fd00:ec2::23", true),
+            ("fd20:ce::254", true),
+            ("100.100.100.200", true),
+            ("192.0.0.192", true),
+            ("168.63.129.16", true),
+            ("::ffff:168.63.129.16", true),
+            ("64:ff9b::169.254.169.254", true),
+            ("64:ff9b::127.0.0.1", true),
             ("127.0.0.1", true),
             ("::1", true),
             ("0.0.0.0", true),
@@ -94,6 +121,9 @@ mod tests {
             ("255.255.255.255", true),
             ("192.0.2.1", false),
             ("10.96.0.1", false),
+            ("192.168.0.1", false),
+            ("fd00::1", false),
+            ("64:ff9b::192.0.2.1", false),
             ("2001:db8::1", false),
         ] {
             let address = address.parse().expect("an address");
