@@ -17,7 +17,7 @@ pub use self::{
     csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{KeystoreError, Pkcs12Profile, jks, jks_matches, pkcs12, pkcs12_matches},
-    temporary::{TEMPORARY_ISSUER, temporary},
+    temporary::temporary,
 };
 
 /// Returns the key and the chain in one text, for the output format `CombinedPEM`: the key, an empty line, the chain.

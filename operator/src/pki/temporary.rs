@@ -11,11 +11,11 @@ use time::OffsetDateTime;
 
 use super::{CsrError, PrivateKey};
 
-/// The common name of the issuer of every temporary certificate, which identifies it. The same as in cert-manager.
-pub const TEMPORARY_ISSUER: &str = "cert-manager.local";
+/// The common name of the issuer of every temporary certificate. The same as in cert-manager.
+pub(super) const TEMPORARY_ISSUER: &str = "cert-manager.local";
 
-/// The serial number of every temporary certificate. The same as in cert-manager.
-const SERIAL_NUMBER: u64 = 1_234_567_890;
+/// The serial number of every temporary certificate, 1234567890 as DER has it. The same as in cert-manager.
+pub(super) const TEMPORARY_SERIAL_NUMBER: [u8; 4] = 1_234_567_890_u32.to_be_bytes();
 
 /// The validity of a temporary certificate: much longer than an issuance takes.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -45,7 +45,7 @@ fn sign_leaf(
     let mut leaf = CertificateParams::new(names).map_err(CsrError::Sign)?;
     leaf.not_before = date(now);
     leaf.not_after = date(now.checked_add(lifetime).unwrap_or(Timestamp::MAX));
-    leaf.serial_number = Some(SerialNumber::from(SERIAL_NUMBER));
+    leaf.serial_number = Some(SerialNumber::from_slice(&TEMPORARY_SERIAL_NUMBER));
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, name);
@@ -99,7 +99,8 @@ mod tests {
             let pem = temporary(&key, &names, &addresses, now).expect("a certificate");
             let chain = Chain::from_pem(pem.as_bytes()).expect("a chain");
             chain.check(&key, &names, &addresses, now).expect("an accepted chain");
-            assert_eq!(chain.topmost_issuer(), TEMPORARY_ISSUER);
+            assert!(chain.is_temporary());
+            assert_eq!(chain.topmost_issuer(), "cert-manager.local");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         managed_fields::{keys, members},
         secret::{FIELD_MANAGER, JKS, PKCS12},
     },
-    pki::{Chain, Csr, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, TEMPORARY_ISSUER, combined_pem},
+    pki::{Chain, Csr, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, combined_pem},
 };
 
 /// The longest keystore that is kept in memory, in bytes. One with a usual chain has a fifth of that.
@@ -123,7 +123,6 @@ impl SecretView {
         let pkcs8 = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Pkcs8).ok());
         let is = |name: &str, expected: Option<&[u8]>| expected.is_some() && bytes(name) == expected;
         let chain = bytes(secret::TLS_CRT).map(Chain::from_pem);
-        let is_temporary = |chain: &Chain| chain.topmost_issuer() == TEMPORARY_ISSUER;
         let owned = Owned::parse(object);
         let owned_bytes = |name: &str| {
             let bytes = bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
@@ -132,7 +131,7 @@ impl SecretView {
         Self {
             jks: owned_bytes(JKS),
             pkcs12: owned_bytes(PKCS12),
-            temporary: chain.as_ref().is_some_and(|chain| chain.as_ref().is_ok_and(is_temporary)),
+            temporary: chain.as_ref().is_some_and(|chain| chain.as_ref().is_ok_and(Chain::is_temporary)),
             type_: object.type_.clone(),
             annotations: object.annotations().clone(),
             labels: object.labels().clone(),

@@ -42,7 +42,7 @@ impl LeafCertificate {
             not_before: timestamp(certificate.validity().not_before),
             not_after: timestamp(certificate.validity().not_after),
             serial_number: certificate.raw_serial().to_vec(),
-            authority_key_identifier: None,
+            authority_key_identifier: authority_key_identifier(certificate).map(ToOwned::to_owned),
             common_name: common_name(certificate.subject()),
             dns_names: Vec::new(),
             email_addresses: Vec::new(),
@@ -51,15 +51,8 @@ impl LeafCertificate {
             public_key_der: certificate.public_key().raw.to_vec(),
         };
         for extension in certificate.extensions() {
-            match extension.parsed_extension() {
-                ParsedExtension::AuthorityKeyIdentifier(identifier) => {
-                    leaf.authority_key_identifier =
-                        identifier.key_identifier.as_ref().map(|id| id.0.to_vec());
-                }
-                ParsedExtension::SubjectAlternativeName(names) => {
-                    names.general_names.iter().for_each(|name| leaf.add(name));
-                }
-                _ => {}
+            if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
+                names.general_names.iter().for_each(|name| leaf.add(name));
             }
         }
         leaf
@@ -81,6 +74,22 @@ impl LeafCertificate {
         let issuer = BASE64_URL_SAFE_NO_PAD.encode(self.authority_key_identifier.as_ref()?);
         Some(format!("{issuer}.{}", BASE64_URL_SAFE_NO_PAD.encode(&self.serial_number)))
     }
+}
+
+/// The identifier of the key that signed a certificate, RFC 5280 section 4.2.1.1.
+pub(super) fn authority_key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(identifier) => Some(identifier.key_identifier.as_ref()?.0),
+        _ => None,
+    })
+}
+
+/// The identifier of the key of a certificate, RFC 5280 section 4.2.1.2.
+pub(super) fn subject_key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0),
+        _ => None,
+    })
 }
 
 /// Converts a time of X.509, whose range is larger: 9999-12-31 means "no expiry" (RFC 5280 section 4.1.2.5) and becomes

@@ -6,11 +6,14 @@ mod leaf;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+use x509_parser::{certificate::X509Certificate, error::X509Error, prelude::FromDer};
 
 pub use self::leaf::LeafCertificate;
 use self::leaf::common_name;
-use super::{KeyError, PrivateKey, limits, pem};
+use super::{
+    KeyError, PrivateKey, limits, pem,
+    temporary::{TEMPORARY_ISSUER, TEMPORARY_SERIAL_NUMBER},
+};
 
 /// A chain of certificates, leaf first, each signed by the next one. The root may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +98,11 @@ impl Chain {
         &self.leaf
     }
 
+    /// Whether this is a temporary certificate, of the operator or of cert-manager. A CA may have the same name.
+    pub fn is_temporary(&self) -> bool {
+        self.topmost_issuer == TEMPORARY_ISSUER && self.leaf.serial_number == TEMPORARY_SERIAL_NUMBER
+    }
+
     /// The common name of the issuer of the topmost certificate, which `preferredChain` selects.
     pub fn topmost_issuer(&self) -> &str {
         &self.topmost_issuer
@@ -135,9 +143,7 @@ impl Chain {
 /// the chain.
 fn leaf_first(certificates: &[X509Certificate<'_>]) -> Result<Vec<usize>, ChainError> {
     let signed_by = |child: usize, parent: usize| {
-        child != parent
-            && certificates[child].issuer() == certificates[parent].subject()
-            && certificates[child].verify_signature(Some(certificates[parent].public_key())).is_ok()
+        child != parent && is_signed_by(&certificates[child], &certificates[parent])
     };
     let all = 0..certificates.len();
     // The leaf signed none of the others.
@@ -152,6 +158,22 @@ fn leaf_first(certificates: &[X509Certificate<'_>]) -> Result<Vec<usize>, ChainE
     match certificates.len() - order.len() {
         0 => Ok(order),
         unrelated => Err(ChainError::Unrelated(unrelated)),
+    }
+}
+
+/// Whether a certificate is signed by another one. Signatures that can't be checked here, such as ECDSA on P-521, are left to
+/// clients: then the names, and the key identifiers if there are any, say so.
+fn is_signed_by(child: &X509Certificate<'_>, parent: &X509Certificate<'_>) -> bool {
+    if child.issuer() != parent.subject() {
+        return false;
+    }
+    match child.verify_signature(Some(parent.public_key())) {
+        Ok(()) => true,
+        Err(X509Error::SignatureUnsupportedAlgorithm) => {
+            let identifiers = leaf::authority_key_identifier(child).zip(leaf::subject_key_identifier(parent));
+            identifiers.is_none_or(|(authority, subject)| authority == subject)
+        }
+        Err(_) => false,
     }
 }
 

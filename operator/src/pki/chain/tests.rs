@@ -128,6 +128,45 @@ fn unrelated_certificates_are_rejected() {
     }
 }
 
+/// A CA may sign with what can't be checked here. Its chains were thrown away after each issuance.
+#[test]
+fn signature_of_an_unsupported_algorithm_is_accepted() {
+    let key = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).expect("a key");
+    let named = |name: &str, identifier: u8| {
+        let mut params = authority(name);
+        params.key_identifier_method = KeyIdMethod::PreSpecified(vec![identifier; 20]);
+        params.use_authority_key_identifier_extension = true;
+        params
+    };
+    let signed = |name: &str, identifier: u8, by: &Issuer<'_, KeyPair>| {
+        named(name, identifier).signed_by(&key(), by).expect("a certificate").pem()
+    };
+    let root = Issuer::new(named("Root", 1), key());
+    let other_root = Issuer::new(named("Root", 9), key());
+    let intermediate = Issuer::new(named("Intermediate", 2), key());
+    let leaf = signed("Leaf", 3, &intermediate);
+    let above = signed("Intermediate", 2, &root);
+    let chain = Chain::from_pem(format!("{above}{leaf}").as_bytes()).expect("a chain");
+    assert_eq!((chain.certificates().len(), chain.leaf().common_name.as_str()), (2, "Leaf"));
+    assert_eq!(chain.topmost_issuer(), "Root");
+    // Another key, or another name.
+    for stray in [signed("Intermediate", 8, &other_root), signed("Other", 2, &root)] {
+        let read = Chain::from_pem(format!("{leaf}{stray}").as_bytes());
+        assert!(matches!(read, Err(ChainError::Unrelated(1))), "{read:?}");
+    }
+}
+
+/// A CA of the same name would have its certificates issued again and again.
+#[test]
+fn ca_may_have_the_name_of_the_temporary_one() {
+    let authority = Issuer::new(authority("cert-manager.local"), KeyPair::generate().expect("a key"));
+    let params = CertificateParams::new(names()).expect("names");
+    let leaf = params.signed_by(&KeyPair::generate().expect("a key"), &authority).expect("a leaf");
+    let chain = Chain::from_pem(leaf.pem().as_bytes()).expect("a chain");
+    assert_eq!(chain.topmost_issuer(), "cert-manager.local");
+    assert!(!chain.is_temporary());
+}
+
 /// The example of RFC 9773 section 4.1.
 #[test]
 fn ari_id_matches_the_example_of_the_rfc() {
