@@ -12,6 +12,11 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The schema of a CA bundle: at most 64 KiB, which are [`bytes`] of four thirds of that.
+pub(crate) fn ca_bundle(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "byte", "maxLength": 87384 })
+}
+
 /// The schema of bytes, which are base64-encoded in JSON (RFC 4648 section 4).
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "byte" })

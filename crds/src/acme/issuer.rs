@@ -14,11 +14,12 @@ use crate::{annotations::secret, meta::SecretKeySelector};
 #[x_kube(validation = ("!has(self.caBundle) || !has(self.skipTLSVerify) || !self.skipTLSVerify", "caBundle and skipTLSVerify are mutually exclusive and cannot both be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct AcmeIssuer {
-    /// PEM-encoded CA certificates to trust in TLS connections to the ACME server, base64-encoded in JSON.
+    /// PEM-encoded CA certificates to trust in TLS connections to the ACME server, at most 64 KiB,
+    /// base64-encoded in JSON.
     /// Defaults to the operator's system trust store, or to Mozilla's root certificates if that is empty.
     /// Mutually exclusive with skipTLSVerify: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::bytes")]
+    #[schemars(schema_with = "crate::schema::ca_bundle")]
     pub ca_bundle: Option<ByteString>,
     /// Whether the account's private key must be provided in privateKeySecretRef. If true, the issuer is not
     /// ready until the Secret exists. If false, the operator creates a missing key, RSA with 2048 bits.

@@ -32,6 +32,17 @@ pub enum AccountStatus {
     Revoked,
 }
 
+impl AccountStatus {
+    /// The server's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Deactivated => "deactivated",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// An account object as the server sends it, RFC 8555 section 7.1.2.
 #[derive(Deserialize)]
 struct AccountObject {

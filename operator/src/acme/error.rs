@@ -37,7 +37,7 @@ pub enum AcmeError {
     },
     /// `spec.acme.caBundle` can't be used.
     #[error(
-        "failed to read spec.acme.caBundle: it contains no usable PEM certificate. Fix it, or remove it to trust the system's CAs"
+        "failed to read spec.acme.caBundle: it contains no usable PEM certificate, or more than 64 KiB. Fix it, or remove it to trust the system's CAs"
     )]
     CaBundle,
     /// The key can't sign.

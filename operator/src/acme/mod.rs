@@ -31,6 +31,9 @@ pub use self::{
     server::{Observation, Observer, Server, ServerSettings},
     session::Session,
 };
+/// The largest CA bundle of an ACME server, in bytes of PEM: some forty certificates.
+pub const MAX_CA_BUNDLE_BYTES: usize = 64 << 10;
+
 pub use crate::net::Trust;
 pub use instant_acme::{
     AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, OrderStatus, Problem,

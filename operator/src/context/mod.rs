@@ -75,6 +75,7 @@ impl Context {
         if let Some(uid) = &object.meta().uid {
             self.kube.forget(uid);
             self.memory.forget(uid);
+            self.accounts.forget_deleted(uid);
         }
     }
 

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::report::{Report, Reports};
 use crate::{
     accounts::{IssuerKey, IssuerVersion},
-    acme::{Account, AccountKey, ExternalAccountKey},
+    acme::{Account, AccountKey, AccountStatus, ExternalAccountKey},
     cache::Cache,
     context::Context,
     decision::{
@@ -290,6 +290,11 @@ where
         let server = self.context.accounts.server(self.acme).map_err(AccountError::Register)?;
         let opened = Account::find_or_create(server, Arc::clone(key), &contact, external).await;
         let mut account = opened.map_err(AccountError::Register)?;
+        if account.status() != AccountStatus::Valid {
+            let (url, status) = (account.url().to_owned(), account.status());
+            let secret = self.acme.private_key_secret_ref.name.clone();
+            return Err(AccountError::NotValid { url, status, secret });
+        }
         if issuer::updates_contact(self.acme, &self.status, account.url(), account.contact()) {
             account.update_contact(&contact).await.map_err(AccountError::UpdateContact)?;
         }

@@ -177,6 +177,11 @@ impl NewOrders {
         }
     }
 
+    /// Whether nothing has to be remembered: the account is as if it had placed no order, and no slot is to come.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        now >= self.open && now >= self.next && self.placed.level(elapsed(now)) >= self.placed.burst
+    }
+
     /// Whether earlier orders wait for their slots, so that a new one has to wait as well. Many tokens that are left over mean that
     /// these slots were abandoned.
     fn others_wait(&self, now: Timestamp) -> bool {

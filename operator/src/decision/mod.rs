@@ -28,6 +28,6 @@ pub(crate) mod testing;
 pub mod windows;
 
 pub use self::{
-    reaction::{DEFAULT_WAIT, LONGEST_WAIT, Reaction, reaction},
+    reaction::{DEFAULT_WAIT, LONGEST_NEW_ORDER_WAIT, LONGEST_WAIT, Reaction, reaction},
     requeue::Requeue,
 };

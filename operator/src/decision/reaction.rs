@@ -11,8 +11,12 @@ use crate::acme::{AcmeError, Class};
 /// How long to wait if the server rate-limits a request without saying for how long.
 pub const DEFAULT_WAIT: Duration = Duration::from_mins(1);
 
-/// The longest wait that a server can impose. A longer `Retry-After` is tried again after this time.
-pub const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// The longest wait that a server can impose, except for a new order. After a longer `Retry-After`, it is tried again after this
+/// time.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// The longest wait before a new order is placed again. Limits on orders last up to a week, and some CAs count rejected orders.
+pub const LONGEST_NEW_ORDER_WAIT: Duration = Duration::from_hours(24);
 
 /// The shortest wait after a rate limit, so that `Retry-After: 0` does not become a loop.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -35,6 +39,14 @@ impl Reaction {
     pub fn to(error: &AcmeError) -> Self {
         reaction(error.class(), error.problem_type())
     }
+
+    /// The reaction to an error of newOrder.
+    pub fn to_new_order(error: &AcmeError) -> Self {
+        match error.class() {
+            Class::RateLimited { retry_after } => Self::WaitFor(bounded(retry_after, LONGEST_NEW_ORDER_WAIT)),
+            Class::Fatal | Class::Refused | Class::Transient => Self::to(error),
+        }
+    }
 }
 
 /// The reaction to a class of error. `problem_type` is the error type of [RFC 8555 section 6.7](https://www.rfc-editor.org/rfc/rfc8555#section-6.7)
@@ -52,12 +64,14 @@ impl Reaction {
 pub fn reaction(class: Class, problem_type: Option<&str>) -> Reaction {
     match (class, problem_type) {
         (Class::Transient, _) => Reaction::Retry,
-        (Class::RateLimited { retry_after }, _) => {
-            Reaction::WaitFor(retry_after.unwrap_or(DEFAULT_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT))
-        }
+        (Class::RateLimited { retry_after }, _) => Reaction::WaitFor(bounded(retry_after, LONGEST_WAIT)),
         (Class::Refused, Some("accountDoesNotExist")) => Reaction::RecoverAccount,
         (Class::Refused | Class::Fatal, _) => Reaction::Fail,
     }
+}
+
+fn bounded(retry_after: Option<Duration>, longest: Duration) -> Duration {
+    retry_after.unwrap_or(DEFAULT_WAIT).clamp(SHORTEST_WAIT, longest)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use proptest::{option, prelude::*, sample::select};
 
-use super::{LONGEST_WAIT, Reaction};
+use super::{LONGEST_NEW_ORDER_WAIT, LONGEST_WAIT, Reaction};
 use crate::acme::{AcmeError, Phase};
 
 /// One way in which an ACME request fails. Unlike the [`AcmeError`] that it stands for, it can be repeated.
@@ -140,11 +140,15 @@ fn failures_cover_every_reaction() {
 }
 
 proptest! {
-    /// However long the server asks to wait, the wait is neither a loop nor longer than a day.
+    /// However long the server asks to wait, the wait is neither a loop nor longer than an hour, or than a day for new orders.
     #[test]
     fn waits_stay_within_bounds(failure in failure()) {
-        if let Reaction::WaitFor(wait) = Reaction::to(&failure.error()) {
-            prop_assert!(wait >= Duration::from_secs(1) && wait <= LONGEST_WAIT, "{wait:?}");
+        let (error, shortest) = (failure.error(), Duration::from_secs(1));
+        if let Reaction::WaitFor(wait) = Reaction::to(&error) {
+            prop_assert!(wait >= shortest && wait <= LONGEST_WAIT, "{wait:?}");
+        }
+        if let Reaction::WaitFor(wait) = Reaction::to_new_order(&error) {
+            prop_assert!(wait >= shortest && wait <= LONGEST_NEW_ORDER_WAIT, "{wait:?}");
         }
     }
 }

@@ -48,6 +48,9 @@ use crate::{
 /// How many unused nonces are kept: more than the number of concurrent requests.
 const MAX_NONCES: usize = 64;
 
+/// How many accounts have a rate limit of their own, before those without a waiting request are forgotten.
+const MAX_LIMITED_ACCOUNTS: usize = 1000;
+
 /// How long a fetched directory is used before it is fetched again.
 const DIRECTORY_LIFETIME: Duration = Duration::from_hours(24);
 
@@ -201,18 +204,23 @@ impl Server {
     /// the request is done, which includes fetching its nonce.
     pub(super) async fn permit(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
         if let Some(account_url) = account_url {
-            let rate = self.settings.requests_per_second_per_account;
-            let limiter = Arc::clone(
-                lock(&self.account_limiters)
-                    .entry(account_url.to_owned())
-                    .or_insert_with(|| Arc::new(RateLimiter::new(rate))),
-            );
-            limiter.acquire().await;
+            self.account_limiter(account_url).acquire().await;
         }
         // `None` if the semaphore is closed, which never happens.
         let permit = self.concurrent_requests.acquire().await.ok();
         self.limiter.acquire().await;
         permit
+    }
+
+    fn account_limiter(&self, account_url: &str) -> Arc<RateLimiter> {
+        let mut limiters = lock(&self.account_limiters);
+        if limiters.len() >= MAX_LIMITED_ACCOUNTS && !limiters.contains_key(account_url) {
+            limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
+        }
+        let rate = self.settings.requests_per_second_per_account;
+        let limiter =
+            limiters.entry(account_url.to_owned()).or_insert_with(|| Arc::new(RateLimiter::new(rate)));
+        Arc::clone(limiter)
     }
 
     /// Sends an unsigned GET, which only renewal information uses (RFC 9773 section 4.1), within its own rate limit.

@@ -6,6 +6,7 @@ use kube::{Api, ResourceExt};
 
 use super::MANAGER;
 use crate::{
+    accounts::{LimitedAccount, Reach},
     acme::Account,
     cache::AnyIssuer,
     context::Context,
@@ -63,7 +64,8 @@ impl Effects<'_> {
             }
             Request::Slot { limit, held } => {
                 let now = self.context.now();
-                Answer::Slot(self.context.accounts.new_order_slot(url(&account), *limit, now, *held))
+                let account = self.limited(&account);
+                Answer::Slot(self.context.accounts.new_order_slot(account, *limit, now, *held))
             }
             Request::Place(order) => {
                 let (url, state) = account.new_order(order).await?;
@@ -102,9 +104,9 @@ impl Effects<'_> {
         for action in actions {
             match action {
                 Action::CloseNewOrders { until } => {
-                    let account = self.context.account(self.issuer).await?;
-                    let limit = self.issuer.new_orders;
-                    self.context.accounts.close_new_orders(url(&account), limit, until);
+                    let account = self.limited(&self.context.account(self.issuer).await?);
+                    let (limit, now) = (self.issuer.new_orders, self.context.now());
+                    self.context.accounts.close_new_orders(account, limit, now, until);
                 }
                 Action::RecoverAccount => self.context.recover_account(&self.issuer.key),
                 Action::DeleteChallenges(names) => self.delete(names).await?,
@@ -142,13 +144,13 @@ impl Effects<'_> {
         self.context.kube.write_status(&orders, MANAGER, self.order, old, status).await.map(drop)
     }
 
+    fn limited(&self, account: &Account) -> LimitedAccount {
+        (self.issuer.config.acme().map(Reach::of).unwrap_or_default(), account.url().to_owned())
+    }
+
     fn challenges(&self) -> Api<Challenge> {
         self.context.kube.api(&self.order.namespace().unwrap_or_default())
     }
-}
-
-fn url(account: &Account) -> &str {
-    account.session().account_url().unwrap_or_default()
 }
 
 impl From<Outcome> for Result<Requeue, ReconcileError> {

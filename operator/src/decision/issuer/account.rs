@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{IssuerProgress, Outcome, RETRY_REFUSED_AFTER, View, email, spec};
 use crate::{
-    acme::{AcmeError, ExternalAccountKey, MacKeyError},
+    acme::{AccountStatus, AcmeError, ExternalAccountKey, MacKeyError},
     decision::{
         Reaction, Requeue, backoff,
         problem::{with_regular_attempts, with_time},
@@ -35,6 +35,25 @@ pub enum AccountError {
     /// The Secret of `externalAccountBinding` can't be used.
     #[error("Failed to register ACME account: {0}")]
     BindingSecret(BindingSecretError),
+    /// The CA knows the account, and accepts no orders of it.
+    #[error(
+        "Failed to register ACME account: the CA says that the account {url} is {}. To fix it, {}",
+        status.as_str(),
+        use_another_key(secret)
+    )]
+    NotValid {
+        /// The URL of the account.
+        url: String,
+        /// Its status.
+        status: AccountStatus,
+        /// The name of the Secret with its private key.
+        secret: String,
+    },
+}
+
+/// How a user gets another account.
+fn use_another_key(secret: &str) -> String {
+    format!("delete the Secret {secret:?} with its private key to have another account registered")
 }
 
 /// Why the Secret of `externalAccountBinding` can't be used.
@@ -62,7 +81,9 @@ impl AccountError {
     /// The reason of the condition, as cert-manager has it.
     const fn reason(&self) -> Reason {
         match self {
-            Self::Register(_) | Self::BindingSecret(_) => Reason::ErrRegisterACMEAccount,
+            Self::Register(_) | Self::BindingSecret(_) | Self::NotValid { .. } => {
+                Reason::ErrRegisterACMEAccount
+            }
             Self::UpdateContact(_) => Reason::ErrUpdateACMEAccount,
         }
     }
@@ -142,15 +163,17 @@ fn replaced_account(view: &View<'_>, uri: &str) -> Option<EventNote> {
 pub fn on_account_error(view: &View<'_>, error: &AccountError) -> Outcome {
     match error {
         AccountError::Register(source) | AccountError::UpdateContact(source) => {
-            on_acme_error(view, error, source)
+            let cause = format!("{error}{}", advice(view, source.problem_type()));
+            failed(view, error.reason(), &cause, Reaction::to(source))
         }
+        AccountError::NotValid { .. } => failed(view, error.reason(), &error.to_string(), Reaction::Fail),
         AccountError::BindingSecret(_) => view.refused(error.reason(), error.to_string()),
     }
 }
 
-fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> Outcome {
+/// An issuer whose request was not successful. It is tried again later each time.
+fn failed(view: &View<'_>, reason: Reason, cause: &str, reaction: Reaction) -> Outcome {
     let failures = view.progress.filter(|it| it.generation == view.generation).map_or(0, |it| it.failures);
-    let reaction = Reaction::to(source);
     let wait = match reaction {
         // A retry finds or registers the account again.
         Reaction::Retry | Reaction::RecoverAccount => {
@@ -162,15 +185,14 @@ fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> O
     };
     let next_attempt = view.now.checked_add(wait).unwrap_or(Timestamp::MAX);
     let binds = view.acme.external_account_binding.is_some();
-    let cause = format!("{error}{}", advice(source.problem_type(), binds));
     let message = if matches!(reaction, Reaction::WaitFor(_)) {
-        with_time(&cause, next_attempt)
+        with_time(cause, next_attempt)
     } else {
-        with_regular_attempts(&cause)
+        with_regular_attempts(cause)
     };
     Outcome {
-        status: view.with_ready(ConditionStatus::False, error.reason(), message),
-        event: view.event(error.reason(), &cause),
+        status: view.with_ready(ConditionStatus::False, reason, message),
+        event: view.event(reason, cause),
         progress: Some(IssuerProgress {
             generation: view.generation,
             mac_key: view.mac_key,
@@ -181,18 +203,23 @@ fn on_acme_error(view: &View<'_>, error: &AccountError, source: &AcmeError) -> O
     }
 }
 
-/// What a user can do about a rejected account. `problem` is the error type without its prefix (RFC 8555 section 6.7), and `binds`
-/// whether the issuer has an external account.
-fn advice(problem: Option<&str>, binds: bool) -> &'static str {
-    match problem {
+/// What a user can do about a rejected account. `problem` is the error type without its prefix (RFC 8555 section 6.7).
+fn advice(view: &View<'_>, problem: Option<&str>) -> String {
+    let text = match problem {
         Some("invalidContact" | "unsupportedContact") => ". Correct spec.acme.email",
         Some("externalAccountRequired") => {
             ". To fix it, set spec.acme.externalAccountBinding to the key ID and the MAC key that the CA gives its customers"
         }
-        Some("malformed" | "unauthorized") if binds => {
+        Some("malformed" | "unauthorized") if view.acme.external_account_binding.is_some() => {
             ". Check that spec.acme.externalAccountBinding has a key ID and a MAC key that the CA gave out together, and that \
              they are still valid"
         }
+        // Most CAs say so of an account that was deactivated.
+        Some("unauthorized") => {
+            let remedy = use_another_key(&view.acme.private_key_secret_ref.name);
+            return format!(". If the account was deactivated, {remedy}");
+        }
         _ => "",
-    }
+    };
+    text.to_owned()
 }

@@ -3,7 +3,7 @@
 use crds::acme::AcmeIssuer;
 use hyper::Uri;
 
-use crate::reason::Reason;
+use crate::{acme::MAX_CA_BUNDLE_BYTES, reason::Reason};
 
 /// The first versions of Let's Encrypt's API.
 const SWITCHED_OFF: [&str; 2] = ["acme-v01.api.letsencrypt.org", "acme-staging.api.letsencrypt.org"];
@@ -30,6 +30,15 @@ pub(super) fn check(acme: &AcmeIssuer) -> Result<(), (Reason, String)> {
             format!(
                 "spec.acme.server: {server:?} is version 1 of Let's Encrypt's API, which is switched off. Use \
                  \"https://acme-v02.api.letsencrypt.org/directory\""
+            ),
+        ));
+    }
+    if acme.ca_bundle.as_ref().is_some_and(|bundle| bundle.0.len() > MAX_CA_BUNDLE_BYTES) {
+        return Err((
+            Reason::InvalidConfig,
+            format!(
+                "spec.acme.caBundle is longer than {MAX_CA_BUNDLE_BYTES} bytes. Keep only the CA that has issued the certificate of \
+                 the ACME server"
             ),
         ));
     }

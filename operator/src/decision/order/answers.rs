@@ -185,10 +185,20 @@ impl Draft<'_> {
         {
             return self.send(Request::Order { url: url.clone() });
         }
-        match Reaction::to(&error) {
+        let reaction = match request {
+            Request::Place(_) => Reaction::to_new_order(&error),
+            _ => Reaction::to(&error),
+        };
+        match reaction {
             Reaction::Retry => self.retry(error, Vec::new()),
             Reaction::WaitFor(wait) => self.wait_for_server(request, &error, wait),
             Reaction::RecoverAccount => self.retry(error, vec![Action::RecoverAccount]),
+            // The account may have been deactivated: its issuer finds out.
+            Reaction::Fail
+                if matches!(request, Request::Place(_)) && error.problem_type() == Some("unauthorized") =>
+            {
+                self.fail_after(vec![Action::RecoverAccount], State::Errored, error.to_string())
+            }
             Reaction::Fail => self.fail(State::Errored, error.to_string()),
         }
     }

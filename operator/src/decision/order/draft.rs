@@ -132,12 +132,18 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the order. Its own status then enqueues it for the cleanup.
-    pub(super) fn fail(mut self, state: State, reason: String) -> Decision {
+    pub(super) fn fail(self, state: State, reason: String) -> Decision {
+        self.fail_after(Vec::new(), state, reason)
+    }
+
+    /// As [`Self::fail`], after other actions.
+    pub(super) fn fail_after(mut self, mut actions: Vec<Action>, state: State, reason: String) -> Decision {
         self.status.state = Some(state);
         self.status.failure_time = Some(whole_seconds(self.view.now));
         self.status.reason = Some(reason.clone());
         let event = EventNote::warning(Reason::Failed, reason);
-        self.finish(vec![Action::WriteStatus, Action::Publish(event)], Outcome::Requeue(Requeue::Resync))
+        actions.extend([Action::WriteStatus, Action::Publish(event)]);
+        self.finish(actions, Outcome::Requeue(Requeue::Resync))
     }
 
     /// Deletes the Challenges of an order in a final state, and forgets its progress.

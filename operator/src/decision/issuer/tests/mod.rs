@@ -125,6 +125,45 @@ fn unusable_server_is_refused_with_advice() {
 }
 
 #[test]
+fn oversized_ca_bundle_is_refused() {
+    let (status, key) = (registered(), key());
+    let decided = |bytes: usize| {
+        let acme = acme(|it| it.ca_bundle = Some(k8s_openapi::ByteString(vec![b'a'; bytes])));
+        decide(&view(&acme, &status, &key))
+    };
+    assert!(matches!(decided(64 << 10), Step::UseAccount(_)));
+    let Step::Refuse(outcome) = decided((64 << 10) + 1) else { panic!("it is used") };
+    let (_, reason, message) = ready(&outcome.status);
+    assert_eq!(reason, "InvalidConfig");
+    assert!(message.starts_with("spec.acme.caBundle is longer than 65536 bytes. Keep only"), "{message}");
+}
+
+/// Its orders would all fail.
+#[test]
+fn account_that_is_not_valid_is_reported() {
+    let (acme, status, key) = (acme(|_| {}), registered(), key());
+    let view = view(&acme, &status, &key);
+    let not_valid = AccountError::NotValid {
+        url: "https://ca.example.test/acct/1".into(),
+        status: crate::acme::AccountStatus::Deactivated,
+        secret: "account-key".into(),
+    };
+    let unauthorized = AccountError::Register(Failure::problem("unauthorized", 403).error());
+    for (error, cause) in [(not_valid, "acct/1 is deactivated"), (unauthorized, "the detail (unauthorized)")]
+    {
+        let outcome = on_account_error(&view, &error);
+        let (status, reason, message) = ready(&outcome.status);
+        assert_eq!((status, reason), (ConditionStatus::False, "ErrRegisterACMEAccount"));
+        assert!(message.contains(cause), "{message}");
+        assert!(
+            message.contains("delete the Secret \"account-key\" with its private key to have another"),
+            "{message}"
+        );
+        assert_eq!(outcome.requeue, Requeue::After(RETRY_REFUSED_AFTER));
+    }
+}
+
+#[test]
 fn failed_attempts_are_retried_later_each_time() {
     let (acme, status, key) = (acme(|_| {}), IssuerStatus::default(), key());
     let view = view(&acme, &status, &key);
@@ -176,8 +215,8 @@ fn one_event_is_published_for_each_cause() {
     assert!(ready(&first.status).2.ends_with("; the next attempt is at 1970-01-01T00:01:30Z"));
     assert!(!first.event.expect("an event").message.contains("next attempt"));
     assert_eq!(fail(&first.status, limited).event, None);
-    let other = fail(&first.status, Failure::problem("unauthorized", 403)).event.expect("an event");
-    assert_eq!(other.message, "Failed to register ACME account: the detail (unauthorized)");
+    let other = fail(&first.status, Failure::problem("userActionRequired", 403)).event.expect("an event");
+    assert_eq!(other.message, "Failed to register ACME account: the detail (userActionRequired)");
 }
 
 #[test]
@@ -193,8 +232,9 @@ fn rejected_external_account_comes_with_advice() {
     assert!(message(&unbound, "externalAccountRequired").contains("set spec.acme.externalAccountBinding"));
     assert!(message(&bound, "unauthorized").contains("gave out together"));
     assert!(
-        message(&unbound, "unauthorized").ends_with("(unauthorized); the next attempt is within 5 minutes")
+        message(&unbound, "unauthorized").contains("(unauthorized). If the account was deactivated, delete")
     );
+    assert!(message(&unbound, "badCSR").ends_with("(badCSR); the next attempt is within 5 minutes"));
 }
 
 #[test]

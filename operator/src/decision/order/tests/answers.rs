@@ -119,9 +119,15 @@ fn retries_back_off_and_name_the_next_attempt() {
 #[test]
 fn rate_limit_is_waited_for() {
     let limited = |retry_after| Failure::Page { status: 429, retry_after };
-    let fixture = Fixture::proven();
-    for (retry_after, expected) in [(None, 60), (Some(0), 1), (Some(90), 90), (Some(u64::MAX), 24 * 3600)] {
-        let decision = fixture.failed(limited(retry_after));
+    let rejected = |fixture: Fixture, request: &Request, retry_after| {
+        let answer = Answer::Failed(limited(retry_after).error());
+        fixture.with_view(|view| on_answer(view, request, answer))
+    };
+    let place = Request::Place(new_order(&Fixture::unplaced().order.spec, now()));
+    // Limits on new orders last up to a week.
+    assert_eq!(wait(&rejected(Fixture::unplaced(), &place, Some(u64::MAX))), Duration::from_hours(24));
+    for (retry_after, expected) in [(None, 60), (Some(0), 1), (Some(90), 90), (Some(u64::MAX), 3600)] {
+        let decision = Fixture::proven().failed(limited(retry_after));
         assert_eq!(wait(&decision), Duration::from_secs(expected), "{retry_after:?}");
         assert!(
             decision.status.reason.is_some_and(|reason| reason.contains("; the next attempt is at 2026-01-"))
@@ -153,6 +159,20 @@ fn lost_account_is_recovered() {
     let decision = Fixture::proven().failed(Failure::problem("accountDoesNotExist", 400));
     assert!(wait(&decision) <= Duration::from_secs(1));
     assert_eq!(actions(decision), [Action::RecoverAccount, Action::WriteStatus]);
+}
+
+/// Orders of a deactivated account fail, and its issuer must not stay ready.
+#[test]
+fn unauthorized_order_has_the_account_checked() {
+    let fixture = Fixture::unplaced();
+    let request = Request::Place(new_order(&fixture.order.spec, fixture.now));
+    let answer = Answer::Failed(Failure::problem("unauthorized", 403).error());
+    let decision = fixture.with_view(|view| on_answer(view, &request, answer));
+    assert_eq!(decision.status.state, Some(State::Errored));
+    assert!(matches!(
+        &actions(decision)[..],
+        [Action::RecoverAccount, Action::WriteStatus, Action::Publish(_)]
+    ));
 }
 
 #[test]
