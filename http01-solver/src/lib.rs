@@ -24,7 +24,11 @@ use axum::{
 };
 use crds::http01;
 
-pub use self::{serve::serve, tokens::Tokens, watch::watch};
+pub use self::{
+    serve::serve,
+    tokens::Tokens,
+    watch::{client, watch},
+};
 
 /// Returns the router for CAs: it answers `GET /.well-known/acme-challenge/<token>`, and everything else with the same 404
 /// response.
@@ -37,13 +41,15 @@ pub fn router(tokens: Tokens) -> Router {
 }
 
 /// Returns the router for Kubernetes probes, which are served on another port: `/livez` is always 200, `/readyz` once all
-/// existing Challenges have been listed.
+/// existing Challenges have been listed, for as long as the API server responds.
 pub fn health_router(tokens: Tokens) -> Router {
     let ready = async |State(tokens): State<Tokens>| {
-        if tokens.is_synced() {
-            (StatusCode::OK, "ok")
-        } else {
+        if !tokens.is_synced() {
             (StatusCode::SERVICE_UNAVAILABLE, "Challenges have not been listed yet")
+        } else if !tokens.is_current() {
+            (StatusCode::SERVICE_UNAVAILABLE, "the API server has not responded for 2 minutes")
+        } else {
+            (StatusCode::OK, "ok")
         }
     };
     Router::new().route("/livez", get(async || "ok")).route("/readyz", get(ready)).with_state(tokens)

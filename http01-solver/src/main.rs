@@ -17,6 +17,12 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// Open connections for challenges: with what else is open, fewer than the 1024 files that a process usually may open.
+const MAX_CONNECTIONS: usize = 960;
+
+/// Open connections for probes.
+const MAX_HEALTH_CONNECTIONS: usize = 32;
+
 /// Answers the HTTP-01 challenges of all Certificates in a cluster.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -43,9 +49,10 @@ async fn main() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let challenges = listen(arguments.listen_address).await?;
     let health = listen(arguments.healthz_listen_address).await?;
-    let client = kube::Client::try_default().await.context("failed to configure the Kubernetes client")?;
-
     let tokens = Tokens::default();
+    let config = kube::Config::infer().await.context("failed to configure the Kubernetes client")?;
+    let client =
+        http01_solver::client(config, &tokens).context("failed to configure the Kubernetes client")?;
     tokio::spawn(http01_solver::watch(client, tokens.clone()));
     let (stop, stopped) = watch::channel(false);
     let until_stopped = |mut stopped: watch::Receiver<bool>| async move {
@@ -55,11 +62,13 @@ async fn main() -> Result<()> {
     let challenge_server = tokio::spawn(http01_solver::serve(
         challenges,
         http01_solver::router(tokens.clone()),
+        MAX_CONNECTIONS,
         until_stopped(stopped.clone()),
     ));
     let health_server = tokio::spawn(http01_solver::serve(
         health,
         http01_solver::health_router(tokens),
+        MAX_HEALTH_CONNECTIONS,
         until_stopped(stopped),
     ));
 

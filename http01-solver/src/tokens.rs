@@ -1,15 +1,20 @@
 //! The key authorizations of all Challenges by token and host. Knows Challenges, but not how they are watched.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
 use crds::acme::{Challenge, ChallengeType};
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 /// Maximum length of a token. RFC 8555 section 8.3 sets no limit; known servers use 22 to 43 characters.
 const TOKEN_LIMIT: usize = 128;
+
+/// Time without a response from the API server after which the table may be outdated. The watch gets one at least every 45 s.
+const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 
 /// The table of all HTTP-01 challenges, shared between the watch and the server.
 #[derive(Clone, Debug, Default)]
@@ -21,17 +26,25 @@ pub struct Tokens {
 struct Table {
     /// Whether all existing Challenges have been listed. Until then, a missing token may belong to one of them.
     synced: bool,
-    /// Answers by token. Two Challenges have the same token if two orders share an authorization.
-    answers: HashMap<String, Vec<Answer>>,
+    /// When the API server last responded.
+    heard: Option<Instant>,
+    /// Key authorizations. Two Challenges have the same token and host if two orders share an authorization.
+    answers: BTreeMap<Place, String>,
+    /// Where the answer of a Challenge is, by `namespace/name`.
+    places: HashMap<String, Place>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Answer {
-    /// The Challenge that the answer belongs to, as `namespace/name`.
-    challenge: String,
+/// Where an answer is in the table: those of the same token and host are next to each other, the oldest first. So a Challenge that
+/// copies the token of another one can't replace its answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    token: String,
     /// The DNS name or IP address, as [`normalized_host`] returns it.
     host: String,
-    key_authorization: String,
+    /// When the Challenge was created, in seconds since 1970.
+    created_second: Option<i64>,
+    /// The Challenge that the answer belongs to, as `namespace/name`.
+    challenge: String,
 }
 
 impl Tokens {
@@ -50,10 +63,15 @@ impl Tokens {
         if !is_token(token) {
             return None;
         }
-        let host = normalized_host(host);
+        let first = Place {
+            token: token.to_owned(),
+            host: normalized_host(host),
+            created_second: None,
+            challenge: String::new(),
+        };
         let table = self.read();
-        let answer = table.answers.get(token)?.iter().find(|answer| answer.host == host)?;
-        Some(answer.key_authorization.clone())
+        let (place, key_authorization) = table.answers.range(&first..).next()?;
+        (place.token == first.token && place.host == first.host).then(|| key_authorization.clone())
     }
 
     /// Returns whether all existing Challenges have been listed.
@@ -61,9 +79,19 @@ impl Tokens {
         self.read().synced
     }
 
+    /// Returns whether the API server has responded within the last two minutes.
+    pub fn is_current(&self) -> bool {
+        self.read().heard.is_some_and(|heard| heard.elapsed() < SILENCE_LIMIT)
+    }
+
+    /// Notes that the API server responded just now.
+    pub fn note_response(&self) {
+        self.write().heard = Some(Instant::now());
+    }
+
     /// Replaces the table with these Challenges, which are all that exist.
     pub fn replace_all(&self, challenges: impl IntoIterator<Item = Challenge>) {
-        let mut table = Table { synced: true, ..Table::default() };
+        let mut table = Table { synced: true, heard: Some(Instant::now()), ..Table::default() };
         challenges.into_iter().for_each(|challenge| table.insert(&challenge));
         *self.write() = table;
     }
@@ -71,13 +99,13 @@ impl Tokens {
     /// Adds a Challenge, or replaces the one of the same name.
     pub fn insert(&self, challenge: &Challenge) {
         let mut table = self.write();
-        table.remove(challenge);
+        table.remove(&object_key(challenge));
         table.insert(challenge);
     }
 
     /// Removes a Challenge.
     pub fn remove(&self, challenge: &Challenge) {
-        self.write().remove(challenge);
+        self.write().remove(&object_key(challenge));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -95,21 +123,22 @@ impl Table {
         if spec.type_ != ChallengeType::Http01 || !is_token(&spec.token) {
             return;
         }
-        self.answers.entry(spec.token.clone()).or_default().push(Answer {
-            challenge: object_key(challenge),
+        let place = Place {
+            token: spec.token.clone(),
             host: normalized_host(&spec.dns_name),
-            key_authorization: spec.key.clone(),
-        });
+            created_second: challenge.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second()),
+            challenge: object_key(challenge),
+        };
+        self.places.insert(place.challenge.clone(), place.clone());
+        self.answers.insert(place, spec.key.clone());
     }
 
-    fn remove(&mut self, challenge: &Challenge) {
-        let key = object_key(challenge);
-        // Searches all tokens: a Challenge of the same name with another token may have been deleted while the watch was
-        // interrupted.
-        self.answers.retain(|_, answers| {
-            answers.retain(|answer| answer.challenge != key);
-            !answers.is_empty()
-        });
+    /// Removes the answer of a Challenge. Its token may be another one now than when it was inserted: a Challenge of the same name
+    /// may have been deleted while the watch was interrupted.
+    fn remove(&mut self, challenge: &str) {
+        if let Some(place) = self.places.remove(challenge) {
+            self.answers.remove(&place);
+        }
     }
 }
 
@@ -179,7 +208,47 @@ mod tests {
         assert!(answer(&tokens, "other.example.test").is_some(), "not removed");
         tokens.remove(&other);
         assert!(answer(&tokens, "other.example.test").is_none());
-        assert!(tokens.read().answers.is_empty(), "no empty entry is left");
+        let table = tokens.read();
+        assert!(table.answers.is_empty() && table.places.is_empty(), "nothing is left of them");
+    }
+
+    /// A copy of a Challenge, in whichever namespace, does not replace the answer of the original.
+    #[test]
+    fn oldest_challenge_of_a_token_and_host_answers() {
+        let tokens = Tokens::default();
+        let created = |namespace: &str, second: i64, key: &str| {
+            let mut of = challenge("web", |it| it.spec.key = key.to_owned());
+            of.metadata.namespace = Some(namespace.to_owned());
+            let time = serde_json::json!(format!("2026-01-01T00:00:{second:02}Z"));
+            of.metadata.creation_timestamp = serde_json::from_value(time).ok();
+            of
+        };
+        let (original, copy) = (created("b", 1, "original"), created("a", 2, "copy"));
+        for order in [[&original, &copy], [&copy, &original]] {
+            tokens.replace_all(order.map(Clone::clone));
+            assert_eq!(answer(&tokens, "web.example.test").as_deref(), Some("original"));
+            // Its status changes.
+            tokens.insert(&original);
+            assert_eq!(answer(&tokens, "web.example.test").as_deref(), Some("original"));
+        }
+        tokens.remove(&original);
+        assert_eq!(answer(&tokens, "web.example.test").as_deref(), Some("copy"));
+    }
+
+    /// A burst, of which all Challenges have the same token.
+    #[test]
+    fn removal_does_not_search_the_table() {
+        let tokens = Tokens::default();
+        let all: Vec<_> = (0..20_000).map(|number| challenge(&format!("c-{number}"), |_| {})).collect();
+        let started = Instant::now();
+        for challenge in &all {
+            tokens.insert(challenge);
+        }
+        for challenge in &all {
+            tokens.remove(challenge);
+        }
+        let time = started.elapsed();
+        assert!(time < Duration::from_secs(3), "20,000 insertions and removals took {time:?}");
     }
 
     #[test]

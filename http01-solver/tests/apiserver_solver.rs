@@ -32,7 +32,7 @@ async fn start(tokens: Tokens) -> Result<TestServer> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, router(tokens), async {
+    let server = tokio::spawn(serve(listener, router(tokens), 64, async {
         _ = stopped.await;
     }));
     Ok(TestServer { address, stop, server })

@@ -1,5 +1,7 @@
 //! The solver's responses, without a network or an API server. Next: `apiserver_solver.rs`.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -7,6 +9,7 @@ use axum::{
 };
 use crds::fixtures::challenge;
 use http01_solver::{Tokens, health_router, router};
+use tokio::time::advance;
 use tower::ServiceExt;
 
 fn tokens() -> Tokens {
@@ -65,14 +68,22 @@ async fn other_requests_return_the_same_404() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn readyz_succeeds_once_challenges_are_listed() -> anyhow::Result<()> {
+#[tokio::test(start_paused = true)]
+async fn readyz_needs_a_list_and_an_api_server_that_responds() -> anyhow::Result<()> {
     let not_synced = Tokens::default();
     assert_eq!(send(health_router(not_synced.clone()), Method::GET, "", "/livez").await?.0, StatusCode::OK);
     assert_eq!(
         send(health_router(not_synced), Method::GET, "", "/readyz").await?.0,
         StatusCode::SERVICE_UNAVAILABLE
     );
-    assert_eq!(send(health_router(tokens()), Method::GET, "", "/readyz").await?.0, StatusCode::OK);
+    let listed = tokens();
+    assert_eq!(send(health_router(listed.clone()), Method::GET, "", "/readyz").await?.0, StatusCode::OK);
+    advance(Duration::from_mins(2)).await;
+    assert_eq!(
+        send(health_router(listed.clone()), Method::GET, "", "/readyz").await?,
+        (StatusCode::SERVICE_UNAVAILABLE, "the API server has not responded for 2 minutes".to_owned())
+    );
+    listed.note_response();
+    assert_eq!(send(health_router(listed), Method::GET, "", "/readyz").await?.0, StatusCode::OK);
     Ok(())
 }
