@@ -1,22 +1,18 @@
 //! The `operator` binary: flags, logs, listeners, leadership, shutdown.
 
-use std::{env, net::SocketAddr, process, sync::Arc};
+use std::{env, process, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use axum::Router;
 use operator::{
     args::{Arguments, LogFormat},
     clock::{Clock, SystemClock},
     context::Context,
     controllers,
     k8s::Lease,
-    metrics::Metrics,
+    metrics::{Metrics, Scrapes},
     server::{self, Readiness},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,11 +35,12 @@ async fn main() -> Result<()> {
     let client = kube::Client::try_default().await.context("failed to configure the Kubernetes client")?;
     let metrics = Metrics::default();
     let readiness = Readiness::default();
-    serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
+    server::serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
     let observer = metrics.acme_observer();
     let context = Arc::new(Context::new(client, Arc::new(SystemClock), arguments.settings(), observer)?);
-    let metrics_router = server::metrics_router(metrics.clone(), Arc::clone(&context.cache));
-    serve(arguments.metrics_listen_address, metrics_router).await?;
+    let scrapes =
+        Scrapes::new(metrics.clone(), Arc::clone(&context.cache), arguments.enable_certificate_metrics);
+    server::serve(arguments.metrics_listen_address, server::metrics_router(scrapes)).await?;
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let clock = SystemClock;
@@ -76,16 +73,5 @@ async fn main() -> Result<()> {
         bail!("{reason}");
     }
     tracing::info!("stopped");
-    Ok(())
-}
-
-/// Serves in the background until the process exits. Port 0 turns it off.
-async fn serve(address: SocketAddr, router: Router) -> Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
-    tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
 }

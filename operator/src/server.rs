@@ -2,6 +2,7 @@
 //! the API server. Next: `metrics/mod.rs`.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,6 +13,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{StatusCode, Uri, header::CONTENT_TYPE},
     routing::get,
@@ -19,9 +21,12 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::time::sleep;
+use tokio::{net::TcpListener, time::sleep};
 
-use crate::{cache::Cache, metrics::Metrics};
+use crate::metrics::Scrapes;
+
+/// How many connections each port has open at a time.
+pub const MAX_CONNECTIONS: usize = 32;
 
 /// Whether the process is ready: a leader once its caches are synced, a standby immediately.
 #[derive(Clone, Debug, Default)]
@@ -52,11 +57,26 @@ pub fn health_router(readiness: Readiness) -> Router {
 }
 
 /// Returns the router of `/metrics`, in the Prometheus text format.
-pub fn metrics_router(metrics: Metrics, cache: Arc<Cache>) -> Router {
-    let render = async |State((metrics, cache)): State<(Metrics, Arc<Cache>)>| {
-        ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render(&cache))
+pub fn metrics_router(scrapes: Arc<Scrapes>) -> Router {
+    let text = async |State(scrapes): State<Arc<Scrapes>>| {
+        ([(CONTENT_TYPE, "text/plain; version=0.0.4")], Body::from_stream(scrapes.text()))
     };
-    Router::new().route("/metrics", get(render)).with_state((metrics, cache))
+    Router::new().route("/metrics", get(text)).with_state(scrapes)
+}
+
+/// Serves a router in the background until the process ends, with the limits of http01-solver against slow clients. Port 0 turns
+/// it off.
+///
+/// # Errors
+/// The address can't be listened on.
+pub async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
+    tokio::spawn(http01_solver::serve(listener, router, MAX_CONNECTIONS, std::future::pending()));
+    Ok(())
 }
 
 /// Polls `host:port/path=status` once per second until it returns that status, for up to 30 s, the time of a rollout.
@@ -89,6 +109,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[tokio::test]
     async fn readyz_follows_readiness() -> anyhow::Result<()> {
@@ -109,7 +130,7 @@ mod tests {
     async fn metrics_have_the_names_of_cert_manager() -> anyhow::Result<()> {
         let metrics = Metrics::default();
         metrics.record_reconcile("orders", true);
-        let router = metrics_router(metrics, Arc::default());
+        let router = metrics_router(Scrapes::new(metrics, Arc::default(), true));
         let response = router.oneshot(Request::get("/metrics").body(Body::empty())?).await?;
         let text = String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?;
         assert!(text.contains(r#"certmanager_controller_sync_error_count{controller="orders"} 1"#), "{text}");

@@ -110,6 +110,9 @@ pub struct Arguments {
     /// Listen address of /metrics. "0" turns it off.
     #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
+    /// Whether /metrics has series for each Certificate and Challenge: seven for a Certificate, eight for a Challenge.
+    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable_certificate_metrics: bool,
     /// Listen address of /livez, /healthz, and /readyz. "0" turns them off.
     #[arg(long, default_value = "0.0.0.0:9403", value_parser = parse_address)]
     pub healthz_listen_address: SocketAddr,
@@ -264,6 +267,7 @@ mod tests {
             "--metrics-listen-address=:9402",
             "--controllers=*,-certificaterequests-approver",
         ]);
+        assert!(arguments.enable_certificate_metrics);
         assert_eq!(arguments.cluster_resource_namespace, "cert-manager");
         assert!(arguments.enable_certificate_owner_ref && !arguments.leader_elect);
         assert!(!arguments.settings().auto_approve);

@@ -1,17 +1,28 @@
 //! Prometheus metrics with the names and help texts of cert-manager, so that its dashboards and alerts keep working.
-//! Must not use labels from open sets. Next: `objects.rs` for gauges of objects.
+//! Must not use labels from open sets. Next: `scrape/mod.rs` for the text, `objects.rs` for gauges of objects.
 
 mod objects;
+mod scrape;
+mod text;
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use hyper::Uri;
-use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
-use self::objects::{certificate_gauges, challenge_gauges, issuer_gauges};
-use crate::{acme::Observer, cache::Cache, failpoint};
+pub use self::scrape::Scrapes;
+use crate::{acme::Observer, failpoint, sync::lock};
 
-/// Counters of events. Gauges of objects are computed from the cache on each scrape.
+/// How many ACME servers have a `host` label of their own. Issuers name them, so their number is not bounded.
+const MAX_HOSTS: usize = 32;
+
+/// The value of a label for everything that has no value of its own.
+const OTHER: &str = "other";
+
+/// Counters of events. Gauges of objects are written from the cache on each scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -73,6 +84,7 @@ impl Metrics {
     /// Returns a callback that counts requests to ACME servers.
     pub fn acme_observer(&self) -> Observer {
         let (requests, durations) = (self.acme_requests.clone(), self.acme_durations.clone());
+        let hosts = Hosts::default();
         Arc::new(move |observation| {
             failpoint::passed(observation.url);
             let uri: Uri = observation.url.parse().unwrap_or_default();
@@ -80,7 +92,7 @@ impl Metrics {
                 observation.status.map_or_else(|| "999".to_owned(), |status| status.as_u16().to_string());
             let labels = [
                 uri.scheme_str().unwrap_or_default(),
-                uri.authority().map_or("", |authority| authority.as_str()),
+                hosts.label(&uri, observation.directory),
                 action(uri.path()),
                 observation.method.as_str(),
                 &status,
@@ -90,19 +102,32 @@ impl Metrics {
         })
     }
 
-    /// Renders all metrics in the Prometheus text format.
-    pub fn render(&self, cache: &Cache) -> String {
-        let mut families = self.registry.gather();
-        families.extend(certificate_gauges(&cache.certificates));
-        families.extend(issuer_gauges(cache));
-        families.extend(challenge_gauges(&cache.challenges));
-        // The encoder fails on a family without series.
-        families.retain(|family| !family.get_metric().is_empty());
-        families.sort_by(|one, other| one.name().cmp(other.name()));
-        let mut text = Vec::new();
-        // Writing to memory can't fail.
-        _ = TextEncoder::new().encode(&families, &mut text);
-        String::from_utf8(text).unwrap_or_default()
+    /// Appends everything that is counted, in the Prometheus text format.
+    fn write_counters(&self, text: &mut String) {
+        // The encoder fails on a family without series, which the registry leaves out.
+        _ = TextEncoder::new().encode_utf8(&self.registry.gather(), text);
+    }
+}
+
+/// The values of the label `host`: the servers whose directories are in use.
+#[derive(Default)]
+struct Hosts(Mutex<HashSet<String>>);
+
+impl Hosts {
+    /// Returns the label of a request. Servers choose the URLs that follow from their directory, and an issuer names any directory:
+    /// other hosts than the directory's, and further directories than the first ones, have no label of their own.
+    fn label<'a>(&self, uri: &'a Uri, directory: &str) -> &'a str {
+        let Some(host) = uri.authority().map(hyper::http::uri::Authority::as_str) else { return OTHER };
+        let directory: Uri = directory.parse().unwrap_or_default();
+        if directory.authority().is_none_or(|authority| authority != host) {
+            return OTHER;
+        }
+        let mut known = lock(&self.0);
+        if known.contains(host) || (known.len() < MAX_HOSTS && known.insert(host.to_owned())) {
+            host
+        } else {
+            OTHER
+        }
     }
 }
 
@@ -124,7 +149,7 @@ fn action(path: &str) -> &'static str {
         ("dir", "discover"),
     ];
     let path = path.to_ascii_lowercase();
-    KNOWN.iter().find(|(part, _)| path.contains(part)).map_or("other", |(_, action)| action)
+    KNOWN.iter().find(|(part, _)| path.contains(part)).map_or(OTHER, |(_, action)| action)
 }
 
 #[cfg(test)]
@@ -149,5 +174,35 @@ mod tests {
         ] {
             assert_eq!(action(path), expected, "{path}");
         }
+    }
+
+    /// Only the directories of issuers have a label, and only so many.
+    #[test]
+    fn hosts_are_bounded_directories() {
+        let metrics = Metrics::default();
+        let observe = metrics.acme_observer();
+        let request = |directory: &str, url: &str| {
+            observe(&crate::acme::Observation {
+                url,
+                directory,
+                method: &hyper::Method::GET,
+                status: None,
+                latency: std::time::Duration::from_secs(1),
+            });
+        };
+        for server in 0..1000 {
+            let directory = format!("https://ca-{server}.example.test/directory");
+            request(&directory, &format!("https://ca-{server}.example.test/order/1"));
+            // The server sends the operator to hosts that it makes up.
+            request(&directory, &format!("https://authz-{server}.example.test/authz/1"));
+        }
+        let mut text = String::new();
+        metrics.write_counters(&mut text);
+        let count = |part: &str| {
+            text.lines().filter(|line| line.contains("request_count{") && line.contains(part)).count()
+        };
+        assert_eq!(count("host=\"ca-"), MAX_HOSTS);
+        assert_eq!(count("host=\"authz-"), 0);
+        assert_eq!(count("host=\"other\""), 2, "one for each action");
     }
 }

@@ -1,76 +1,189 @@
-//! Gauges of Certificates, issuers, and Challenges, computed from the cache on each scrape. Next: `mod.rs`.
+//! Gauges of Certificates, issuers, and Challenges, as they are in the cache when a scrape begins. Next: `scrape.rs`.
+
+use std::sync::Arc;
 
 use crds::{
     acme::{Challenge, ChallengeType, State},
-    certmanager::Certificate,
-    condition::{self, ConditionStatus, HasConditions},
+    certmanager::{Certificate, ClusterIssuer, Issuer},
+    condition::{self, Condition, ConditionStatus, HasConditions},
 };
-use kube::ResourceExt;
-use prometheus::{GaugeVec, Opts, core::Collector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
 
-use crate::cache::{Cache, Kind};
+use super::text::{write_header, write_series};
+use crate::{cache::Cache, objects::metadata::Identity};
 
-/// The labels of all gauges of Certificates.
-const CERTIFICATE: [&str; 5] = ["name", "namespace", "issuer_name", "issuer_kind", "issuer_group"];
-
-fn gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are well-formed")
+/// A part of the text.
+pub(super) enum Section {
+    /// The state of objects.
+    Gauges(Family),
+    /// Everything that is counted.
+    Counters,
 }
 
-pub(super) fn certificate_gauges(certificates: &Kind<Certificate>) -> Vec<prometheus::proto::MetricFamily> {
-    let with_condition: Vec<_> = CERTIFICATE.iter().copied().chain(["condition"]).collect();
-    let ready = gauges(
-        "certmanager_certificate_ready_status",
-        "The ready status of the certificate.",
-        &with_condition,
-    );
-    let time = |what: &str, help: &str| {
-        gauges(&format!("certmanager_certificate_{what}_timestamp_seconds"), help, &CERTIFICATE)
-    };
-    let not_after = time("not_after", "The timestamp after which the certificate is invalid.");
-    let not_before = time("not_before", "The timestamp before which the certificate is invalid.");
-    let expiration = time("expiration", "The timestamp after which the certificate expires.");
-    let renewal = time("renewal", "The timestamp after which the certificate should be renewed.");
-    for certificate in certificates.all() {
-        let (name, namespace) = (certificate.name_any(), certificate.namespace().unwrap_or_default());
-        let issuer = certificate.spec.issuer_ref.identity();
-        let labels = [&*name, &*namespace, issuer.name, issuer.kind, issuer.group];
-        let status = certificate.status.clone().unwrap_or_default();
-        let seconds = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 53 bits")]
-            time.as_ref().map_or(0.0, |time| time.0.as_second() as f64)
-        };
-        not_after.with_label_values(&labels).set(seconds(&status.not_after));
-        expiration.with_label_values(&labels).set(seconds(&status.not_after));
-        not_before.with_label_values(&labels).set(seconds(&status.not_before));
-        renewal.with_label_values(&labels).set(seconds(&status.renewal_time));
-        set_conditions(&ready, &labels, &status.conditions);
-    }
-    [ready, not_after, not_before, expiration, renewal].iter().flat_map(Collector::collect).collect()
+/// All sections, in the order of the names of their families.
+pub(super) static SECTIONS: [Section; 9] = [
+    Section::Gauges(Family {
+        name: "certmanager_certificate_challenge_status",
+        help: "The status of certificate challenges",
+        series: Series::Challenges(write_challenge),
+    }),
+    Section::Gauges(Family {
+        name: "certmanager_certificate_expiration_timestamp_seconds",
+        help: "The timestamp after which the certificate expires.",
+        series: Series::Certificates(write_not_after),
+    }),
+    Section::Gauges(Family {
+        name: "certmanager_certificate_not_after_timestamp_seconds",
+        help: "The timestamp after which the certificate is invalid.",
+        series: Series::Certificates(write_not_after),
+    }),
+    Section::Gauges(Family {
+        name: "certmanager_certificate_not_before_timestamp_seconds",
+        help: "The timestamp before which the certificate is invalid.",
+        series: Series::Certificates(|text, name, it| {
+            write_time(text, name, it, it.status.as_ref().and_then(|status| status.not_before.as_ref()));
+        }),
+    }),
+    Section::Gauges(Family {
+        name: "certmanager_certificate_ready_status",
+        help: "The ready status of the certificate.",
+        series: Series::Certificates(|text, name, it| {
+            write_ready(text, name, it.conditions(), &certificate_labels(it));
+        }),
+    }),
+    Section::Gauges(Family {
+        name: "certmanager_certificate_renewal_timestamp_seconds",
+        help: "The timestamp after which the certificate should be renewed.",
+        series: Series::Certificates(|text, name, it| {
+            write_time(text, name, it, it.status.as_ref().and_then(|status| status.renewal_time.as_ref()));
+        }),
+    }),
+    Section::Gauges(Family {
+        name: "certmanager_clusterissuer_ready_status",
+        help: "The ready status of the clusterissuer.",
+        series: Series::ClusterIssuers,
+    }),
+    Section::Counters,
+    Section::Gauges(Family {
+        name: "certmanager_issuer_ready_status",
+        help: "The ready status of the issuer.",
+        series: Series::Issuers,
+    }),
+];
+
+/// A family of gauges, with one or more series for each object of a kind.
+pub(super) struct Family {
+    name: &'static str,
+    help: &'static str,
+    series: Series,
 }
 
-pub(super) fn issuer_gauges(cache: &Cache) -> Vec<prometheus::proto::MetricFamily> {
-    let issuers = gauges(
-        "certmanager_issuer_ready_status",
-        "The ready status of the issuer.",
-        &["name", "namespace", "condition"],
-    );
-    for issuer in cache.issuers.all() {
-        let (name, namespace) = (issuer.name_any(), issuer.namespace().unwrap_or_default());
-        set_conditions(&issuers, &[&name, &namespace], issuer.conditions());
-    }
-    let cluster = gauges(
-        "certmanager_clusterissuer_ready_status",
-        "The ready status of the clusterissuer.",
-        &["name", "condition"],
-    );
-    for issuer in cache.cluster_issuers.all() {
-        set_conditions(&cluster, &[&issuer.name_any()], issuer.conditions());
-    }
-    [issuers, cluster].iter().flat_map(Collector::collect).collect()
+/// The kind of the objects, and how the series of one are written, if several families are about the kind.
+enum Series {
+    Certificates(fn(&mut String, &str, &Certificate)),
+    Challenges(fn(&mut String, &str, &Challenge)),
+    Issuers,
+    ClusterIssuers,
 }
 
-pub(super) fn challenge_gauges(challenges: &Kind<Challenge>) -> Vec<prometheus::proto::MetricFamily> {
+fn write_not_after(text: &mut String, name: &str, certificate: &Certificate) {
+    let status = certificate.status.as_ref();
+    write_time(text, name, certificate, status.and_then(|status| status.not_after.as_ref()));
+}
+
+/// The objects of a scrape.
+pub(super) struct Objects {
+    /// Empty if `/metrics` has no series for each Certificate and Challenge; so are the Challenges.
+    certificates: Vec<Arc<Certificate>>,
+    challenges: Vec<Arc<Challenge>>,
+    issuers: Vec<Arc<Issuer>>,
+    cluster_issuers: Vec<Arc<ClusterIssuer>>,
+}
+
+impl Objects {
+    /// The objects that exist. `of_certificates` is whether Certificates and Challenges are among them.
+    pub(super) fn of(cache: &Cache, of_certificates: bool) -> Self {
+        Self {
+            certificates: if of_certificates { cache.certificates.all() } else { Vec::new() },
+            challenges: if of_certificates { cache.challenges.all() } else { Vec::new() },
+            issuers: cache.issuers.all(),
+            cluster_issuers: cache.cluster_issuers.all(),
+        }
+    }
+
+    /// Appends the series of the objects from `first` on, until the text has reached a size in bytes. Returns the first object that
+    /// is left; `None` if none is.
+    pub(super) fn write(
+        &self,
+        text: &mut String,
+        family: &Family,
+        first: usize,
+        size: usize,
+    ) -> Option<usize> {
+        let name = family.name;
+        match family.series {
+            Series::Certificates(write) => {
+                write_family(text, family, &self.certificates, first, size, |text, it| write(text, name, it))
+            }
+            Series::Challenges(write) => {
+                write_family(text, family, &self.challenges, first, size, |text, it| write(text, name, it))
+            }
+            Series::Issuers => write_family(text, family, &self.issuers, first, size, |text, it| {
+                let labels = [("name", name_of(it)), ("namespace", it.namespace_or_empty())];
+                write_ready(text, name, it.conditions(), &labels);
+            }),
+            Series::ClusterIssuers => {
+                write_family(text, family, &self.cluster_issuers, first, size, |text, it| {
+                    write_ready(text, name, it.conditions(), &[("name", name_of(it))]);
+                })
+            }
+        }
+    }
+}
+
+fn write_family<K>(
+    text: &mut String,
+    family: &Family,
+    objects: &[Arc<K>],
+    first: usize,
+    size: usize,
+    write: impl Fn(&mut String, &K),
+) -> Option<usize> {
+    if first == 0 && !objects.is_empty() {
+        write_header(text, family.name, family.help);
+    }
+    for (index, object) in objects.iter().enumerate().skip(first) {
+        write(text, object);
+        if text.len() >= size {
+            return Some(index + 1).filter(|next| *next < objects.len());
+        }
+    }
+    None
+}
+
+fn name_of<K: Resource>(object: &K) -> &str {
+    object.meta().name.as_deref().unwrap_or_default()
+}
+
+fn certificate_labels(certificate: &Certificate) -> [(&'static str, &str); 5] {
+    let issuer = certificate.spec.issuer_ref.identity();
+    [
+        ("issuer_group", issuer.group),
+        ("issuer_kind", issuer.kind),
+        ("issuer_name", issuer.name),
+        ("name", name_of(certificate)),
+        ("namespace", certificate.namespace_or_empty()),
+    ]
+}
+
+/// Writes a time as seconds since 1970, UTC, and 0 if it is not known.
+fn write_time(text: &mut String, name: &str, certificate: &Certificate, time: Option<&Time>) {
+    let seconds = time.map_or(0, |time| time.0.as_second());
+    write_series(text, name, &certificate_labels(certificate), seconds);
+}
+
+fn write_challenge(text: &mut String, name: &str, challenge: &Challenge) {
     const STATES: [(&str, Option<State>); 8] = [
         ("", None),
         ("pending", Some(State::Pending)),
@@ -81,38 +194,40 @@ pub(super) fn challenge_gauges(challenges: &Kind<Challenge>) -> Vec<prometheus::
         ("expired", Some(State::Expired)),
         ("errored", Some(State::Errored)),
     ];
-    let gauge = gauges(
-        "certmanager_certificate_challenge_status",
-        "The status of certificate challenges",
-        &["status", "domain", "reason", "processing", "name", "namespace", "type"],
-    );
-    for challenge in challenges.all() {
-        let (name, namespace) = (challenge.name_any(), challenge.namespace().unwrap_or_default());
-        let status = challenge.status.clone().unwrap_or_default();
-        let type_ = match challenge.spec.type_ {
-            ChallengeType::Dns01 => "DNS-01",
-            ChallengeType::Http01 => "HTTP-01",
-        };
-        let processing = status.processing.unwrap_or_default().to_string();
-        for (label, state) in STATES {
-            // The reason stays empty: it has unbounded cardinality, and the Challenge shows it.
-            let labels = [label, &challenge.spec.dns_name, "", &processing, &name, &namespace, type_];
-            gauge.with_label_values(&labels).set(f64::from(u8::from(status.state == state)));
-        }
+    let status = challenge.status.as_ref();
+    let current = status.and_then(|status| status.state);
+    let is_processing = status.and_then(|status| status.processing).unwrap_or_default();
+    for (label, state) in STATES {
+        let labels = [
+            ("domain", &*challenge.spec.dns_name),
+            ("name", name_of(challenge)),
+            ("namespace", challenge.namespace_or_empty()),
+            ("processing", if is_processing { "true" } else { "false" }),
+            // It stays empty: it has unbounded cardinality, and the Challenge shows it.
+            ("reason", ""),
+            ("status", label),
+            (
+                "type",
+                match challenge.spec.type_ {
+                    ChallengeType::Dns01 => "DNS-01",
+                    ChallengeType::Http01 => "HTTP-01",
+                },
+            ),
+        ];
+        write_series(text, name, &labels, i64::from(current == state));
     }
-    gauge.collect()
 }
 
-/// Sets one series per possible status of `Ready`: 1 for the current status, 0 for the others.
-fn set_conditions(gauges: &GaugeVec, labels: &[&str], conditions: &[condition::Condition]) {
+/// Writes one series per possible status of `Ready`: 1 for the current status, 0 for the others. The label `condition` comes first.
+fn write_ready(text: &mut String, name: &str, conditions: &[Condition], labels: &[(&str, &str)]) {
     let status =
         condition::find(conditions, condition::READY).map_or(ConditionStatus::Unknown, |ready| ready.status);
-    for (name, state) in [
-        ("True", ConditionStatus::True),
+    for (label, state) in [
         ("False", ConditionStatus::False),
+        ("True", ConditionStatus::True),
         ("Unknown", ConditionStatus::Unknown),
     ] {
-        let labels: Vec<_> = labels.iter().copied().chain([name]).collect();
-        gauges.with_label_values(&labels).set(f64::from(u8::from(status == state)));
+        let labels: Vec<_> = [("condition", label)].into_iter().chain(labels.iter().copied()).collect();
+        write_series(text, name, &labels, i64::from(status == state));
     }
 }

@@ -258,7 +258,8 @@ impl Server {
         };
         if let Some(observer) = &self.settings.observer {
             let status = outcome.as_ref().ok().map(|response| response.status);
-            observer(&Observation { url, method: &method, status, latency: began.elapsed() });
+            let (directory, latency) = (&*self.settings.directory_url, began.elapsed());
+            observer(&Observation { url, directory, method: &method, status, latency });
         }
         outcome
     }

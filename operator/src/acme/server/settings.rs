@@ -14,6 +14,8 @@ use crate::{
 pub struct Observation<'a> {
     /// The requested URL.
     pub url: &'a str,
+    /// The URL of the server's directory, as the issuer names it.
+    pub directory: &'a str,
     /// The HTTP method.
     pub method: &'a Method,
     /// The HTTP status, or `None` if there was no response.

@@ -1,0 +1,143 @@
+//! What `/metrics` says, and what a scrape costs when there are 20,000 Certificates.
+
+use crds::{
+    acme::{ChallengeStatus, State},
+    certmanager::{Certificate, CertificateStatus, IssuerStatus},
+    condition::{self, Condition, ConditionStatus},
+    fixtures,
+};
+use futures::StreamExt;
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+use super::*;
+use crate::cache::Kind;
+
+fn fill<K>(kind: &Kind<K>, objects: impl IntoIterator<Item = K>)
+where
+    K: kube::runtime::reflector::Lookup<DynamicType = ()> + Clone,
+{
+    let mut writer = kind.take_writer().expect("the first call");
+    writer.apply_watcher_event(&Event::Init);
+    for object in objects {
+        writer.apply_watcher_event(&Event::InitApply(object));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}
+
+fn ready(status: ConditionStatus) -> Vec<Condition> {
+    let condition = json!({ "type": condition::READY, "status": status });
+    vec![serde_json::from_value(condition).expect("a condition")]
+}
+
+fn certificate(name: &str, namespace: &str) -> Certificate {
+    let time = |text: &str| serde_json::from_value(json!(text)).ok();
+    fixtures::certificate(name, |it| {
+        it.metadata.namespace = Some(namespace.to_owned());
+        it.status = Some(CertificateStatus {
+            conditions: ready(ConditionStatus::True),
+            not_before: time("2026-01-01T00:00:00Z"),
+            not_after: time("2026-04-01T00:00:00Z"),
+            renewal_time: time("2026-03-01T00:00:00Z"),
+            ..CertificateStatus::default()
+        });
+    })
+}
+
+async fn whole_text(scrapes: &Arc<Scrapes>) -> String {
+    let chunks: Vec<_> = scrapes.text().map(|Ok(chunk)| chunk.to_vec()).collect().await;
+    String::from_utf8(chunks.concat()).expect("UTF-8")
+}
+
+fn small_cache() -> Arc<Cache> {
+    let cache = Cache::default();
+    fill(&cache.certificates, [certificate("web", "a")]);
+    fill(
+        &cache.challenges,
+        [fixtures::challenge("web-1", |it| {
+            it.metadata.namespace = Some("a".to_owned());
+            it.status = Some(ChallengeStatus {
+                state: Some(State::Pending),
+                processing: Some(true),
+                ..ChallengeStatus::default()
+            });
+        })],
+    );
+    let issuer = |ready| Some(IssuerStatus { conditions: ready, ..IssuerStatus::default() });
+    fill(
+        &cache.issuers,
+        [fixtures::issuer("prod", |it| {
+            it.metadata.namespace = Some("a".to_owned());
+            it.status = issuer(ready(ConditionStatus::False));
+        })],
+    );
+    fill(&cache.cluster_issuers, [fixtures::cluster_issuer("all", |it| it.status = issuer(Vec::new()))]);
+    Arc::new(cache)
+}
+
+/// Names, labels, help texts, and types are cert-manager's: dashboards and alerts depend on them.
+#[tokio::test]
+async fn text_has_the_families_of_cert_manager() {
+    let metrics = Metrics::default();
+    metrics.record_reconcile("orders", true);
+    let text = whole_text(&Scrapes::new(metrics, small_cache(), true)).await;
+    assert_eq!(text, include_str!("expected.txt"));
+}
+
+#[tokio::test]
+async fn series_of_certificates_can_be_turned_off() {
+    let text = whole_text(&Scrapes::new(Metrics::default(), small_cache(), false)).await;
+    assert!(!text.contains("certmanager_certificate_"), "{text}");
+    assert!(
+        text.contains(
+            "certmanager_issuer_ready_status{condition=\"False\",name=\"prod\",namespace=\"a\"} 1\n"
+        )
+    );
+}
+
+/// The limits are three times those of the design (50 ms and 10 MB), because this is not optimized, and not alone on the machine:
+/// so the slowest chunks don't count. The clock stands still, so that there are no pauses.
+#[expect(clippy::disallowed_methods, reason = "measures real time while tokio's clock stands still")]
+#[tokio::test(start_paused = true)]
+async fn scrape_of_20000_certificates_is_chunked() {
+    const CERTIFICATES: usize = 20_000;
+    let cache = Cache::default();
+    let name = |index: usize| format!("certificate-with-an-ordinary-name-{index}");
+    fill(&cache.certificates, (0..CERTIFICATES).map(|index| certificate(&name(index), "a-namespace")));
+    let scrapes = Scrapes::new(Metrics::default(), Arc::new(cache), true);
+    let mut text = Box::pin(scrapes.text());
+    let (mut times, mut largest, mut size, mut series) = (Vec::new(), 0, 0, 0);
+    loop {
+        // Between two chunks, everything else gets the thread.
+        let began = std::time::Instant::now();
+        let Some(Ok(chunk)) = text.next().await else { break };
+        times.push(began.elapsed());
+        (largest, size) = (largest.max(chunk.len()), size + chunk.len());
+        series += std::str::from_utf8(&chunk)
+            .expect("whole lines")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count();
+    }
+    times.sort();
+    let (all, most) = (times.iter().sum::<Duration>(), times[times.len() * 95 / 100]);
+    println!(
+        "{size} bytes in {all:?}, in chunks of at most {largest} bytes and {most:?} (the slowest: {:?})",
+        times[times.len() - 1]
+    );
+    assert_eq!(series, CERTIFICATES * 7);
+    assert!(most < Duration::from_millis(150), "chunks take {most:?}");
+    let in_memory = CERTIFICATES * size_of::<Arc<Certificate>>() + largest * crate::server::MAX_CONNECTIONS;
+    assert!(in_memory < 30_000_000, "scrapes take up to {in_memory} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_scrapes_share_a_view_for_five_seconds() {
+    let scrapes = Scrapes::new(Metrics::default(), small_cache(), true);
+    let first = scrapes.view();
+    assert!(Arc::ptr_eq(&first, &scrapes.view()));
+    tokio::time::advance(SHARED_FOR).await;
+    assert!(!Arc::ptr_eq(&first, &scrapes.view()), "it is too old");
+    drop(first);
+    assert!(scrapes.view.lock().expect("not poisoned").upgrade().is_none(), "an unused view stays in memory");
+}
