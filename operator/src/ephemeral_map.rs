@@ -43,11 +43,6 @@ impl<K: Hash + Eq, V: Clone> EphemeralMap<K, V> {
         self.locked().retain(|key, value| keep(key, value));
     }
 
-    /// Whether a condition selects any key.
-    pub fn any(&self, selects: impl Fn(&K) -> bool) -> bool {
-        self.locked().keys().any(selects)
-    }
-
     /// Removes a key; returns its value.
     pub fn forget<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<V>
     where

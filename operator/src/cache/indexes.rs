@@ -14,6 +14,7 @@ use crds::{
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Resource, ResourceExt};
 
+use super::ByNamespace;
 use crate::{
     objects::metadata::{Identity, controller_of, controller_of_kind},
     sync::lock,
@@ -34,6 +35,10 @@ pub struct Indexes {
     pub orders_by_request: Index,
     /// Challenges by the UID of their Order.
     pub challenges_by_order: Index,
+    /// Challenges by namespace.
+    pub challenges_by_namespace: ByNamespace,
+    /// The operator's EndpointSlices by namespace.
+    pub routed_slices_by_namespace: ByNamespace,
     /// Issuers by the name of the Secret with their account's key.
     pub issuers_by_secret: Index,
     /// ClusterIssuers by the name of the Secret with their account's key.

@@ -3,6 +3,7 @@
 //! Knows kinds, indexes and how a reference to an issuer is resolved. Must not write anything, and must not decide. Next: `kind.rs`, then
 //! `controllers/watches.rs`, which feeds this.
 
+mod by_namespace;
 mod indexes;
 mod issuers;
 mod kind;
@@ -26,6 +27,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 
 pub use self::{
+    by_namespace::ByNamespace,
     indexes::{Index, Indexed, Indexes},
     issuers::{AnyIssuer, IssuerConfig, IssuerLookup},
     kind::Kind,

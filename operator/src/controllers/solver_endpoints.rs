@@ -2,11 +2,16 @@
 //!
 //! Next: `decision/route_service.rs`, then `solvers/service.rs`, which creates what is kept and deleted here.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
-use crds::acme::Challenge;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::{
+    core::v1::Service,
+    discovery::v1::{Endpoint, EndpointSlice},
+};
 use kube::{Api, ResourceExt};
 
 use super::report::{Report, Reports};
@@ -17,9 +22,10 @@ use crate::{
         route_service::{self, Step},
     },
     error::ReconcileError,
-    k8s,
+    k8s::{self, ObjectEvent},
     objects::{metadata::Identity, route},
     solvers::{FIELD_MANAGER, service::write_slices},
+    sync::lock,
 };
 
 /// The name of the controller in metrics and logs.
@@ -49,8 +55,8 @@ pub(super) async fn reconcile(
 ) -> Result<Requeue, ReconcileError> {
     let namespace = service.namespace().unwrap_or_default();
     let idle_since = context.memory.idle_since.get(&namespace);
-    let step =
-        route_service::decide(&service, has_challenge(&namespace, &context), idle_since, context.now());
+    let has_challenge = context.cache.indexes.challenges_by_namespace.has_any(&namespace);
+    let step = route_service::decide(&service, has_challenge, idle_since, context.now());
     match step {
         Step::Nothing => Ok(Requeue::Resync),
         Step::Keep => {
@@ -72,6 +78,58 @@ pub(super) async fn reconcile(
     }
 }
 
-fn has_challenge(namespace: &str, context: &Context) -> bool {
-    context.cache.challenges.any(|it: &Challenge| it.namespace().as_deref() == Some(namespace))
+/// Returns what a change of the solver's own EndpointSlices leads to: the Services of all namespaces with Challenges are enqueued if
+/// their endpoints have to follow.
+pub(super) fn wake_routes(context: Arc<Context>) -> impl Fn(&EndpointSlice, ObjectEvent) + Send + 'static {
+    let routed = RoutedEndpoints::default();
+    move |slice, event| {
+        if event == ObjectEvent::Listed || !routed.note(slice, event == ObjectEvent::Deleted) {
+            return;
+        }
+        for namespace in context.cache.indexes.challenges_by_namespace.namespaces() {
+            context.cache.services.enqueuer().enqueue_named(route::SERVICE, Some(&namespace));
+        }
+    }
+}
+
+/// The endpoints of the solver's own Service, by the name of their EndpointSlice, as all namespaces have them.
+#[derive(Default)]
+struct RoutedEndpoints(Mutex<HashMap<String, Vec<Endpoint>>>);
+
+impl RoutedEndpoints {
+    /// Notes an EndpointSlice of the solver. Returns whether the namespaces have to follow: their endpoints have changed, and not
+    /// just its metadata.
+    fn note(&self, slice: &EndpointSlice, is_deleted: bool) -> bool {
+        let (name, mut known) = (slice.name_any(), lock(&self.0));
+        if is_deleted {
+            return known.remove(&name).is_some();
+        }
+        let endpoints = route::routed_endpoints(slice);
+        known.get(&name) != Some(&endpoints) && {
+            known.insert(name, endpoints);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_follow_only_changed_endpoints() {
+        let routed = RoutedEndpoints::default();
+        let slice = |address: &str, version: &str| {
+            let endpoint = Endpoint { addresses: vec![address.to_owned()], ..Endpoint::default() };
+            let mut slice = EndpointSlice { endpoints: vec![endpoint], ..EndpointSlice::default() };
+            slice.metadata.name = Some("http01-solver-abc12".to_owned());
+            slice.metadata.resource_version = Some(version.to_owned());
+            slice
+        };
+        assert!(routed.note(&slice("192.0.2.1", "1"), false), "a new one");
+        assert!(!routed.note(&slice("192.0.2.1", "2"), false), "only its metadata has changed");
+        assert!(routed.note(&slice("192.0.2.2", "3"), false), "another Pod");
+        assert!(routed.note(&slice("192.0.2.2", "4"), true), "it was deleted");
+        assert!(routed.note(&slice("192.0.2.2", "5"), false), "it is back");
+    }
 }

@@ -175,6 +175,7 @@ impl Watched for Order {
 impl Watched for Challenge {
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
+        context.cache.indexes.challenges_by_namespace.note(self, event != ObjectEvent::Deleted);
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
@@ -216,6 +217,7 @@ impl Watched for Service {
 /// The operator's own EndpointSlices; those of the solver are watched by [`Registry::watch_solver`].
 impl Watched for EndpointSlice {
     fn index(&self, context: &Context, event: ObjectEvent) {
+        context.cache.indexes.routed_slices_by_namespace.note(self, event != ObjectEvent::Deleted);
         if event == ObjectEvent::Deleted {
             // It is written again.
             let namespace = ResourceExt::namespace(self).unwrap_or_default();
@@ -434,16 +436,8 @@ impl Registry {
         let Some(watch) = self.begin(|cache| &cache.solver_slices, config, Presence::Required) else {
             return;
         };
-        let context = Arc::clone(&self.context);
-        self.watches.push(Box::pin(watch.run(
-            api,
-            |_| {},
-            move |_: &EndpointSlice, event| {
-                if event != ObjectEvent::Listed {
-                    context.cache.services.enqueue_all();
-                }
-            },
-        )));
+        let report = solver_endpoints::wake_routes(Arc::clone(&self.context));
+        self.watches.push(Box::pin(watch.run(api, |_| {}, report)));
     }
 
     /// Watches the metadata of Secrets that belong to Certificates or hold their next keys.

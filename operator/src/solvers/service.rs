@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use crate::{
     context::Context,
-    decision::challenge::must_write_slice,
+    decision::challenge::{must_empty_slice, must_write_slice},
     error::{ReconcileError, Tried},
     k8s,
     objects::route,
@@ -63,11 +63,13 @@ fn existing(namespace: &str, context: &Context) -> Option<Arc<Service>> {
 
 /// Whether something routes to http01-solver, or will once the watch shows it.
 fn has_slices(namespace: &str, context: &Context) -> bool {
-    let is_here = |slice: &EndpointSlice| slice.namespace().as_deref() == Some(namespace);
-    context.cache.routed_slices.any(is_here) || context.memory.slices.any(|(of, _)| of == namespace)
+    let is_written = |name: String| context.memory.slices.get(&(namespace.to_owned(), name)).is_some();
+    context.cache.indexes.routed_slices_by_namespace.has_any(namespace)
+        || context.cache.solver_slices.any(|slice| is_written(route::endpoint_slice_name(slice)))
 }
 
-/// Writes the EndpointSlices that differ from those of http01-solver's own Service.
+/// Writes the EndpointSlices that differ from those of http01-solver's own Service, and empties those that it no longer has: their
+/// addresses may belong to other Pods by now. Only Pods that exist get requests, and no permission to delete is needed.
 ///
 /// # Errors
 /// The API server rejects a request.
@@ -75,7 +77,26 @@ pub async fn write_slices(service: &Service, context: &Context) -> Result<(), Re
     let namespace = service.namespace().unwrap_or_default();
     let solver: Vec<_> = context.cache.solver_slices.all().iter().map(|slice| (**slice).clone()).collect();
     let slices = context.kube.api::<EndpointSlice>(&namespace);
-    for desired in route::endpoint_slices(service, &solver, &context.settings.solver_labels) {
+    let extra = &context.settings.solver_labels;
+    let all = route::endpoint_slices(service, &solver, extra);
+    for name in context.cache.indexes.routed_slices_by_namespace.names(&namespace) {
+        let Some(existing) = context.cache.routed_slices.get(&namespace, &name) else { continue };
+        if must_empty_slice(&existing, &all) {
+            tracing::debug!(
+                namespace,
+                slice = name,
+                "emptying an EndpointSlice that http01-solver no longer has"
+            );
+            k8s::apply(
+                &slices,
+                FIELD_MANAGER,
+                &route::emptied_endpoint_slice(service, &existing, extra),
+                true,
+            )
+            .await?;
+        }
+    }
+    for desired in all {
         let name = desired.name_any();
         let key = (namespace.clone(), name.clone());
         let existing = context.cache.routed_slices.get(&namespace, &name);

@@ -142,6 +142,40 @@ async fn deleted_routes_are_written_again() -> Result<()> {
     await_healed(&user, HEALED).await.map(drop)
 }
 
+/// A namespace has an EndpointSlice whose Pods http01-solver no longer has, as after its Service was created again.
+#[tokio::test]
+async fn slice_without_solver_pods_is_emptied() -> Result<()> {
+    let solver = json!({ "http01": { "ingress": { "ingressClassName": "nothing" } } });
+    let user = user("f-surplus", json!({ "solvers": [solver] })).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, WAIT_REPORTED, "propagation").await?;
+    let surplus = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "cm-acme-http-solver-surplus",
+            "labels": {
+                "app.kubernetes.io/managed-by": "acme-operator",
+                "kubernetes.io/service-name": "cm-acme-http-solver",
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": ["192.0.2.1"] }],
+        "ports": [{ "name": "http", "port": 8089, "protocol": "TCP" }],
+    });
+    apply(&user, surplus).await?;
+    let slices = user.api::<EndpointSlice>();
+    let started = Instant::now();
+    while !slices.get("cm-acme-http-solver-surplus").await?.endpoints.is_empty() {
+        ensure!(started.elapsed() < RETRIED, "the surplus EndpointSlice keeps its addresses");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let left = slices.list(&ListParams::default()).await?;
+    ensure!(left.iter().any(|slice| !slice.endpoints.is_empty()), "the solver's own addresses are gone");
+    apply_issuer(&user, json!({})).await?;
+    await_healed(&user, HEALED).await.map(drop)
+}
+
 /// `--acme-http01-solver-extra-labels` is set to the label that the policy asks for.
 #[tokio::test]
 async fn extra_labels_satisfy_a_policy() -> Result<()> {

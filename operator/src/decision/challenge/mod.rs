@@ -30,7 +30,7 @@ pub use self::{
         on_probe, pods_result,
     },
     responses::{VALIDATING, on_authorization, on_submitted},
-    route::{RouteWrite, must_write_slice, route_write},
+    route::{RouteWrite, must_empty_slice, must_write_slice, route_write},
 };
 use super::{Requeue, order::is_final};
 use crate::{acme::AcmeError, objects::EventNote};

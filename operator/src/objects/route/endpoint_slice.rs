@@ -19,27 +19,53 @@ pub fn endpoint_slices(
     solver.iter().map(|slice| endpoint_slice(service, slice, extra)).collect()
 }
 
+/// The name of the EndpointSlice that is built from one of the solver's.
+pub fn endpoint_slice_name(of: &EndpointSlice) -> String {
+    format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
+}
+
+/// The endpoints that are built from those of the solver. A namespace needs a Pod's address and state, not its name or its node.
+pub fn routed_endpoints(of: &EndpointSlice) -> Vec<Endpoint> {
+    let routed = |endpoint: &Endpoint| Endpoint {
+        addresses: endpoint.addresses.clone(),
+        conditions: endpoint.conditions.clone(),
+        ..Endpoint::default()
+    };
+    of.endpoints.iter().map(routed).collect()
+}
+
+/// Builds an EndpointSlice of a namespace's Service whose Pods are gone.
+pub fn emptied_endpoint_slice(
+    service: &Service,
+    existing: &EndpointSlice,
+    extra: &ExtraLabels,
+) -> EndpointSlice {
+    build(service, existing.name_any(), existing.address_type.clone(), Vec::new(), extra)
+}
+
 fn endpoint_slice(service: &Service, of: &EndpointSlice, extra: &ExtraLabels) -> EndpointSlice {
+    build(service, endpoint_slice_name(of), of.address_type.clone(), routed_endpoints(of), extra)
+}
+
+fn build(
+    service: &Service,
+    name: String,
+    address_type: String,
+    endpoints: Vec<Endpoint>,
+    extra: &ExtraLabels,
+) -> EndpointSlice {
     let mut labels = shared_labels(extra);
     labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
-    let endpoints = of.endpoints.iter().map(|endpoint| {
-        // The namespace needs a Pod's address and state, not its name or its node.
-        Endpoint {
-            addresses: endpoint.addresses.clone(),
-            conditions: endpoint.conditions.clone(),
-            ..Endpoint::default()
-        }
-    });
     EndpointSlice {
         metadata: ObjectMeta {
-            name: Some(format!("{SERVICE}-{}", names::short_hash(&of.name_any()))),
+            name: Some(name),
             namespace: service.namespace(),
             labels: Some(labels),
             owner_references: controller(service).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        address_type: of.address_type.clone(),
-        endpoints: endpoints.collect(),
+        address_type,
+        endpoints,
         ports: Some(vec![EndpointPort {
             name: Some("http".to_owned()),
             port: Some(PORT),
