@@ -6,13 +6,22 @@ use std::cmp::min;
 
 use crds::{certmanager::RenewalWindow, condition::whole_seconds};
 use croner::{
-    Cron,
+    Cron, Weekday,
+    errors::CronError,
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{
-    SignedDuration, Timestamp, Zoned,
-    tz::{TimeZone, TimeZoneDatabase},
+    SignedDuration, Timestamp,
+    civil::{Date, Time},
+    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
+
+/// How many windows of a Certificate are used. The definition allows as many.
+pub const MOST_WINDOWS: usize = 100;
+
+/// How many days before and after a due renewal are searched for an opening: more than a year, so that yearly windows are found, and so
+/// few that a window which never opens costs next to nothing.
+pub const LONGEST_SEARCH_DAYS: usize = 400;
 
 /// The time to renew a certificate that is due at `desired` and expires at `end`: `desired` if a window is open then, otherwise
 /// the next opening of a window before `end`.
@@ -33,15 +42,21 @@ use jiff::{
 /// ```
 ///
 /// # Errors
-/// A window is malformed, or none opens before `end`. The error is a message for users.
+/// There are too many windows, one is malformed, or none opens before `end`. The error is a message for users.
 pub fn within(windows: &[RenewalWindow], desired: Timestamp, end: Timestamp) -> Result<Timestamp, String> {
+    if windows.len() > MOST_WINDOWS {
+        return Err(format!(
+            "spec.renewal.windows has {} windows, but at most {MOST_WINDOWS} are allowed. Join some in one cron expression",
+            windows.len()
+        ));
+    }
     let mut next: Option<Timestamp> = None;
     for (index, window) in windows.iter().enumerate() {
         let window = Window::of(window).map_err(|why| format!("spec.renewal.windows[{index}]: {why}"))?;
         if window.is_open(desired) {
             return Ok(desired);
         }
-        let opens = window.opens_after(desired);
+        let opens = window.opens_after(desired, end);
         next = next.into_iter().chain(opens).reduce(min);
     }
     let next = next.map(|time| whole_seconds(time).0).filter(|time| *time < end);
@@ -78,18 +93,67 @@ impl Window {
         Ok(Self { opening, zone, length })
     }
 
-    fn local(&self, time: Timestamp) -> Zoned {
-        time.to_zoned(self.zone.clone())
-    }
-
     fn is_open(&self, time: Timestamp) -> bool {
-        let opened = self.opening.find_previous_occurrence(&self.local(time), true);
-        opened.is_ok_and(|opened| time.duration_since(opened.timestamp()) < self.length)
+        let local = |time| self.zone.to_datetime(time).date();
+        let (mut day, first) = (local(time), local(time.checked_sub(self.length).unwrap_or(Timestamp::MIN)));
+        for _ in 0..LONGEST_SEARCH_DAYS {
+            if let Some(opened) = self.openings(day).rev().find(|opened| *opened <= time) {
+                return time.duration_since(opened) < self.length;
+            }
+            match day.yesterday() {
+                Ok(earlier) if day > first => day = earlier,
+                _ => break,
+            }
+        }
+        false
     }
 
-    /// The next opening; `None` if the window never opens again.
-    fn opens_after(&self, time: Timestamp) -> Option<Timestamp> {
-        self.opening.find_next_occurrence(&self.local(time), false).ok().map(|time| time.timestamp())
+    /// The next opening, if there is one until the day of `end`.
+    fn opens_after(&self, time: Timestamp, end: Timestamp) -> Option<Timestamp> {
+        let (mut day, last) = (self.zone.to_datetime(time).date(), self.zone.to_datetime(end).date());
+        for _ in 0..LONGEST_SEARCH_DAYS {
+            let opens = self.openings(day).find(|opens| *opens > time);
+            if opens.is_some() || day >= last {
+                return opens;
+            }
+            day = day.tomorrow().ok()?;
+        }
+        None
+    }
+
+    /// The openings on a day, in the order of its clock.
+    fn openings(&self, day: Date) -> impl DoubleEndedIterator<Item = Timestamp> {
+        let hours = if self.matches_day(day).unwrap_or_default() { 0..24_i8 } else { 0..0 };
+        let pattern = &self.opening.pattern;
+        hours
+            .filter(|hour| pattern.hour_match(u32::from(hour.unsigned_abs())).unwrap_or_default())
+            .flat_map(move |hour| (0..60_i8).map(move |minute| (hour, minute)))
+            .filter(|(_, minute)| pattern.minute_match(u32::from(minute.unsigned_abs())).unwrap_or_default())
+            .flat_map(move |(hour, minute)| self.instants(day, hour, minute))
+    }
+
+    fn matches_day(&self, day: Date) -> Result<bool, CronError> {
+        let (pattern, year) = (&self.opening.pattern, i32::from(day.year()));
+        let (month, of_month) = (u32::from(day.month().unsigned_abs()), u32::from(day.day().unsigned_abs()));
+        let of_week = u32::from(day.weekday().to_sunday_zero_offset().unsigned_abs());
+        let weekday = Weekday::from_days_from_sunday(of_week);
+        Ok(pattern.month_match(month)? && pattern.day_match(year, month, of_month, weekday)?)
+    }
+
+    /// When a clock in the zone shows a time: twice if it is set back then, and later by the gap if it is set forward past that time.
+    fn instants(
+        &self,
+        day: Date,
+        hour: i8,
+        minute: i8,
+    ) -> impl DoubleEndedIterator<Item = Timestamp> + use<> {
+        let time = Time::new(hour, minute, 0, 0).unwrap_or_default();
+        let found = self.zone.to_ambiguous_timestamp(day.to_datetime(time));
+        let again = match found.offset() {
+            AmbiguousOffset::Fold { .. } => found.later().ok(),
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => None,
+        };
+        found.compatible().ok().into_iter().chain(again)
     }
 }
 
@@ -148,10 +212,45 @@ mod tests {
             // Never, and only after the expiry.
             (window("0 2 30 2 *", "", "1h"), "none of spec.renewal.windows"),
             (window("0 2 1 5 *", "", "1h"), "none of spec.renewal.windows"),
+            (window("0 2 31 2,4,6,9,11 *", "", "1h"), "none of spec.renewal.windows"),
         ] {
             let error = result(std::slice::from_ref(&window), "2026-03-02T12:00:00Z");
             assert!(error.as_ref().is_err_and(|error| error.contains(words)), "{window:?}: {error:?}");
         }
+    }
+
+    /// The clock shows 02:30 twice when daylight saving time ends, and never when it starts.
+    #[test]
+    fn window_opens_when_clocks_change() {
+        let nights = [window("30 2 * * *", "Europe/Berlin", "10m")];
+        for (desired, expected) in [
+            ("2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z"),
+            ("2026-10-25T00:50:00Z", "2026-10-25T01:30:00Z"),
+            ("2026-03-29T00:45:00Z", "2026-03-29T01:30:00Z"),
+        ] {
+            let end = at(desired) + SignedDuration::from_hours(240);
+            assert_eq!(within(&nights, at(desired), end), Ok(at(expected)));
+        }
+    }
+
+    #[test]
+    fn yearly_window_is_found() {
+        let (desired, end) = (at("2026-01-02T00:00:00Z"), at("2036-01-01T00:00:00Z"));
+        let yearly = [window("0 2 1 1 *", "", "1h")];
+        assert_eq!(within(&yearly, desired, end), Ok(at("2027-01-01T02:00:00Z")));
+        let long = [window("0 2 1 1 *", "", "8760h")];
+        assert_eq!(within(&long, desired, end), Ok(desired));
+    }
+
+    /// `tests/limits.rs` measures what they cost: until the year 5000, it would be seconds.
+    #[test]
+    fn windows_that_never_open_are_given_up() {
+        let windows = vec![window("0 0 31 2,4,6,9,11 *", "Europe/Berlin", "2000000h"); MOST_WINDOWS];
+        assert!(within(&windows, Timestamp::UNIX_EPOCH, Timestamp::MAX).is_err());
+        assert!(within(&windows, Timestamp::MIN, Timestamp::MAX).is_err());
+        let more = vec![window("* * * * *", "", "1h"); MOST_WINDOWS + 1];
+        let error = within(&more, Timestamp::UNIX_EPOCH, Timestamp::MAX);
+        assert!(error.is_err_and(|it| it.contains("has 101 windows, but at most 100 are allowed")));
     }
 
     proptest! {

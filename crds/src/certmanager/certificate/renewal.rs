@@ -14,8 +14,8 @@ pub struct Renewal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<RenewalPolicy>,
     /// Maintenance windows, at most 100. If set, a renewal that is due waits until one of the windows opens.
-    /// If none opens before the certificate expires, or if a window is invalid, the certificate is renewed
-    /// without waiting, and an event with the reason "WindowError" says why.
+    /// If none opens within 400 days and before the certificate expires, or if a window is invalid, the
+    /// certificate is renewed without waiting, and an event with the reason "WindowError" says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub windows: Option<Vec<RenewalWindow>>,
