@@ -39,8 +39,7 @@ impl Events {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.as_str().to_owned(),
-            // The API server rejects notes of more than 1024 bytes of UTF-8; most are ASCII.
-            note: Some(one_line(&note.message, 1000)),
+            note: Some(note.message.clone()),
             // The recorder counts events as one if they differ only in their note.
             action: action(&note.message),
             secondary: None,

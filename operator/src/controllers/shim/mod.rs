@@ -14,7 +14,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        shim::{self, CertificateSource, Checked, Decision, Update},
+        shim::{self, CertificateSource, Change, Checked, Decision, Update},
     },
     error::{ReconcileError, Tried},
     k8s,
@@ -55,28 +55,35 @@ fn gather(source: &CertificateSource<'_>, context: &Context) -> Vec<Arc<Certific
     names.iter().filter_map(|name| find(name)).collect()
 }
 
-async fn apply<K: Shimmed>(decision: Decision, source: &K, context: &Context) -> Result<(), ReconcileError> {
-    let Decision { create, update, delete, mut notes } = decision;
+async fn apply<K: Shimmed>(
+    decision: Decision<'_>,
+    source: &K,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let Decision { changes, delete, mut notes } = decision;
     let certificates = context.kube.api::<Certificate>(source.namespace_or_empty());
     let report = |reason: Reason, name: &str| {
         context.kube.publish(K::MANAGER, &shim::written(reason, name), source);
     };
     // A Certificate that is rejected must not hold up the others.
     let mut outcome = Ok(());
-    for certificate in create {
-        let created = k8s::create(&certificates, K::MANAGER, &certificate).await;
-        if let Ok(Some(_)) = created {
-            report(Reason::CreateCertificate, &certificate.name_any());
-        }
-        outcome =
-            outcome.and(created.map(drop).or_else(|error| noted(error, &certificate.name_any(), &mut notes)));
-    }
-    for update in update {
-        match change(&certificates, K::MANAGER, &update, context).await {
-            Ok(Checked::Patch(_)) => report(Reason::UpdateCertificate, &update.name),
-            Ok(Checked::Same) => {}
-            Ok(Checked::LeftAlone) => notes.push(shim::left_alone(source.source().kind, &update.name)),
-            Err(error) => outcome = outcome.and(noted(error, &update.name, &mut notes)),
+    for change in changes {
+        match change {
+            Change::Create(certificate) => {
+                let name = certificate.name_any();
+                let created = k8s::create(&certificates, K::MANAGER, &*certificate).await;
+                if let Ok(Some(_)) = created {
+                    report(Reason::CreateCertificate, &name);
+                }
+                outcome = outcome.and(created.map(drop).or_else(|error| noted(error, &name, &mut notes)));
+            }
+            Change::Update(update) => match write(&certificates, K::MANAGER, &update, context).await {
+                Ok(Checked::Patch(_)) => report(Reason::UpdateCertificate, &update.name),
+                Ok(Checked::Same) => {}
+                Ok(Checked::LeftAlone) => notes.push(shim::left_alone(source.source().kind, &update.name)),
+                Err(error) => outcome = outcome.and(noted(error, &update.name, &mut notes)),
+            },
+            Change::LeaveAlone(name) => notes.push(shim::left_alone(source.source().kind, &name)),
         }
     }
     for name in delete {
@@ -116,7 +123,7 @@ fn publish<K: Shimmed>(notes: &[EventNote], source: &K, context: &Context) {
 }
 
 /// Updates a Certificate. Who has set what is read only if that matters, and once for each version.
-async fn change(
+async fn write(
     certificates: &Api<Certificate>,
     manager: &str,
     update: &Update,

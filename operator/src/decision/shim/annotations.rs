@@ -11,9 +11,10 @@ use std::{
 use crds::{
     annotations::{request, source},
     certmanager::{
-        CertificatePrivateKey, CertificateSpec, KeyAlgorithm, KeyEncoding, KeyUsage, RotationPolicy,
-        SecretTemplate, Subject,
+        Certificate, CertificatePrivateKey, CertificateSpec, KeyAlgorithm, KeyEncoding, KeyUsage,
+        RotationPolicy, SecretTemplate, Subject,
     },
+    condition::one_line,
     duration::GoDuration,
     meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
 };
@@ -21,6 +22,10 @@ use kube::api::ObjectMeta;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CertificateSource, ShimSettings, SourceKind, TlsBlock};
+use crate::objects::metadata::non_empty;
+
+/// Marks the members of a `kubectl apply` set. It is not copied, because kubectl prunes members that are not in the manifests.
+const APPLY_SET_LABEL: &str = "applyset.kubernetes.io/part-of";
 
 /// Annotations of an Ingress, and the annotations that they become on its Certificates.
 pub(super) const TRANSLATED: [(&str, &str); 4] = [
@@ -104,38 +109,74 @@ fn is_mistaken(name: &str) -> bool {
     !is_known && (name.contains("iss") || name.contains("suer"))
 }
 
-/// The spec of the Certificate for a TLS block.
-pub(super) fn certificate_spec(
-    metadata: &ObjectMeta,
-    issuer: &IssuerRef,
-    block: &TlsBlock<'_>,
-) -> Result<CertificateSpec, String> {
-    let read = Annotations::of(metadata);
-    let is_address = |host: &&str| host.parse::<IpAddr>().is_ok();
-    let (addresses, names): (Vec<_>, Vec<_>) = block.hosts.iter().copied().partition(is_address);
-    let dns_names = unique(names, read.list(source::ALT_NAMES));
-    let ip_addresses = unique(addresses, read.list(source::IP_SANS));
-    Ok(CertificateSpec {
-        common_name: read.string(source::COMMON_NAME),
-        dns_names,
-        duration: read.duration(source::DURATION)?,
-        email_addresses: read.list(source::EMAIL_SANS),
-        ip_addresses,
-        issuer_ref: issuer.clone(),
-        private_key: private_key(read)?,
-        renew_before: read.duration(source::RENEW_BEFORE)?,
-        renew_before_percentage: read.number(source::RENEW_BEFORE_PERCENTAGE)?,
-        revision_history_limit: read.number(source::REVISION_HISTORY_LIMIT)?,
-        secret_name: block.secret_name.to_owned(),
-        secret_template: read.json::<SecretTemplate>(source::SECRET_TEMPLATE)?,
-        subject: subject(read)?.map(Box::new),
-        // cert-manager writes these two if the annotation is absent.
-        usages: Some(
-            read.words(source::USAGES)?
-                .unwrap_or_else(|| vec![KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment]),
-        ),
-        ..CertificateSpec::default()
-    })
+/// What the Certificates of all TLS blocks of a source have in common.
+pub(super) struct Template {
+    spec: CertificateSpec,
+    alt_names: Vec<String>,
+    ip_sans: Vec<String>,
+    metadata: ObjectMeta,
+}
+
+impl Template {
+    /// Reads the annotations.
+    pub(super) fn of(
+        source: &CertificateSource<'_>,
+        issuer: IssuerRef,
+        settings: &ShimSettings,
+    ) -> Result<Self, String> {
+        let read = Annotations::of(source.metadata);
+        let spec = CertificateSpec {
+            common_name: read.string(source::COMMON_NAME),
+            duration: read.duration(source::DURATION)?,
+            email_addresses: read.list(source::EMAIL_SANS),
+            issuer_ref: issuer,
+            private_key: private_key(read)?,
+            renew_before: read.duration(source::RENEW_BEFORE)?,
+            renew_before_percentage: read.number(source::RENEW_BEFORE_PERCENTAGE)?,
+            revision_history_limit: read.number(source::REVISION_HISTORY_LIMIT)?,
+            secret_template: read.json::<SecretTemplate>(source::SECRET_TEMPLATE)?,
+            subject: subject(read)?.map(Box::new),
+            // cert-manager writes these two if the annotation is absent.
+            usages: Some(
+                read.words(source::USAGES)?
+                    .unwrap_or_else(|| vec![KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment]),
+            ),
+            ..CertificateSpec::default()
+        };
+        let mut labels = source.metadata.labels.clone().unwrap_or_default();
+        labels.remove(APPLY_SET_LABEL);
+        let metadata = ObjectMeta {
+            namespace: source.metadata.namespace.clone(),
+            labels: non_empty(labels),
+            annotations: non_empty(certificate_annotations(source, settings)?),
+            owner_references: source.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        };
+        let list = |name| read.list(name).unwrap_or_default();
+        Ok(Self { spec, alt_names: list(source::ALT_NAMES), ip_sans: list(source::IP_SANS), metadata })
+    }
+
+    /// How many names the annotations add to the hosts of each block.
+    pub(super) fn names(&self) -> usize {
+        let emails = self.spec.email_addresses.as_ref().map_or(0, Vec::len);
+        self.alt_names.len() + self.ip_sans.len() + emails
+    }
+
+    /// The Certificate for a TLS block.
+    pub(super) fn certificate(&self, block: &TlsBlock<'_>) -> Certificate {
+        let is_address = |host: &&str| host.parse::<IpAddr>().is_ok();
+        let (addresses, names): (Vec<_>, Vec<_>) = block.hosts.iter().copied().partition(is_address);
+        Certificate {
+            metadata: ObjectMeta { name: Some(block.secret_name.to_owned()), ..self.metadata.clone() },
+            spec: CertificateSpec {
+                dns_names: unique(names, &self.alt_names),
+                ip_addresses: unique(addresses, &self.ip_sans),
+                secret_name: block.secret_name.to_owned(),
+                ..self.spec.clone()
+            },
+            status: None,
+        }
+    }
 }
 
 /// What of an Ingress a field of a Certificate's spec comes from.
@@ -164,16 +205,15 @@ pub(super) fn source_of(field: &str) -> Option<&'static str> {
 }
 
 /// Values of a source and of an annotation, each once; `None` if there is none.
-fn unique(hosts: Vec<&str>, more: Option<Vec<String>>) -> Option<Vec<String>> {
+fn unique(hosts: Vec<&str>, more: &[String]) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
-    let mut all: Vec<_> =
-        hosts.into_iter().map(ToOwned::to_owned).chain(more.into_iter().flatten()).collect();
-    all.retain(|value| seen.insert(value.clone()));
+    let all = hosts.into_iter().chain(more.iter().map(String::as_str));
+    let all: Vec<_> = all.filter(|value| seen.insert(*value)).map(ToOwned::to_owned).collect();
     (!all.is_empty()).then_some(all)
 }
 
 /// The annotations of a source's Certificates: what its own annotations are translated to, and those that a flag names.
-pub(super) fn certificate_annotations(
+fn certificate_annotations(
     source: &CertificateSource<'_>,
     settings: &ShimSettings,
 ) -> Result<BTreeMap<String, String>, String> {
@@ -325,5 +365,5 @@ fn word<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
 }
 
 fn invalid(name: &str, text: &str, expected: &str) -> String {
-    format!("the annotation {name} must be {expected}, not {text:?}")
+    format!("the annotation {name} must be {expected}, not {:?}", one_line(text, 100))
 }

@@ -2,14 +2,14 @@
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
-use super::{CertificateSource, SourceKind, TlsBlock};
+use super::{CertificateSource, MOST_BLOCKS, SourceKind, TlsBlock};
 use crate::objects::metadata;
 
 impl<'a> From<&'a Ingress> for CertificateSource<'a> {
     fn from(ingress: &'a Ingress) -> Self {
-        let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
+        let blocks = ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
         let (mut tls, mut incomplete) = (Vec::new(), Vec::new());
-        for (position, block) in blocks.enumerate() {
+        for (position, block) in blocks.iter().take(MOST_BLOCKS).enumerate() {
             match complete(block) {
                 Ok(block) => tls.push(block),
                 Err(lack) => incomplete.push(format!(
@@ -27,6 +27,7 @@ impl<'a> From<&'a Ingress> for CertificateSource<'a> {
             kind: SourceKind::Ingress,
             metadata: &ingress.metadata,
             owner: metadata::controller(ingress),
+            blocks: blocks.len(),
             tls,
             incomplete,
         }

@@ -4,6 +4,7 @@
 //! Next: `ingress.rs` for what an Ingress asks for, then `annotations.rs` for what each annotation becomes.
 
 mod annotations;
+mod bounds;
 mod ingress;
 
 use std::{
@@ -11,28 +12,22 @@ use std::{
     sync::Arc,
 };
 
-use crds::{
-    annotations::source,
-    certmanager::{Certificate, CertificateSpec},
-    meta::IssuerRef,
-};
+use crds::{annotations::source, certmanager::Certificate, meta::IssuerRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
-use self::annotations::{TRANSLATED, certificate_annotations, certificate_spec, issuer, source_of};
+use self::annotations::{TRANSLATED, Template, issuer, source_of};
+pub use self::bounds::{LONGEST_METADATA, MOST_BLOCKS, MOST_NAMES};
 use crate::{
     objects::{
         EventNote, extra,
         managed_fields::owns,
         merge_missing,
-        metadata::{controller_of, includes, non_empty},
+        metadata::{controller_of, includes},
     },
     reason::Reason,
 };
-
-/// Marks the members of a `kubectl apply` set. It is not copied, because kubectl prunes members that are not in the manifests.
-const APPLY_SET_LABEL: &str = "applyset.kubernetes.io/part-of";
 
 /// What the operator's flags say about objects that ask for Certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +49,9 @@ pub struct CertificateSource<'a> {
     pub metadata: &'a ObjectMeta,
     /// Makes it the controller of its Certificates. `None` if it has no UID; objects from the API server always have one.
     pub owner: Option<OwnerReference>,
-    /// Its complete TLS blocks, in its own order. One Certificate is created for each.
+    /// How many TLS blocks it has.
+    pub blocks: usize,
+    /// The complete ones among its first [`MOST_BLOCKS`] TLS blocks, in its own order. One Certificate is created for each.
     pub tls: Vec<TlsBlock<'a>>,
     /// What the other blocks lack, for people.
     pub incomplete: Vec<String>,
@@ -76,17 +73,32 @@ pub struct TlsBlock<'a> {
     pub hosts: Vec<&'a str>,
 }
 
-/// What to do about the Certificates of one source. Those that are as desired are in none of the lists.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
-    /// Certificates to create.
-    pub create: Vec<Certificate>,
-    /// Certificates to change.
-    pub update: Vec<Update>,
+/// What to do about the Certificates of one source.
+pub struct Decision<'a> {
+    /// What to do for each TLS block whose Certificate is not as desired. Each change is built when it is taken, because the names of
+    /// the annotations are in all of them.
+    pub changes: Box<dyn Iterator<Item = Change> + Send + 'a>,
     /// Names of Certificates to delete: the source owns them, but no longer asks for them.
     pub delete: Vec<String>,
     /// Events to publish about the source.
     pub notes: Vec<EventNote>,
+}
+
+impl Default for Decision<'_> {
+    fn default() -> Self {
+        Self { changes: Box::new(std::iter::empty()), delete: Vec::new(), notes: Vec::new() }
+    }
+}
+
+/// What to do for a TLS block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Create the Certificate.
+    Create(Box<Certificate>),
+    /// Change the Certificate.
+    Update(Update),
+    /// Leave the Certificate of this name alone, which is something else's.
+    LeaveAlone(String),
 }
 
 /// A change to a Certificate.
@@ -199,35 +211,35 @@ impl CertificateSource<'_> {
 ///
 /// ```
 /// use k8s_openapi::api::networking::v1::Ingress;
-/// use operator::decision::shim::{CertificateSource, ShimSettings, decide};
+/// use operator::decision::shim::{CertificateSource, Change, ShimSettings, decide};
 /// use serde_json::{from_value, json};
 ///
 /// let ingress: Ingress = from_value(json!({
 ///     "metadata": { "name": "web", "annotations": { "cert-manager.io/cluster-issuer": "letsencrypt" } },
 ///     "spec": { "tls": [{ "hosts": ["www.example.com"], "secretName": "web-tls" }] },
 /// }))?;
-/// let decision = decide(&CertificateSource::from(&ingress), &[], &ShimSettings::default());
-/// assert_eq!(decision.create[0].spec.secret_name, "web-tls");
-/// assert_eq!(decision.create[0].spec.issuer_ref.name, "letsencrypt");
+/// let (source, settings) = (CertificateSource::from(&ingress), ShimSettings::default());
+/// let Some(Change::Create(certificate)) = decide(&source, &[], &settings).changes.next() else { panic!() };
+/// assert_eq!(certificate.spec.secret_name, "web-tls");
+/// assert_eq!(certificate.spec.issuer_ref.name, "letsencrypt");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-pub fn decide(
-    source: &CertificateSource<'_>,
-    existing: &[Arc<Certificate>],
+pub fn decide<'a>(
+    source: &'a CertificateSource<'a>,
+    existing: &'a [Arc<Certificate>],
     settings: &ShimSettings,
-) -> Decision {
+) -> Decision<'a> {
     let mut decision = Decision::default();
     if source.metadata.deletion_timestamp.is_some() {
         return decision;
     }
     let existing: BTreeMap<_, _> =
         existing.iter().map(|certificate| (certificate.name_any(), &**certificate)).collect();
-    let owned: Vec<_> =
-        existing.iter().filter(|(_, it)| source.controls(it)).map(|(name, _)| name.clone()).collect();
-    let desired = match desired_certificates(source, settings) {
-        Ok(Some(desired)) => desired,
+    let owned = existing.iter().filter(|(_, it)| source.controls(it)).map(|(name, _)| name);
+    let template = match template(source, settings) {
+        Ok(Some(template)) => template,
         Ok(None) => {
-            decision.notes.extend(kept(&owned));
+            decision.notes.extend(kept(&owned.map(String::as_str).collect::<Vec<_>>()));
             return decision;
         }
         Err(message) => {
@@ -236,26 +248,33 @@ pub fn decide(
         }
     };
     decision.notes.extend(source.incomplete.iter().map(|lack| EventNote::warning(Reason::BadConfig, lack)));
-    let names: BTreeSet<_> = desired.iter().map(ResourceExt::name_any).collect();
-    decision.delete = owned.into_iter().filter(|name| !names.contains(name)).collect();
-    for certificate in desired {
-        let name = certificate.name_any();
-        match existing.get(&name) {
-            None => decision.create.push(certificate),
-            Some(existing) if source.controls(existing) => {
-                decision.update.extend(update(source, existing, &certificate, Adopt::Never));
-            }
-            Some(existing) if source.replaces_owner_of(existing) => {
-                decision.update.extend(update(source, existing, &certificate, Adopt::Always));
-            }
-            // It may be one of ours that has lost its owner, or a user's.
-            Some(existing) if controller_of(&existing.metadata).is_none() && source.owner.is_some() => {
-                decision.update.extend(update(source, existing, &certificate, Adopt::IfCreatedByShim));
-            }
-            Some(_) => decision.notes.push(left_alone(source.kind, &name)),
-        }
-    }
+    let names: BTreeSet<_> = source.tls.iter().map(|block| block.secret_name).collect();
+    decision.delete = owned.filter(|name| !names.contains(name.as_str())).cloned().collect();
+    decision.changes = Box::new(source.tls.iter().filter_map(move |block| {
+        let certificate = template.certificate(block);
+        change(source, existing.get(block.secret_name).copied(), certificate)
+    }));
     decision
+}
+
+/// What to do if a source asks for a Certificate; `None` if it exists as desired.
+fn change(
+    source: &CertificateSource<'_>,
+    existing: Option<&Certificate>,
+    desired: Certificate,
+) -> Option<Change> {
+    let Some(existing) = existing else { return Some(Change::Create(Box::new(desired))) };
+    let adopt = if source.controls(existing) {
+        Adopt::Never
+    } else if source.replaces_owner_of(existing) {
+        Adopt::Always
+    } else if controller_of(&existing.metadata).is_none() && source.owner.is_some() {
+        // It may be one of ours that has lost its owner, or a user's.
+        Adopt::IfCreatedByShim
+    } else {
+        return Some(Change::LeaveAlone(existing.name_any()));
+    };
+    update(source, existing, &desired, adopt).map(Change::Update)
 }
 
 /// The event about a Certificate that a user or another object created under the name that a source asks for.
@@ -293,7 +312,7 @@ pub fn written(reason: Reason, name: &str) -> EventNote {
 }
 
 /// The event about Certificates that the source no longer asks for. A slip must not take away a working certificate.
-fn kept(owned: &[String]) -> Option<EventNote> {
+fn kept(owned: &[&str]) -> Option<EventNote> {
     let names = owned.join(", ");
     let message = format!(
         "no annotation names an issuer any more: these Certificates are kept and renewed until you delete them: {names}"
@@ -301,43 +320,23 @@ fn kept(owned: &[String]) -> Option<EventNote> {
     (!owned.is_empty()).then(|| EventNote::normal(Reason::CertificateKept, message))
 }
 
-/// The Certificates that a source asks for; `None` if it asks for none.
-fn desired_certificates(
-    source: &CertificateSource<'_>,
-    settings: &ShimSettings,
-) -> Result<Option<Vec<Certificate>>, String> {
+/// What the Certificates have in common that a source asks for; `None` if it asks for none.
+fn template(source: &CertificateSource<'_>, settings: &ShimSettings) -> Result<Option<Template>, String> {
     let Some(issuer) = issuer(source.metadata, settings)? else { return Ok(None) };
+    bounds::check(source, settings)?;
+    let template = Template::of(source, issuer, settings)?;
     let mut secret_names = BTreeSet::new();
-    let certificates = source.tls.iter().map(|block| {
-        if !secret_names.insert(block.secret_name) {
-            let (field, secret_name) = (source.kind.tls_field(), block.secret_name);
+    for block in &source.tls {
+        let (field, secret_name) = (source.kind.tls_field(), block.secret_name);
+        if !secret_names.insert(secret_name) {
             return Err(format!(
                 "{field}: two blocks name the Secret {secret_name:?}: put their hosts into one block, or give each \
                  block its own Secret"
             ));
         }
-        let spec = certificate_spec(source.metadata, &issuer, block)?;
-        desired_certificate(source, spec, settings)
-    });
-    certificates.collect::<Result<_, _>>().map(Some)
-}
-
-fn desired_certificate(
-    source: &CertificateSource<'_>,
-    spec: CertificateSpec,
-    settings: &ShimSettings,
-) -> Result<Certificate, String> {
-    let mut labels = source.metadata.labels.clone().unwrap_or_default();
-    labels.remove(APPLY_SET_LABEL);
-    let metadata = ObjectMeta {
-        name: Some(spec.secret_name.clone()),
-        namespace: source.metadata.namespace.clone(),
-        labels: non_empty(labels),
-        annotations: non_empty(certificate_annotations(source, settings)?),
-        owner_references: source.owner.clone().map(|owner| vec![owner]),
-        ..ObjectMeta::default()
-    };
-    Ok(Certificate { metadata, spec, status: None })
+        bounds::check_names(block, template.names())?;
+    }
+    Ok(Some(template))
 }
 
 /// The change that gives a Certificate what its source asks for, and an owner if it lacks that; `None` if it has all. Fields,

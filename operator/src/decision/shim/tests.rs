@@ -33,8 +33,31 @@ fn settings() -> ShimSettings {
     ShimSettings { auto_annotations: vec![source::TLS_ACME.to_owned()], ..ShimSettings::default() }
 }
 
-fn decided(ingress: &Ingress, existing: &[Arc<Certificate>]) -> Decision {
-    decide(&CertificateSource::from(ingress), existing, &settings())
+/// A decision with all of its changes.
+#[derive(Debug, Default, PartialEq)]
+struct Decided {
+    create: Vec<Certificate>,
+    update: Vec<Update>,
+    delete: Vec<String>,
+    notes: Vec<EventNote>,
+}
+
+fn decided(ingress: &Ingress, existing: &[Arc<Certificate>]) -> Decided {
+    decided_with(ingress, existing, &settings())
+}
+
+fn decided_with(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &ShimSettings) -> Decided {
+    let source = CertificateSource::from(ingress);
+    let Decision { changes, delete, notes } = decide(&source, existing, settings);
+    let mut decided = Decided { delete, notes, ..Decided::default() };
+    for change in changes {
+        match change {
+            Change::Create(certificate) => decided.create.push(*certificate),
+            Change::Update(update) => decided.update.push(update),
+            Change::LeaveAlone(name) => decided.notes.push(left_alone(source.kind, &name)),
+        }
+    }
+    decided
 }
 
 /// The Certificates that exist after those that an Ingress asks for have been created.
@@ -60,7 +83,7 @@ fn one_tls_block_asks_for_one_certificate() {
 
 #[test]
 fn incomplete_ingress_asks_for_nothing() {
-    assert_eq!(decided(&ingress(&[], &[("a", &["a.test"])]), &[]), Decision::default(), "no annotation");
+    assert_eq!(decided(&ingress(&[], &[("a", &["a.test"])]), &[]), Decided::default(), "no annotation");
 }
 
 #[test]
@@ -83,7 +106,7 @@ fn misspelled_annotation_is_reported() {
         assert!(note.warning && note.message.contains(name), "{note:?}");
     }
     for name in ["cert-manager.io/duration", "cert-manager.io/issuer-kind", "example.com/issuer"] {
-        assert_eq!(decided(&ingress(&[(name, "x")], &tls), &[]), Decision::default(), "{name}");
+        assert_eq!(decided(&ingress(&[(name, "x")], &tls), &[]), Decided::default(), "{name}");
     }
 }
 
@@ -160,7 +183,7 @@ fn certificate_without_its_owner_is_adopted() {
 #[test]
 fn only_differences_are_written() {
     let first = ingress(&[PROD], &[("a", &["a.test"]), ("b", &["b.test"])]);
-    assert_eq!(decided(&first, &created(&first)), Decision::default(), "nothing differs");
+    assert_eq!(decided(&first, &created(&first)), Decided::default(), "nothing differs");
     let decision = decided(&ingress(&[PROD], &[("a", &["a.test", "c.test"])]), &created(&first));
     assert_eq!(decision.delete, ["b"]);
     let [update] = decision.update.as_slice() else { panic!("{decision:?}") };
@@ -253,17 +276,51 @@ fn invalid_annotation_is_reported_and_changes_nothing() {
     assert!(decided(&twice, &[]).notes[0].message.contains("two blocks"));
 }
 
+/// Each block's Certificate has all names of the annotations, so few bytes of an Ingress could become many in memory.
+#[test]
+fn ingress_beyond_a_limit_changes_nothing_and_says_so() {
+    let names = |count: usize| (0..count).map(|it| format!("n{it}.test")).collect::<Vec<_>>().join(",");
+    let blocks: Vec<_> = (0..=MOST_BLOCKS).map(|number| format!("s{number}")).collect();
+    let blocks: Vec<(&str, &[&str])> = blocks.iter().map(|name| (&**name, &["a.test"][..])).collect();
+    let (large, many, most) = ("x".repeat(LONGEST_METADATA), names(MOST_NAMES), names(MOST_NAMES - 1));
+    let existing = created(&ingress(&[PROD], &blocks[..2]));
+    for (ingress, words) in [
+        (ingress(&[PROD], &blocks), ["has 101 blocks", "at most 100 "]),
+        (
+            ingress(&[PROD, (source::COMMON_NAME, &large)], &blocks[..1]),
+            ["have 65609 bytes", "at most 65536 "],
+        ),
+        (
+            ingress(&[PROD, (source::ALT_NAMES, &many)], &blocks[..1]),
+            ["1001 names (1 hosts", "at most 1000 "],
+        ),
+    ] {
+        let decision = decided(&ingress, &existing);
+        let [note] = decision.notes.as_slice() else { panic!("{decision:?}") };
+        assert!(
+            note.reason == Reason::BadConfig && words.iter().all(|it| note.message.contains(it)),
+            "{note:?}"
+        );
+        assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
+    }
+    let mut allowed = ingress(&[PROD, (source::ALT_NAMES, &most)], &blocks[..MOST_BLOCKS]);
+    assert_eq!(decided(&allowed, &[]).create.len(), MOST_BLOCKS);
+    let label = |number: usize| (format!("l{number}"), "x".repeat(60));
+    allowed.metadata.labels = Some((0..2000).map(label).collect());
+    assert!(decided(&allowed, &[]).notes[0].message.contains("at most 65536 are allowed"));
+}
+
 #[test]
 fn tls_acme_takes_the_default_issuer() {
     let default = IssuerRef { name: "default".into(), ..IssuerRef::default() };
     let settings = ShimSettings { default_issuer: Some(default), ..settings() };
     let decided = |value| {
         let ingress = ingress(&[(source::TLS_ACME, value)], &[("a", &["a.test"])]);
-        decide(&CertificateSource::from(&ingress), &[], &settings)
+        decided_with(&ingress, &[], &settings)
     };
     for value in ["true", "True"] {
         assert_eq!(decided(value).create[0].spec.issuer_ref.name, "default");
     }
-    assert_eq!(decided("false"), Decision::default());
+    assert_eq!(decided("false"), Decided::default());
     assert!(decided("yes").notes[0].message.contains("must be \"true\" or \"false\", not \"yes\""));
 }
