@@ -11,4 +11,4 @@ pub(super) const MAX_CHAIN_PEM_BYTES: usize = 95_000;
 pub(super) const MAX_CHAIN_LENGTH: usize = 20;
 
 /// The maximum size of a CSR in PEM, bytes: the same as for one certificate.
-pub(super) const MAX_CSR_PEM_BYTES: usize = 36_500;
+pub const MAX_CSR_PEM_BYTES: usize = 36_500;

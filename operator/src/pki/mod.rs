@@ -17,6 +17,7 @@ pub use self::{
     csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{KeystoreError, Pkcs12Profile, jks, jks_matches, pkcs12, pkcs12_matches},
+    limits::MAX_CSR_PEM_BYTES,
     temporary::temporary,
 };
 

@@ -22,12 +22,18 @@ pub enum PemError {
     /// No block has the expected label.
     #[error("it contains no PEM block of the expected type")]
     Missing,
+    /// The text holds more than one block where one is expected.
+    #[error("it contains more than one PEM block")]
+    Several,
     /// The base64 or the end of a block is broken.
     #[error("it is not well-formed PEM")]
     Syntax,
     /// The text is longer than this many bytes, so it is not parsed.
     #[error("it is larger than {0} bytes")]
     TooLarge(usize),
+    /// Something follows the block.
+    #[error("it contains text after the PEM block")]
+    Trailing,
     /// The text holds more than this many certificates.
     #[error("it contains more than {0} certificates")]
     TooMany(usize),
@@ -74,14 +80,21 @@ pub(super) fn certificates(
     if certificates.is_empty() { Err(PemError::Missing) } else { Ok(certificates) }
 }
 
-/// Returns the first CSR of a text, DER.
+/// Returns the CSR of a text, DER. It must be the only block and the end of the text: approvers and the CA must find the same CSR, also
+/// those that take the first block whatever its label.
 pub(super) fn certificate_request(text: &[u8], max_bytes: usize) -> Result<Vec<u8>, PemError> {
-    for item in items(text, max_bytes)? {
-        if let Item::Csr(request) = item? {
-            return Ok(request.to_vec());
-        }
+    let mut items = items(text, max_bytes)?;
+    let text = std::str::from_utf8(text).map_err(|_| PemError::Syntax)?;
+    if text.matches("-----BEGIN").count() > 1 {
+        return Err(PemError::Several);
     }
-    Err(PemError::Missing)
+    let Some(Item::Csr(request)) = items.next().transpose()? else { return Err(PemError::Missing) };
+    let end = text.rsplit_once("-----END CERTIFICATE REQUEST-----");
+    if end.is_some_and(|(_, rest)| rest.trim().is_empty()) {
+        Ok(request.to_vec())
+    } else {
+        Err(PemError::Trailing)
+    }
 }
 
 fn items(

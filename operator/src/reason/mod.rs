@@ -74,8 +74,10 @@ pub enum Reason {
     /// An approver has denied the CertificateRequest.
     #[strum(message = "Ask those who approve requests in the cluster")]
     Denied,
-    /// An approver calls the CertificateRequest invalid.
-    #[strum(message = "Ask those who approve requests in the cluster")]
+    /// The CSR of the CertificateRequest can't be used, or contradicts the other fields.
+    #[strum(
+        message = "If the request is yours, correct the CSR. Otherwise see what else changes requests in the cluster"
+    )]
     InvalidRequest,
     /// The ACME server could not be asked when to renew. The time that was known before stays.
     ARIError,

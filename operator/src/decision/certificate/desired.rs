@@ -7,10 +7,12 @@ use crds::certmanager::{
     RotationPolicy,
 };
 
-use crate::pki::{Csr, CsrRequest, Curve, KeyEncoding, KeyKind, LeafCertificate, OtherName, Subject};
+use crate::pki::{
+    Csr, CsrRequest, Curve, KeyEncoding, KeyKind, LeafCertificate, MAX_CSR_PEM_BYTES, OtherName, Subject,
+};
 
 /// The usages in a CSR if the spec has none; cert-manager's.
-const DEFAULT_USAGES: [KeyUsage; 2] = [KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment];
+pub const DEFAULT_USAGES: [KeyUsage; 2] = [KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment];
 
 /// What a Certificate's spec asks for. Everything in it is valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,10 +57,16 @@ impl DesiredCertificate {
             is_ca: spec.is_ca.unwrap_or_default(),
             signature_algorithm: spec.signature_algorithm.map(Into::into),
         };
-        csr.subject.attributes().map_err(|error| error.to_string())?;
         csr.dns_names.iter().try_for_each(|name| check_dns_name(name))?;
         let key = spec.private_key.clone().unwrap_or_default();
         let kind = key_kind(key.algorithm, key.size)?;
+        let bytes = csr.pem_bytes(kind).map_err(|error| error.to_string())?;
+        if bytes > MAX_CSR_PEM_BYTES {
+            return Err(format!(
+                "spec: its names and its subject need a certificate signing request (CSR) of {bytes} bytes, but at most \
+                 {MAX_CSR_PEM_BYTES} are allowed. Request fewer or shorter names, or distribute them among several Certificates"
+            ));
+        }
         if csr.signature_algorithm.is_some_and(|algorithm| !algorithm.fits(kind)) {
             return Err(format!(
                 "spec.signatureAlgorithm: it does not fit the {kind} key of spec.privateKey. Change one of them, or remove it"

@@ -9,6 +9,7 @@ use crds::{
     duration::GoDuration,
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::{
@@ -30,7 +31,7 @@ use crate::{
         restoration,
     },
     objects::EventNote,
-    pki::{Chain, Csr, PrivateKey},
+    pki::{Chain, Csr, PrivateKey, ReadCsrError},
     reason::Reason,
 };
 
@@ -148,8 +149,10 @@ impl Deciding<'_> {
         let seen = issuing.and_then(|issuing| issuing.observed_generation);
         let is_edited = seen.is_some_and(|seen| Some(seen) != self.view.certificate.metadata.generation);
         // A user may delete the request that has failed to try again.
-        let changed =
-            is_edited || self.next_request().is_none_or(|request| !self.matches_spec(desired, &request));
+        let changed = is_edited
+            || self
+                .next_request()
+                .is_none_or(|request| csr_of(&request).is_ok() && !self.matches_spec(desired, &request));
         let attempts = self.status.failed_issuance_attempts.unwrap_or(1);
         let reason = issuing.and_then(reason_of);
         let next = self.next_attempt(reason, failed, attempts);
@@ -181,7 +184,7 @@ impl Deciding<'_> {
     }
 
     fn matches_spec(&self, desired: &DesiredCertificate, request: &CertificateRequest) -> bool {
-        Csr::from_pem(&request.spec.request.0)
+        csr_of(request)
             .is_ok_and(|csr| desired.differs_from_request(self.view.certificate, request, &csr).is_empty())
     }
 
@@ -207,7 +210,7 @@ impl Deciding<'_> {
     /// ended before it could write the status.
     fn is_done(&self) -> bool {
         let Some(request) = self.next_request() else { return false };
-        let csr = Csr::from_pem(&request.spec.request.0).ok();
+        let csr = csr_of(&request).ok();
         matches!(Outcome::of(&request), Outcome::Issued(_))
             || self.view.secret.zip(csr).is_some_and(|(secret, csr)| secret.has_key_of(&csr))
     }
@@ -244,6 +247,14 @@ impl Deciding<'_> {
             return Ok(());
         }
         let Some(request) = self.next_request() else { return self.request_issuance(desired) };
+        if let Err(error) = csr_of(&request)
+            && !self.precedes_issuance(request.metadata.creation_timestamp.as_ref())
+        {
+            // Another one instead would be as unreadable, and the one after it.
+            let message = format!("the CertificateRequest {:?} can't be used: {error}", request.name_any());
+            self.fail_issuance(self.view.now, Reason::InvalidRequest, &message);
+            return Ok(());
+        }
         let outcome = Outcome::of(&request);
         let key = self
             .signing_key(&request)
@@ -308,19 +319,24 @@ impl Deciding<'_> {
 
     /// Whether a request failed before this issuance started.
     fn failed_before(&self, request: &CertificateRequest, outcome: &Outcome) -> bool {
-        let started = condition::find(&self.status.conditions, condition::ISSUING)
-            .and_then(|issuing| issuing.last_transition_time.as_ref())
-            .map_or(self.view.now, |time| time.0);
         let failed = request.status.as_ref().and_then(|status| status.failure_time.as_ref());
         // Not every approver sets the time of a denial.
         let failed = failed.or(request.metadata.creation_timestamp.as_ref());
-        matches!(outcome, Outcome::Failed { .. }) && failed.is_some_and(|time| time.0 < started)
+        matches!(outcome, Outcome::Failed { .. }) && self.precedes_issuance(failed)
+    }
+
+    /// Whether a time is before this issuance started.
+    fn precedes_issuance(&self, time: Option<&Time>) -> bool {
+        let started = condition::find(&self.status.conditions, condition::ISSUING)
+            .and_then(|issuing| issuing.last_transition_time.as_ref())
+            .map_or(self.view.now, |time| time.0);
+        time.is_some_and(|time| time.0 < started)
     }
 
     /// The next key, if it signed the CSR of a request.
     fn signing_key(&self, request: &CertificateRequest) -> Option<Arc<PrivateKey>> {
         let key = self.view.next_key.key?;
-        let csr = Csr::from_pem(&request.spec.request.0).ok()?;
+        let csr = csr_of(request).ok()?;
         let signed = key.public_key_der().is_ok_and(|public_key_der| public_key_der == csr.public_key_der);
         signed.then(|| Arc::clone(key))
     }
@@ -470,6 +486,10 @@ fn longest_backoff(not_before: Timestamp, not_after: Timestamp, failed: Timestam
         return Duration::from_hours(1);
     }
     (left / 8).max((lifetime / 12).min(Duration::from_mins(15)))
+}
+
+fn csr_of(request: &CertificateRequest) -> Result<Csr, ReadCsrError> {
+    Csr::from_pem(&request.spec.request.0)
 }
 
 /// The reason of a condition, if it is one of the operator's.

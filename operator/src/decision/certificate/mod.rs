@@ -31,7 +31,7 @@ use kube::{Resource, ResourceExt};
 
 pub use self::{
     action::{Action, EventSource, RequestPlan},
-    desired::DesiredCertificate,
+    desired::{DEFAULT_USAGES, DesiredCertificate},
     keystores::{JksPlan, Keystores, Password, Passwords, Pkcs12Plan},
     pace::{Cause, Pace},
     policy::Finding,

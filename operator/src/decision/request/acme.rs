@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{Action, Decision, WAITING};
 use crate::{
-    decision::order::is_final,
+    decision::{certificate::DEFAULT_USAGES, order::is_final},
     objects::{
         self,
         metadata::{Identity, controller_of, controller_of_kind},
@@ -23,14 +23,17 @@ use crate::{
 
 impl Decision<'_> {
     pub(super) fn sign_by_acme(&mut self, acme: &AcmeIssuer, account: Option<&str>) {
-        let csr = match acceptable_csr(self.view.request) {
+        let csr = match valid_csr(self.view.request) {
             Ok(csr) => csr,
-            Err(message) => return self.fail(message),
+            Err(message) => return self.invalid(message),
         };
+        if let Err(message) = check_names(&csr) {
+            return self.fail(message);
+        }
         match self.view.order {
             None => match csr.verify() {
                 Ok(()) => self.create_order(acme, account, &csr),
-                Err(error) => self.fail(error.to_string()),
+                Err(error) => self.invalid(error.to_string()),
             },
             Some(order) if self.owns(order) && is_stranded(order, account) => {
                 self.actions.push(Action::DeleteOrder(order.name_any()));
@@ -111,9 +114,26 @@ fn is_stranded(order: &Order, account: Option<&str>) -> bool {
     !is_final(state) && objects::order::is_of_another_account(order, account)
 }
 
-/// The CSR of a request, if an ACME server can sign it.
-fn acceptable_csr(request: &CertificateRequest) -> Result<Csr, String> {
+/// The CSR of a request, if it is what the other fields of the request say, by which an approver may have judged it.
+fn valid_csr(request: &CertificateRequest) -> Result<Csr, String> {
     let csr = Csr::from_pem(&request.spec.request.0).map_err(|error| error.to_string())?;
+    let usages = request.spec.usages.as_deref().filter(|usages| !usages.is_empty());
+    if !csr.allows_usages(usages.unwrap_or(&DEFAULT_USAGES)) {
+        return Err("the key usages in the CSR differ from spec.usages: create a request in which they are the same, or whose CSR \
+                    has none"
+            .to_owned());
+    }
+    let is_ca = request.spec.is_ca.unwrap_or_default();
+    if csr.is_ca().is_some_and(|in_csr| in_csr != is_ca) {
+        return Err(format!(
+            "the basic constraints in the CSR differ from spec.isCA, which is {is_ca}: create a request in which they are the same"
+        ));
+    }
+    Ok(csr)
+}
+
+/// Whether an ACME server can sign the names of a CSR.
+fn check_names(csr: &Csr) -> Result<(), String> {
     if csr.dns_names.is_empty() && csr.ip_addresses.is_empty() {
         return Err("The CSR PEM requests neither dnsNames nor ipAddresses: ACME needs at least one of them"
             .to_owned());
@@ -123,7 +143,7 @@ fn acceptable_csr(request: &CertificateRequest) -> Result<Csr, String> {
         || csr.dns_names.contains(name)
         || csr.ip_addresses.iter().any(|address| address.to_string() == *name);
     if is_listed {
-        return Ok(csr);
+        return Ok(());
     }
     Err(format!(
         "The CSR PEM requests a commonName that is not present in the list of dnsNames or ipAddresses. If a commonName \

@@ -179,6 +179,13 @@ impl Decision<'_> {
         self.actions.push(Action::Publish(EventNote::warning(reason, message)));
     }
 
+    /// Fails because the CSR contradicts the request.
+    fn invalid(&mut self, message: String) {
+        let reason = Reason::InvalidRequest.as_str();
+        self.set(condition::INVALID_REQUEST, ConditionStatus::True, reason, message.clone());
+        self.fail(message);
+    }
+
     fn finish(&mut self, status: ConditionStatus, reason: Reason, message: String) {
         self.set(condition::READY, status, reason.as_str(), message);
         self.write();

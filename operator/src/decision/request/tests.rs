@@ -1,4 +1,4 @@
-use crds::{acme::State, fixtures};
+use crds::{acme::State, certmanager::KeyUsage, fixtures};
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
 
@@ -222,5 +222,45 @@ fn issuers_that_cannot_sign_are_named() {
     ] {
         let (_, _, message) = ready(&decided(&request(|_| {}), issuer, None)).expect("a condition");
         assert!(message.contains(words), "{message}");
+    }
+}
+
+/// An approver sees the fields of a request, and the CA its CSR.
+#[test]
+fn csr_that_contradicts_its_request_is_invalid() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
+    let usages = |usages: &[KeyUsage]| usages.to_vec();
+    let of = |csr: &[KeyUsage], spec: &[KeyUsage], in_csr: bool, is_ca: bool| {
+        let mut request = request(|it| (it.usages, it.is_ca) = (usages(csr), in_csr));
+        (request.spec.usages, request.spec.is_ca) = (Some(usages(spec)), Some(is_ca));
+        decided(&request, issuer, None)
+    };
+    let defaults = [KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment];
+    let mail = [KeyUsage::Signing, KeyUsage::SMime];
+    let sign = [defaults[0], defaults[1], KeyUsage::CertSign];
+    for (csr, spec, in_csr, is_ca) in [
+        (&defaults[..], &[][..], false, false),
+        (&[], &mail, false, true),
+        (&mail, &[KeyUsage::DigitalSignature, KeyUsage::EmailProtection], false, false),
+        (&sign, &defaults, true, true),
+    ] {
+        let actions = of(csr, spec, in_csr, is_ca);
+        assert!(matches!(actions.last(), Some(Action::CreateOrder(_))), "{csr:?} {spec:?}: {actions:?}");
+    }
+    for (csr, spec, in_csr, words) in [
+        (&mail[..], &[][..], false, "key usages in the CSR differ from spec.usages"),
+        (&defaults, &mail, false, "key usages in the CSR differ from spec.usages"),
+        (&defaults, &[], true, "basic constraints in the CSR differ from spec.isCA, which is false"),
+    ] {
+        let actions = of(csr, spec, in_csr, false);
+        let Some(Action::WriteStatus(status)) = actions.first() else { panic!("{actions:?}") };
+        let invalid = condition::find(&status.conditions, condition::INVALID_REQUEST).expect("a condition");
+        assert_eq!(
+            (invalid.status, invalid.reason.as_deref()),
+            (ConditionStatus::True, Some("InvalidRequest"))
+        );
+        assert!(ready(&actions).is_some_and(|(_, reason, it)| reason == "Failed" && it.contains(words)));
+        assert!(status.failure_time.is_some());
     }
 }

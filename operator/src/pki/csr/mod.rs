@@ -140,6 +140,20 @@ impl CsrRequest {
         Ok(request.to_der()?)
     }
 
+    /// The size that the CSR has in PEM with a key of this kind, bytes: not less than the actual one, and up to 300 more.
+    ///
+    /// # Errors
+    /// The content can't be encoded; the message names the cause.
+    pub fn pem_bytes(&self, key: KeyKind) -> Result<usize, CsrError> {
+        let subject = self.subject.name()?;
+        let content = subject.encoded_len()? + self.extensions(subject.is_empty())?.encoded_len()?;
+        // The modulus is in the public key, and the signature is as long.
+        let key_bytes = if let KeyKind::Rsa { bits } = key { bits / 4 } else { 300 };
+        let der = usize::try_from(u32::from(content?)).unwrap_or(usize::MAX).saturating_add(key_bytes + 150);
+        // Four characters for three bytes, and a line break after 64.
+        Ok((der / 3 + 1).saturating_mul(4) / 64 * 65 + 130)
+    }
+
     /// Creates and signs the CSR, PEM.
     ///
     /// # Errors

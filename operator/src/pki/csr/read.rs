@@ -1,15 +1,23 @@
 //! Parsing of CSRs, from users and from earlier attempts. Must not judge what they request. Next: `mod.rs` for creating
 //! them.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
+use crds::certmanager::KeyUsage;
+use der::Decode;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUsageExtension, KeyUsages};
 use x509_parser::{
     certification_request::X509CertificationRequest,
+    cri_attributes::ParsedCriAttribute,
     error::X509Error,
-    extensions::{GeneralName, ParsedExtension},
+    extensions::{GeneralName, ParsedExtension, X509Extension},
     prelude::FromDer,
 };
 
+use super::usages::{extended_key_usage, key_usages};
 use crate::pki::{limits, pem};
 
 /// A parsed CSR.
@@ -31,6 +39,9 @@ pub struct Csr {
     pub uris: Vec<String>,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key_der: Vec<u8>,
+    key_usages: Option<KeyUsageExtension>,
+    extended_key_usages: Option<ExtendedKeyUsage>,
+    is_ca: Option<bool>,
 }
 
 /// Why a CSR can't be read.
@@ -39,6 +50,9 @@ pub enum ReadCsrError {
     /// The PEM block does not contain a CSR.
     #[error("failed to read the CSR: its content is malformed")]
     Malformed,
+    /// An extension occurs twice, RFC 5280 section 4.2: programs differ in which one they believe.
+    #[error("failed to read the CSR: it contains an extension twice")]
+    Repeated,
     /// The text is not PEM.
     #[error("failed to read the CSR: {0}")]
     Pem(pem::PemError),
@@ -48,7 +62,7 @@ pub enum ReadCsrError {
 }
 
 impl Csr {
-    /// Parses the first CSR of a PEM text. Its signature is not checked: see [`Self::verify`].
+    /// Parses a PEM text with one CSR. Its signature is not checked: see [`Self::verify`].
     ///
     /// ```
     /// use operator::pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject};
@@ -63,7 +77,7 @@ impl Csr {
     /// ```
     ///
     /// # Errors
-    /// The text is not PEM, too large, or not a CSR.
+    /// The text is not PEM, too large, or not one CSR.
     pub fn from_pem(text: &[u8]) -> Result<Self, ReadCsrError> {
         let der = pem::certificate_request(text, limits::MAX_CSR_PEM_BYTES).map_err(ReadCsrError::Pem)?;
         let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
@@ -88,14 +102,67 @@ impl Csr {
             ip_addresses: Vec::new(),
             uris: Vec::new(),
             public_key_der: info.subject_pki.raw.to_vec(),
+            key_usages: None,
+            extended_key_usages: None,
+            is_ca: None,
             der: Vec::new(),
         };
-        for extension in request.requested_extensions().into_iter().flatten() {
-            if let ParsedExtension::SubjectAlternativeName(names) = extension {
-                names.general_names.iter().for_each(|name| csr.add(name));
+        let mut seen = HashSet::new();
+        let requested = info.iter_attributes().filter_map(|attribute| match attribute.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
+            _ => None,
+        });
+        for extension in requested.flatten() {
+            if !seen.insert(extension.oid.clone()) {
+                return Err(ReadCsrError::Repeated);
             }
+            csr.read(extension)?;
         }
         Ok(Self { der, ..csr })
+    }
+
+    fn read(&mut self, extension: &X509Extension<'_>) -> Result<(), ReadCsrError> {
+        let malformed = |_| ReadCsrError::Malformed;
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => {
+                names.general_names.iter().for_each(|name| self.add(name));
+            }
+            ParsedExtension::KeyUsage(_) => {
+                self.key_usages = Some(KeyUsageExtension::from_der(extension.value).map_err(malformed)?);
+            }
+            ParsedExtension::ExtendedKeyUsage(_) => {
+                let usages = ExtendedKeyUsage::from_der(extension.value).map_err(malformed)?;
+                self.extended_key_usages = Some(usages);
+            }
+            ParsedExtension::BasicConstraints(_) => {
+                let constraints = BasicConstraints::from_der(extension.value).map_err(malformed)?;
+                self.is_ca = Some(constraints.ca);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the CSR asks for exactly these usages, or leaves them to the issuer. A CSR for a CA may ask for `cert sign` as well.
+    pub fn allows_usages(&self, usages: &[KeyUsage]) -> bool {
+        if self.key_usages.is_none() && self.extended_key_usages.is_none() {
+            return true;
+        }
+        let mut requested = self.key_usages.map(|usages| usages.0).unwrap_or_default();
+        let mut expected = key_usages(usages);
+        if self.is_ca == Some(true) {
+            requested |= KeyUsages::KeyCertSign;
+            expected |= KeyUsages::KeyCertSign;
+        }
+        let extended = self.extended_key_usages.iter().flat_map(|usages| usages.0.iter().copied());
+        let expected_extended = usages.iter().filter_map(|usage| extended_key_usage(*usage));
+        requested == expected
+            && extended.collect::<BTreeSet<_>>() == expected_extended.collect::<BTreeSet<_>>()
+    }
+
+    /// Whether the CSR says that it asks for a CA certificate, or for one that is not; `None` if it says neither.
+    pub fn is_ca(&self) -> Option<bool> {
+        self.is_ca
     }
 
     /// Checks that the CSR is signed by the key it contains, which proves that the requester has that key (RFC 2986

@@ -169,3 +169,67 @@ fn invalid_names_are_rejected_by_name() {
         assert!(error.contains("bücher"), "{error}");
     }
 }
+
+/// Programs that take the first block, the first extension, or the last one, must not find another CSR than this one.
+#[test]
+fn ambiguous_request_is_refused() {
+    let request = |name: &str| CsrRequest { dns_names: vec![name.to_owned()], ..CsrRequest::default() };
+    let key = p256();
+    let pem = request("victim.example.test").sign_pem(&key).expect("a CSR");
+    let other = request("harmless.example.test").sign_pem(&key).expect("a CSR");
+    let new = other.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
+    for (text, words) in [
+        (format!("{new}{pem}"), "more than one PEM block"),
+        (format!("{pem}{other}"), "more than one PEM block"),
+        (format!("{pem}x"), "text after the PEM block"),
+        (new, "no PEM block of the expected type"),
+    ] {
+        let error = Csr::from_pem(text.as_bytes()).expect_err("ambiguous").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    for text in [format!("Certificate Request:\n{pem}\n \n"), pem.replace('\n', "\r\n")] {
+        assert_eq!(Csr::from_pem(text.as_bytes()), Csr::from_pem(pem.as_bytes()));
+    }
+    let mut twice = CertReqInfo {
+        version: Version::V1,
+        subject: Subject::default().name().expect("a name"),
+        public_key: SubjectPublicKeyInfo::from_der(&key.public_key_der().expect("a key")).expect("a key"),
+        attributes: SetOfVec::new(),
+    };
+    let names = ["harmless", "victim"].map(|name| request(name).extensions(true).expect("extensions"));
+    twice.attributes.insert(ExtensionReq(names.concat()).try_into().expect("an attribute")).expect("one");
+    let twice = CertReq {
+        info: twice,
+        algorithm: AlgorithmIdentifierRef {
+            oid: SignatureAlgorithm::default_for(key.kind()).identifier().0,
+            parameters: None,
+        }
+        .into(),
+        signature: BitString::from_bytes(&[]).expect("bits"),
+    };
+    let twice = pem::encode(pem::CERTIFICATE_REQUEST, &twice.to_der().expect("DER"));
+    assert_eq!(Csr::from_pem(twice.as_bytes()), Err(ReadCsrError::Repeated));
+}
+
+#[test]
+fn size_is_known_before_a_key_signs() {
+    for kind in [
+        KeyKind::Rsa { bits: 2048 },
+        KeyKind::Ecdsa(Curve::P256),
+        KeyKind::Ecdsa(Curve::P521),
+        KeyKind::Ed25519,
+    ] {
+        let key = key(kind);
+        for names in [1, 30, 800] {
+            let name = |number| format!("number-{number}.example.test");
+            let request = CsrRequest {
+                dns_names: (0..names).map(name).collect(),
+                is_ca: true,
+                ..CsrRequest::default()
+            };
+            let (expected, actual) =
+                (request.pem_bytes(kind).expect("a size"), request.sign_pem(&key).expect("a CSR").len());
+            assert!((actual..=actual + 500).contains(&expected), "{kind} {names}: {expected} for {actual}");
+        }
+    }
+}

@@ -297,3 +297,26 @@ fn key_left_by_a_crash_is_deleted() {
     assert!(world.run(5));
     assert!(world.keys.is_empty());
 }
+
+/// A CSR that can't be read is not asked for again and again.
+#[test]
+fn unreadable_request_fails_the_attempt() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    for wait in [1, 2, 4] {
+        let mut request = (*world.requests.pop().expect("a request")).clone();
+        request.spec.request.0 = b"none".to_vec();
+        request.metadata.creation_timestamp = Some(condition::whole_seconds(world.now));
+        world.requests.push(Arc::new(request));
+        assert!(world.run(3));
+        assert_eq!(world.condition(condition::ISSUING), Some((ConditionStatus::False, "InvalidRequest")));
+        assert!(world.message(condition::READY).contains("it contains no PEM block"));
+        let Requeue::After(next) = world.requeue() else { panic!("{:?}", world.requeue()) };
+        assert!(next > Duration::from_mins(50) * wait && world.requests.len() == 1, "{next:?}");
+        world.wait(hours(i64::from(2 * wait)));
+        assert!(world.run(8) && world.has_pending_request());
+    }
+    world.issue();
+    assert!(world.run(8));
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}

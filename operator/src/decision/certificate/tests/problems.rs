@@ -85,6 +85,11 @@ fn names_that_no_certificate_can_have_are_refused() {
         it.spec.signature_algorithm = Some(crds::certmanager::SignatureAlgorithm::SHA256WithRSA);
     });
     assert!(message.starts_with("spec.signatureAlgorithm: it does not fit"), "{message}");
+    let (message, warnings) = world(|it| {
+        let name = |number| format!("number-{number}.a-name-as-long-as-usual.example.test");
+        it.spec.dns_names = Some((0..600).map(name).collect());
+    });
+    assert!(message.contains("but at most 36500 are allowed") && warnings == 1, "{message}");
 }
 
 /// Another program takes the Secret away again and again.
