@@ -157,7 +157,7 @@ pub struct CertificateSpec {
     #[schemars(range(min = 1, max = 99))]
     pub renew_before_percentage: Option<i32>,
     /// Number of CertificateRequests to keep, including the one for the current certificate; older ones are
-    /// deleted. Must be 1 or greater. Defaults to 1.
+    /// deleted. Must be 1 or greater; more than 100 count as 100. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub revision_history_limit: Option<i32>,

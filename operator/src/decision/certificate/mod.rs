@@ -61,6 +61,9 @@ const UP_TO_DATE: &str = "Certificate is up to date and has not expired";
 /// How many CertificateRequests are kept if the spec does not say.
 const HISTORY_LIMIT: usize = 1;
 
+/// The most CertificateRequests that are kept, whatever the spec says: each reconcile reads them all.
+pub const LONGEST_HISTORY: usize = 100;
+
 /// What to do now, and when to reconcile again if nothing changes.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -90,7 +93,9 @@ fn key_name(certificate: &Certificate, revision: i64) -> String {
 
 /// The revision that the next issuance leads to.
 pub fn next_revision(certificate: &Certificate) -> i64 {
-    certificate.status.as_ref().and_then(|status| status.revision).unwrap_or_default().saturating_add(1)
+    let revision = certificate.status.as_ref().and_then(|status| status.revision);
+    // Users may write the status. Each revision must have another one after it, or its key would be taken for the next one.
+    revision.filter(|revision| (0..i64::MAX).contains(revision)).unwrap_or_default() + 1
 }
 
 /// Whether a CertificateRequest that a Certificate does not own is one of a Certificate of the same name: that was deleted
@@ -113,7 +118,7 @@ pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
     }
     let mut deciding = Deciding {
         view,
-        status: view.certificate.status.clone().unwrap_or_default(),
+        status: without_future(view.certificate.status.clone().unwrap_or_default(), view.now),
         problem: view.problem.map(ToOwned::to_owned),
         actions: Vec::new(),
         last: Vec::new(),
@@ -130,6 +135,18 @@ pub fn decide(view: &View<'_>) -> Result<Decision, Prerequisite> {
     };
     deciding.actions.append(&mut deciding.last);
     Ok(Decision { actions: deciding.actions, requeue: deciding.requeue, waiting_for })
+}
+
+/// A status without times that are still to come, which another clock wrote: everything would seem to have happened before an
+/// issuance that starts tomorrow, and be done again until then.
+fn without_future(mut status: CertificateStatus, now: Timestamp) -> CertificateStatus {
+    let transitions = status.conditions.iter_mut().map(|condition| &mut condition.last_transition_time);
+    for time in transitions.chain([&mut status.last_failure_time]).flatten() {
+        if time.0 > now {
+            *time = condition::whole_seconds(now);
+        }
+    }
+    status
 }
 
 /// The status of a Certificate whose reconcile failed.
@@ -343,7 +360,8 @@ impl Deciding<'_> {
     /// Deletes the CertificateRequests of past revisions, except as many as the history limit keeps.
     fn prune(&mut self, revision: i64) {
         let limit = self.view.certificate.spec.revision_history_limit;
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HISTORY_LIMIT).max(1);
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HISTORY_LIMIT);
+        let limit = limit.clamp(1, LONGEST_HISTORY);
         let mut past: Vec<_> = self
             .view
             .requests

@@ -1,6 +1,9 @@
 //! From the first request to a written Secret, and what happens if that fails.
 
-use crds::{annotations::request::ISSUE_TEMPORARY_CERTIFICATE, certmanager::RotationPolicy};
+use crds::{
+    annotations::request::{CERTIFICATE_REVISION, ISSUE_TEMPORARY_CERTIFICATE},
+    certmanager::RotationPolicy,
+};
 
 use super::{
     world::{Fault, Server},
@@ -319,4 +322,55 @@ fn unreadable_request_fails_the_attempt() {
     world.issue();
     assert!(world.run(8));
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
+/// `cmctl renew` writes the time of the user's computer, and whoever may edit the status any time.
+#[test]
+fn issuance_that_starts_in_the_future_starts_now() {
+    for patches in [1, 20] {
+        let mut world = World::new(|_| {});
+        world.is_paced = true;
+        let mut attempts = 0;
+        for round in 0..20 {
+            if round < patches {
+                let status = world.certificate.status.get_or_insert_default();
+                condition::remove(&mut status.conditions, condition::ISSUING);
+                let mut issuing =
+                    condition_of(condition::ISSUING, ConditionStatus::True, "ManuallyTriggered", "");
+                issuing.last_transition_time =
+                    Some(condition::whole_seconds("2099-01-01T00:00:00Z".parse().expect("a time")));
+                status.conditions.push(issuing);
+            }
+            assert!(world.run(8));
+            if world.has_pending_request() {
+                attempts += 1;
+                world.fail("no such host");
+            }
+            world.wait(SignedDuration::from_secs(1));
+        }
+        assert!(attempts <= if patches == 1 { 1 } else { 8 }, "{patches}: {attempts}");
+    }
+}
+
+/// Users may write any revision into the status, and ask for any number of requests to be kept.
+#[test]
+fn extreme_revisions_are_followed_by_others() {
+    for (revision, next) in [(i64::MAX, 1), (i64::MIN, 1), (-1, 1), (4_000_000_000, 4_000_000_001)] {
+        let mut world = issued(|it| it.spec.revision_history_limit = Some(i32::MAX));
+        world.certificate.status.get_or_insert_default().revision = Some(revision);
+        let kept = (0..LONGEST_HISTORY + 70).map(|number| {
+            let mut request = (*world.requests[0]).clone();
+            request.metadata.name = Some(format!("past-{number}"));
+            request.annotations_mut().insert(CERTIFICATE_REVISION.to_owned(), format!("-{number}"));
+            Arc::new(request)
+        });
+        world.requests = kept.collect();
+        world.secret = None;
+        assert!(world.run(8) && world.has_pending_request(), "{revision}");
+        world.issue();
+        assert!(world.run(12), "it settles");
+        assert_eq!(world.status().revision, Some(next));
+        assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+        assert!(world.keys.is_empty() && world.requests.len() == LONGEST_HISTORY, "{}", world.requests.len());
+    }
 }
