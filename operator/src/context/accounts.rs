@@ -48,7 +48,7 @@ impl Context {
         let reference = &acme.private_key_secret_ref;
         let data_key = acme.account_key_data_key();
         let data = self.kube.secret_value(namespace, &reference.name, data_key).await?;
-        Ok(data.map(|data| PrivateKey::from_pem(&data)))
+        Ok(data.map(|data| PrivateKey::from_pem(&data).and_then(PrivateKey::for_account)))
     }
 
     /// Has an issuer find or register its account again, because the server no longer knows it.

@@ -20,6 +20,10 @@ pub const JKS: &str = "keystore.jks";
 /// The data key of the PKCS#12 key store.
 pub const PKCS12: &str = "keystore.p12";
 
+/// The annotation with the data keys, separated by commas, of keystores that have an earlier certificate, because they could not be
+/// created again. It is removed when they are.
+pub const OUTDATED_KEYSTORES: &str = "cert-manager.io/outdated-keystores";
+
 /// The field manager of a Certificate's Secret, as in cert-manager: what it owns there is removed when a spec no longer asks for it.
 pub const FIELD_MANAGER: &str = "cert-manager-certificates-issuing";
 
@@ -119,6 +123,16 @@ pub fn certificate(
         type_: Some(TYPE.to_owned()),
         ..Secret::default()
     })
+}
+
+/// Keeps keystores in a Certificate's Secret that can't be created again, and marks them as outdated.
+pub fn keep_outdated(secret: &mut Secret, keystores: BTreeMap<&'static str, Vec<u8>>) {
+    if !keystores.is_empty() {
+        let names = keystores.keys().copied().collect::<Vec<_>>().join(",");
+        secret.annotations_mut().insert(OUTDATED_KEYSTORES.to_owned(), names);
+    }
+    let kept = keystores.into_iter().map(|(name, store)| (name.to_owned(), ByteString(store)));
+    secret.data.get_or_insert_default().extend(kept);
 }
 
 /// The Secret with the next key of a Certificate, as PKCS#8 PEM whatever encoding the spec asks for.

@@ -16,8 +16,13 @@ pub use self::{
     chain::{Chain, ChainError, LeafCertificate},
     csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
-    keystore::{KeystoreError, Pkcs12Profile, jks, jks_matches, pkcs12, pkcs12_matches},
-    limits::MAX_CSR_PEM_BYTES,
+    keystore::{
+        KeystoreError, Pkcs12Profile, jks, jks_accepts, jks_matches, pkcs12, pkcs12_accepts, pkcs12_matches,
+    },
+    limits::{
+        MAX_ACCOUNT_KEY_BITS, MAX_CHAIN_LENGTH, MAX_CHAIN_PEM_BYTES, MAX_CSR_PEM_BYTES,
+        MAX_FAST_CHAIN_PEM_BYTES, MAX_FAST_KEY_PEM_BYTES, MAX_KEY_PEM_BYTES,
+    },
     temporary::temporary,
 };
 

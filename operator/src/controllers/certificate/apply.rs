@@ -1,12 +1,14 @@
 //! Performs the actions of a decision. Chooses nothing: each action carries all that it needs.
 
+use std::sync::Arc;
+
 use crds::{
     annotations::request::REPLACES,
     certmanager::{Certificate, CertificateRequest, CertificateStatus},
 };
 use kube::ResourceExt;
 
-use super::{ISSUING_MANAGER, REQUEST_MANAGER, Reconciler, TRIGGER_MANAGER, publish};
+use super::{ISSUING_MANAGER, REQUEST_MANAGER, Reconciler, TRIGGER_MANAGER, publish, slow};
 use crate::{
     decision::{
         Requeue,
@@ -60,7 +62,9 @@ impl Reconciler<'_> {
         match action {
             Action::WriteStatus(status) => return self.write_status(&status).await,
             Action::WriteTemporary { plan, dns_names, ip_addresses } => {
-                let pem = pki::temporary(&plan.key, &dns_names, &ip_addresses, self.context.now())?;
+                let (key, now) = (Arc::clone(&plan.key), self.context.now());
+                let sign = move || pki::temporary(&key, &dns_names, &ip_addresses, now);
+                let pem = slow::run(plan.key.is_slow(), sign).await??;
                 let chain = CertificateChain::from_pem(pem)
                     .map_err(|error| ReconcileError::Internal(error.to_string()))?;
                 self.write_secret(*plan, &chain).await?;
@@ -117,7 +121,7 @@ impl Reconciler<'_> {
         if self.context.memory.expectations.is_pending(&id, self.context.now()) {
             return Ok(ActionOutcome::AwaitingCache);
         }
-        let csr = csr.sign_pem(&key)?;
+        let csr = slow::run(key.is_slow(), move || csr.sign_pem(&key)).await??;
         let mut request =
             objects::certificate_request::build(self.certificate, &name, revision, &key_secret_name, &csr);
         request.annotations_mut().extend(replaces.map(|identifier| (REPLACES.to_owned(), identifier)));

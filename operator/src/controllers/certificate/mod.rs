@@ -9,6 +9,7 @@ mod next_key;
 mod passwords;
 mod secret;
 mod settled;
+mod slow;
 
 use std::sync::Arc;
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crds::annotations::secret::TLS_KEY;
 use k8s_openapi::api::core::v1::Secret;
+use zeroize::Zeroizing;
 
-use super::{KEY_MANAGER, Reconciler};
+use super::{KEY_MANAGER, Reconciler, slow};
 use crate::{
     decision::certificate::{self, KeySource},
     error::ReconcileError,
     k8s,
     objects::{secret, secret_meta::SecretMeta},
-    pki::PrivateKey,
+    pki::{KeyError, MAX_FAST_KEY_PEM_BYTES, PrivateKey},
 };
 
 impl Reconciler<'_> {
@@ -64,7 +65,8 @@ impl Reconciler<'_> {
     /// The key in a Secret; `None` if there is none that can be parsed.
     async fn read_next_key(&self, name: &str) -> Result<Option<Arc<PrivateKey>>, ReconcileError> {
         let value = self.context.kube.secret_value(&self.namespace(), name, TLS_KEY).await?;
-        Ok(value.and_then(|value| PrivateKey::from_pem(&value).ok()).map(Arc::new))
+        let Some(value) = value else { return Ok(None) };
+        Ok(parse(value).await?.ok().map(Arc::new))
     }
 
     /// Makes the next key and stores it in its Secret. A key that is already there is used instead: a process that ended made it.
@@ -103,7 +105,7 @@ impl Reconciler<'_> {
             what: format!("the private key in the Secret {name:?}"),
             why: "it was removed before it could be reused".to_owned(),
         })?;
-        PrivateKey::from_pem(&value).map_err(|error| self.invalid_secret(TLS_KEY, &error))
+        parse(value).await?.map_err(|error| self.invalid_secret(TLS_KEY, &error))
     }
 
     pub(super) async fn delete_next_key(&self, name: &str) -> Result<(), ReconcileError> {
@@ -112,4 +114,9 @@ impl Reconciler<'_> {
         self.context.memory.deleted_keys.put(self.key_id(name), ());
         Ok(())
     }
+}
+
+/// Parses a private key in PEM.
+pub(super) async fn parse(pem: Zeroizing<Vec<u8>>) -> Result<Result<PrivateKey, KeyError>, ReconcileError> {
+    slow::run(pem.len() > MAX_FAST_KEY_PEM_BYTES, move || PrivateKey::from_pem(&pem)).await
 }

@@ -8,14 +8,16 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use zeroize::Zeroizing;
 
-use super::{ISSUING_MANAGER, Reconciler};
+use super::{ISSUING_MANAGER, Reconciler, next_key, slow};
 use crate::{
     cache::SecretRead,
-    decision::certificate::{CertificateChain, KeyPair, Keystores, SecretPlan, SecretView},
+    decision::certificate::{
+        CertificateChain, JksPlan, KeyPair, Keystores, Pkcs12Plan, SecretPlan, SecretView,
+    },
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
     objects::secret,
-    pki::{self, PrivateKey},
+    pki::{self, MAX_FAST_CHAIN_PEM_BYTES, MAX_FAST_KEY_PEM_BYTES, PrivateKey},
 };
 
 /// How long a Secret without a watch event is assumed to be still missing.
@@ -48,20 +50,23 @@ impl Reconciler<'_> {
             self.context.cache.secret_reads.put(key, SecretRead::Absent { since: self.context.now() });
             return Ok(None);
         };
-        Ok(Some(self.remember_secret(&secret)))
+        Ok(Some(self.remember_secret(secret).await?))
     }
 
-    fn remember_secret(&self, secret: &Secret) -> Arc<SecretView> {
-        let view = Arc::new(SecretView::parse(secret));
-        let read = SecretRead::Present {
-            version: secret.resource_version().unwrap_or_default(),
-            view: Arc::clone(&view),
+    async fn remember_secret(&self, secret: Secret) -> Result<Arc<SecretView>, ReconcileError> {
+        let version = secret.resource_version().unwrap_or_default();
+        let is_longer = |key: &str, most: usize| {
+            secret.data.as_ref().and_then(|data| data.get(key)).is_some_and(|value| value.0.len() > most)
         };
+        let is_slow =
+            is_longer(TLS_KEY, MAX_FAST_KEY_PEM_BYTES) || is_longer(TLS_CRT, MAX_FAST_CHAIN_PEM_BYTES);
+        let view = Arc::new(slow::run(is_slow, move || SecretView::parse(&secret)).await?);
+        let read = SecretRead::Present { version, view: Arc::clone(&view) };
         self.context
             .cache
             .secret_reads
             .put((self.namespace(), self.certificate.spec.secret_name.clone()), read);
-        view
+        Ok(view)
     }
 
     /// The key and the chain in the Secret, which must still be usable when they are written back.
@@ -70,8 +75,8 @@ impl Reconciler<'_> {
         let secret = self.context.kube.api::<Secret>(&namespace).get(name).await;
         let mut data = secret.tried(|| format!("read Secret {namespace}/{name}"))?.data.unwrap_or_default();
         let mut value = |key: &str| data.remove(key).map(|value| value.0).unwrap_or_default();
-        let key = PrivateKey::from_pem(&Zeroizing::new(value(TLS_KEY)))
-            .map_err(|error| self.invalid_secret(TLS_KEY, &error))?;
+        let key = next_key::parse(Zeroizing::new(value(TLS_KEY))).await?;
+        let key = key.map_err(|error| self.invalid_secret(TLS_KEY, &error))?;
         let pem = String::from_utf8_lossy(&value(TLS_CRT)).into_owned();
         let chain = CertificateChain::from_pem(pem).map_err(|error| self.invalid_secret(TLS_CRT, &error))?;
         Ok(KeyPair { key: Arc::new(key), chain })
@@ -91,10 +96,12 @@ impl Reconciler<'_> {
         chain: &CertificateChain,
     ) -> Result<(), ReconcileError> {
         let SecretPlan { key, encoding, keystores, type_, owner, force } = plan;
-        let keystores = self.create_keystores(keystores, &key, chain)?;
+        let Keystores { jks, pkcs12, outdated, .. } = keystores;
+        let keystores = self.create_keystores(jks, pkcs12, &key, chain)?;
         let leaf = chain.parsed().leaf();
         let mut secret = secret::certificate(self.certificate, leaf, chain.pem(), &key, encoding, keystores)?;
         secret.metadata.owner_references = owner.map(|owner| vec![owner]);
+        secret::keep_outdated(&mut secret, outdated);
         secret.type_ = Some(type_);
         let namespace = self.namespace();
         self.context
@@ -103,17 +110,17 @@ impl Reconciler<'_> {
             .forget(&(namespace.clone(), self.certificate.spec.secret_name.clone()));
         let secrets = self.context.kube.api::<Secret>(&namespace);
         let written = k8s::apply(&secrets, ISSUING_MANAGER, &secret, force).await?;
-        self.remember_secret(&written);
+        self.remember_secret(written).await?;
         Ok(())
     }
 
     fn create_keystores(
         &self,
-        keystores: Keystores,
+        jks: Option<JksPlan>,
+        pkcs12: Option<Pkcs12Plan>,
         key: &PrivateKey,
         chain: &CertificateChain,
     ) -> Result<BTreeMap<String, Vec<u8>>, ReconcileError> {
-        let Keystores { jks, pkcs12 } = keystores;
         let mut data = BTreeMap::new();
         if let Some(jks) = jks {
             let (password, now) = (jks.password.reveal(), self.context.now());

@@ -57,13 +57,13 @@ impl DesiredCertificate {
             is_ca: spec.is_ca.unwrap_or_default(),
             signature_algorithm: spec.signature_algorithm.map(Into::into),
         };
-        csr.dns_names.iter().try_for_each(|name| check_dns_name(name))?;
         let key = spec.private_key.clone().unwrap_or_default();
         let kind = key_kind(key.algorithm, key.size)?;
+        csr.dns_names.iter().try_for_each(|name| check_dns_name(name))?;
         let bytes = csr.pem_bytes(kind).map_err(|error| error.to_string())?;
         if bytes > MAX_CSR_PEM_BYTES {
             return Err(format!(
-                "spec: its names and its subject need a certificate signing request (CSR) of {bytes} bytes, but at most \
+                "spec: its names and its subject need a certificate signing request (CSR) of {bytes} bytes or more, but at most \
                  {MAX_CSR_PEM_BYTES} are allowed. Request fewer or shorter names, or distribute them among several Certificates"
             ));
         }

@@ -1,6 +1,6 @@
 //! Keystores in a Certificate's Secret: which ones, and with which passwords.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crds::{
     certmanager::{CertificateSpec, Pkcs12Profile as WireProfile},
@@ -8,13 +8,10 @@ use crds::{
 };
 use zeroize::Zeroizing;
 
-use super::{
-    Dependency, SecretView,
-    prerequisite::{Prerequisite, Stop},
-};
+use super::{Dependency, SecretView, prerequisite::Prerequisite};
 use crate::{
-    objects,
-    pki::{Pkcs12Profile, jks_matches, pkcs12_matches},
+    objects::secret::{JKS, OUTDATED_KEYSTORES, PKCS12},
+    pki::{Pkcs12Profile, jks_accepts, jks_matches, pkcs12_accepts, pkcs12_matches},
 };
 
 /// The keystores that a spec asks for.
@@ -24,6 +21,10 @@ pub struct Keystores {
     pub jks: Option<JksPlan>,
     /// `keystore.p12`.
     pub pkcs12: Option<Pkcs12Plan>,
+    /// What the Secret has of those that are asked for and can't be created now, by data key: programs use it until then.
+    pub outdated: BTreeMap<&'static str, Vec<u8>>,
+    /// Why one that is asked for can't be created.
+    pub(super) obstacle: Option<Dependency>,
 }
 
 /// A Java keystore to be created.
@@ -83,9 +84,14 @@ impl Passwords {
 }
 
 impl Keystores {
-    /// Parses `spec.keystores`.
-    pub(super) fn parse(spec: &CertificateSpec, passwords: Option<&Passwords>) -> Result<Self, Stop> {
-        let Some(keystores) = &spec.keystores else { return Ok(Self::default()) };
+    /// Parses `spec.keystores`. One that can't be created is left out, because it must not hold up the certificate.
+    pub(super) fn parse(
+        spec: &CertificateSpec,
+        passwords: Option<&Passwords>,
+        secret: Option<&SecretView>,
+    ) -> Result<Self, Prerequisite> {
+        let mut parsed = Self::default();
+        let Some(keystores) = &spec.keystores else { return Ok(parsed) };
         let jks = keystores.jks.as_ref().filter(|store| store.create);
         let pkcs12 = keystores.pkcs12.as_ref().filter(|store| store.create);
         let references = [
@@ -94,36 +100,68 @@ impl Keystores {
         ];
         let password = |literal: Option<&String>, reference: Option<&SecretKeySelector>| {
             let Some(reference) = reference else {
-                return Ok(Password::from(literal.map(String::as_str).unwrap_or_default()));
+                return Ok(Ok(Password::from(literal.map(String::as_str).unwrap_or_default())));
             };
             let needed = || references.into_iter().flatten().cloned().collect();
             let passwords = passwords.ok_or_else(|| Prerequisite::KeystorePasswords(needed()))?;
-            passwords.get(reference).cloned().ok_or_else(|| Stop::WaitingFor(missing(reference)))
+            Ok(passwords.get(reference).cloned().ok_or_else(|| missing(reference)))
         };
-        let jks = jks.map(|store| {
+        if let Some(store) = jks {
             let alias = store.alias.as_deref().filter(|alias| !alias.is_empty()).unwrap_or("certificate");
             let password = password(store.password.as_ref(), store.password_secret_ref.as_ref())?;
-            Ok::<_, Stop>(JksPlan { alias: alias.to_owned(), password })
-        });
-        let pkcs12 = pkcs12.map(|store| {
-            let password = password(store.password.as_ref(), store.password_secret_ref.as_ref())?;
-            Ok::<_, Stop>(Pkcs12Plan { profile: profile(store.profile), password })
-        });
-        Ok(Self { jks: jks.transpose()?, pkcs12: pkcs12.transpose()? })
-    }
-}
-
-impl Keystores {
-    /// The name of a keystore in a Secret that was encoded with another password, alias or profile.
-    pub(super) fn stale_in(&self, secret: &SecretView) -> Option<&'static str> {
-        let jks = self.jks.as_ref().zip(secret.jks.as_ref());
-        let pkcs12 = self.pkcs12.as_ref().zip(secret.pkcs12.as_ref());
-        if jks.is_some_and(|(plan, store)| !jks_matches(store, &plan.alias, plan.password.reveal())) {
-            return Some(objects::secret::JKS);
+            let usable = password.and_then(|it| if jks_accepts(alias) { Ok(it) } else { Err(unfit_alias()) });
+            let plan = usable.map(|password| JksPlan { alias: alias.to_owned(), password });
+            parsed.jks = parsed.usable(plan, JKS, secret.and_then(|secret| secret.jks.as_ref()));
         }
-        pkcs12
-            .is_some_and(|(plan, store)| !pkcs12_matches(store, plan.profile, plan.password.reveal()))
-            .then_some(objects::secret::PKCS12)
+        if let Some(store) = pkcs12 {
+            let password = password(store.password.as_ref(), store.password_secret_ref.as_ref())?;
+            let usable = password
+                .and_then(|it| if pkcs12_accepts(it.reveal()) { Ok(it) } else { Err(unfit_password()) });
+            let plan = usable.map(|password| Pkcs12Plan { profile: profile(store.profile), password });
+            parsed.pkcs12 = parsed.usable(plan, PKCS12, secret.and_then(|secret| secret.pkcs12.as_ref()));
+        }
+        Ok(parsed)
+    }
+
+    /// The plan of a keystore, if it can be created; otherwise notes why it can't be, and what the Secret has of it.
+    fn usable<P>(
+        &mut self,
+        plan: Result<P, Dependency>,
+        name: &'static str,
+        existing: Option<&Vec<u8>>,
+    ) -> Option<P> {
+        match plan {
+            Ok(plan) => Some(plan),
+            Err(obstacle) => {
+                self.obstacle.get_or_insert(obstacle);
+                self.outdated.extend(existing.map(|store| (name, store.clone())));
+                None
+            }
+        }
+    }
+
+    /// What is wrong with a keystore in a Secret that can be created, if anything is.
+    pub(super) fn unfit_in(&self, secret: &SecretView) -> Option<String> {
+        let jks = self.jks.as_ref().map(|plan| {
+            let matches = |store: &Vec<u8>| jks_matches(store, &plan.alias, plan.password.reveal());
+            (JKS, "JKS", secret.jks.as_ref().is_none_or(matches))
+        });
+        let pkcs12 = self.pkcs12.as_ref().map(|plan| {
+            let matches = |store: &Vec<u8>| pkcs12_matches(store, plan.profile, plan.password.reveal());
+            (PKCS12, "PKCS12", secret.pkcs12.as_ref().is_none_or(matches))
+        });
+        let outdated = secret.annotations.get(OUTDATED_KEYSTORES);
+        jks.into_iter().chain(pkcs12).find_map(|(name, kind, matches)| {
+            if !secret.present.iter().any(|present| present == name) {
+                Some(format!("{kind} Keystore key does not contain data"))
+            } else if outdated.is_some_and(|names| names.split(',').any(|it| it == name)) {
+                Some(format!("{name:?} in the Secret has an earlier certificate"))
+            } else if !matches {
+                Some(format!("{name:?} in the Secret was encoded with another password, alias or profile"))
+            } else {
+                None
+            }
+        })
     }
 }
 
@@ -143,5 +181,20 @@ fn missing(reference: &SecretKeySelector) -> Dependency {
             "the Secret does not exist, or has no text under {:?}. Create or correct it",
             reference.key.as_deref().unwrap_or_default()
         ),
+    }
+}
+
+fn unfit_alias() -> Dependency {
+    Dependency {
+        what: "another value of spec.keystores.jks.alias".to_owned(),
+        why: "an alias in a Java keystore has at most 65,535 bytes, and no NUL and no characters beyond U+FFFF, such as emoji"
+            .to_owned(),
+    }
+}
+
+fn unfit_password() -> Dependency {
+    Dependency {
+        what: "another password of the PKCS#12 keystore".to_owned(),
+        why: "it can't contain emoji or other characters beyond U+FFFF".to_owned(),
     }
 }

@@ -12,6 +12,7 @@ mod pace;
 mod policy;
 mod prerequisite;
 mod renewal_information;
+mod retries;
 mod secret_plan;
 mod secret_view;
 #[cfg(test)]
@@ -38,7 +39,7 @@ pub use self::{
     prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
     renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},
     secret_plan::{CertificateChain, SecretPlan},
-    secret_view::{KeyFacts, Part, SecretView},
+    secret_view::{KeyFacts, LONGEST_KEYSTORE, Part, SecretView},
     view::{IssuerView, NextKey, View},
 };
 use self::{policy::Input, prerequisite::Stop};
@@ -50,7 +51,7 @@ use crate::{
 };
 
 /// How many CertificateRequests are deleted in one reconcile. Their deletion is followed by another one.
-const MOST_DELETIONS: usize = 50;
+pub const MOST_DELETIONS: usize = 50;
 
 /// The longest problem in a message, in bytes.
 const LONGEST_PROBLEM: usize = 900;
@@ -338,7 +339,7 @@ impl Deciding<'_> {
             self.prune(self.status.revision.unwrap_or_default());
         }
         if let Some(finding) =
-            policy::rewrite(input).map_or_else(|| self.stale_keystore(), |it| Ok(Some(it)))?
+            policy::rewrite(input).map_or_else(|| self.unfit_keystore(), |it| Ok(Some(it)))?
         {
             self.rewrite_secret(input.desired, finding)?;
         }
@@ -347,14 +348,15 @@ impl Deciding<'_> {
         Ok(())
     }
 
-    /// Finds a keystore in the Secret that was encoded with another password, alias or profile.
-    fn stale_keystore(&self) -> Result<Option<Finding>, Stop> {
+    /// Finds a keystore that the Secret lacks, or that has another certificate, password, alias or profile.
+    fn unfit_keystore(&self) -> Result<Option<Finding>, Stop> {
         let Some(secret) = self.view.secret else { return Ok(None) };
-        let keystores = Keystores::parse(&self.view.certificate.spec, self.view.obtained.passwords.as_ref())?;
-        Ok(keystores.stale_in(secret).map(|name| Finding {
-            reason: Reason::SecretMismatch,
-            message: format!("{name:?} in the Secret was encoded with another password, alias or profile"),
-        }))
+        let keystores = self.keystores()?;
+        match (keystores.unfit_in(secret), keystores.obstacle) {
+            (Some(message), _) => Ok(Some(Finding { reason: Reason::SecretMismatch, message })),
+            (None, Some(obstacle)) => Err(Stop::WaitingFor(obstacle)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Deletes the CertificateRequests of past revisions, except as many as the history limit keeps.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
 use super::{
-    Action, Deciding, DesiredCertificate, Finding, KeyPair, Keystores, SecretView,
+    Action, Deciding, DesiredCertificate, Finding, KeyPair, Keystores, SecretView, View,
     prerequisite::{Prerequisite, Stop},
 };
 use crate::{
@@ -109,14 +109,18 @@ impl Deciding<'_> {
         }))
     }
 
+    pub(super) fn keystores(&self) -> Result<Keystores, Prerequisite> {
+        let View { certificate, obtained, secret, .. } = self.view;
+        Keystores::parse(&certificate.spec, obtained.passwords.as_ref(), *secret)
+    }
+
     fn plan_secret(
         &mut self,
         desired: &DesiredCertificate,
         key: &Arc<PrivateKey>,
     ) -> Result<Box<SecretPlan>, Stop> {
         let view = self.view;
-        let passwords = view.obtained.passwords.as_ref();
-        let keystores = Keystores::parse(&view.certificate.spec, passwords)?;
+        let keystores = self.keystores()?;
         let existing_type = view.secret.and_then(|secret| secret.type_.clone());
         Ok(Box::new(SecretPlan {
             key: Arc::clone(key),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest keystore that is kept in memory, in bytes. One with a usual chain has a fifth of that.
-const LONGEST_KEYSTORE: usize = 32 << 10;
+pub const LONGEST_KEYSTORE: usize = 32 << 10;
 
 /// A data key of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub use self::{
     read::{Csr, ReadCsrError},
     subject::Subject,
 };
-use super::{KeyKind, PrivateKey, pem};
+use super::{KeyKind, PrivateKey, limits::MAX_CSR_PEM_BYTES, pem};
 
 /// The content of a CSR.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,11 +140,17 @@ impl CsrRequest {
         Ok(request.to_der()?)
     }
 
-    /// The size that the CSR has in PEM with a key of this kind, bytes: not less than the actual one, and up to 300 more.
+    /// The size that the CSR has in PEM with a key of this kind, bytes: not less than the actual one, and up to 500 more. If the names
+    /// alone are longer than [`MAX_CSR_PEM_BYTES`], it is their length: then nothing is encoded.
     ///
     /// # Errors
     /// The content can't be encoded; the message names the cause.
     pub fn pem_bytes(&self, key: KeyKind) -> Result<usize, CsrError> {
+        let texts = [&self.dns_names, &self.email_addresses, &self.uris];
+        let text = texts.into_iter().flatten().map(String::len).sum();
+        if text > MAX_CSR_PEM_BYTES {
+            return Ok(text);
+        }
         let subject = self.subject.name()?;
         let content = subject.encoded_len()? + self.extensions(subject.is_empty())?.encoded_len()?;
         // The modulus is in the public key, and the signature is as long.

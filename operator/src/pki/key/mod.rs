@@ -18,7 +18,10 @@ use sec1::{EcParameters, EcPrivateKey};
 use zeroize::Zeroizing;
 
 pub use self::kind::{Curve, KeyKind};
-use super::{limits, pem};
+use super::{
+    limits::{self, MAX_ACCOUNT_KEY_BITS},
+    pem,
+};
 
 /// rsaEncryption, RFC 8017 appendix A.1.
 const RSA_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -47,6 +50,11 @@ pub enum KeyError {
         "failed to read the private key: it is not an RSA, ECDSA (P-256, P-384, or P-521), or Ed25519 key"
     )]
     Kind,
+    /// An RSA key of this many bits can't be the key of an account.
+    #[error(
+        "failed to use the private key: RSA keys of ACME accounts must have at most {MAX_ACCOUNT_KEY_BITS} bits, not {0}"
+    )]
+    LongForAccount(usize),
     /// The PEM block does not contain a key of the type in its label.
     #[error("failed to read the private key: its content is not a key of the declared type")]
     Malformed,
@@ -194,6 +202,22 @@ impl PrivateKey {
     fn from_ed25519(pair: Ed25519KeyPair) -> Result<Self, KeyError> {
         let pkcs8 = Zeroizing::new(pair.to_pkcs8v1()?.as_ref().to_vec());
         Ok(Self { pkcs8, signer: Signer::Ed25519(pair) })
+    }
+
+    /// The key, if it may be that of an ACME account.
+    ///
+    /// # Errors
+    /// [`KeyError::LongForAccount`]
+    pub fn for_account(self) -> Result<Self, KeyError> {
+        match self.kind() {
+            KeyKind::Rsa { bits } if bits > MAX_ACCOUNT_KEY_BITS => Err(KeyError::LongForAccount(bits)),
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether a signature takes so long that it must not be made by a thread that serves other objects.
+    pub fn is_slow(&self) -> bool {
+        matches!(self.kind(), KeyKind::Rsa { bits } if bits > limits::MAX_FAST_KEY_BITS)
     }
 
     /// The algorithm and size of the key.

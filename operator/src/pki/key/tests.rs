@@ -138,3 +138,14 @@ proptest! {
         _ = PrivateKey::from_pem(pem::encode(pem::PKCS8, &der).as_bytes());
     }
 }
+
+/// Each request to the CA is signed on a thread that serves other issuers.
+#[test]
+fn long_key_is_refused_for_accounts() {
+    let key = |bits| PrivateKey::from_pem(&openssl(&["genrsa", bits], b"")).expect("a key");
+    assert!(key("2048").for_account().is_ok_and(|key| !key.is_slow()));
+    let long = key("4104");
+    assert!(long.is_slow());
+    let error = long.for_account().expect_err("too long").to_string();
+    assert!(error.ends_with("must have at most 4096 bits, not 4104"), "{error}");
+}

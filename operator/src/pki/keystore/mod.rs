@@ -41,6 +41,17 @@ pub fn pkcs12_matches(store: &[u8], profile: Pkcs12Profile, password: &str) -> b
     pkcs12::matches(store, profile, password)
 }
 
+/// Whether a password can be that of a PKCS#12 keystore.
+pub fn pkcs12_accepts(password: &str) -> bool {
+    password.chars().all(|character| u32::from(character) <= 0xffff)
+}
+
+/// Whether an alias can be in a Java keystore.
+pub fn jks_accepts(alias: &str) -> bool {
+    u16::try_from(alias.len()).is_ok()
+        && alias.chars().all(|character| character != '\0' && u32::from(character) <= 0xffff)
+}
+
 /// Whether a Java keystore opens with a password, and its first entry has an alias.
 pub fn jks_matches(store: &[u8], alias: &str, password: &str) -> bool {
     jks::matches(store, alias, password)

@@ -8,7 +8,7 @@ use p12_keystore::{
 };
 use pkcs8::ObjectIdentifier;
 
-use super::{KeystoreError, mac, pbmac1};
+use super::{KeystoreError, mac, pbmac1, pkcs12_accepts};
 
 /// The iterations of the password hash: the same as in cert-manager's Go library, so that programs don't start more
 /// slowly.
@@ -77,7 +77,7 @@ pub(super) fn key_store(
 }
 
 fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec<u8>, KeystoreError> {
-    if password.chars().any(|character| u32::from(character) > 0xffff) {
+    if !pkcs12_accepts(password) {
         let why = "the password of a PKCS#12 keystore can't contain emoji or other characters beyond U+FFFF";
         return Err(KeystoreError::Encode(why.to_owned()));
     }

@@ -14,10 +14,7 @@ use jiff::Timestamp;
 pub(super) use self::admissible::RIVAL_DELAY;
 pub(super) use self::admissible::admit;
 use self::{
-    rewrite::{
-        content_is_stale, formats_differ, keystores_are_missing, metadata_differs, owner_differs,
-        template_differs,
-    },
+    rewrite::{content_is_stale, formats_differ, metadata_differs, owner_differs, template_differs},
     state::{
         certificate_differs, certificate_is_temporary, has_expired, issuer_differs, key_differs_from_request,
         key_differs_from_spec, key_pair_is_invalid, renewal_is_due, request_or_leaf_differs_from_spec,
@@ -82,14 +79,8 @@ pub(super) fn unready(input: &Input<'_>) -> Option<Finding> {
 
 /// Why labels, annotations or other formats have to be rewritten around a good certificate, if so.
 pub(super) fn rewrite(input: &Input<'_>) -> Option<Finding> {
-    const RULES: [Rule; 6] = [
-        keystores_are_missing,
-        metadata_differs,
-        template_differs,
-        formats_differ,
-        content_is_stale,
-        owner_differs,
-    ];
+    const RULES: [Rule; 5] =
+        [metadata_differs, template_differs, formats_differ, content_is_stale, owner_differs];
     RULES.iter().find_map(|rule| rule(input))
 }
 

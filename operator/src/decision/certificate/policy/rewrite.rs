@@ -10,21 +10,6 @@ use crds::{
 use super::{Finding, Input, finding};
 use crate::{objects, reason::Reason};
 
-pub(super) fn keystores_are_missing(input: &Input<'_>) -> Option<Finding> {
-    let view = input.secret?;
-    let stores = input.certificate.spec.keystores.as_ref()?;
-    let lacks = |name: &str| !view.present.iter().any(|present| present == name);
-    let jks = stores.jks.as_ref().is_some_and(|store| store.create);
-    let pkcs12 = stores.pkcs12.as_ref().is_some_and(|store| store.create);
-    if jks && lacks(objects::secret::JKS) {
-        return finding(Reason::SecretMismatch, "JKS Keystore key does not contain data");
-    }
-    if pkcs12 && lacks(objects::secret::PKCS12) {
-        return finding(Reason::SecretMismatch, "PKCS12 Keystore key does not contain data");
-    }
-    None
-}
-
 pub(super) fn metadata_differs(input: &Input<'_>) -> Option<Finding> {
     let view = input.secret?;
     let expected = objects::secret::annotations(input.certificate, view.leaf()?);

@@ -2,12 +2,11 @@
 
 use crds::{
     annotations::secret::{CERTIFICATE_NAME, FULL_ACCESS_LABEL},
-    certmanager::SecretTemplate,
+    certmanager::{JksKeystore, Keystores, Pkcs12Keystore, SecretTemplate},
     fixtures,
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::json;
 
 use super::{
@@ -115,25 +114,82 @@ fn with_keystore() -> World {
     World::new(|it| it.spec.keystores = Some(jks_with_password_reference()))
 }
 
-/// Without its password a keystore can't be written, so nothing of the Secret is.
+/// The certificate may be needed by programs that read PEM, and expires.
 #[test]
-fn missing_keystore_password_is_waited_for() {
+fn missing_keystore_password_holds_up_only_the_keystore() {
     let mut world = with_keystore();
     world.password = None;
     assert!(world.run(5));
     world.issue();
     assert!(world.run(5));
-    assert!(world.secret.is_none());
+    assert_eq!(world.data(objects::secret::JKS), None);
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
     let dependency = world.waiting_for.as_ref().expect("a dependency");
     assert!(
         dependency.what.contains("\"passwords\"") && dependency.why.contains("\"jks\""),
         "{dependency:?}"
     );
-    assert_eq!(world.status().last_failure_time, None, "the issuance has not failed");
+    world.edit_secret();
+    assert!(world.run(5));
+    assert_ne!(world.secret.as_ref().expect("a Secret").annotations()["cert-manager.io/alt-names"], "other");
+    let writes = world.writes;
+    assert!(world.run(5) && world.writes == writes, "nothing is written again");
     world.password = Some("a password");
     assert!(world.run(5));
     assert_eq!(world.waiting_for, None);
-    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+    assert_eq!(world.data(objects::secret::JKS), Some(b"a password".to_vec()));
+}
+
+/// Programs that read only the keystore keep the earlier certificate until then.
+#[test]
+fn keystore_without_its_password_stays_until_it_can_be_created() {
+    let mut world = with_keystore();
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    let store = world.data(objects::secret::JKS).expect("a keystore");
+    world.manage(json!({ "f:data": { "f:keystore.jks": {} } }));
+    world.password = None;
+    world.wait(hours(61 * 24));
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    assert_eq!(world.status().revision, Some(2));
+    assert_eq!(world.data(objects::secret::JKS), Some(store));
+    let annotations = |world: &World| world.secret.as_ref().expect("a Secret").annotations().clone();
+    assert_eq!(annotations(&world)[objects::secret::OUTDATED_KEYSTORES], objects::secret::JKS);
+    world.password = Some("another");
+    assert!(world.run(5));
+    assert_eq!(world.data(objects::secret::JKS), Some(b"another".to_vec()));
+    assert!(!annotations(&world).contains_key(objects::secret::OUTDATED_KEYSTORES));
+}
+
+/// No keystore can have them, whatever is tried.
+#[test]
+fn impossible_keystore_does_not_hold_up_the_certificate() {
+    let jks = JksKeystore {
+        create: true,
+        alias: Some("\u{1f511}".into()),
+        password: Some("secret".into()),
+        ..JksKeystore::default()
+    };
+    let pkcs12 =
+        Pkcs12Keystore { create: true, password: Some("\u{1f511}".into()), ..Pkcs12Keystore::default() };
+    for (keystores, words) in [
+        (Keystores { jks: Some(jks), pkcs12: None }, "spec.keystores.jks.alias"),
+        (Keystores { jks: None, pkcs12: Some(pkcs12) }, "password of the PKCS#12 keystore"),
+    ] {
+        let mut world = World::new(|it| it.spec.keystores = Some(Box::new(keystores)));
+        assert!(world.run(5));
+        world.issue();
+        assert!(world.run(5));
+        assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+        assert!(
+            world.waiting_for.as_ref().is_some_and(|it| it.what.contains(words)),
+            "{:?}",
+            world.waiting_for
+        );
+    }
 }
 
 /// A keystore that the operator has written follows its password.
@@ -152,12 +208,7 @@ fn keystore_is_encoded_again_when_its_password_changes() {
     let store = pki::jks("old", "certificate", &key, &chain, world.now).expect("a keystore");
     let secret = world.secret.as_mut().expect("a Secret");
     secret.data.get_or_insert_default().insert(objects::secret::JKS.to_owned(), ByteString(store));
-    let entry = ManagedFieldsEntry {
-        manager: Some(objects::secret::FIELD_MANAGER.to_owned()),
-        fields_v1: Some(FieldsV1(json!({ "f:data": { "f:keystore.jks": {} } }))),
-        ..ManagedFieldsEntry::default()
-    };
-    secret.metadata.managed_fields = Some(vec![entry]);
+    world.manage(json!({ "f:data": { "f:keystore.jks": {} } }));
     assert!(world.run(5));
     assert_eq!(world.writes, writes, "the password is the same");
     world.password = Some("new");
@@ -186,12 +237,7 @@ fn content_is_stale_only_if_a_spec_can_ask_for_it() {
     let mut world = issued(|_| {});
     world.issuer = None;
     let mut owned = |fields| {
-        let entry = ManagedFieldsEntry {
-            manager: Some(objects::secret::FIELD_MANAGER.to_owned()),
-            fields_v1: Some(FieldsV1(fields)),
-            ..ManagedFieldsEntry::default()
-        };
-        world.secret.as_mut().expect("a Secret").metadata.managed_fields = Some(vec![entry]);
+        world.manage(fields);
         matches!(world.decide(), Err(Prerequisite::KeyPair))
     };
     let of_others = json!({

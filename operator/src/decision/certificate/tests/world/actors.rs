@@ -1,7 +1,10 @@
 //! What users and the CA do.
 
 use crds::certmanager::CertificateRequestStatus;
-use k8s_openapi::ByteString;
+use k8s_openapi::{
+    ByteString,
+    apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry},
+};
 
 use super::*;
 use crate::pki;
@@ -18,6 +21,16 @@ impl World {
         if let Some(secret) = &mut self.secret {
             secret.annotations_mut().insert("cert-manager.io/alt-names".to_owned(), "other".to_owned());
         }
+    }
+
+    /// The operator's field manager owns these fields of the Secret.
+    pub(in super::super) fn manage(&mut self, fields: serde_json::Value) {
+        let entry = ManagedFieldsEntry {
+            manager: Some(objects::secret::FIELD_MANAGER.to_owned()),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        };
+        self.secret.as_mut().expect("a Secret").metadata.managed_fields = Some(vec![entry]);
     }
 
     /// Whether the CA has a request to respond to.

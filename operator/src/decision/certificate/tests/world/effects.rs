@@ -168,7 +168,9 @@ impl World {
             plan.encoding,
             stores,
         );
-        self.secret = Some(secret.expect("a Secret"));
+        let mut secret = secret.expect("a Secret");
+        objects::secret::keep_outdated(&mut secret, plan.keystores.outdated);
+        self.secret = Some(secret);
         self.writes += 1;
         Ok(())
     }
