@@ -114,7 +114,7 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition, now: Timestamp) 
 }
 
 /// The longest message of a condition, in bytes: less than definitions and events allow.
-const LONGEST_MESSAGE: usize = 1000;
+pub const LONGEST_MESSAGE: usize = 1000;
 
 /// Puts a text on one line of at most `longest` bytes: other programs' errors may have many lines of any length, and the API
 /// server rejects a status that is too long.

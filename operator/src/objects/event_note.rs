@@ -5,7 +5,7 @@ use crds::condition::one_line;
 use crate::reason::Reason;
 
 /// The longest message, in bytes. The API server rejects notes of more than 1024 characters.
-const LONGEST_NOTE: usize = 1000;
+pub const LONGEST_NOTE: usize = 1000;
 
 /// What an Event says about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct EventNote {
     pub warning: bool,
     /// For programs.
     pub reason: Reason,
-    /// For people: what happened, why, and what to do. On one line of at most 1000 bytes.
+    /// For people: what happened, why, and what to do. On one line of at most [`LONGEST_NOTE`] bytes.
     pub message: String,
 }
 

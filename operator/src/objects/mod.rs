@@ -16,6 +16,6 @@ pub mod secret;
 pub mod secret_meta;
 
 pub use self::{
-    event_note::EventNote,
+    event_note::{EventNote, LONGEST_NOTE},
     merge_diff::{extra, merge_diff, merge_missing},
 };
