@@ -1,6 +1,9 @@
 //! HTTP-01 through an Ingress: one of our own for each Challenge, or a path in an Ingress of the user's.
 
-use crds::acme::{Challenge, IngressSolver};
+use crds::{
+    acme::{Challenge, IngressSolver},
+    meta::CLUSTER_ISSUER_KIND,
+};
 use futures::future::join_all;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, ResourceExt, api::Patch};
@@ -31,12 +34,23 @@ impl Http01Ingress<'_> {
         create_route: bool,
         context: &Context,
     ) -> Result<Presentation, ReconcileError> {
+        if let Some(annotation) = self.refused_annotation() {
+            return Ok(Presentation::Blocked(format!(
+                "the solver's ingressTemplate sets the annotation {annotation:?}, which only a ClusterIssuer may set, because it \
+                 can change the ingress controller's configuration. Remove it from the Issuer"
+            )));
+        }
         let node_port = self.solver.service_type.as_deref() == Some("NodePort");
         service::ensure(&self.namespace(), node_port, context).await?;
         match edited_ingress(&self.challenge.spec.solver) {
             Some(name) => self.add_path(name, context).await,
             None => self.write_ingress(create_route, context).await,
         }
+    }
+
+    fn refused_annotation(&self) -> Option<&str> {
+        let is_tenants = self.challenge.spec.issuer_ref.identity().kind != CLUSTER_ISSUER_KIND;
+        route::refused_annotation(self.solver).filter(|_| is_tenants)
     }
 
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {

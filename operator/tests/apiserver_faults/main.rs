@@ -126,6 +126,21 @@ async fn rejection_by_a_policy_is_reported_with_its_words() -> Result<()> {
     await_healed(&user, RETRIED).await.map(drop)
 }
 
+/// An annotation with configuration for the ingress controller, in the template of an Issuer that a tenant can write.
+#[tokio::test]
+async fn snippet_of_a_tenant_is_refused() -> Result<()> {
+    let user = user("f-snippet", json!({})).await?;
+    let annotations = json!({ "nginx.ingress.kubernetes.io/server-snippet": "return 200;" });
+    let mut solver = json!({ "http01": { "ingress": { "ingressClassName": user.cluster.ingress_class() } } });
+    solver["http01"]["ingress"]["ingressTemplate"] = json!({ "metadata": { "annotations": annotations } });
+    apply_issuer(&user, json!({ "solvers": [solver] })).await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, WAIT_REPORTED, "which only a ClusterIssuer may set").await?;
+    ensure!(user.names::<Ingress>().await?.is_empty(), "an Ingress was created");
+    apply_issuer(&user, json!({})).await?;
+    await_healed(&user, HEALED).await.map(drop)
+}
+
 /// What routes a challenge is deleted while the challenge waits.
 #[tokio::test]
 async fn deleted_routes_are_written_again() -> Result<()> {

@@ -6,6 +6,7 @@
 mod endpoint_slice;
 mod ingress;
 mod service;
+mod template;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use self::{
     endpoint_slice::{emptied_endpoint_slice, endpoint_slice_name, endpoint_slices, routed_endpoints},
     ingress::{PathType, ingress, ingress_name, patch_to_add, patch_to_remove, relax_path_type},
     service::service,
+    template::refused_annotation,
 };
 
 /// The name of the Service, and the prefix of the names of its EndpointSlices and of Ingresses.
