@@ -12,7 +12,7 @@ use kube::{
 };
 use operator::{
     cache::Kind,
-    k8s::{ObjectEvent, Presence, Watch},
+    k8s::{ObjectEvent, Presence, Scope, Watch},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -36,9 +36,9 @@ async fn optional_kind_comes_and_goes() -> Result<()> {
         let (report, mut reports) = unbounded_channel();
         let writer = kind.take_writer().context("the writer is taken once")?;
         let watch = Watch { writer, config: Config::default(), presence: Presence::Optional };
-        let api = Api::all(client.clone());
+        let scope = Scope { namespace: String::new(), api: Api::all(client.clone()) };
         let task = tokio::spawn(watch.run(
-            api,
+            vec![scope],
             |_| {},
             move |widget: &Widget, event| {
                 // The receiver is gone when the test ends.

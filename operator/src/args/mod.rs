@@ -54,6 +54,9 @@ pub struct Arguments {
     /// Namespace of the Secrets that ClusterIssuers refer to.
     #[arg(long, env = "POD_NAMESPACE", default_value = "kube-system")]
     pub cluster_resource_namespace: String,
+    /// Namespaces to serve, comma-separated; all if empty. With it, ClusterIssuers can't be used.
+    #[arg(long, value_delimiter = ',', default_value = "")]
+    pub namespace: Vec<String>,
     /// Whether to act only while holding the leader election Lease.
     #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
@@ -162,7 +165,9 @@ impl Arguments {
             kind: Some(self.default_issuer_kind.clone()),
             name: self.default_issuer_name.clone(),
         });
+        let namespaces = self.namespace.iter().map(|it| it.trim()).filter(|it| !it.is_empty());
         Settings {
+            namespaces: namespaces.map(ToOwned::to_owned).collect(),
             cluster_resource_namespace: self.cluster_resource_namespace.clone(),
             solver_namespace: self.solver_namespace.clone(),
             solver_service: self.solver_service.clone(),
@@ -311,6 +316,15 @@ mod tests {
         let expected =
             ["vmodule", "log-flush-frequency", "log-json-split-stream", "internal-healthz-listen-address"];
         assert_eq!(ignored, expected);
+    }
+
+    #[test]
+    fn namespaces_are_a_list_without_duplicates() {
+        let namespaces =
+            |flags: &[&str]| read(flags).0.settings().namespaces.into_iter().collect::<Vec<_>>().join(" ");
+        assert_eq!(namespaces(&[]), "");
+        assert_eq!(namespaces(&["--namespace="]), "");
+        assert_eq!(namespaces(&["--namespace=b, a,,b"]), "a b");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the flags and the configuration file say.
 
+use std::collections::BTreeSet;
+
 use crate::{
     decision::{backoff::IssuanceBackoff, shim::ShimSettings},
     objects::route::ExtraLabels,
@@ -8,6 +10,8 @@ use crate::{
 /// The settings of all controllers.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The namespaces that are served; all if empty. Without all, no ClusterIssuer is served.
+    pub namespaces: BTreeSet<String>,
     /// The namespace of the Secrets that ClusterIssuers refer to.
     pub cluster_resource_namespace: String,
     /// The namespace that the solver runs in.

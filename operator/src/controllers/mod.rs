@@ -14,8 +14,10 @@ mod order;
 mod report;
 mod request;
 mod runner;
+mod scope;
 mod shim;
 mod solver_endpoints;
+mod tasks;
 mod watches;
 
 use self::runner::{Controller, RESYNC, run};

@@ -6,7 +6,6 @@
 use std::{
     fmt::Debug,
     future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +25,7 @@ use k8s_openapi::api::{
     networking::v1::Ingress,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Resource, ResourceExt,
     api::PartialObjectMeta,
     runtime::{reflector::Lookup, watcher::Config},
 };
@@ -35,16 +34,17 @@ use serde::de::DeserializeOwned;
 use super::{
     Controller, certificate, challenge, issuer, order,
     report::Reports,
-    request as request_controller, run,
+    request as request_controller, run, scope,
     shim::{self, Shimmed},
     solver_endpoints,
+    tasks::{Task, join_any},
 };
 use crate::{
     cache::{Cache, Indexed, Kind},
     context::Context,
     decision::{self, Requeue},
     error::ReconcileError,
-    k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Watch},
+    k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Scope, Watch},
     metrics::Metrics,
     objects::{
         metadata::{Identity, controller_of, controller_of_kind},
@@ -53,8 +53,8 @@ use crate::{
     },
 };
 
-/// Something that runs until the process ends.
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Where a kind is watched.
+type Scopes<K> = Vec<Scope<Guarded<K>>>;
 
 /// How to find a kind in the cache.
 type Select<K> = fn(&Cache) -> &Kind<K>;
@@ -328,15 +328,6 @@ pub async fn start(context: Arc<Context>, metrics: Metrics, ready: impl FnOnce()
     }
 }
 
-/// Runs each in a task of its own, so that one does not poll the others. Ends with the first.
-async fn join_any(tasks: Vec<Task>) {
-    let mut set = tokio::task::JoinSet::new();
-    for task in tasks {
-        set.spawn(task);
-    }
-    _ = set.join_next().await;
-}
-
 /// Registers every kind: what is watched, and by whom it is reconciled, in how many slots. One namespace gets at most a third of these,
 /// and one ACME server a quarter.
 fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
@@ -344,16 +335,19 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     let own = || all().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
     let mut registry = Registry::new(context, metrics);
 
-    registry.watch(|cache| &cache.ingresses, all(), Presence::Required);
+    registry.watch(|cache| &cache.ingresses, scope::served(context), all(), Presence::Required);
     registry.control(|cache| &cache.ingresses, <Ingress as Shimmed>::NAME, 96, shim::reconcile);
 
-    registry.watch(|cache| &cache.issuers, all(), Presence::Required);
+    registry.watch(|cache| &cache.issuers, scope::served(context), all(), Presence::Required);
     registry.control(|cache| &cache.issuers, issuer::NAME, 32, issuer::reconcile);
 
-    registry.watch(|cache| &cache.cluster_issuers, all(), Presence::Required);
-    registry.control(|cache| &cache.cluster_issuers, issuer::CLUSTER_NAME, 32, issuer::reconcile_cluster);
+    if context.settings.namespaces.is_empty() {
+        let everywhere = vec![scope::cluster(context)];
+        registry.watch(|cache| &cache.cluster_issuers, everywhere, all(), Presence::Required);
+        registry.control(|cache| &cache.cluster_issuers, issuer::CLUSTER_NAME, 32, issuer::reconcile_cluster);
+    }
 
-    registry.watch(|cache| &cache.certificates, all(), Presence::Required);
+    registry.watch(|cache| &cache.certificates, scope::served(context), all(), Presence::Required);
     registry.control(
         |cache| &cache.certificates,
         certificate::NAME,
@@ -363,20 +357,20 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
     registry.controllers.push(Box::pin(certificate::enqueue_changed(Arc::clone(context))));
 
-    registry.watch(|cache| &cache.requests, all(), Presence::Required);
+    registry.watch(|cache| &cache.requests, scope::served(context), all(), Presence::Required);
     registry.control(|cache| &cache.requests, request_controller::NAME, 96, request_controller::reconcile);
 
-    registry.watch(|cache| &cache.orders, all(), Presence::Required);
+    registry.watch(|cache| &cache.orders, scope::served(context), all(), Presence::Required);
     registry.control(|cache| &cache.orders, order::NAME, 192, order::reconcile);
 
-    registry.watch(|cache| &cache.challenges, all(), Presence::Required);
+    registry.watch(|cache| &cache.challenges, scope::served(context), all(), Presence::Required);
     // Challenges wait for others most of the time, and hold little memory meanwhile.
     registry.control(|cache| &cache.challenges, challenge::NAME, 4000, challenge::reconcile);
 
-    registry.watch(|cache| &cache.services, own(), Presence::Required);
+    registry.watch(|cache| &cache.services, scope::served(context), own(), Presence::Required);
     registry.control(|cache| &cache.services, solver_endpoints::NAME, 24, solver_endpoints::reconcile);
 
-    registry.watch(|cache| &cache.routed_slices, own(), Presence::Required);
+    registry.watch(|cache| &cache.routed_slices, scope::served(context), own(), Presence::Required);
     registry.watch_solver();
     registry.watch_secrets();
     registry
@@ -406,15 +400,14 @@ impl Registry {
         }
     }
 
-    /// Watches a kind in all namespaces.
-    fn watch<K>(&mut self, select: Select<K>, config: Config, presence: Presence)
+    /// Watches a kind.
+    fn watch<K>(&mut self, select: Select<K>, scopes: Scopes<K>, config: Config, presence: Presence)
     where
         K: Watched + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let Some(watch) = self.begin(select, config, presence) else { return };
         let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
-        let api: Api<Guarded<K>> = Api::all(context.kube.client.clone());
-        self.watches.push(Box::pin(watch.run(api, K::shrink, move |object, event| {
+        self.watches.push(Box::pin(watch.run(scopes, K::shrink, move |object, event| {
             object.index(&context, event);
             match event {
                 ObjectEvent::Listed => return,
@@ -432,21 +425,21 @@ impl Registry {
         let settings = &self.context.settings;
         let config =
             Config::default().labels(&format!("{}={}", route::SERVICE_NAME, settings.solver_service));
-        let api = Api::namespaced(self.context.kube.client.clone(), &settings.solver_namespace);
+        let scope = scope::namespace(&self.context, &settings.solver_namespace);
         let Some(watch) = self.begin(|cache| &cache.solver_slices, config, Presence::Required) else {
             return;
         };
         let report = solver_endpoints::wake_routes(Arc::clone(&self.context));
-        self.watches.push(Box::pin(watch.run(api, |_| {}, report)));
+        self.watches.push(Box::pin(watch.run(vec![scope], |_| {}, report)));
     }
 
     /// Watches the metadata of Secrets that belong to Certificates or hold their next keys.
     fn watch_secrets(&mut self) {
         let config = Config::default().labels(&format!("{}=true", secret::FULL_ACCESS_LABEL));
-        let api: Api<PartialObjectMeta<Secret>> = Api::all(self.context.kube.client.clone());
+        let scopes = scope::served::<PartialObjectMeta<Secret>>(&self.context);
         let Some(watch) = self.begin(|cache| &cache.secrets, config, Presence::Required) else { return };
         let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
-        self.watches.push(Box::pin(watch.run_metadata(api, SecretMeta::of, move |secret, event| {
+        self.watches.push(Box::pin(watch.run_metadata(scopes, SecretMeta::of, move |secret, event| {
             if event == ObjectEvent::Created && secret.restored {
                 context.memory.note_restoration(secret.namespace().to_owned(), context.now());
             }

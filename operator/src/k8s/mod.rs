@@ -7,6 +7,7 @@ mod error_text;
 mod events;
 mod guarded;
 mod lease;
+mod merge;
 mod queue;
 mod watch;
 mod work_queue;
@@ -19,7 +20,7 @@ pub use self::{
     guarded::Guarded,
     lease::{Lease, LeaseSettings},
     queue::{Enqueuer, Queue, queue},
-    watch::{ObjectEvent, Presence, Watch},
+    watch::{ObjectEvent, Presence, Scope, Watch},
     work_queue::WorkQueue,
     write::{apply, create, delete, is_newer, patch, version_number, write_status},
 };

@@ -5,7 +5,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::ready};
 use kube::{
     Api, Resource,
     api::{ObjectMeta, PartialObjectMeta},
@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use super::{
     error_text,
     guarded::{Guarded, Unreadable},
+    merge::merged,
 };
 
 /// The annotation in which kubectl keeps a second copy of an object.
@@ -54,6 +55,14 @@ pub enum Presence {
     Optional,
 }
 
+/// Where a kind is watched.
+pub struct Scope<K> {
+    /// The namespace; empty if all are watched.
+    pub namespace: String,
+    /// The objects there.
+    pub api: Api<K>,
+}
+
 /// A kind's watch, before it runs.
 pub struct Watch<K: Lookup<DynamicType = ()> + Clone + 'static> {
     /// What it feeds.
@@ -70,7 +79,12 @@ where
 {
     /// Watches until the process ends. `shrink` drops what is not needed before an object is kept; `report` is called for every
     /// change. An object that can't be read is skipped and does not affect the others.
-    pub async fn run(self, api: Api<Guarded<K>>, shrink: impl Fn(&mut K), report: impl Fn(&K, ObjectEvent)) {
+    pub async fn run(
+        self,
+        scopes: Vec<Scope<Guarded<K>>>,
+        shrink: impl Fn(&mut K) + Sync,
+        report: impl Fn(&K, ObjectEvent),
+    ) {
         let store = self.writer.as_reader();
         let keep = |guard: Guarded<K>| {
             let mut object = readable(guard)?;
@@ -79,18 +93,22 @@ where
         };
         let config = self.config.page_size(PAGE);
         let watch = || {
-            let events = watcher::watcher(api.clone(), config.clone()).default_backoff();
-            events.filter_map(async |event| {
-                let kept = event.map(|event| match unreadable(&event) {
-                    Some(object) => {
-                        object.warn();
-                        // The version that could be read is not what exists any more.
-                        known(&store, &object.metadata).map(Event::Delete)
-                    }
-                    None => map(event, keep),
+            let watches = scopes.iter().map(|scope| {
+                let events = watcher::watcher(scope.api.clone(), config.clone()).default_backoff();
+                let events = events.filter_map(|event| {
+                    let kept = event.map(|event| match unreadable(&event) {
+                        Some(object) => {
+                            object.warn();
+                            // The version that could be read is not what exists any more.
+                            known(&store, &object.metadata).map(Event::Delete)
+                        }
+                        None => map(event, keep),
+                    });
+                    ready(kept.transpose())
                 });
-                kept.transpose()
-            })
+                (scope.namespace.clone(), events.boxed())
+            });
+            merged(watches.collect(), store.clone())
         };
         drive(watch, self.writer, self.presence, report).await;
     }
@@ -98,22 +116,28 @@ where
 
 impl<S> Watch<S>
 where
-    S: Lookup<DynamicType = ()> + Clone + 'static,
+    S: Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     /// The same for the metadata of a kind `K` whose content must not be held in memory. `keep` makes what is kept of it.
     pub async fn run_metadata<K>(
         self,
-        api: Api<PartialObjectMeta<K>>,
-        keep: impl Fn(&ObjectMeta) -> S,
+        scopes: Vec<Scope<PartialObjectMeta<K>>>,
+        keep: impl Fn(&ObjectMeta) -> S + Sync,
         report: impl Fn(&S, ObjectEvent),
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
+        let store = self.writer.as_reader();
         let keep = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
         let config = self.config.page_size(PAGE);
         let watch = || {
-            let events = watcher::watcher(api.clone(), config.clone()).default_backoff();
-            events.filter_map(async |event| event.map(|event| map(event, keep)).transpose())
+            let watches = scopes.iter().map(|scope| {
+                let events = watcher::watcher(scope.api.clone(), config.clone()).default_backoff();
+                let events =
+                    events.filter_map(|event| ready(event.map(|event| map(event, keep)).transpose()));
+                (scope.namespace.clone(), events.boxed())
+            });
+            merged(watches.collect(), store.clone())
         };
         drive(watch, self.writer, self.presence, report).await;
     }
