@@ -102,8 +102,17 @@ pub mod request {
     pub const PARENT_REF_NAMESPACE: &str = "acme.cert-manager.io/http01-parentrefnamespace";
 }
 
-/// Annotations of Issuers and ClusterIssuers.
+/// Annotations of Issuers and ClusterIssuers, and of Namespaces for them.
 pub mod issuer {
+    /// On a ClusterIssuer: the namespaces that may use it, as a label selector in JSON such as
+    /// `{"matchLabels":{"team":"web"}}`. Specific to this operator.
+    pub const ALLOWED_NAMESPACES: &str = "acme.cert-manager.io/allowed-namespaces";
+    /// On a ClusterIssuer: `"true"` limits each namespace to the zones in its annotation [`ALLOWED_DNS_ZONES`]. Specific to
+    /// this operator.
+    pub const RESTRICT_DNS_ZONES: &str = "acme.cert-manager.io/restrict-dns-zones";
+    /// On a Namespace: the DNS zones that it may use with such a ClusterIssuer, comma-separated. A zone includes its
+    /// subdomains. Specific to this operator.
+    pub const ALLOWED_DNS_ZONES: &str = "acme.cert-manager.io/allowed-dns-zones";
     /// Number of new orders (not renewals) that the CA allows this account in three hours, as a decimal number greater
     /// than zero. For accounts with a raised limit, and for CAs that do not publish one. Specific to this operator.
     pub const NEW_ORDERS_PER_3_HOURS: &str = "acme.cert-manager.io/new-orders-per-3-hours";

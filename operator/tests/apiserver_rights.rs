@@ -5,6 +5,7 @@
 use std::{path::Path, sync::OnceLock};
 
 use anyhow::{Context, Result, ensure};
+use crds::{certmanager::ClusterIssuer, condition};
 use e2e::{
     harness,
     operator::{self, Processes},
@@ -12,7 +13,7 @@ use e2e::{
     user::{User, issuer_annotation},
 };
 use k8s_openapi::api::{
-    core::v1::{Secret, Service},
+    core::v1::{Namespace, Secret, Service},
     discovery::v1::EndpointSlice,
     networking::v1::Ingress,
 };
@@ -92,6 +93,42 @@ async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
     rejected.retain(|it| [operator::USER, &solver].contains(&it.user()) && it.status() == Some(403));
     ensure!(rejected.is_empty(), "the API server rejected {rejected:?}");
     Ok(())
+}
+
+/// A ClusterIssuer that is for some namespaces, and in each for some zones.
+#[tokio::test]
+async fn restricted_issuer_serves_what_it_allows() -> Result<()> {
+    let user = user("restricted").await?;
+    let issuers: Api<ClusterIssuer> = Api::all(user.client.clone());
+    let namespaces: Api<Namespace> = Api::all(user.client.clone());
+    let restrict = async |annotations: Value| {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        issuers.patch("restricted", &PatchParams::default(), &patch).await.map(drop)
+    };
+    let change_namespace = async |metadata: Value| {
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        namespaces.patch("restricted", &PatchParams::default(), &patch).await.map(drop)
+    };
+    let await_told = async |words: &str| {
+        let told = user.await_certificate("web", "say who refuses it", harness::TIMEOUT, |it| {
+            let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            let ready = condition::find(conditions, condition::READY).and_then(|it| it.message.as_deref());
+            ready.is_some_and(|message| message.contains(words))
+        });
+        told.await.map(drop)
+    };
+    restrict(json!({ "acme.cert-manager.io/allowed-namespaces": r#"{"matchLabels":{"team":"web"}}"# }))
+        .await?;
+    user.apply_ingress("web", &[user.host("web")], issuer_annotation("restricted")).await?;
+    await_told("the ClusterIssuer \"restricted\" refuses the namespace \"restricted\": the labels").await?;
+    change_namespace(json!({ "labels": { "team": "web" } })).await?;
+    // A change of the issuer is noticed immediately.
+    restrict(json!({ "acme.cert-manager.io/restrict-dns-zones": "true" })).await?;
+    await_told("lacks the annotation acme.cert-manager.io/allowed-dns-zones").await?;
+    let zones = json!({ "acme.cert-manager.io/allowed-dns-zones": "restricted.example.test" });
+    change_namespace(json!({ "annotations": zones })).await?;
+    restrict(json!({ "note": "checked again" })).await?;
+    user.await_issued("web", harness::TIMEOUT).await.map(drop)
 }
 
 /// Requests with the operator's own token.

@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 use super::Cache;
 use crate::{
     accounts::{IssuerKey, IssuerVersion},
-    decision::limits::new_orders_in_3_hours,
+    decision::{limits::new_orders_in_3_hours, request::Restrictions},
 };
 
 /// What an issuer signs with. A closed set: a new type of issuer is a new variant, and the compiler finds every place that has to
@@ -84,6 +84,8 @@ pub struct AnyIssuer {
     pub status: IssuerStatus,
     /// The namespace of the Secrets that it refers to.
     pub namespace: String,
+    /// Who may use it, if its annotations restrict that: only a ClusterIssuer is shared.
+    pub restrictions: Option<Restrictions>,
     /// How many new orders its account may place within three hours, if that is known.
     pub new_orders: Option<u32>,
 }
@@ -112,7 +114,9 @@ impl AnyIssuer {
         namespace: &str,
     ) -> Self {
         let annotation = object.annotations().get(NEW_ORDERS_PER_3_HOURS).map(String::as_str);
+        let is_shared = key.namespace.is_none();
         Self {
+            restrictions: if is_shared { Restrictions::of(object.annotations()) } else { None },
             key,
             version: IssuerVersion::of(object),
             new_orders: config.acme().and_then(|acme| new_orders_in_3_hours(&acme.server, annotation)),

@@ -1,12 +1,14 @@
 //! CertificateRequests: approves them, creates their Orders, and copies the result into their status.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest, CertificateRequestStatus},
+    meta::CLUSTER_ISSUER_KIND,
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
@@ -16,10 +18,10 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        request::{self, Action, IssuerView, View},
+        request::{self, Action, Applicant, CHECKED_EVERY_MINUTES, IssuerView, View},
         retry::{EXPECTATION_TTL, LONGEST_UNWATCHED},
     },
-    error::ReconcileError,
+    error::{ReconcileError, Tried},
     k8s,
     objects::{
         self,
@@ -43,10 +45,12 @@ pub(super) async fn reconcile(
     let owner = controller_of_kind::<Certificate>(&object.metadata);
     let is_orphan = owner.is_some_and(|owner| context.cache.has_owner(namespace, owner) == Some(false));
     let problem = context.memory.problems.get(object.uid_or_empty());
+    let refusal = refusal(&object, &issuer, order.is_some(), &context).await?;
     let actions = request::decide(&View {
         request: &object,
         is_orphan,
         issuer: match &issuer {
+            _ if let Some(why) = &refusal => IssuerView::Refused(why),
             IssuerLookup::Foreign => IssuerView::Other,
             IssuerLookup::UnknownKind => IssuerView::UnknownKind,
             IssuerLookup::Missing => IssuerView::Missing,
@@ -66,6 +70,11 @@ pub(super) async fn reconcile(
         now: context.now(),
     });
     let requeue = apply(actions, &object, &context).await?;
+    // No watch shows that the Namespace has changed.
+    let requeue = match refusal {
+        Some(_) => requeue.earliest(Requeue::After(Duration::from_mins(CHECKED_EVERY_MINUTES))),
+        None => requeue,
+    };
     // The watch may show its Certificate later.
     Ok(if is_orphan { requeue.earliest(Requeue::After(LONGEST_UNWATCHED)) } else { requeue })
 }
@@ -80,6 +89,42 @@ fn of_the_same_name(
     let csr = Csr::from_pem(&request.spec.request.0).ok()?;
     let order = objects::order::build(request, issuer.config.acme()?, None, &csr, None);
     context.cache.orders.get(request.namespace_or_empty(), &order.name_any())
+}
+
+/// Why the issuer does not serve a request. Reads the Namespace only if the issuer restricts who may use it, and only before the
+/// Order is created.
+async fn refusal(
+    object: &CertificateRequest,
+    issuer: &IssuerLookup,
+    has_order: bool,
+    context: &Context,
+) -> Result<Option<String>, ReconcileError> {
+    let name = &object.spec.issuer_ref.name;
+    let issuer = match issuer {
+        IssuerLookup::Missing
+            if !context.settings.namespaces.is_empty()
+                && object.spec.issuer_ref.identity().kind == CLUSTER_ISSUER_KIND =>
+        {
+            return Ok(Some(format!(
+                "the ClusterIssuer {name:?} can't be used, because the operator is limited to namespaces (--namespace): use \
+                 an Issuer in this namespace"
+            )));
+        }
+        IssuerLookup::Found(issuer) => issuer,
+        IssuerLookup::Missing | IssuerLookup::Foreign | IssuerLookup::UnknownKind => return Ok(None),
+    };
+    let Some(restrictions) = issuer.restrictions.as_ref().filter(|_| !has_order) else { return Ok(None) };
+    if object.status.as_ref().is_some_and(request::is_final) {
+        return Ok(None);
+    }
+    // One without a CSR that can be read fails anyway.
+    let Ok(csr) = Csr::from_pem(&object.spec.request.0) else { return Ok(None) };
+    let namespace = object.namespace_or_empty();
+    let read = Api::<Namespace>::all(context.kube.client.clone()).get_metadata(namespace).await;
+    let found = read.tried(|| format!("read Namespace {namespace}"))?;
+    let applicant =
+        Applicant { namespace, labels: found.labels(), annotations: found.annotations(), csr: &csr };
+    Ok(restrictions.refusal(name, applicant))
 }
 
 impl Reports for CertificateRequest {

@@ -3,6 +3,7 @@
 //! Knows approval, conditions, and which issuer signs; must not know what a CSR contains. Next: `acme.rs` for ACME issuers.
 
 mod acme;
+mod restrictions;
 
 use crds::{
     acme::{AcmeIssuer, Order},
@@ -11,6 +12,7 @@ use crds::{
 };
 use jiff::Timestamp;
 
+pub use self::restrictions::{Applicant, CHECKED_EVERY_MINUTES, Restrictions};
 use crate::{objects::EventNote, reason::Reason};
 
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
@@ -39,6 +41,8 @@ pub enum IssuerView<'a> {
     UnknownKind,
     /// An issuer of a type that this operator does not implement, by the name of its field in `spec`.
     Unsupported(&'static str),
+    /// It does not serve this request; why, and what to do.
+    Refused(&'a str),
     /// An issuer of a group that this operator leaves to other controllers.
     Other,
 }
@@ -133,6 +137,9 @@ impl Decision<'_> {
             let message = "The CertificateRequest was denied by an approval controller".to_owned();
             return self.finish(ConditionStatus::False, Reason::Denied, message);
         }
+        if let IssuerView::Refused(why) = self.view.issuer {
+            return self.wait(why.to_owned());
+        }
         if !condition::is_true(&self.status.conditions, condition::APPROVED) {
             if !self.view.auto_approve {
                 return;
@@ -161,7 +168,7 @@ impl Decision<'_> {
                 "the {} {:?} is of the type {type_}, which this operator does not support. Use an issuer with spec.acme",
                 issuer.kind, issuer.name
             )),
-            IssuerView::Other => {}
+            IssuerView::Refused(_) | IssuerView::Other => {}
         }
     }
 

@@ -95,6 +95,16 @@ fn request_reports_that_it_waits_for_its_issuer() {
     }
 }
 
+/// A refusal does not approve: another issuer's approver may have to decide later.
+#[test]
+fn refused_request_only_says_why() {
+    let actions = decided(&request(|_| {}), IssuerView::Refused("not for this namespace"), None);
+    let [Action::WriteStatus(status)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(!condition::is_true(&status.conditions, condition::APPROVED));
+    let ready = ready(&actions).expect("a condition");
+    assert_eq!(ready, (ConditionStatus::False, "Pending".into(), "not for this namespace".into()));
+}
+
 #[test]
 fn common_name_must_be_listed() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
