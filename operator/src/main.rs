@@ -3,20 +3,24 @@
 use std::{env, process, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
+use kube::Config;
 use operator::{
     args::{Arguments, LogFormat},
     clock::{Clock, SystemClock},
     context::Context,
     controllers,
-    k8s::Lease,
+    k8s::{self, Contact},
+    leadership::Leadership,
     metrics::{Metrics, Scrapes},
     server::{self, Readiness},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let (arguments, ignored_flags) = Arguments::read(env::args_os())?;
     let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(arguments.log_filter()));
     match arguments.logging_format {
@@ -26,13 +30,38 @@ async fn main() -> Result<()> {
     for flag in ignored_flags {
         tracing::warn!(flag, "ignored a flag of cert-manager that has no effect here");
     }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     if !arguments.check_ready.is_empty() {
-        for check in &arguments.check_ready {
-            server::check_ready(check).await?;
-        }
-        return Ok(());
+        return runtime.block_on(server::check_all_ready(&arguments.check_ready));
     }
-    let client = kube::Client::try_default().await.context("failed to configure the Kubernetes client")?;
+    let config = runtime.block_on(Config::infer()).context("failed to configure the Kubernetes client")?;
+    let contact = Contact::default();
+    let unique = format!("{:x}-{:x}", process::id(), SystemClock.now().as_nanosecond() & 0xffff_ffff);
+    let settings = arguments.lease(&unique)?;
+    let compete = || Leadership::compete(config.clone(), contact.clone(), settings);
+    let mut leadership = arguments.leader_elect.then(compete).transpose()?;
+    let stop_reason = runtime.block_on(run(&arguments, config.clone(), contact.clone(), leadership.as_mut()));
+    // Ends every task, so that a standby may take over immediately.
+    runtime.shutdown_background();
+    if let Some(leadership) = leadership {
+        leadership.release();
+    }
+    if let Some(reason) = stop_reason? {
+        bail!("{reason}");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for leadership, if there is an election, and runs the controllers. Returns why they stopped, unless a signal asked for it.
+async fn run(
+    arguments: &Arguments,
+    config: Config,
+    contact: Contact,
+    leadership: Option<&mut Leadership>,
+) -> Result<Option<&'static str>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let client = k8s::connect(config, contact).context("failed to configure the Kubernetes client")?;
     let metrics = Metrics::default();
     let readiness = Readiness::default();
     server::serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
@@ -41,37 +70,18 @@ async fn main() -> Result<()> {
     let scrapes =
         Scrapes::new(metrics.clone(), Arc::clone(&context.cache), arguments.enable_certificate_metrics);
     server::serve(arguments.metrics_listen_address, server::metrics_router(scrapes)).await?;
-
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let clock = SystemClock;
-    let unique = format!("{:x}-{:x}", process::id(), clock.now().as_nanosecond() & 0xffff_ffff);
-    let mut lease = Lease::new(context.kube.client.clone(), arguments.lease(&unique), &clock);
     let work = async {
-        if !arguments.leader_elect {
-            controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)).await;
-            return "the controllers stopped";
+        if let Some(leadership) = leadership {
+            readiness.set(true);
+            leadership.won().await;
+            tracing::info!("became the leader");
+            readiness.set(false);
         }
-        readiness.set(true);
-        lease.acquire().await;
-        tracing::info!("became the leader");
-        readiness.set(false);
-        tokio::select! {
-            () = controllers::start(Arc::clone(&context), metrics.clone(), || readiness.set(true)) => "the controllers stopped",
-            () = lease.hold() => "lost leadership",
-        }
+        controllers::start(context, metrics, || readiness.set(true)).await;
     };
-    let stop_reason = tokio::select! {
-        reason = work => Some(reason),
+    Ok(tokio::select! {
+        () = work => Some("the controllers stopped"),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-    };
-    // No controller runs anymore, so a standby may take over immediately.
-    if arguments.leader_elect {
-        lease.release().await;
-    }
-    if let Some(reason) = stop_reason {
-        bail!("{reason}");
-    }
-    tracing::info!("stopped");
-    Ok(())
+    })
 }

@@ -79,6 +79,17 @@ pub async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Polls several URLs, as [`check_ready`] does, one after the other.
+///
+/// # Errors
+/// As [`check_ready`].
+pub async fn check_all_ready(checks: &[String]) -> anyhow::Result<()> {
+    for check in checks {
+        check_ready(check).await?;
+    }
+    Ok(())
+}
+
 /// Polls `host:port/path=status` once per second until it returns that status, for up to 30 s, the time of a rollout.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
 use crds::{annotations::source, duration::GoDuration, meta::IssuerRef};
 
@@ -26,6 +26,9 @@ use crate::{
 
 /// The name of the Lease: the same as in cert-manager, so that the two never act concurrently.
 const LEASE_NAME: &str = "cert-manager-controller";
+
+/// How long before another process may become the leader a leader has stopped, at least.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The entry of `--controllers` that turns off automatic approval, as in
 /// `--controllers=*,-certificaterequests-approver`.
@@ -135,6 +138,10 @@ pub struct Arguments {
     /// Name of this process in the leader election Lease and in events.
     #[arg(long, env = "POD_NAME", default_value = "acme-operator")]
     pub instance: String,
+    /// UID of this Pod, which no other Pod ever has. With it, a container that restarts in the same Pod resumes its leadership
+    /// immediately: its former process has ended.
+    #[arg(long, env = "POD_UID", default_value = "")]
+    pub pod_uid: String,
 }
 
 impl Arguments {
@@ -187,17 +194,39 @@ impl Arguments {
         }
     }
 
-    /// Returns the settings of leader election. `unique` distinguishes this process from others with the same
-    /// `--instance`.
-    pub fn lease(&self, unique: &str) -> LeaseSettings {
-        LeaseSettings {
+    /// Returns the settings of leader election. Without the UID of a Pod, `unique` distinguishes this process from others
+    /// with the same `--instance`.
+    ///
+    /// # Errors
+    /// A leader would not stop before another one may begin, or not renew in time.
+    pub fn lease(&self, unique: &str) -> Result<LeaseSettings> {
+        let (lease_duration, renew_deadline, retry_period) = (
+            self.leader_election_lease_duration,
+            self.leader_election_renew_deadline,
+            self.leader_election_retry_period,
+        );
+        ensure!(
+            renew_deadline + LEASE_MARGIN <= lease_duration,
+            "--leader-election-renew-deadline is {renew_deadline:?}, but has to be at least {LEASE_MARGIN:?} shorter than \
+             --leader-election-lease-duration, which is {lease_duration:?}"
+        );
+        ensure!(
+            !retry_period.is_zero() && retry_period < renew_deadline,
+            "--leader-election-retry-period is {retry_period:?}, but has to be more than 0 and shorter than \
+             --leader-election-renew-deadline, which is {renew_deadline:?}"
+        );
+        let process = match self.pod_uid.as_str() {
+            "" => format!("{}-{unique}", self.instance),
+            uid => format!("{}_{uid}", self.instance),
+        };
+        Ok(LeaseSettings {
             namespace: self.leader_election_namespace.clone(),
             name: LEASE_NAME.to_owned(),
-            identity: format!("{}-{unique}-external-cert-manager-controller", self.instance),
-            lease_duration: self.leader_election_lease_duration,
-            renew_deadline: self.leader_election_renew_deadline,
-            retry_period: self.leader_election_retry_period,
-        }
+            identity: format!("{process}-external-cert-manager-controller"),
+            lease_duration,
+            renew_deadline,
+            retry_period,
+        })
     }
 
     /// Returns the filter for log lines, in the syntax of tracing-subscriber.
@@ -354,6 +383,30 @@ mod tests {
         assert_eq!(arguments.verbosity, 4);
         assert_eq!(ignored.len(), 13, "{ignored:?}");
         Ok(())
+    }
+
+    #[test]
+    fn identity_is_that_of_the_pod() -> Result<()> {
+        let flags = ["--instance=operator-1", "--pod-uid=3f9c"];
+        let (first, second) = (read(&flags).0.lease("1")?, read(&flags).0.lease("2")?);
+        assert_eq!(first.identity, "operator-1_3f9c-external-cert-manager-controller");
+        assert_eq!(first.identity, second.identity, "the former process of a Pod has ended");
+        let (first, second) = (read(&["--pod-uid="]).0.lease("1")?, read(&["--pod-uid="]).0.lease("2")?);
+        assert_ne!(first.identity, second.identity, "without a Pod, each process is another one");
+        Ok(())
+    }
+
+    #[test]
+    fn leader_stops_before_another_may_begin() {
+        let lease = |flags: &[&str]| read(flags).0.lease("1");
+        assert!(lease(&[]).is_ok(), "the defaults are valid");
+        // The defaults of cert-manager.
+        let minute = ["--leader-election-lease-duration=60s", "--leader-election-renew-deadline=40s"];
+        assert!(lease(&[&minute[..], &["--leader-election-retry-period=15s"]].concat()).is_ok());
+        let error = lease(&["--leader-election-renew-deadline=15s"]).expect_err("no margin").to_string();
+        assert!(error.contains("at least 1s shorter than --leader-election-lease-duration"), "{error}");
+        assert!(lease(&["--leader-election-retry-period=10s"]).is_err());
+        assert!(lease(&["--leader-election-retry-period=0s"]).is_err());
     }
 
     #[test]

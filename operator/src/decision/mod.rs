@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod fair_queue;
 pub mod issuer;
+pub mod lease;
 pub mod limits;
 pub mod order;
 pub mod problem;

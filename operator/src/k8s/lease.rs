@@ -2,7 +2,7 @@
 //!
 //! Every write is guarded by the Lease's resourceVersion, so two processes can't both win. A holder has expired when this process has
 //! observed no renewal for the lease duration, measured by its own monotonic clock: timestamps of other machines are not trusted. Why not
-//! a crate: `docs/adr/0007-own-lease.md`.
+//! a crate: `docs/adr/0007-own-lease.md`. Next: `decision/lease.rs` for the rules, `leadership.rs` for who calls this.
 
 use std::{future::pending, pin::pin, time::Duration};
 
@@ -15,10 +15,14 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::error_text;
-use crate::clock::Clock;
+use super::{error_text, version_number};
+use crate::{
+    clock::{Clock, SystemClock},
+    decision::lease::{Claim, claim, claimed, is_rewound},
+    fence::{self, Moment},
+};
 
 /// Settings of leader election.
 #[derive(Clone, Debug)]
@@ -27,22 +31,23 @@ pub struct LeaseSettings {
     pub namespace: String,
     /// The name of the Lease.
     pub name: String,
-    /// The identity of this process, unique in the cluster.
+    /// The identity of this process. No process that may run at the same time has the same.
     pub identity: String,
     /// How long a leader that does not renew still counts.
     pub lease_duration: Duration,
-    /// How long a leader tries to renew before it gives up.
+    /// How long after its last renewal a leader stops everything. Shorter than the lease duration.
     pub renew_deadline: Duration,
-    /// The time between two attempts.
+    /// The time between two attempts. Shorter than the renew deadline.
     pub retry_period: Duration,
 }
 
 /// A Lease, and what was observed of it.
-pub struct Lease<'a> {
+pub struct Lease {
     api: Api<LeaseObject>,
     settings: LeaseSettings,
-    clock: &'a dyn Clock,
     observed: Option<Observation>,
+    /// The resourceVersion of the last write of this process.
+    written: Option<u64>,
 }
 
 /// The last change that was observed, and when.
@@ -51,23 +56,35 @@ struct Observation {
     at: Instant,
 }
 
-impl<'a> Lease<'a> {
+/// The outcome of an attempt to acquire or renew.
+enum Attempt {
+    /// This process is the leader.
+    Won,
+    /// Another one is, and its Lease is valid for this time unless it renews.
+    Held(Duration),
+    /// Another process has written the Lease since it was read. The next attempt shows what.
+    Conflict,
+}
+
+impl Lease {
     /// A handle. Sends no request.
-    pub fn new(client: Client, settings: LeaseSettings, clock: &'a dyn Clock) -> Self {
+    pub fn new(client: Client, settings: LeaseSettings) -> Self {
         let api = Api::namespaced(client, &settings.namespace);
-        Self { api, settings, clock, observed: None }
+        Self { api, settings, observed: None, written: None }
     }
 
     /// Waits until this process is the leader.
     pub async fn acquire(&mut self) {
+        let retry_period = self.settings.retry_period;
         loop {
-            match self.attempt().await {
-                Ok(true) => return,
+            match self.attempt_in_time().await {
+                Ok(Attempt::Won) => return,
                 // The next attempt notices a leader that has crashed; the watch, one that has released the Lease.
-                Ok(false) => _ = timeout(self.settings.retry_period, self.released()).await,
+                Ok(Attempt::Held(left)) => _ = timeout(left.min(retry_period), self.released()).await,
+                Ok(Attempt::Conflict) => sleep(retry_period).await,
                 Err(error) => {
-                    tracing::warn!(error = error_text(&error), "failed to acquire leadership, will retry");
-                    sleep(self.settings.retry_period).await;
+                    tracing::warn!(error, "failed to acquire leadership, will retry");
+                    sleep(retry_period).await;
                 }
             }
         }
@@ -87,82 +104,87 @@ impl<'a> Lease<'a> {
         pending::<()>().await;
     }
 
-    /// Renews until that has failed for the renew deadline, or another process is the leader.
-    pub async fn hold(&mut self) {
-        let mut last = Instant::now();
+    /// Renews until this process must stop, and returns why. That it can't renew is not a reason here: then the [fence](crate::fence)
+    /// ends the process.
+    pub async fn hold(&mut self) -> &'static str {
+        let mut next = Instant::now() + self.settings.retry_period;
         loop {
-            sleep(self.settings.retry_period).await;
-            let left = self.settings.renew_deadline.saturating_sub(last.elapsed());
-            match timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => last = Instant::now(),
-                Ok(Ok(false)) => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = error_text(&error), "failed to renew leadership, will retry");
+            sleep_until(next).await;
+            next = Instant::now() + self.settings.retry_period;
+            match self.attempt_in_time().await {
+                Ok(Attempt::Held(_)) => return "another process holds the Lease",
+                Ok(Attempt::Won | Attempt::Conflict) => {}
+                Err(error) => {
+                    tracing::warn!(error, "failed to renew leadership, will retry");
                 }
-                Err(_) => {}
-            }
-            if last.elapsed() >= self.settings.renew_deadline {
-                return;
             }
         }
     }
 
     /// Releases the Lease, so that a standby takes over immediately.
-    pub async fn release(&mut self) {
-        let Ok(Some(mut lease)) = self.api.get_opt(&self.settings.name).await else { return };
+    pub async fn release(&self) {
+        let deadline = self.settings.renew_deadline / 2;
+        let released =
+            async { while self.attempt_release().await.is_err_and(|error| is_conflict(&error)) {} };
+        _ = timeout(deadline, released).await;
+    }
+
+    async fn attempt_release(&self) -> Result<(), kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else { return Ok(()) };
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() != Some(&self.settings.identity) {
-            return;
+            return Ok(());
         }
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
-        _ = self.api.replace(&self.settings.name, &PostParams::default(), &lease).await;
+        self.api.replace(&self.settings.name, &PostParams::default(), &lease).await.map(drop)
     }
 
-    /// Acquires or renews the Lease, unless another process holds it. Returns whether this process is the leader.
-    async fn attempt(&mut self) -> Result<bool, kube::Error> {
-        let now = MicroTime(self.clock.now());
-        let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else {
-            let lease = LeaseObject {
-                metadata: ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() },
-                spec: Some(self.spec(now.clone(), now, 0)),
-            };
-            return won(self.api.create(&PostParams::default(), &lease).await);
-        };
-        let old = lease.spec.clone().unwrap_or_default();
-        let holder = old.holder_identity.unwrap_or_default();
-        let is_ours = holder == self.settings.identity;
-        if !is_ours && !holder.is_empty() && !self.is_expired(lease.metadata.resource_version.as_deref()) {
-            return Ok(false);
-        }
-        let since = if is_ours { old.acquire_time.unwrap_or_else(|| now.clone()) } else { now.clone() };
-        let transitions = old.lease_transitions.unwrap_or_default().saturating_add(i32::from(!is_ours));
-        lease.spec = Some(self.spec(since, now, transitions));
-        won(self.api.replace(&self.settings.name, &PostParams::default(), &lease).await)
-    }
-
-    fn spec(&self, acquire_time: MicroTime, renew_time: MicroTime, transitions: i32) -> LeaseSpec {
-        LeaseSpec {
-            acquire_time: Some(acquire_time),
-            holder_identity: Some(self.settings.identity.clone()),
-            lease_duration_seconds: i32::try_from(self.settings.lease_duration.as_secs()).ok(),
-            lease_transitions: Some(transitions),
-            renew_time: Some(renew_time),
-            ..LeaseSpec::default()
+    /// One attempt, with a deadline: a connection to a node that is gone never answers, and the next attempt opens another one.
+    /// Returns why it failed.
+    async fn attempt_in_time(&mut self) -> Result<Attempt, String> {
+        let deadline = self.settings.renew_deadline / 2;
+        match timeout(deadline, self.attempt()).await {
+            Ok(attempt) => attempt.map_err(|error| error_text(&error)),
+            Err(_) => Err(format!("the API server did not answer within {} s", deadline.as_secs_f64())),
         }
     }
 
-    /// Whether no change of the Lease has been observed for the lease duration.
-    fn is_expired(&mut self, version: Option<&str>) -> bool {
-        match &self.observed {
-            Some(observed) if observed.version.as_deref() == version => {
-                observed.at.elapsed() >= self.settings.lease_duration
-            }
+    /// Acquires or renews the Lease, unless another process holds it.
+    async fn attempt(&mut self) -> Result<Attempt, kube::Error> {
+        let LeaseSettings { name, identity, lease_duration, renew_deadline, .. } = &self.settings;
+        let lease = self.api.get_opt(name).await?;
+        let old = lease.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+        if is_rewound(self.written, version.as_deref().and_then(version_number)) {
+            fence::end("the API server was restored from a backup, and everything has to be read again");
+        }
+        let unchanged_for = match &self.observed {
+            Some(observed) if observed.version == version => observed.at.elapsed(),
             _ => {
-                self.observed =
-                    Some(Observation { version: version.map(ToOwned::to_owned), at: Instant::now() });
-                false
+                self.observed = Some(Observation { version, at: Instant::now() });
+                Duration::ZERO
             }
+        };
+        if let Claim::Wait(left) = claim(&old, identity, *lease_duration, unchanged_for) {
+            return Ok(Attempt::Held(left));
+        }
+        let spec = Some(claimed(&old, identity, *lease_duration, &MicroTime(SystemClock.now())));
+        let began = Moment::now();
+        let written = if let Some(lease) = lease {
+            self.api.replace(name, &PostParams::default(), &LeaseObject { spec, ..lease }).await
+        } else {
+            let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+            self.api.create(&PostParams::default(), &LeaseObject { metadata, spec }).await
+        };
+        match written {
+            Ok(lease) => {
+                fence::extend(began, *renew_deadline);
+                self.written = lease.metadata.resource_version.as_deref().and_then(version_number);
+                Ok(Attempt::Won)
+            }
+            Err(error) if is_conflict(&error) => Ok(Attempt::Conflict),
+            Err(error) => Err(error),
         }
     }
 }
@@ -171,7 +193,7 @@ impl<'a> Lease<'a> {
 fn is_free(change: &WatchEvent<LeaseObject>) -> bool {
     match change {
         WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
-            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+            let holder = lease.spec.as_ref().and_then(|spec: &LeaseSpec| spec.holder_identity.as_deref());
             holder.unwrap_or_default().is_empty()
         }
         WatchEvent::Deleted(_) => true,
@@ -179,28 +201,7 @@ fn is_free(change: &WatchEvent<LeaseObject>) -> bool {
     }
 }
 
-/// Whether a write succeeded. A conflict means that another process was faster, which is not an error.
-fn won(written: Result<LeaseObject, kube::Error>) -> Result<bool, kube::Error> {
-    match written {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lease_without_holder_is_free() {
-        let held_by = |holder: Option<&str>| LeaseObject {
-            spec: Some(LeaseSpec { holder_identity: holder.map(Into::into), ..LeaseSpec::default() }),
-            ..LeaseObject::default()
-        };
-        assert!(is_free(&WatchEvent::Modified(held_by(Some("")))));
-        assert!(is_free(&WatchEvent::Added(held_by(None))));
-        assert!(is_free(&WatchEvent::Deleted(held_by(Some("a")))));
-        assert!(!is_free(&WatchEvent::Added(held_by(Some("a")))));
-    }
+/// Whether another process was faster.
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
 }

@@ -3,6 +3,7 @@
 //! Knows Kubernetes, nothing of certificates. Next: `client.rs`, `write.rs`, `watch.rs`.
 
 mod client;
+mod contact;
 mod error_text;
 mod events;
 mod guarded;
@@ -15,6 +16,7 @@ mod write;
 
 pub use self::{
     client::KubeClient,
+    contact::{Contact, connect},
     error_text::error_text,
     events::Events,
     guarded::Guarded,

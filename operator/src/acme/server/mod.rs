@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     error_chain::ErrorChain,
+    fence,
     net::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
     sync::lock,
 };
@@ -280,6 +281,7 @@ impl Server {
         let request = request
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| unreachable(ErrorChain(&error).to_string(), Phase::Connecting))?;
+        fence::check();
         let response = self.http.request(request).await.map_err(|error| {
             let detail = ErrorChain(&error).to_string();
             if detail.contains(NO_ALLOWED_ADDRESS) {
