@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod net;
 pub mod objects;
 pub mod pki;
+pub mod process_limits;
 pub mod reason;
 pub mod self_check;
 pub mod server;

@@ -12,6 +12,7 @@ use operator::{
     k8s::{self, Contact},
     leadership::Leadership,
     metrics::{Metrics, Scrapes},
+    process_limits,
     server::{self, Readiness},
 };
 use tokio::{
@@ -30,6 +31,7 @@ fn main() -> Result<()> {
     for flag in ignored_flags {
         tracing::warn!(flag, "ignored a flag of cert-manager that has no effect here");
     }
+    process_limits::apply();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     if !arguments.check_ready.is_empty() {
         return runtime.block_on(server::check_all_ready(&arguments.check_ready));
@@ -61,10 +63,12 @@ async fn run(
     leadership: Option<&mut Leadership>,
 ) -> Result<Option<&'static str>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let client = k8s::connect(config, contact).context("failed to configure the Kubernetes client")?;
+    let client =
+        k8s::connect(config, contact.clone()).context("failed to configure the Kubernetes client")?;
     let metrics = Metrics::default();
     let readiness = Readiness::default();
-    server::serve(arguments.healthz_listen_address, server::health_router(readiness.clone())).await?;
+    let health_router = server::health_router(readiness.clone(), contact);
+    server::serve(arguments.healthz_listen_address, health_router).await?;
     let observer = metrics.acme_observer();
     let context = Arc::new(Context::new(client, Arc::new(SystemClock), arguments.settings(), observer)?);
     let scrapes =

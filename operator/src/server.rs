@@ -23,10 +23,14 @@ use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, time::sleep};
 
-use crate::metrics::Scrapes;
+use crate::{k8s::Contact, metrics::Scrapes};
 
 /// How many connections each port has open at a time.
 pub const MAX_CONNECTIONS: usize = 32;
+
+/// For how long the API server may be unreachable before `/livez` fails. A leader or a standby reads the Lease every 2 s; without
+/// leader election, each watch is renewed after 290 s at the latest.
+const LONGEST_SILENCE: Duration = Duration::from_mins(5);
 
 /// Whether the process is ready: a leader once its caches are synced, a standby immediately.
 #[derive(Clone, Debug, Default)]
@@ -39,9 +43,18 @@ impl Readiness {
     }
 }
 
-/// Returns the router of `/livez` and `/healthz`, which always respond with 200, and `/readyz`, which responds with 503
-/// until the process is ready.
-pub fn health_router(readiness: Readiness) -> Router {
+/// Returns the router of `/livez`, which responds with 503 when the API server has not been reached for five minutes, of `/healthz`,
+/// which always responds with 200, and of `/readyz`, which responds with 503 until the process is ready.
+pub fn health_router(readiness: Readiness, contact: Contact) -> Router {
+    let live = async move || {
+        let silence = contact.lost_for();
+        if silence < LONGEST_SILENCE {
+            (StatusCode::OK, "ok".to_owned())
+        } else {
+            let problem = format!("the API server has not been reached for {} s", silence.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, problem)
+        }
+    };
     let ready = async |State(Readiness(ready)): State<Readiness>| {
         if ready.load(Ordering::Relaxed) {
             (StatusCode::OK, "ok")
@@ -50,7 +63,7 @@ pub fn health_router(readiness: Readiness) -> Router {
         }
     };
     Router::new()
-        .route("/livez", get(async || "ok"))
+        .route("/livez", get(live))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
         .with_state(readiness)
@@ -127,13 +140,29 @@ mod tests {
         let readiness = Readiness::default();
         let status = async |path: &str| -> anyhow::Result<StatusCode> {
             let request = Request::get(path).body(Body::empty())?;
-            Ok(health_router(readiness.clone()).oneshot(request).await?.status())
+            Ok(health_router(readiness.clone(), Contact::default()).oneshot(request).await?.status())
         };
         assert_eq!(status("/livez").await?, StatusCode::OK);
         assert_eq!(status("/readyz").await?, StatusCode::SERVICE_UNAVAILABLE);
         readiness.set(true);
         assert_eq!(status("/readyz").await?, StatusCode::OK);
         assert_eq!(status("/").await?, StatusCode::NOT_FOUND);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn livez_fails_without_contact() -> anyhow::Result<()> {
+        let contact = Contact::default();
+        let status = async || -> anyhow::Result<StatusCode> {
+            let request = Request::get("/livez").body(Body::empty())?;
+            Ok(health_router(Readiness::default(), contact.clone()).oneshot(request).await?.status())
+        };
+        sleep(LONGEST_SILENCE - Duration::from_secs(1)).await;
+        assert_eq!(status().await?, StatusCode::OK);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(status().await?, StatusCode::SERVICE_UNAVAILABLE);
+        contact.note();
+        assert_eq!(status().await?, StatusCode::OK);
         Ok(())
     }
 
