@@ -1,4 +1,5 @@
-//! Crash points for tests: one after each external side effect. Compiled out unless the feature `failpoints` is on.
+//! Faults for tests: a crash after each external side effect, and a hang in a reconcile. Compiled out unless the feature
+//! `failpoints` is on.
 
 /// The environment variable with the number of the failpoint that aborts the process.
 #[cfg(feature = "failpoints")]
@@ -26,3 +27,27 @@ pub fn passed(what: &str) {
 /// Does nothing without the feature `failpoints`.
 #[cfg(not(feature = "failpoints"))]
 pub const fn passed(_: &str) {}
+
+/// The environment variable with the object in whose reconcile the process hangs once, such as
+/// `Issuer.v1.cert-manager.io/name.namespace`.
+#[cfg(feature = "failpoints")]
+pub const HANG_IN: &str = "ACME_OPERATOR_HANG_IN";
+
+/// Marks that the runtime enters the reconcile of an object. In tests it may hang there for longer than the watchdog allows.
+#[cfg(feature = "failpoints")]
+pub fn entered(object: &str) {
+    use std::{
+        sync::{LazyLock, Once},
+        time::Duration,
+    };
+
+    static OBJECT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(HANG_IN).ok());
+    static HANG: Once = Once::new();
+    if OBJECT.as_deref() == Some(object) {
+        HANG.call_once(|| std::thread::sleep(Duration::from_secs(15)));
+    }
+}
+
+/// Does nothing without the feature `failpoints`.
+#[cfg(not(feature = "failpoints"))]
+pub const fn entered(_: &str) {}

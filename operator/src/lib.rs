@@ -30,3 +30,4 @@ pub mod self_check;
 pub mod server;
 pub mod solvers;
 pub mod sync;
+pub mod watchdog;

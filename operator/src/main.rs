@@ -14,6 +14,7 @@ use operator::{
     metrics::{Metrics, Scrapes},
     process_limits,
     server::{self, Readiness},
+    watchdog,
 };
 use tokio::{
     runtime::Builder,
@@ -63,6 +64,7 @@ async fn run(
     leadership: Option<&mut Leadership>,
 ) -> Result<Option<&'static str>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    watchdog::start()?;
     let client =
         k8s::connect(config, contact.clone()).context("failed to configure the Kubernetes client")?;
     let metrics = Metrics::default();

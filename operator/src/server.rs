@@ -157,7 +157,7 @@ mod tests {
             let request = Request::get("/livez").body(Body::empty())?;
             Ok(health_router(Readiness::default(), contact.clone()).oneshot(request).await?.status())
         };
-        sleep(LONGEST_SILENCE - Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(299)).await;
         assert_eq!(status().await?, StatusCode::OK);
         sleep(Duration::from_secs(1)).await;
         assert_eq!(status().await?, StatusCode::SERVICE_UNAVAILABLE);

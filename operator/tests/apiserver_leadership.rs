@@ -335,3 +335,28 @@ async fn stopped_leader_releases_the_lease() -> Result<()> {
     ensure!(status.success(), "{status}");
     Ok(())
 }
+
+/// A reconcile that never returns to the runtime is named in the log, and the Lease is renewed meanwhile.
+#[tokio::test]
+async fn hang_is_logged_and_keeps_the_lease() -> Result<()> {
+    let election = Election::new("hangs", &SHORT).await?;
+    let proxy = Proxy::start(election.cluster).await?;
+    let issuer = serde_json::json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": { "name": "hanging" },
+        "spec": { "acme": { "server": "https://localhost:1/", "privateKeySecretRef": { "name": "account" } } },
+    });
+    election.cluster.apply_in(Some("hangs"), &issuer.to_string()).await?;
+    let object = "Issuer.v1.cert-manager.io/hanging.hangs";
+    let first = election.start("first", &proxy, &[(operator::failpoint::HANG_IN, object)])?;
+    first.await_log("became the leader", harness::TIMEOUT).await?;
+    let standby = election.start("standby", &proxy, &[])?;
+    first.await_log("the reactor hangs", harness::TIMEOUT).await?;
+    first.await_log("the reactor no longer hangs", harness::TIMEOUT).await?;
+    let log = first.log();
+    let hangs: Vec<_> = log.lines().filter(|line| line.contains("the reactor hangs")).collect();
+    ensure!(hangs.len() == 2 && hangs.iter().all(|line| line.contains(object)), "{log}");
+    ensure!(!standby.log().contains("became the leader"), "the Lease was lost:\n{}", standby.log());
+    Ok(())
+}

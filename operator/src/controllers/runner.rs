@@ -33,6 +33,7 @@ use crate::{
     k8s::{Queue, WorkQueue},
     metrics::Metrics,
     sync::lock,
+    watchdog,
 };
 
 /// How long a reconcile may take. Most of that is waiting for ACME servers.
@@ -124,6 +125,7 @@ where
             generation = object.meta().generation,
         );
         let reference = ObjectRef::from_obj(&*object);
+        let work = watchdog::attributed(reference.to_string().into(), work);
         // A task of its own, so that a panic ends nothing else.
         let work = tokio::spawn(timeout(DEADLINE, work).instrument(span.clone()));
         let outcome = match AbortOnDropHandle::new(work).await {
