@@ -52,6 +52,9 @@ async fn rendered_objects_match_the_snapshots() -> Result<()> {
         "ingressShim.defaultIssuerName=prod,ingressShim.defaultIssuerKind=ClusterIssuer",
         "config.logging.format=text",
         "global.imagePullSecrets[0].name=registry",
+        "prometheus.certificateMetrics=false",
+        r"networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring",
+        "networkPolicy.egress.enabled=true",
     ];
     let objects = render(&values).await?;
     let text = serde_saphyr::to_string(&without_crds_and_policies(&objects))?;
@@ -62,9 +65,13 @@ async fn rendered_objects_match_the_snapshots() -> Result<()> {
 /// The schema of the values rejects unknown names and invalid values.
 #[tokio::test]
 async fn unknown_value_is_rejected() -> Result<()> {
-    for value in
-        ["replicas=2", "solver.replicaCount=0", "image.pullPolicy=Sometimes", "prometheus.podmonitor.on=true"]
-    {
+    for value in [
+        "replicas=2",
+        "solver.replicaCount=0",
+        "image.pullPolicy=Sometimes",
+        "prometheus.podmonitor.on=true",
+        "networkPolicy.egress.acmePorts[0]=http",
+    ] {
         ensure!(render(&[value]).await.is_err(), "{value} is accepted");
     }
     Ok(())

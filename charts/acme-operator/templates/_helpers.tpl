@@ -60,3 +60,14 @@ readOnlyRootFilesystem: true
 runAsNonRoot: true
 seccompProfile: { type: RuntimeDefault }
 {{- end -}}
+
+{{/* Returns ports for egress: those of DNS servers, and others of TCP, each once. Argument: a list of both lists. */}}
+{{- define "acme-operator.egressPorts" -}}
+{{- range index . 0 }}
+- { port: {{ . }}, protocol: UDP }
+- { port: {{ . }}, protocol: TCP }
+{{- end }}
+{{- range index . 1 | uniq }}
+- { port: {{ . }}, protocol: TCP }
+{{- end }}
+{{- end -}}
