@@ -79,35 +79,30 @@ pub async fn write_slices(service: &Service, context: &Context) -> Result<(), Re
     let slices = context.kube.api::<EndpointSlice>(&namespace);
     let extra = &context.settings.solver_labels;
     let all = route::endpoint_slices(service, &solver, extra);
-    for name in context.cache.indexes.routed_slices_by_namespace.names(&namespace) {
-        let Some(existing) = context.cache.routed_slices.get(&namespace, &name) else { continue };
-        if must_empty_slice(&existing, &all) {
-            tracing::debug!(
-                namespace,
-                slice = name,
-                "emptying an EndpointSlice that http01-solver no longer has"
-            );
-            k8s::apply(
-                &slices,
-                FIELD_MANAGER,
-                &route::emptied_endpoint_slice(service, &existing, extra),
-                true,
-            )
-            .await?;
-        }
-    }
-    for desired in all {
+    for desired in &all {
         let name = desired.name_any();
         let key = (namespace.clone(), name.clone());
         let existing = context.cache.routed_slices.get(&namespace, &name);
         // The watch may not show yet what was just written.
         let written = context.memory.slices.get(&key);
-        if !must_write_slice(&desired, existing.as_deref(), written.as_ref()) {
+        if !must_write_slice(desired, existing.as_deref(), written.as_ref()) {
             continue;
         }
         tracing::debug!(namespace, slice = name, "writing an EndpointSlice of http01-solver");
-        k8s::apply(&slices, FIELD_MANAGER, &desired, true).await?;
-        context.memory.slices.put(key, desired);
+        k8s::apply(&slices, FIELD_MANAGER, desired, true).await?;
+        context.memory.slices.put(key, desired.clone());
+    }
+    for name in context.cache.indexes.routed_slices_by_namespace.names(&namespace) {
+        let Some(existing) = context.cache.routed_slices.get(&namespace, &name) else { continue };
+        let emptied = route::emptied_endpoint_slice(service, &existing, extra);
+        if must_empty_slice(&existing, &emptied, &all) {
+            tracing::debug!(
+                namespace,
+                slice = name,
+                "emptying an EndpointSlice that http01-solver no longer has"
+            );
+            k8s::apply(&slices, FIELD_MANAGER, &emptied, true).await?;
+        }
     }
     Ok(())
 }

@@ -17,12 +17,12 @@ use e2e::{
 };
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingAdmissionPolicyBinding,
-    core::v1::{ResourceQuota, Secret},
+    core::v1::{ResourceQuota, Secret, Service},
     discovery::v1::EndpointSlice,
     networking::v1::Ingress,
 };
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use operator::pki;
@@ -164,6 +164,7 @@ async fn slice_without_solver_pods_is_emptied() -> Result<()> {
     let user = user("f-surplus", json!({ "solvers": [solver] })).await?;
     apply_certificate(&user, json!({})).await?;
     await_told(&user, WAIT_REPORTED, "propagation").await?;
+    let service = user.api::<Service>().get("cm-acme-http-solver").await?;
     let surplus = json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -173,6 +174,14 @@ async fn slice_without_solver_pods_is_emptied() -> Result<()> {
                 "app.kubernetes.io/managed-by": "acme-operator",
                 "kubernetes.io/service-name": "cm-acme-http-solver",
             },
+            "ownerReferences": [{
+                "apiVersion": "v1",
+                "kind": "Service",
+                "name": "cm-acme-http-solver",
+                "uid": service.uid(),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
         },
         "addressType": "IPv4",
         "endpoints": [{ "addresses": ["192.0.2.1"] }],

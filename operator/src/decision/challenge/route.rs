@@ -60,11 +60,18 @@ pub fn must_write_slice(
     }
 }
 
-/// Whether an EndpointSlice of the namespace's Service has to be emptied: it is not one of `desired`, because http01-solver's own
-/// Service, or its EndpointSlice, is another one than when it was written.
-pub fn must_empty_slice(existing: &EndpointSlice, desired: &[EndpointSlice]) -> bool {
-    let is_routed = existing.labels().get(route::SERVICE_NAME).is_some_and(|of| of == route::SERVICE);
-    is_routed
+/// Whether an EndpointSlice of the namespace's Service has to be replaced by `emptied`: it is not one of `desired`, because
+/// http01-solver's own Service, or its EndpointSlice, is another one than when it was written. EndpointSlices that users have
+/// written are left alone.
+pub fn must_empty_slice(
+    existing: &EndpointSlice,
+    emptied: &EndpointSlice,
+    desired: &[EndpointSlice],
+) -> bool {
+    let is_ours = route::is_endpoint_slice_name(&existing.name_any())
+        && existing.labels().get(route::SERVICE_NAME).is_some_and(|of| of == route::SERVICE)
+        && existing.metadata.owner_references == emptied.metadata.owner_references;
+    is_ours
         && !existing.endpoints.is_empty()
         && desired.iter().all(|slice| slice.metadata.name != existing.metadata.name)
 }
@@ -107,26 +114,33 @@ mod tests {
     /// The solver's Service was created again, so its EndpointSlices have other names.
     #[test]
     fn slices_that_the_solver_no_longer_has_are_emptied() {
-        let service = route::service("a", false, &BTreeMap::new());
+        let mut service = route::service("a", false, &BTreeMap::new());
+        service.metadata.uid = Some("1".to_owned());
         let slices = |name: &str| {
             let mut of = EndpointSlice { endpoints: vec![Endpoint::default()], ..EndpointSlice::default() };
             of.metadata.name = Some(name.to_owned());
             route::endpoint_slices(&service, &[of], &BTreeMap::new())
         };
         let (before, after) = (slices("http01-solver-abc12"), slices("http01-solver-def34"));
-        assert!(must_empty_slice(&before[0], &after));
-        assert!(must_empty_slice(&before[0], &[]), "the solver has none");
-        assert!(!must_empty_slice(&after[0], &after), "it is up to date");
         let emptied = route::emptied_endpoint_slice(&service, &before[0], &BTreeMap::new());
-        assert!(!must_empty_slice(&emptied, &after), "it is emptied once");
+        assert!(must_empty_slice(&before[0], &emptied, &after));
+        assert!(must_empty_slice(&before[0], &emptied, &[]), "the solver has none");
+        assert!(!must_empty_slice(&after[0], &emptied, &after), "it is up to date");
+        assert!(!must_empty_slice(&emptied, &emptied, &after), "it is emptied once");
         assert_eq!(
             emptied,
             EndpointSlice { endpoints: Vec::new(), ..before[0].clone() },
             "everything else is kept"
         );
-        let mut of_others = before[0].clone();
-        of_others.labels_mut().insert(route::SERVICE_NAME.into(), "web".into());
-        assert!(!must_empty_slice(&of_others, &after), "it belongs to another Service");
+        for change in [
+            (|it: &mut EndpointSlice| it.metadata.name = Some("web".into())) as fn(&mut EndpointSlice),
+            |it| drop(it.labels_mut().insert(route::SERVICE_NAME.into(), "web".into())),
+            |it| it.metadata.owner_references = None,
+        ] {
+            let mut of_others = before[0].clone();
+            change(&mut of_others);
+            assert!(!must_empty_slice(&of_others, &emptied, &after), "{of_others:?}");
+        }
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub fn endpoint_slice_name(of: &EndpointSlice) -> String {
     format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
 }
 
+/// Whether an EndpointSlice may have this name.
+pub fn is_endpoint_slice_name(name: &str) -> bool {
+    name.strip_prefix(SERVICE).is_some_and(|rest| rest.starts_with('-'))
+}
+
 /// The endpoints that are built from those of the solver. A namespace needs a Pod's address and state, not its name or its node.
 pub fn routed_endpoints(of: &EndpointSlice) -> Vec<Endpoint> {
     let routed = |endpoint: &Endpoint| Endpoint {

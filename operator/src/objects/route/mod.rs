@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 use crds::{annotations::challenge, http01};
 
 pub use self::{
-    endpoint_slice::{emptied_endpoint_slice, endpoint_slice_name, endpoint_slices, routed_endpoints},
+    endpoint_slice::{
+        emptied_endpoint_slice, endpoint_slice_name, endpoint_slices, is_endpoint_slice_name,
+        routed_endpoints,
+    },
     ingress::{PathType, ingress, ingress_name, patch_to_add, patch_to_remove, relax_path_type},
     service::service,
     template::refused_annotation,
