@@ -30,6 +30,10 @@ pub use self::{
     watch::{client, watch},
 };
 
+/// How many connections for challenges are open at a time: with what else is open, fewer than the 1024 files that a process usually
+/// may open.
+pub const MAX_CONNECTIONS: usize = 960;
+
 /// Returns the router for CAs: it answers `GET /.well-known/acme-challenge/<token>`, and everything else with the same 404
 /// response.
 pub fn router(tokens: Tokens) -> Router {

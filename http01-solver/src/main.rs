@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use crds::http01::SOLVER_PORT;
-use http01_solver::Tokens;
+use http01_solver::{MAX_CONNECTIONS, Tokens};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -16,9 +16,6 @@ use tokio::{
     time::sleep,
 };
 use tracing_subscriber::EnvFilter;
-
-/// Open connections for challenges: with what else is open, fewer than the 1024 files that a process usually may open.
-const MAX_CONNECTIONS: usize = 960;
 
 /// Open connections for probes.
 const MAX_HEALTH_CONNECTIONS: usize = 32;

@@ -13,11 +13,11 @@ use std::{
 use hyper::Uri;
 use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
-pub use self::scrape::Scrapes;
+pub use self::scrape::{PAUSE_FACTOR, Scrapes};
 use crate::{acme::Observer, failpoint, sync::lock};
 
 /// How many ACME servers have a `host` label of their own. Issuers name them, so their number is not bounded.
-const MAX_HOSTS: usize = 32;
+pub const MAX_HOSTS: usize = 32;
 
 /// The value of a label for everything that has no value of its own.
 const OTHER: &str = "other";

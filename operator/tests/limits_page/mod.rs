@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use operator::{decision::certificate, decision::shim, decision::windows, objects, pki};
+use operator::{decision::certificate, decision::shim, decision::windows, metrics, objects, pki, server};
 use serde_json::Value;
 
 /// A limit: of what, the value, where it applies, and what a user sees beyond it.
@@ -173,6 +173,31 @@ fn of_messages() -> Vec<Row> {
     ]
 }
 
+fn of_connections() -> Vec<Row> {
+    const REPLACED: &str = "A further one replaces the oldest";
+    vec![
+        ("open connections at each port of the operator", grouped(server::MAX_CONNECTIONS), CODE, REPLACED),
+        (
+            "open connections for challenges",
+            grouped(http01_solver::MAX_CONNECTIONS),
+            "http01-solver",
+            REPLACED,
+        ),
+        (
+            "the share of the operator's time that scrapes of `/metrics` take",
+            format!("1/{}", metrics::PAUSE_FACTOR + 1),
+            CODE,
+            "Scrapes take longer",
+        ),
+        (
+            "ACME servers that have a value of the label `host`",
+            grouped(metrics::MAX_HOSTS),
+            CODE,
+            "Requests to further ones are counted as `other`",
+        ),
+    ]
+}
+
 fn page() -> String {
     let all = definitions();
     let mut page = "\
@@ -192,6 +217,7 @@ what objects at the limits cost.
         ("Ingresses", of_ingresses()),
         ("CertificateRequests and issuers", of_requests(&all)),
         ("Messages", of_messages()),
+        ("Connections and metrics", of_connections()),
     ] {
         let _ = write!(
             page,

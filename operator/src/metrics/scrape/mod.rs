@@ -24,7 +24,7 @@ const CHUNK: usize = 64 << 10;
 const SHARED_FOR: Duration = Duration::from_secs(5);
 
 /// The pause after a chunk, in multiples of the time that it took to write: scrapes take at most a fifth of the thread.
-const PAUSE_FACTOR: u32 = 4;
+pub const PAUSE_FACTOR: u32 = 4;
 
 /// What answers scrapes.
 pub struct Scrapes {
