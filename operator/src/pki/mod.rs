@@ -13,7 +13,7 @@ mod temporary;
 #[cfg(test)]
 pub(crate) use self::temporary::testing;
 pub use self::{
-    chain::{Chain, ChainError, LeafCertificate},
+    chain::{Chain, ChainError, LeafCertificate, check_not_worse},
     csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{

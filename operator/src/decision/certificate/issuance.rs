@@ -30,7 +30,7 @@ use crate::{
         restoration,
     },
     objects::EventNote,
-    pki::{Chain, Csr, PrivateKey, ReadCsrError},
+    pki::{Chain, Csr, PrivateKey, ReadCsrError, check_not_worse},
     reason::Reason,
 };
 
@@ -374,6 +374,8 @@ impl Deciding<'_> {
     ) -> Result<(), Stop> {
         let checked = Chain::from_pem(chain).and_then(|chain| {
             chain.check(key, &desired.csr.dns_names, &desired.csr.ip_addresses, self.view.now)?;
+            let in_use = self.view.secret.and_then(|secret| secret.usable_leaf(&desired.csr.dns_names));
+            in_use.map_or(Ok(()), |in_use| check_not_worse(chain.leaf(), in_use, self.view.now))?;
             Ok(chain)
         });
         let chain = match checked {

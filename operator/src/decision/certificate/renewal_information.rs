@@ -16,7 +16,7 @@ use super::{SecretView, View};
 use crate::{
     acme::{AcmeError, Class, RenewalInfo},
     decision::renewal::{first_ari_check, next_ari_check},
-    objects::EventNote,
+    objects::{self, EventNote},
     pki::LeafCertificate,
     reason::Reason,
 };
@@ -133,12 +133,15 @@ pub(super) fn on_renewal_info(
     }
 }
 
-/// The identifier of the certificate that the next one replaces, if the server offers renewal information. A certificate without a DNS name
-/// in common is not a replacement.
+/// The identifier of the certificate that the next one replaces, if the server offers renewal information. A certificate of another
+/// issuer, or without a DNS name in common, is not a replacement.
 pub(super) fn replaced_certificate(view: &View<'_>) -> Option<String> {
     let Subject { leaf, identifier } = subject(view).filter(|_| view.issuer.is_some_and(|it| it.ready))?;
     let names = view.certificate.spec.dns_names.as_deref().unwrap_or_default();
-    names.iter().any(|name| leaf.dns_names.contains(name)).then_some(identifier)
+    let issued_by = objects::secret::issuer_of(&view.secret?.annotations);
+    let is_renewal = issued_by.identity() == view.certificate.spec.issuer_ref.identity()
+        && names.iter().any(|name| leaf.dns_names.contains(name));
+    is_renewal.then_some(identifier)
 }
 
 fn known<'a>(view: &View<'a>) -> Option<&'a RenewalInformation> {

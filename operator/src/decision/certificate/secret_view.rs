@@ -171,6 +171,13 @@ impl SecretView {
         matches!(&self.key, Part::Valid(key) if key.public_key_der == csr.public_key_der)
     }
 
+    /// The leaf certificate in `tls.crt`, if servers can use it for these names.
+    pub fn usable_leaf(&self, dns_names: &[String]) -> Option<&LeafCertificate> {
+        let has_key = |leaf: &LeafCertificate| matches!(&self.key, Part::Valid(key) if key.public_key_der == leaf.public_key_der);
+        let leaf = self.leaf().filter(|leaf| !self.temporary && has_key(leaf))?;
+        dns_names.iter().all(|name| leaf.dns_names.contains(name)).then_some(leaf)
+    }
+
     /// The leaf certificate in `tls.crt`, if it can be parsed.
     pub fn leaf(&self) -> Option<&LeafCertificate> {
         match &self.leaf {

@@ -5,7 +5,7 @@ mod leaf;
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use x509_parser::{certificate::X509Certificate, error::X509Error, prelude::FromDer};
 
 pub use self::leaf::LeafCertificate;
@@ -14,6 +14,9 @@ use super::{
     KeyError, PrivateKey, limits, pem,
     temporary::{TEMPORARY_ISSUER, TEMPORARY_SERIAL_NUMBER},
 };
+
+/// How much the clocks of a CA and the operator may differ.
+const MAX_SKEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// A chain of certificates, leaf first, each signed by the next one. The root may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,15 @@ pub enum ChainError {
     /// The text is not PEM.
     #[error("failed to read the certificate chain")]
     Pem(#[source] pem::PemError),
+    /// The leaf is not valid yet, and another one is in use.
+    #[error("failed to accept the certificate: it is not valid before {0}, and the one in use still works")]
+    NotYetValid(Timestamp),
+    /// The leaf was issued before the one in use.
+    #[error(
+        "failed to accept the certificate: it expires at {0}, long before the one in use, though the CA's certificates live as \
+         long as before"
+    )]
+    Older(Timestamp),
     /// Some certificates are not in the chain of the leaf.
     #[error(
         "failed to read the certificate chain: {0} of its certificates are not part of the chain of the leaf"
@@ -137,6 +149,31 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// Checks that a leaf is not worse than the one in use, as long as that works: clients can use it now, and it is not an older one
+/// of the same lifetime, as a faulty CA may send again. Shorter lifetimes are the CA's decision.
+///
+/// # Errors
+/// [`ChainError::NotYetValid`] or [`ChainError::Older`].
+pub fn check_not_worse(
+    leaf: &LeafCertificate,
+    in_use: &LeafCertificate,
+    now: Timestamp,
+) -> Result<(), ChainError> {
+    if now < in_use.not_before || in_use.not_after < now {
+        return Ok(());
+    }
+    if leaf.not_before.duration_since(now) > MAX_SKEW {
+        return Err(ChainError::NotYetValid(leaf.not_before));
+    }
+    let lifetime = |leaf: &LeafCertificate| leaf.not_after.duration_since(leaf.not_before);
+    // CAs may date certificates back, each in its own way.
+    let is_much_earlier = in_use.not_after.duration_since(leaf.not_after) > lifetime(in_use) / 10;
+    if is_much_earlier && lifetime(leaf) >= lifetime(in_use) {
+        return Err(ChainError::Older(leaf.not_after));
+    }
+    Ok(())
 }
 
 /// Sorts certificates into a chain: returns their indexes, leaf first, each followed by its signer. All must belong to

@@ -167,6 +167,33 @@ fn ca_may_have_the_name_of_the_temporary_one() {
     assert!(!chain.is_temporary());
 }
 
+#[test]
+fn chain_never_replaces_a_better_one() {
+    let read = Chain::from_pem(test_chain().leaf.as_bytes()).expect("a chain").leaf().clone();
+    let day = |day: i32| at("2026-01-01T00:00:00Z") + SignedDuration::from_hours(24 * i64::from(day));
+    let leaf =
+        |from: i32, to: i32| LeafCertificate { not_before: day(from), not_after: day(to), ..read.clone() };
+    let now = day(60);
+    for (new, in_use, accepted) in [
+        // A renewal, also with a shorter lifetime, and another CA that dates back further.
+        ((60, 150), (0, 90), true),
+        ((60, 66), (0, 90), true),
+        ((59, 149), (60, 150), true),
+        // Not valid yet. It is accepted if nothing works anyway.
+        ((62, 152), (0, 90), false),
+        ((62, 152), (0, 59), true),
+        ((62, 152), (61, 151), true),
+        // An older one.
+        ((0, 90), (30, 120), false),
+        ((0, 90), (20, 59), true),
+    ] {
+        let checked = check_not_worse(&leaf(new.0, new.1), &leaf(in_use.0, in_use.1), now);
+        assert_eq!(checked.is_ok(), accepted, "{new:?} for {in_use:?}: {checked:?}");
+    }
+    let soon = LeafCertificate { not_before: now + SignedDuration::from_mins(59), ..leaf(60, 150) };
+    check_not_worse(&soon, &leaf(0, 90), now).expect("clocks differ");
+}
+
 /// The example of RFC 9773 section 4.1.
 #[test]
 fn ari_id_matches_the_example_of_the_rfc() {
