@@ -83,11 +83,14 @@ async fn run(
             tracing::info!("became the leader");
             readiness.set(false);
         }
-        controllers::start(context, metrics, || readiness.set(true)).await;
+        controllers::start(Arc::clone(&context), metrics, || readiness.set(true)).await;
     };
-    Ok(tokio::select! {
+    let stop_reason = tokio::select! {
         () = work => Some("the controllers stopped"),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-    })
+    };
+    // The controllers have stopped, and the Lease is still held.
+    controllers::hand_over(&context).await;
+    Ok(stop_reason)
 }

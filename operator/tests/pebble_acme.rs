@@ -434,6 +434,9 @@ async fn renewal_replaces_at_most_once() -> Result<()> {
     let (authority, _) = identifier.split_once('.').context("no authority")?;
     for replaced in [identifier.clone(), format!("{authority}.AIdlQyE")] {
         let again = NewOrder { replaces: Some(replaced), ..new_order.clone() };
+        let error = account.new_order(&again).await.err().context("it is replaced twice")?;
+        ensure!(error.may_be_caused_by_replaces(), "{error:?}");
+        let again = NewOrder { replaces: None, ..again };
         let (url, state) = account.new_order(&again).await?;
         ensure!(state.replaces.is_none(), "{:?}", state.replaces);
         world.complete(&account, &url, &again, &PrivateKey::generate(P256)?).await?;

@@ -132,9 +132,10 @@ impl AcmeError {
 
     /// Whether the order may be accepted without `replaces`. RFC 9773 section 5 defines `alreadyReplaced`, but servers
     /// that don't find the replaced certificate respond with many other types, even `serverInternal`.
-    pub(super) fn may_be_caused_by_replaces(&self) -> bool {
+    pub fn may_be_caused_by_replaces(&self) -> bool {
         let processed = self.problem_type().is_some_and(|kind| kind != "badNonce");
         processed && matches!(self.class(), Class::Refused | Class::Transient)
+            || matches!(self, Self::Unsupported(_))
     }
 
     /// Classifies the error.

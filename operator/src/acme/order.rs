@@ -20,22 +20,11 @@ impl Account {
     /// Places an order. Returns its URL, which the caller must store before anything else, and its state: `pending`,
     /// `ready` right away if authorizations are reused, or that of an existing order that the server returns again.
     ///
-    /// `replaces` is only a hint to the server: if the server rejects the order because of it, the order is placed
-    /// without it.
+    /// `replaces` is only a hint to the server: if [`AcmeError::may_be_caused_by_replaces`], place the order without it.
     ///
     /// # Errors
-    /// The server rejects the order or does not offer the profile.
+    /// The server rejects the order, does not offer the profile, or does not know `replaces`.
     pub async fn new_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
-        match self.place_order(order).await {
-            Err(error) if order.replaces.is_some() && error.may_be_caused_by_replaces() => {
-                tracing::info!(%error, replaces = order.replaces, "retrying a rejected order without replaces");
-                self.place_order(&NewOrder { replaces: None, ..order.clone() }).await
-            }
-            placed => placed,
-        }
-    }
-
-    async fn place_order(&self, order: &NewOrder) -> Result<(String, OrderState), AcmeError> {
         let directory = self.session().server().directory().await?;
         let profiles = &directory.meta.profiles;
         if let Some(profile) = order.profile.as_ref().filter(|name| !profiles.contains_key(*name)) {
@@ -50,9 +39,10 @@ impl Account {
         if let Some(profile) = &order.profile {
             request = request.profile(profile);
         }
-        // A server without renewal information does not know `replaces`.
-        let replaces = order.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
-        if let Some(identifier) = replaces.and_then(parse_identifier) {
+        if order.replaces.is_some() && directory.renewal_info.is_none() {
+            return Err(AcmeError::Unsupported("renewal information".to_owned()));
+        }
+        if let Some(identifier) = order.replaces.as_deref().and_then(parse_identifier) {
             request = request.replaces(identifier);
         }
         let adapter = InstantAcmeAdapter::new(self.session(), extra_members).await?;

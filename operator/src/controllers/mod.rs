@@ -20,5 +20,17 @@ mod solver_endpoints;
 mod tasks;
 mod watches;
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use self::runner::{Controller, RESYNC, run};
 pub use self::{certificate::SLOTS as MAX_CONCURRENT_CERTIFICATES, watches::start};
+use crate::context::Context;
+
+/// Stores what the next process needs and is only in memory, after the controllers have stopped. Takes at most two seconds.
+pub async fn hand_over(context: &Context) {
+    if timeout(Duration::from_secs(2), order::store_urls(context)).await.is_err() {
+        tracing::warn!("failed to store the URLs of all orders in time");
+    }
+}

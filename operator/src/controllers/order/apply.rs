@@ -1,8 +1,11 @@
 //! Sends an Order's requests, and does what was decided.
 
+use std::time::Duration;
+
 use crds::acme::{Challenge, Order, OrderStatus};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, ResourceExt};
+use tokio::time::timeout;
 
 use super::MANAGER;
 use crate::{
@@ -12,10 +15,11 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        order::{Action, Answer, OrderProgress, Outcome, Request},
+        order::{Action, Answer, OrderProgress, Outcome, Request, placed_only},
     },
     error::ReconcileError,
     k8s,
+    objects::metadata::Identity,
 };
 
 /// How many requests for one Order are in flight at most.
@@ -68,17 +72,27 @@ impl Effects<'_> {
                 Answer::Slot(self.context.accounts.new_order_slot(account, *limit, now, *held))
             }
             Request::Place(order) => {
-                let (url, state) = account.new_order(order).await?;
+                let placed = account.new_order(order).await;
+                if let Err(error) = &placed
+                    && let Some(replaces) = &order.replaces
+                {
+                    tracing::info!(%error, replaces, "failed to place an order that replaces a certificate");
+                }
+                let (url, state) = placed?;
                 tracing::info!(order_url = url, "placed the order");
                 Answer::Placed { url, state }
             }
             Request::Order { url } => Answer::Order(account.order(url).await?),
-            Request::Authorizations { urls } => {
+            Request::Authorizations { urls, within } => {
                 let account = &account;
                 let reads = stream::iter(urls.clone())
                     .map(|url| async move { account.authorization(&url).await.map(|state| (url, state)) });
                 // In the order of the request.
-                Answer::Authorizations(reads.buffered(MAX_CONCURRENT_REQUESTS).try_collect().await?)
+                let reads = reads.buffered(MAX_CONCURRENT_REQUESTS).try_collect();
+                match timeout(within.unwrap_or(Duration::MAX), reads).await {
+                    Ok(read) => Answer::Authorizations(read?),
+                    Err(_) => Answer::SlowAuthorizations,
+                }
             }
             Request::KeyAuthorizations(plans) => {
                 let key = account.key();
@@ -140,8 +154,14 @@ impl Effects<'_> {
 
     async fn write(&self, status: &OrderStatus) -> Result<(), ReconcileError> {
         let orders = self.context.kube.api::<Order>(&self.order.namespace().unwrap_or_default());
-        let old = self.order.status.as_ref();
-        self.context.kube.write_status(&orders, MANAGER, self.order, old, status).await.map(drop)
+        let (kube, old) = (&self.context.kube, self.order.status.as_ref());
+        let written = kube.write_status(&orders, MANAGER, self.order, old, status).await;
+        if written.is_err()
+            && let Err(error) = store_placed(self.context, self.order, status).await
+        {
+            tracing::debug!(error = error.chain(), "failed to store the URL of an order alone");
+        }
+        written.map(drop)
     }
 
     fn limited(&self, account: &Account) -> LimitedAccount {
@@ -151,6 +171,21 @@ impl Effects<'_> {
     fn challenges(&self) -> Api<Challenge> {
         self.context.kube.api(&self.order.namespace().unwrap_or_default())
     }
+}
+
+/// Stores the URL of an order that was just placed alone, whatever else keeps its status from being written: the next process
+/// would place another order. The definition of Orders rejects another URL, so no version is needed.
+pub(super) async fn store_placed(
+    context: &Context,
+    order: &Order,
+    status: &OrderStatus,
+) -> Result<(), ReconcileError> {
+    let Some(placed) = placed_only(order.status.as_ref(), status) else { return Ok(()) };
+    let mut any_version = order.clone();
+    any_version.metadata.resource_version = None;
+    let orders = context.kube.api::<Order>(order.namespace_or_empty());
+    let old = order.status.as_ref();
+    context.kube.write_status(&orders, MANAGER, &any_version, old, &placed).await.map(drop)
 }
 
 impl From<Outcome> for Result<Requeue, ReconcileError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crds::{
     acme::{AcmeIssuer, Challenge, Order, OrderStatus, State},
+    annotations::request::CERTIFICATE_NAME,
     certmanager::CertificateRequest,
     condition::HasConditions,
 };
@@ -16,7 +17,7 @@ use crate::{
     context::Context,
     decision::{
         challenge::Phase,
-        order::{IssuerView, OrderProgress, View, is_left_behind},
+        order::{self, IssuerView, OrderProgress, View, is_left_behind},
     },
     objects::{self, metadata::controller_of_kind, names},
 };
@@ -31,6 +32,7 @@ pub(super) struct Gathered<'a> {
     challenges: Vec<Arc<Challenge>>,
     left_behind: Vec<String>,
     deleted: Vec<String>,
+    renews: bool,
 }
 
 impl<'a> Gathered<'a> {
@@ -57,7 +59,9 @@ impl<'a> Gathered<'a> {
             names.filter(|name| context.memory.expectations.is_pending(&deletion(&uid, name), now)).collect();
         let has_account = has_account(&issuer, context);
         let left_behind = left_behind(order, &challenges, context);
-        Some(Self { order, issuer, acme, has_account, challenges, left_behind, deleted })
+        let is_placed = order.status.as_ref().is_some_and(|status| status.url.is_some());
+        let renews = !is_placed && renews_earlier(order, context);
+        Some(Self { order, issuer, acme, has_account, challenges, left_behind, deleted, renews })
     }
 
     /// All of it, as a decision sees it.
@@ -80,6 +84,7 @@ impl<'a> Gathered<'a> {
             challenges: &self.challenges,
             left_behind: &self.left_behind,
             deleted: &self.deleted,
+            renews: self.renews,
             now,
         }
     }
@@ -93,6 +98,15 @@ fn is_requested(order: &Order, context: &Context) -> bool {
         context.cache.order_of(&request).is_some_and(|its| its.metadata.uid == order.metadata.uid)
             && crds::condition::is_true(request.conditions(), crds::condition::APPROVED)
     })
+}
+
+/// Whether an Order renews what an earlier request of its Certificate was issued.
+fn renews_earlier(order: &Order, context: &Context) -> bool {
+    let Some(certificate) = order.annotations().get(CERTIFICATE_NAME) else { return false };
+    let namespace = order.namespace().unwrap_or_default();
+    let names = context.cache.indexes.requests_by_certificate.names(&namespace, certificate);
+    let mut earlier = names.iter().filter_map(|name| context.cache.requests.get(&namespace, name));
+    earlier.any(|earlier| order::renews(order, &earlier))
 }
 
 /// Whether an issuer's account is in use already, or can be taken into use.

@@ -88,6 +88,22 @@ pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Resu
     }
 }
 
+/// Stores the URLs of orders that were just placed, for the next process. The controllers have stopped.
+pub(super) async fn store_urls(context: &Context) {
+    for order in context.cache.orders.all() {
+        let progress = context.memory.orders.get(order.uid_or_empty());
+        let Some(status) = progress.and_then(|progress| progress.placed_status()) else { continue };
+        if let Err(error) = apply::store_placed(context, &order, &status).await {
+            tracing::warn!(
+                namespace = order.namespace_or_empty(),
+                name = order.name_any(),
+                error = error.chain(),
+                "failed to store the URL of an order"
+            );
+        }
+    }
+}
+
 /// How long an Order waits because the namespace is being restored, and its certificate may come with that.
 fn restoration_wait(order: &Order, context: &Context) -> Option<Duration> {
     let created = order.creation_timestamp()?.0;

@@ -8,9 +8,9 @@ use k8s_openapi::ByteString;
 use kube::ResourceExt;
 
 use super::{
-    Action, Answer, ChallengePlan, Decision, Outcome, REPORT_AFTER, Request, View, challenges,
+    Action, Answer, ChallengePlan, Decision, OrderProgress, Outcome, REPORT_AFTER, Request, View, challenges,
     draft::Draft,
-    has_identifier, is_read, missing_profile, new_order,
+    has_identifier, is_read, missing_profile, new_order, non_empty,
     placing::{stored_authorization, unordered, waiting_for_slot},
     progress::{Phase, Placed},
 };
@@ -27,6 +27,12 @@ use crate::{
 /// The longest wait between two polls of a server that does not say when to poll again.
 const SHORT_POLL: Duration = Duration::from_secs(10);
 
+/// The URL of an order is stored together with its authorizations, which saves a write, if there are only so many, and they are
+/// read so quickly. Otherwise it is stored first: a process that ends meanwhile would leave an order that the next one can't
+/// find, and places again.
+const QUICKLY_READ: usize = 8;
+const QUICK: Duration = Duration::from_secs(2);
+
 /// How the reconcile continues after a request. `view` has the status and the progress of the decision that named the request.
 pub fn on_answer(view: &View<'_>, request: &Request, answer: Answer) -> Decision {
     let mut draft = Draft::new(view);
@@ -41,6 +47,8 @@ pub fn on_answer(view: &View<'_>, request: &Request, answer: Answer) -> Decision
         Answer::Order(state) if is_read(&draft.status) => draft.on_server_state(&state),
         Answer::Order(state) => draft.read_authorizations(&state),
         Answer::Authorizations(authorizations) => draft.on_authorizations(authorizations),
+        // Stores the URL. The status then enqueues the Order.
+        Answer::SlowAuthorizations => draft.write(Requeue::Resync),
         Answer::KeyAuthorizations(planned) => draft.create_challenges(planned),
         Answer::Certificate(chain) => draft.on_certificate(chain),
         Answer::Failed(error) => draft.on_acme_error(request, error),
@@ -60,7 +68,7 @@ impl Draft<'_> {
         match slot {
             NewOrderSlot::Now => {
                 self.progress.phase = Phase::Start;
-                let order = new_order(&self.view.order.spec, self.view.now);
+                let order = self.new_order();
                 self.send(Request::Place(order))
             }
             NewOrderSlot::At(slot) => {
@@ -81,7 +89,10 @@ impl Draft<'_> {
 
     /// Each authorization is read once, and what it offers is stored.
     fn read_authorizations(mut self, state: &OrderState) -> Decision {
-        self.status.finalize_url = Some(state.finalize.clone());
+        // It is immutable in the status.
+        if non_empty(self.status.finalize_url.as_deref()).is_none() {
+            self.status.finalize_url = Some(state.finalize.clone());
+        }
         let is_ready = state.status == ServerStatus::Ready;
         self.status.state = Some(if is_ready { State::Ready } else { State::Pending });
         if state.authorizations.is_empty() {
@@ -97,7 +108,14 @@ impl Draft<'_> {
             );
             return self.fail(State::Errored, reason);
         }
-        self.send(Request::Authorizations { urls: state.authorizations.clone() })
+        let stored = self.view.order.status.as_ref().and_then(|status| status.url.as_deref());
+        let is_stored = non_empty(stored).is_some();
+        if !is_stored && wanted > QUICKLY_READ {
+            // As if they had been read slowly.
+            return self.write(Requeue::Resync);
+        }
+        let within = (!is_stored).then_some(QUICK);
+        self.send(Request::Authorizations { urls: state.authorizations.clone(), within })
     }
 
     fn on_authorizations(mut self, authorizations: Vec<(String, AuthorizationState)>) -> Decision {
@@ -186,6 +204,10 @@ impl Draft<'_> {
             return self.send(Request::Order { url: url.clone() });
         }
         let reaction = match request {
+            Request::Place(order) if order.replaces.is_some() && error.may_be_caused_by_replaces() => {
+                return Self { progress: OrderProgress { without_replaces: true, ..self.progress }, ..self }
+                    .request_slot();
+            }
             Request::Place(_) => Reaction::to_new_order(&error),
             _ => Reaction::to(&error),
         };
@@ -219,6 +241,7 @@ impl Draft<'_> {
         let mut actions = Vec::new();
         let detail = error.problem().and_then(|problem| problem.detail.as_deref()).unwrap_or_default();
         if matches!(request, Request::Place(_)) && is_about_new_orders(detail) {
+            self.progress.counts = true;
             // Keeps the account's other new orders from being rejected as well.
             actions.push(Action::CloseNewOrders { until });
         }

@@ -12,9 +12,9 @@ use super::{
     challenges::{self, ChallengesState},
     new_order, non_empty,
     progress::{Phase, Placed, Wait},
-    renews,
 };
 use crate::{
+    acme::NewOrder,
     decision::{Requeue, retry::EXPECTATION_TTL},
     objects::EventNote,
     pki::Csr,
@@ -53,15 +53,22 @@ impl<'a> Draft<'a> {
 
     /// CAs don't count renewals among an account's new orders, so these need no slot.
     pub(super) fn request_slot(self) -> Decision {
-        let View { order, issuer, now, .. } = *self.view;
-        if renews(order) {
-            return self.send(Request::Place(new_order(&order.spec, now)));
+        let order = self.new_order();
+        if (order.replaces.is_some() || self.view.renews) && !self.progress.counts {
+            return self.send(Request::Place(order));
         }
         let held = match self.progress.phase {
             Phase::Queued { slot } => Some(slot),
             Phase::Start | Phase::AwaitingReady(_) | Phase::Finalized(_) => None,
         };
-        self.send(Request::Slot { limit: issuer.new_orders, held })
+        let limit = self.view.issuer.new_orders;
+        self.send(Request::Slot { limit, held })
+    }
+
+    /// The order to place.
+    pub(super) fn new_order(&self) -> NewOrder {
+        let order = new_order(&self.view.order.spec, self.view.now);
+        NewOrder { replaces: order.replaces.filter(|_| !self.progress.without_replaces), ..order }
     }
 
     /// Proves control of the identifiers: one Challenge for each authorization that is not valid yet, then the CSR.

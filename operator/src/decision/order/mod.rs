@@ -28,7 +28,7 @@ use jiff::Timestamp;
 pub use self::{
     answers::on_answer,
     challenges::{ChallengePlan, asks_for, is_left_behind},
-    placing::{missing_profile, new_order, renews},
+    placing::{missing_profile, new_order, placed_only, renews},
     progress::OrderProgress,
 };
 use self::{
@@ -63,6 +63,8 @@ pub struct View<'a> {
     pub left_behind: &'a [String],
     /// Names of Challenges that were deleted, which the watch has not shown yet.
     pub deleted: &'a [String],
+    /// Whether it renews what an earlier request of its Certificate was issued.
+    pub renews: bool,
     /// UTC.
     pub now: Timestamp,
 }
@@ -126,6 +128,8 @@ pub enum Request {
     Authorizations {
         /// Their URLs.
         urls: Vec<String>,
+        /// How long that may take, if the order's URL is not stored yet.
+        within: Option<Duration>,
     },
     /// Derive the key authorizations of Challenges, RFC 8555 section 8.1. Takes the account's key; sends nothing.
     KeyAuthorizations(Vec<ChallengePlan>),
@@ -165,6 +169,8 @@ pub enum Answer {
     Order(OrderState),
     /// Authorizations, each with its URL, in the order of the request.
     Authorizations(Vec<(String, AuthorizationState)>),
+    /// The authorizations were not read in time.
+    SlowAuthorizations,
     /// Planned Challenges, each with its key authorization.
     KeyAuthorizations(Vec<(ChallengePlan, String)>),
     /// The certificate's chain, or why it can't be used.

@@ -1,18 +1,22 @@
 //! What is ordered, and what is stored of the server's answer.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use crds::{
-    acme::{Authorization, OfferedChallenge, Order, OrderSpec, State},
-    annotations::request::CERTIFICATE_REVISION,
+    acme::{Authorization, OfferedChallenge, Order, OrderSpec, OrderStatus, State},
+    certmanager::CertificateRequest,
+    condition::{self, HasConditions},
 };
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
 
-use super::challenges::type_name;
+use super::{challenges::type_name, non_empty};
 use crate::{
     acme::{AuthorizationState, AuthorizationStatus, Challenge, Identifier, NewOrder},
     decision::problem::with_time,
+    pki::Csr,
 };
 
 /// The longest type of a challenge that the status of an Order can hold.
@@ -49,10 +53,30 @@ pub fn new_order(spec: &OrderSpec, now: Timestamp) -> NewOrder {
     }
 }
 
-/// Whether an order renews a certificate: CAs don't count those among an account's new orders.
-pub fn renews(order: &Order) -> bool {
-    let revision = order.annotations().get(CERTIFICATE_REVISION).and_then(|text| text.parse::<i64>().ok());
-    order.spec.replaces.is_some() || revision.is_some_and(|revision| revision > 1)
+/// Whether an Order renews what an earlier request of its Certificate was issued: by the same issuer, for exactly the same names.
+/// CAs don't count those orders among an account's new ones. Users can write annotations, but not that a request was issued.
+pub fn renews(order: &Order, earlier: &CertificateRequest) -> bool {
+    let lowercase =
+        |names: Vec<String>| names.iter().map(|name| name.to_lowercase()).collect::<BTreeSet<_>>();
+    let ordered = || new_order(&order.spec, Timestamp::UNIX_EPOCH).identifiers.iter().map(text_of).collect();
+    condition::is_true(earlier.conditions(), condition::READY)
+        && earlier.spec.issuer_ref.identity() == order.spec.issuer_ref.identity()
+        && Csr::from_pem(&earlier.spec.request.0).is_ok_and(|csr| {
+            let addresses = csr.ip_addresses.iter().map(ToString::to_string);
+            lowercase(csr.dns_names.into_iter().chain(addresses).collect()) == lowercase(ordered())
+        })
+}
+
+/// The status with the URLs of an order that was just placed and nothing else that is new, if they are not stored yet.
+pub fn placed_only(stored: Option<&OrderStatus>, status: &OrderStatus) -> Option<OrderStatus> {
+    let stored = stored.cloned().unwrap_or_default();
+    let is_new = non_empty(stored.url.as_deref()).is_none() && non_empty(status.url.as_deref()).is_some();
+    is_new.then(|| OrderStatus {
+        url: status.url.clone(),
+        finalize_url: status.finalize_url.clone(),
+        state: stored.state.or(Some(State::Pending)),
+        ..stored
+    })
 }
 
 /// Why a profile can't be ordered, if the server does not advertise it. The message begins as cert-manager's.

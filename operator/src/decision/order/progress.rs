@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crds::acme::OrderStatus;
 use jiff::Timestamp;
 
 use crate::{acme::OrderStatus as ServerStatus, decision::backoff};
@@ -14,10 +15,22 @@ pub struct OrderProgress {
     pub(super) placed: Option<Placed>,
     /// How far it is.
     pub(super) phase: Phase,
+    /// Whether the server has rejected the order because of the certificate that it replaces.
+    pub(super) without_replaces: bool,
+    /// Whether the CA counts it among the account's new orders, although it seems to renew a certificate.
+    pub(super) counts: bool,
     /// How many attempts at the present step have failed in a row.
     pub(super) failures: u32,
     /// Nothing is sent before this wait is over.
     pub(super) wait: Option<Wait>,
+}
+
+impl OrderProgress {
+    /// The status of an order that was placed by this process.
+    pub fn placed_status(&self) -> Option<OrderStatus> {
+        let Placed { url, finalize_url } = self.placed.clone()?;
+        Some(OrderStatus { url: Some(url), finalize_url: Some(finalize_url), ..OrderStatus::default() })
+    }
 }
 
 /// An order at the server.

@@ -63,6 +63,8 @@ pub(super) enum Fault {
     Fails(Failure),
     /// The server does it, but the answer is lost.
     AnswerLost,
+    /// The server takes more time than there may be.
+    Slow,
 }
 
 /// An order at the server.
@@ -106,7 +108,10 @@ impl Ca {
         let fault =
             self.faults.pop_front().unwrap_or_else(|| failure.map(|(failure, _)| Fault::Fails(failure)));
         match fault {
-            None => self.perform(request, now),
+            Some(Fault::Slow) if matches!(request, Request::Authorizations { within: Some(_), .. }) => {
+                Ok(Answer::SlowAuthorizations)
+            }
+            None | Some(Fault::Slow) => self.perform(request, now),
             Some(Fault::Fails(failure)) => Ok(Answer::Failed(failure.error())),
             Some(Fault::AnswerLost) => {
                 if matches!(self.perform(request, now)?, Answer::Placed { .. }) {
@@ -134,7 +139,7 @@ impl Ca {
             Request::Profiles => Answer::Profiles(self.course.profiles.clone()),
             Request::Place(order) => self.place(order, now)?,
             Request::Order { url } => self.order(url, now)?,
-            Request::Authorizations { urls } => Answer::Authorizations(
+            Request::Authorizations { urls, .. } => Answer::Authorizations(
                 urls.iter().map(|url| (url.clone(), self.authorization(url))).collect(),
             ),
             Request::Finalize { url, finalize_url, csr } => {

@@ -35,6 +35,16 @@ fn stray_challenge_is_deleted() {
     assert_eq!(actions(fixture.decide()), [Action::DeleteChallenges(vec!["stray".into()])]);
 }
 
+/// A server may know from before that the account controls a name, so a name without a solver is ordered nevertheless.
+#[test]
+fn valid_wildcard_needs_no_solver() {
+    let mut star = authorization("a", State::Valid);
+    star.wildcard = Some(true);
+    let mut fixture = Fixture::placed(vec![star]);
+    fixture.acme.solvers = None;
+    assert!(matches!(fixture.request(), Request::Finalize { .. }));
+}
+
 #[test]
 fn wildcard_waits_for_a_dns01_solver() {
     let mut star = authorization("a", State::Pending);

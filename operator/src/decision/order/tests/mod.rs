@@ -74,6 +74,7 @@ struct Fixture {
     acme: AcmeIssuer,
     challenges: Vec<Arc<Challenge>>,
     progress: OrderProgress,
+    renews: bool,
     now: Timestamp,
 }
 
@@ -89,6 +90,7 @@ impl Fixture {
             acme: fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer"),
             challenges: Vec::new(),
             progress: OrderProgress::default(),
+            renews: false,
             now: now(),
         }
     }
@@ -128,6 +130,7 @@ impl Fixture {
             challenges: &self.challenges,
             left_behind: &[],
             deleted: &[],
+            renews: self.renews,
             now: self.now,
         })
     }

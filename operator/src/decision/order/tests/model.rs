@@ -36,6 +36,7 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
     prop_oneof![
         3 => Just(None),
         1 => Just(Some(Fault::AnswerLost)),
+        1 => Just(Some(Fault::Slow)),
         2 => failure().prop_map(|failure| Some(Fault::Fails(failure))),
     ]
 }
@@ -127,6 +128,7 @@ fn good_course() -> impl Strategy<Value = Course> {
     let fault = prop_oneof![
         Just(None),
         Just(Some(Fault::AnswerLost)),
+        Just(Some(Fault::Slow)),
         temporary().prop_map(|failure| Some(Fault::Fails(failure)))
     ];
     (course(), vec(good_challenge, 0..5), vec(fault, 0..8)).prop_map(|(course, challenges, faults)| {

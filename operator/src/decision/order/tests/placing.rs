@@ -1,21 +1,35 @@
 //! Placing orders, and reading their authorizations.
 
-use crds::annotations::request::CERTIFICATE_REVISION;
+use crds::certmanager::CertificateRequest;
 
 use super::{super::placing::stored_authorization, *};
 use crate::acme::Identifier;
 
+/// What users can write, such as a revision, does not make a renewal: another issuer or other names are a new order for the CA.
 #[test]
-fn order_renews_after_the_first_revision() {
-    let order = |revision: &str, replaces: Option<&str>| {
-        fixtures::order("web", |it| {
-            it.annotations_mut().insert(CERTIFICATE_REVISION.to_owned(), revision.to_owned());
-            it.spec.replaces = replaces.map(ToOwned::to_owned);
+fn order_renews_what_its_issuer_issued_for_its_names() {
+    let issued = |change: &dyn Fn(&mut CertificateRequest)| {
+        fixtures::certificate_request("web-1", |it| {
+            it.spec.request = ByteString(ISSUED.0.clone().into_bytes());
+            let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+            it.status = serde_json::from_value(ready).expect("a status");
+            change(it);
         })
     };
-    assert!(!renews(&fixtures::order("web", |_| {})));
-    assert!(!renews(&order("1", None)) && !renews(&order("two", None)));
-    assert!(renews(&order("2", None)) && renews(&order("1", Some("aki.serial"))));
+    let order = |names: &[&str]| {
+        fixtures::order("web", |it| {
+            it.spec.issuer_ref = issued(&|_| {}).spec.issuer_ref;
+            it.spec.common_name = None;
+            it.spec.dns_names = Some(names.iter().map(|&name| name.to_owned()).collect());
+        })
+    };
+    let same = order(&["2.example.test", "0.Example.test", "1.example.test"]);
+    assert!(renews(&same, &issued(&|_| {})));
+    assert!(!renews(&order(&["0.example.test"]), &issued(&|_| {})));
+    let more = ["0.example.test", "1.example.test", "2.example.test", "3.example.test"];
+    assert!(!renews(&order(&more), &issued(&|_| {})));
+    assert!(!renews(&same, &issued(&|it| it.spec.issuer_ref.name = "staging".into())));
+    assert!(!renews(&same, &issued(&|it| it.status = None)));
 }
 
 #[test]
@@ -72,8 +86,43 @@ fn slot_is_kept_until_its_time() {
 #[test]
 fn renewal_takes_no_slot() {
     let mut fixture = Fixture::unplaced();
-    fixture.order.spec.replaces = Some("aki.serial".into());
+    fixture.renews = true;
     assert!(matches!(fixture.request(), Request::Place(_)));
+    // The CA sees it otherwise.
+    let too_many = Failure::Problem {
+        type_: "rateLimited",
+        status: 429,
+        detail: "too many new orders (300) from this account",
+        retry_after: Some(60),
+    };
+    fixture.progress = fixture.failed(too_many).progress;
+    fixture.now += SignedDuration::from_mins(1);
+    assert!(matches!(fixture.request(), Request::Slot { .. }));
+}
+
+/// The reference to the replaced certificate makes it a renewal only if the server accepts that.
+#[test]
+fn order_with_a_rejected_replacement_takes_a_slot() {
+    for (renews, failure) in [
+        (false, Failure::problem("alreadyReplaced", 409)),
+        (false, Failure::problem("serverInternal", 500)),
+        (false, Failure::Unsupported),
+        (true, Failure::problem("alreadyReplaced", 409)),
+    ] {
+        let mut fixture = Fixture { renews, ..Fixture::unplaced() };
+        fixture.order.spec.replaces = Some("aki.serial".into());
+        assert!(matches!(fixture.request(), Request::Place(order) if order.replaces.is_some()));
+        let decision = fixture.failed(failure);
+        match &decision.next {
+            Next::Send(Request::Slot { .. }) => assert!(!renews),
+            Next::Send(Request::Place(order)) => assert!(renews && order.replaces.is_none()),
+            next => panic!("{next:?}"),
+        }
+        fixture.progress = decision.progress;
+        assert_eq!(matches!(fixture.request(), Request::Slot { .. }), !renews);
+        let placed = fixture.answered(Answer::Slot(NewOrderSlot::Now)).next;
+        assert!(matches!(placed, Next::Send(Request::Place(order)) if order.replaces.is_none()));
+    }
 }
 
 /// The URL is remembered with the answer, so that a status write that fails can't lead to a second order.
@@ -83,12 +132,55 @@ fn placed_order_is_never_placed_again() {
     fixture.order.spec.dns_names = Some(vec!["a".into(), "b".into()]);
     let placed = Answer::Placed { url: URL.into(), state: state("pending", None) };
     let decision = fixture.answered(placed);
-    assert!(matches!(&decision.next, Next::Send(Request::Authorizations { urls }) if urls.len() == 2));
+    let Next::Send(Request::Authorizations { urls, within: Some(_) }) = &decision.next else {
+        panic!("{decision:?}")
+    };
+    assert_eq!(urls.len(), 2);
     fixture.progress = decision.progress;
     assert!(matches!(fixture.request(), Request::Order { url } if url == URL));
     let decision = fixture.failed(Failure::problem("serverInternal", 500));
     assert_eq!(decision.status.url.as_deref(), Some(URL));
     assert_eq!(decision.status.state, Some(State::Pending));
+}
+
+/// Otherwise a process that ends while a slow server is read would leave an order that the next one places again.
+#[test]
+fn url_is_stored_before_slow_authorizations_are_read() {
+    let mut fixture = Fixture::unplaced();
+    fixture.order.spec.dns_names = Some((0..9).map(|index| format!("{index}.test")).collect());
+    let urls = |count: usize| (0..count).map(|index| format!("https://ca/authz/{index}")).collect();
+    let placed = |count| {
+        let state = OrderState { authorizations: urls(count), ..state("pending", None) };
+        fixture.answered(Answer::Placed { url: URL.into(), state })
+    };
+    let is_stored = |decision: Decision| {
+        let (url, finalize_url) = (decision.status.url.clone(), decision.status.finalize_url.clone());
+        assert_eq!((url.as_deref(), finalize_url.as_deref()), (Some(URL), Some("https://ca/finalize")));
+        actions(decision) == [Action::WriteStatus]
+    };
+    assert!(is_stored(placed(9)));
+    let quick = placed(8);
+    let Next::Send(request) = &quick.next else { panic!("{quick:?}") };
+    let slow = fixture.with_view(|view| {
+        let view = View { status: &quick.status, progress: &quick.progress, ..*view };
+        on_answer(&view, request, Answer::SlowAuthorizations)
+    });
+    fixture.order.status = Some(slow.status.clone());
+    assert!(is_stored(slow));
+    let state = OrderState { authorizations: urls(9), ..state("pending", None) };
+    let decision = fixture.answered(Answer::Order(state));
+    assert!(matches!(decision.next, Next::Send(Request::Authorizations { within: None, .. })));
+}
+
+#[test]
+fn only_the_url_is_stored_if_the_status_is_rejected() {
+    let url = |url: &str| OrderStatus { url: Some(url.into()), ..OrderStatus::default() };
+    let read = OrderStatus { reason: Some("a reason".into()), ..url(URL) };
+    let before = OrderStatus { reason: Some("waiting".into()), ..OrderStatus::default() };
+    let expected = OrderStatus { state: Some(State::Pending), url: Some(URL.into()), ..before.clone() };
+    assert_eq!(placed_only(Some(&before), &read), Some(expected));
+    assert_eq!(placed_only(Some(&url(URL)), &read), None);
+    assert_eq!(placed_only(None, &before), None);
 }
 
 #[test]

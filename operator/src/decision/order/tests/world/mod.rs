@@ -9,7 +9,6 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
 use crds::{
     acme::{AcmeIssuer, Challenge, ChallengeStatus, Order, OrderStatus, State},
-    annotations::request::CERTIFICATE_REVISION,
     fixtures,
 };
 use jiff::Timestamp;
@@ -162,9 +161,6 @@ impl World {
             it.spec.dns_names = Some(names(course.ca.authorized.len()));
             it.spec.request = ByteString(ISSUED.0.clone().into_bytes());
             it.spec.profile.clone_from(&course.profile);
-            if course.renews {
-                it.annotations_mut().insert(CERTIFICATE_REVISION.to_owned(), "2".to_owned());
-            }
         });
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let mut fuses = course.fuses.clone();

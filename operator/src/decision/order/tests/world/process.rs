@@ -95,6 +95,7 @@ impl World {
             challenges: &challenges,
             left_behind: &[],
             deleted: &deleted,
+            renews: self.course.renews,
             now,
         };
         let cause = self.cause.take();
