@@ -3,6 +3,7 @@
 
 use std::{fmt::Write, time::Duration};
 
+use crds::condition::one_line;
 use hyper::StatusCode;
 use instant_acme::{Identifier, Problem};
 
@@ -193,12 +194,20 @@ impl AcmeError {
     }
 }
 
-/// Formats a problem in the server's own words: its detail, then the detail of each subproblem with its identifier.
+/// The longest text of a server that is shown, in bytes: a status must not grow with what a server sends.
+const LONGEST_TEXT: usize = 1000;
+
+/// Formats a problem in the server's own words: its detail, then the detail of each subproblem with its identifier. Leaves out the
+/// rest of a long one.
 fn describe(problem: &Problem) -> String {
     let kind = problem.r#type.as_deref().unwrap_or("about:blank");
     let detail = problem.detail.as_deref().unwrap_or("the server gave no reason");
-    let mut text = format!("{detail} ({})", kind.strip_prefix(PREFIX).unwrap_or(kind));
+    let mut text =
+        format!("{} ({})", one_line(detail, LONGEST_TEXT), kind.strip_prefix(PREFIX).unwrap_or(kind));
     for part in &problem.subproblems {
+        if text.len() > LONGEST_TEXT {
+            break;
+        }
         let name = match &part.identifier {
             Some(Identifier::Dns(name)) => name.clone(),
             Some(Identifier::Ip(address)) => address.to_string(),
@@ -209,7 +218,7 @@ fn describe(problem: &Problem) -> String {
             _ = write!(text, " ({})", kind.strip_prefix(PREFIX).unwrap_or(kind));
         }
     }
-    text
+    one_line(&text, 2 * LONGEST_TEXT)
 }
 
 #[cfg(test)]
@@ -317,5 +326,21 @@ mod tests {
             describe(&problem),
             "some identifiers are rejected (rejectedIdentifier); a.example.test: CAA forbids it (caa); 192.0.2.1: no"
         );
+    }
+
+    #[test]
+    fn long_problems_are_cut() {
+        let part = serde_json::json!({
+            "detail": "d".repeat(10_000), "identifier": { "type": "dns", "value": "a.example.test" },
+        });
+        for (detail, parts) in [("d".repeat(1 << 20), 0), ("short".to_owned(), 100)] {
+            let problem = serde_json::json!({ "detail": detail, "subproblems": vec![&part; parts] });
+            let error = AcmeError::Problem {
+                problem: serde_json::from_value(problem).expect("a problem"),
+                status: StatusCode::BAD_REQUEST,
+                retry_after: None,
+            };
+            assert!(error.to_string().len() <= 2 * LONGEST_TEXT, "{}", error.to_string().len());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What the CA's responses about a challenge and its authorization mean (RFC 8555 sections 7.1.6 and 7.5.1).
 
-use crds::acme::State;
+use crds::{acme::State, condition::one_line};
 use kube::ResourceExt;
 
 use super::{ChallengeProgress, Decision, Next, Notify, Phase, REPORT_WAITING_AFTER, View};
@@ -11,6 +11,9 @@ use crate::{
         problem::{with_next_attempt, with_regular_attempts, with_time},
     },
 };
+
+/// The longest text of the server in a status, in bytes.
+const LONGEST_TEXT: usize = 1000;
 
 /// What a Challenge says while the CA takes its time.
 pub const VALIDATING: &str = "Waiting for the ACME server to validate the challenge";
@@ -75,7 +78,8 @@ fn problem(view: &View<'_>, state: &AuthorizationState) -> Option<String> {
     let problem = challenge.error.as_ref()?;
     let kind = problem.r#type.as_deref().unwrap_or_default();
     let kind = kind.rsplit(':').next().unwrap_or_default();
-    Some(format!("{} ({kind})", problem.detail.as_deref().unwrap_or("the server gave no reason")))
+    let detail = problem.detail.as_deref().unwrap_or("the server gave no reason");
+    Some(format!("{} ({})", one_line(detail, LONGEST_TEXT), one_line(kind, 100)))
 }
 
 /// What a request was about.

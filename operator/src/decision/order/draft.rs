@@ -2,7 +2,7 @@
 
 use crds::{
     acme::{OrderStatus, State},
-    condition::whole_seconds,
+    condition::{one_line, whole_seconds},
 };
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -20,6 +20,9 @@ use crate::{
     pki::Csr,
     reason::Reason,
 };
+
+/// The longest reason of a failure, in bytes. It may hold what a server sends.
+const LONGEST_REASON: usize = 2000;
 
 /// A decision in the making.
 pub(super) struct Draft<'a> {
@@ -147,6 +150,7 @@ impl<'a> Draft<'a> {
     pub(super) fn fail_after(mut self, mut actions: Vec<Action>, state: State, reason: String) -> Decision {
         self.status.state = Some(state);
         self.status.failure_time = Some(whole_seconds(self.view.now));
+        let reason = if reason.len() > LONGEST_REASON { one_line(&reason, LONGEST_REASON) } else { reason };
         self.status.reason = Some(reason.clone());
         let event = EventNote::warning(Reason::Failed, reason);
         actions.extend([Action::WriteStatus, Action::Publish(event)]);

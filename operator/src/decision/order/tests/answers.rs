@@ -70,6 +70,8 @@ fn invalid_order_fails_with_the_servers_reason() {
     let fixture = Fixture::proven();
     let failure = |error| failure(fixture.answered(Answer::Order(invalid(error))));
     assert_eq!(failure(json!({ "detail": "CAA forbids it" })), (State::Invalid, "CAA forbids it".into()));
+    // A server must not fill the status.
+    assert!(failure(json!({ "detail": "x".repeat(1 << 20) })).1.len() <= 2000);
     for error in [json!({ "detail": "" }), json!(null)] {
         let reason = "the ACME server marked the order as invalid without giving a reason";
         assert_eq!(failure(error), (State::Invalid, reason.into()));
