@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How long a reconcile may take. Most of that is waiting for ACME servers.
-const DEADLINE: Duration = Duration::from_mins(2);
+pub(super) const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The longest time between two reconciles of an object: it finds what a watch has missed.
 pub(super) const RESYNC: Duration = Duration::from_hours(1);

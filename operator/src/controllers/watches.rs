@@ -351,11 +351,12 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry.control(
         |cache| &cache.certificates,
         certificate::NAME,
-        certificate::SLOTS.into(),
+        certificate::SLOTS,
         certificate::reconcile,
     );
     registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
     registry.controllers.push(Box::pin(certificate::enqueue_changed(Arc::clone(context))));
+    registry.controllers.push(Box::pin(certificate::fetch_renewal_info(Arc::clone(context))));
 
     registry.watch(|cache| &cache.requests, scope::served(context), all(), Presence::Required);
     registry.control(|cache| &cache.requests, request_controller::NAME, 96, request_controller::reconcile);

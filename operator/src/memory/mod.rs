@@ -5,6 +5,7 @@
 //! Certificates with nothing to do.
 
 mod expectations;
+mod renewal_info;
 mod settled;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use self::{
     expectations::Expectations,
+    renewal_info::{RenewalInfoRequest, RenewalInfoRequests},
     settled::{Settled, SettledCertificates},
 };
 use crate::{
@@ -35,6 +37,8 @@ pub struct Memory {
     pub expectations: Expectations,
     /// Certificates with nothing to do until a time or a change.
     pub settled: SettledCertificates,
+    /// Requests for renewal information, and their responses.
+    pub renewal_info: RenewalInfoRequests,
     /// Private keys of issuances in progress, by UID of the Certificate and name of the Secret.
     pub next_keys: EphemeralMap<(String, String), Arc<PrivateKey>>,
     /// Next-key Secrets that were deleted, by UID of the Certificate and name, until the watch reports the deletion.
@@ -82,6 +86,7 @@ impl Memory {
             started,
             expectations: Expectations::default(),
             settled: SettledCertificates::default(),
+            renewal_info: RenewalInfoRequests::default(),
             next_keys: EphemeralMap::default(),
             deleted_keys: EphemeralMap::default(),
             orders: EphemeralMap::default(),
@@ -113,6 +118,7 @@ impl Memory {
 
     /// Forgets an object that was deleted.
     pub fn forget(&self, uid: &str) {
+        self.renewal_info.forget(uid);
         self.orders.forget(uid);
         self.challenges.forget(uid);
         self.paces.forget(uid);

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use operator::{
-    controllers::MAX_CONCURRENT_CERTIFICATES,
+    controllers::MAX_CONCURRENT_RENEWAL_INFO,
     decision::renewal::{first_ari_check, next_ari_check},
 };
 
@@ -26,9 +26,6 @@ const SAMPLE: u32 = 20;
 /// The Retry-After header of Let's Encrypt's renewal information.
 const RETRY_AFTER: Duration = Duration::from_hours(6);
 
-/// The number of concurrent polls: each runs within the reconcile of its Certificate, and waits for the response.
-const MAX_CONCURRENT_POLLS: u32 = MAX_CONCURRENT_CERTIFICATES as u32;
-
 pub(crate) struct Polls {
     wheel: Wheel,
     due: VecDeque<Id>,
@@ -44,7 +41,7 @@ pub(crate) struct Polls {
 
 impl Polls {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let per_second = f64::from(MAX_CONCURRENT_POLLS) / scenario.latency.as_secs_f64();
+        let per_second = f64::from(MAX_CONCURRENT_RENEWAL_INFO) / scenario.latency.as_secs_f64();
         let per_minute = per_second.min(scenario.polls_per_second) * 60.0 / f64::from(SAMPLE);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
         let per_minute = per_minute as usize;
@@ -90,10 +87,10 @@ impl Polls {
         }
         self.sent += u64::try_from(sent).unwrap_or_default();
         let all = u32::try_from(sent).unwrap_or_default() * SAMPLE;
-        let rounds = all.div_ceil(MAX_CONCURRENT_POLLS);
+        let rounds = all.div_ceil(MAX_CONCURRENT_RENEWAL_INFO);
         for round in 0..rounds {
             let at = now + MINUTE * round / rounds;
-            let times = (all - round * MAX_CONCURRENT_POLLS).min(MAX_CONCURRENT_POLLS);
+            let times = (all - round * MAX_CONCURRENT_RENEWAL_INFO).min(MAX_CONCURRENT_RENEWAL_INFO);
             // The CA counts rejections itself.
             let _ = authority.request(Request::RenewalInfo, at, times);
             requests.count(Request::RenewalInfo, at, times);

@@ -13,8 +13,7 @@ use crate::{
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
     decision::certificate::{
-        self, Decision, FetchRenewalInfo, FetchedRenewalInfo, IssuerView, NextKey, Obtained, Pace,
-        Prerequisite, SecretView, View,
+        self, Decision, IssuerView, NextKey, Obtained, Pace, Prerequisite, SecretView, View,
     },
     error::ReconcileError,
     objects::{self, metadata::controller_of_kind, names},
@@ -119,8 +118,7 @@ impl Reconciler<'_> {
     ) -> Result<(), ReconcileError> {
         match prerequisite {
             Prerequisite::RenewalInfo(fetch) => {
-                let fetched = self.fetch_renewal_info(observed.issuer.as_deref(), &fetch).await;
-                observed.obtained.renewal_info = Some(fetched);
+                observed.obtained.renewal_info = Some(self.fetch_renewal_info(fetch));
             }
             Prerequisite::NextKey { secret_name, source } => {
                 observed.next_key = Some(self.create_next_key(&secret_name, source).await?);
@@ -131,19 +129,6 @@ impl Reconciler<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Asks the issuer's server when to renew. That it can't be asked must not delay anything else.
-    async fn fetch_renewal_info(
-        &self,
-        issuer: Option<&AnyIssuer>,
-        fetch: &FetchRenewalInfo,
-    ) -> FetchedRenewalInfo {
-        let Some(issuer) = issuer else { return FetchedRenewalInfo::NoAccount };
-        match self.context.account(issuer).await {
-            Ok(account) => FetchedRenewalInfo::Response(account.renewal_info(&fetch.identifier).await),
-            Err(_) => FetchedRenewalInfo::NoAccount,
-        }
     }
 
     /// Why the last reconcile failed.

@@ -7,6 +7,7 @@ mod apply;
 mod gather;
 mod next_key;
 mod passwords;
+mod renewal_info;
 mod secret;
 mod settled;
 mod slow;
@@ -18,7 +19,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, ResourceExt};
 
-pub(super) use self::{passwords::enqueue_changed, settled::enqueue_due};
+pub use self::renewal_info::MAX_CONCURRENT_RENEWAL_INFO;
+pub(super) use self::{passwords::enqueue_changed, renewal_info::fetch_renewal_info, settled::enqueue_due};
 use super::report::{Report, Reports};
 use crate::{
     context::Context,
@@ -35,7 +37,7 @@ use crate::{
 pub(super) const NAME: &str = "certificates";
 
 /// How many Certificates are reconciled concurrently.
-pub const SLOTS: u16 = 96;
+pub(super) const SLOTS: usize = 96;
 
 /// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
 const ISSUING_MANAGER: &str = objects::secret::FIELD_MANAGER;

@@ -104,7 +104,9 @@ impl Reconciler<'_> {
         let namespace = self.namespace();
         let settled = Settled { fingerprint: fingerprint.with_version(version), until };
         self.context.memory.settled.put(&namespace, &self.certificate.name_any(), settled);
-        if !condition::is_true(self.certificate.conditions(), condition::ISSUING) {
+        if !condition::is_true(self.certificate.conditions(), condition::ISSUING)
+            && !self.context.memory.renewal_info.is_expected_soon(&self.uid())
+        {
             self.context.cache.secret_reads.forget(&(namespace, self.certificate.spec.secret_name.clone()));
         }
         Requeue::OnChange

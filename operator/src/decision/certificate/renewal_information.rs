@@ -36,6 +36,8 @@ pub struct FetchRenewalInfo {
 pub enum FetchedRenewalInfo {
     /// The issuer's account can't be used now, so the server was not asked.
     NoAccount,
+    /// It is under way. Its response enqueues the Certificate.
+    Awaited,
     /// What the server responded.
     Response(Result<RenewalInfo, AcmeError>),
 }
@@ -74,7 +76,9 @@ pub(super) fn check(view: &View<'_>) -> Result<Check, FetchRenewalInfo> {
         (Some(_), Some(FetchedRenewalInfo::Response(response))) => {
             on_renewal_info(known, response, view.now, &view.certificate.uid().unwrap_or_default())
         }
-        (Some(_), Some(FetchedRenewalInfo::NoAccount)) | (None, _) => (known.cloned(), None),
+        (Some(_), Some(FetchedRenewalInfo::NoAccount | FetchedRenewalInfo::Awaited)) | (None, _) => {
+            (known.cloned(), None)
+        }
     };
     let next = next_check(view, information.as_ref(), subject.leaf)
         .and_then(|time| if time > view.now { Some(time) } else { view.now.checked_add(RETRY_AFTER).ok() });

@@ -54,6 +54,7 @@ fn server() -> impl Strategy<Value = Server> {
     ]);
     prop_oneof![
         Just(Server::NoAccount),
+        Just(Server::Silent),
         Just(Server::Unsupported),
         prop::sample::select(vec![-24, 48, 80 * 24]).prop_map(|after| Server::Suggests(hours(after))),
         (failures, wait).prop_map(|(status, wait)| Server::Fails(status, wait)),

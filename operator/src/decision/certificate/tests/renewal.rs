@@ -146,10 +146,10 @@ fn failed_check_is_reported_and_retried() {
     }
 }
 
-/// Neither a server without renewal information nor an issuer that can't be used is asked without end.
+/// Neither a server without renewal information, nor one that does not respond, nor an issuer that can't be used is asked without end.
 #[test]
 fn unavailable_check_is_retried_in_an_hour() {
-    for server in [Server::Unsupported, Server::NoAccount] {
+    for server in [Server::Unsupported, Server::NoAccount, Server::Silent] {
         let mut world = issued(|_| {});
         world.server = server;
         world.wait(hours(7));

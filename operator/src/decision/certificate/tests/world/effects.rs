@@ -53,6 +53,7 @@ impl World {
     fn respond(&mut self, fetch: &FetchRenewalInfo, issued: Timestamp) -> FetchedRenewalInfo {
         let response = match self.server {
             Server::NoAccount => return FetchedRenewalInfo::NoAccount,
+            Server::Silent => return FetchedRenewalInfo::Awaited,
             // Known from the directory: there is no request.
             Server::Unsupported => {
                 return FetchedRenewalInfo::Response(Err(AcmeError::Unsupported("renewalInfo".into())));

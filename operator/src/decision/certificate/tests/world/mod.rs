@@ -27,6 +27,8 @@ const START: &str = "2026-01-01T00:00:00Z";
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Server {
     NoAccount,
+    /// It has not responded yet.
+    Silent,
     Unsupported,
     /// It suggests an hour that starts this long after the certificate is issued.
     Suggests(SignedDuration),
