@@ -1,5 +1,5 @@
 //! The ACME accounts and servers in use, kept in memory and shared by all controllers. Everything here can be lost:
-//! accounts are found again by their keys. Next: `acme/mod.rs`, `decision/limits.rs`.
+//! accounts are found again by their keys. Next: `acme/mod.rs`, `decision/new_orders.rs`.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use crate::{
     acme::{Account, AcmeError, MAX_CA_BUNDLE_BYTES, Observer, Server, ServerSettings, Trust},
     clock::Clock,
-    decision::limits::{NewOrderSlot, NewOrders},
+    decision::new_orders::{Asking, NewOrderSlot, NewOrders},
+    fair_slots::FairSlots,
+    net::MAX_LOOKUPS,
     sync::lock,
 };
 
@@ -99,7 +101,9 @@ pub struct Accounts {
     servers: Mutex<Servers>,
     in_use: Mutex<HashMap<IssuerKey, (IssuerVersion, Account)>>,
     /// By account, because several issuers may share one.
-    new_orders: Mutex<HashMap<LimitedAccount, NewOrders>>,
+    new_orders: Mutex<HashMap<LimitedAccount, NewOrders<String>>>,
+    /// The lookups of the servers' names.
+    lookups: FairSlots,
     clock: Arc<dyn Clock>,
     observer: Observer,
 }
@@ -111,6 +115,7 @@ impl Accounts {
             servers: Mutex::default(),
             in_use: Mutex::default(),
             new_orders: Mutex::default(),
+            lookups: FairSlots::with_shares(MAX_LOOKUPS),
             clock,
             observer,
         }
@@ -135,6 +140,7 @@ impl Accounts {
             trust,
             clock: Arc::clone(&self.clock),
             observer: Some(Arc::clone(&self.observer)),
+            lookups: self.lookups.clone(),
             ..ServerSettings::new(reach.url.clone())
         };
         let server = Server::new(settings).map_err(|_| AcmeError::CaBundle)?;
@@ -162,15 +168,15 @@ impl Accounts {
     }
 
     /// Returns when an account may place a new order that renews nothing. `limit` is the number of new orders that the
-    /// CA allows in 3 h; `held` is the slot that the order got before.
+    /// CA allows in 3 h; `asking` names the order by its UID.
     pub fn new_order_slot(
         &self,
         account: LimitedAccount,
         limit: Option<u32>,
         now: Timestamp,
-        held: Option<Timestamp>,
+        asking: &Asking<'_, String>,
     ) -> NewOrderSlot {
-        self.with_new_orders(account, limit, now, |orders| orders.slot(now, held))
+        self.with_new_orders(account, limit, now, |orders| orders.slot(now, asking))
     }
 
     /// Blocks new orders of an account until a time, because the CA rejects them until then.
@@ -189,7 +195,7 @@ impl Accounts {
         account: LimitedAccount,
         limit: Option<u32>,
         now: Timestamp,
-        apply: impl FnOnce(&mut NewOrders) -> T,
+        apply: impl FnOnce(&mut NewOrders<String>) -> T,
     ) -> T {
         let mut accounts = lock(&self.new_orders);
         if accounts.len() >= MAX_LIMITED_ACCOUNTS && !accounts.contains_key(&account) {
@@ -256,6 +262,11 @@ mod tests {
         Accounts::new(Arc::new(SystemClock), Arc::new(|_| {}))
     }
 
+    fn asking() -> Asking<'static, String> {
+        static ORDER: String = String::new();
+        Asking { namespace: "default", order: &ORDER, held: None }
+    }
+
     fn acme_issuer() -> AcmeIssuer {
         fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer")
     }
@@ -284,7 +295,8 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let until = "2026-01-01T00:10:00Z".parse().expect("a time");
         let reach = Reach::of(&acme_issuer());
-        let turn = |url: &str| accounts.new_order_slot((reach.clone(), url.to_owned()), Some(300), now, None);
+        let turn =
+            |url: &str| accounts.new_order_slot((reach.clone(), url.to_owned()), Some(300), now, &asking());
         assert!((0..294).all(|_| turn("https://ca/a") == NewOrderSlot::Now));
         assert_ne!(turn("https://ca/a"), NewOrderSlot::Now);
         assert_eq!(turn("https://ca/b"), NewOrderSlot::Now);
@@ -307,11 +319,11 @@ mod tests {
             AcmeIssuer { ca_bundle: bundle("b"), ..shared.clone() },
             AcmeIssuer { skip_tls_verify: Some(true), ..shared.clone() },
         ] {
-            assert_eq!(accounts.new_order_slot(account(&other), Some(1), now, None), NewOrderSlot::Now);
+            assert_eq!(accounts.new_order_slot(account(&other), Some(1), now, &asking()), NewOrderSlot::Now);
             accounts.close_new_orders(account(&other), Some(1), now, until);
             for _ in 0..10 {
                 assert_eq!(
-                    accounts.new_order_slot(account(&shared), Some(300), now, None),
+                    accounts.new_order_slot(account(&shared), Some(300), now, &asking()),
                     NewOrderSlot::Now
                 );
             }
@@ -325,7 +337,7 @@ mod tests {
         let account = |number: i64| (Reach::of(&acme_issuer()), format!("https://ca/{number}"));
         accounts.close_new_orders(account(-1), Some(300), at(0), at(1_000_000));
         for number in 0..2000 {
-            accounts.new_order_slot(account(number), Some(300), at(number * 100), None);
+            accounts.new_order_slot(account(number), Some(300), at(number * 100), &asking());
         }
         let left = lock(&accounts.new_orders);
         assert!(left.len() <= MAX_LIMITED_ACCOUNTS + 1, "{}", left.len());

@@ -5,7 +5,7 @@
 use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use crds::http01;
+use crds::{acme::ChallengeSpec, http01};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
     Request, StatusCode, Uri,
@@ -16,12 +16,14 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rustls::ClientConfig;
 use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
     decision::challenge::ProbeResult,
     error_chain::ErrorChain,
-    net::{FilteringResolver, Trust, is_forbidden, tls_config},
+    fair_slots::FairSlots,
+    net::{FilteringResolver, MAX_LOOKUPS, Trust, is_forbidden, tls_config},
 };
 
 /// The maximum duration of one probe, including redirects.
@@ -38,125 +40,134 @@ const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"), " (sel
 
 type Http = Client<HttpsConnector<HttpConnector<FilteringResolver>>, Empty<Bytes>>;
 
-/// A client that probes challenges. Cheap to clone.
-#[derive(Clone)]
+/// Probes challenges.
 pub struct SelfCheck {
-    http: Http,
+    tls: ClientConfig,
+    lookups: FairSlots,
 }
 
 impl SelfCheck {
-    /// Creates a client. It accepts any certificate behind a redirect, because CAs do.
+    /// Accepts any certificate behind a redirect, because CAs do.
     ///
     /// # Errors
     /// TLS can't be set up.
     pub fn new() -> Result<Self, rustls::Error> {
-        let mut connector = HttpConnector::new_with_resolver(FilteringResolver::new(false));
+        Ok(Self { tls: tls_config(&Trust::AnyCertificate)?, lookups: FairSlots::with_shares(MAX_LOOKUPS) })
+    }
+
+    /// A client for one probe: a connection is never used again, because it might lead to a server that the name no longer resolves to.
+    /// Namespaces take turns in looking up names, which belong to tenants and whose servers may not respond.
+    fn client(&self, namespace: &str) -> Http {
+        let mut connector = HttpConnector::new_with_resolver(FilteringResolver {
+            lookups: self.lookups.clone(),
+            namespace: Some(namespace.to_owned()),
+            allow_loopback: false,
+        });
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(DEADLINE / 4));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(&Trust::AnyCertificate)?)
+            .with_tls_config(self.tls.clone())
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        // A reused connection might lead to a server that the name no longer resolves to.
-        let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { http })
+        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
     }
 
-    /// Requests the token by its DNS name, like the CA will.
-    pub async fn probe_route(&self, host: &str, token: &str, key_authorization: &str) -> ProbeResult {
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    /// Requests the token of a Challenge in a namespace by its DNS name, like the CA will.
+    pub async fn probe_route(&self, namespace: &str, challenge: &ChallengeSpec) -> ProbeResult {
+        let ChallengeSpec { dns_name: host, token, key, .. } = challenge;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let url = format!("http://{host}{}", http01::path(token));
-        self.probe(url, None, key_authorization).await
+        probe(&self.client(namespace), url, None, key).await
     }
 
-    /// Requests the token from a solver Pod directly.
+    /// Requests the token of a Challenge in a namespace from a solver Pod directly.
     pub async fn probe_solver(
         &self,
+        namespace: &str,
+        challenge: &ChallengeSpec,
         solver: SocketAddr,
-        host: &str,
-        token: &str,
-        key_authorization: &str,
     ) -> ProbeResult {
+        let ChallengeSpec { dns_name: host, token, key, .. } = challenge;
         let url = format!("http://{solver}{}", http01::path(token));
-        self.probe(url, Some(host), key_authorization).await
+        probe(&self.client(namespace), url, Some(host), key).await
     }
+}
 
-    async fn probe(&self, url: String, host: Option<&str>, key_authorization: &str) -> ProbeResult {
-        let mut last = url.clone();
-        let result = with_deadline(self.follow_redirects(&mut last, host, key_authorization)).await;
-        without_details_of_others(result, &url, &last)
-    }
+async fn probe(http: &Http, url: String, host: Option<&str>, key_authorization: &str) -> ProbeResult {
+    let mut last = url.clone();
+    let result = with_deadline(follow_redirects(http, &mut last, host, key_authorization)).await;
+    without_details_of_others(result, &url, &last)
+}
 
-    /// Requests a URL, and replaces it with the target of each redirect.
-    async fn follow_redirects(
-        &self,
-        url: &mut String,
-        host: Option<&str>,
-        key_authorization: &str,
-    ) -> ProbeResult {
-        for _ in 0..=MAX_REDIRECTS {
-            let uri: Uri = match url.parse() {
-                Ok(uri) if is_allowed(&uri) || host.is_some() => uri,
-                _ => {
-                    return ProbeResult::WrongAnswer(
-                        "a redirect leads to a URL that CAs do not follow. Redirect to port 80 or 443 of a public address"
-                            .to_owned(),
-                    );
-                }
-            };
-            let mut request = Request::get(&uri).header(USER_AGENT, CLIENT);
-            if let Some(host) = host {
-                request = request.header(HOST, host);
+/// Requests a URL, and replaces it with the target of each redirect.
+async fn follow_redirects(
+    http: &Http,
+    url: &mut String,
+    host: Option<&str>,
+    key_authorization: &str,
+) -> ProbeResult {
+    for _ in 0..=MAX_REDIRECTS {
+        let uri: Uri = match url.parse() {
+            Ok(uri) if is_allowed(&uri) || host.is_some() => uri,
+            _ => {
+                return ProbeResult::WrongAnswer(
+                    "a redirect leads to a URL that CAs do not follow. Redirect to port 80 or 443 of a public address"
+                        .to_owned(),
+                );
             }
-            let Ok(request) = request.body(Empty::new()) else {
-                return ProbeResult::WrongAnswer("the DNS name is not valid in an HTTP request".to_owned());
-            };
-            let response = match self.http.request(request).await {
-                Ok(response) => response,
-                Err(error) => {
-                    return ProbeResult::Unreachable(format!(
-                        "failed to reach {}: {}. Check that the DNS record of the name leads to the ingress controller, and that \
-                         NetworkPolicies let the operator reach it",
-                        origin(&uri),
-                        unreachable(&error)
-                    ));
-                }
-            };
-            let (parts, body) = response.into_parts();
-            if parts.status.is_redirection() {
-                let location = parts.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-                let Some(next) = location.and_then(|location| resolve(&uri, location)) else {
-                    return ProbeResult::WrongAnswer(format!(
-                        "{} redirects without a valid Location header",
-                        origin(&uri)
-                    ));
-                };
-                *url = next;
-                continue;
-            }
-            if parts.status != StatusCode::OK {
-                let status = parts.status.as_u16();
-                let hint = if parts.status.is_server_error() {
-                    "a server behind the name fails. Check what answers for the name"
-                } else {
-                    NO_ROUTE
-                };
-                return ProbeResult::WrongAnswer(format!(
-                    "{} responds with status {status}: {hint}",
-                    origin(&uri)
+        };
+        let mut request = Request::get(&uri).header(USER_AGENT, CLIENT);
+        if let Some(host) = host {
+            request = request.header(HOST, host);
+        }
+        let Ok(request) = request.body(Empty::new()) else {
+            return ProbeResult::WrongAnswer("the DNS name is not valid in an HTTP request".to_owned());
+        };
+        let response = match http.request(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                return ProbeResult::Unreachable(format!(
+                    "failed to reach {}: {}. Check that the DNS record of the name leads to the ingress controller, and that \
+                     NetworkPolicies let the operator reach it",
+                    origin(&uri),
+                    unreachable(&error)
                 ));
             }
-            let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-                return ProbeResult::WrongAnswer(unexpected_body(&uri));
+        };
+        let (parts, body) = response.into_parts();
+        if parts.status.is_redirection() {
+            let location = parts.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+            let Some(next) = location.and_then(|location| resolve(&uri, location)) else {
+                return ProbeResult::WrongAnswer(format!(
+                    "{} redirects without a valid Location header",
+                    origin(&uri)
+                ));
             };
-            if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
-                return ProbeResult::Reachable;
-            }
-            return ProbeResult::WrongAnswer(unexpected_body(&uri));
+            *url = next;
+            continue;
         }
-        ProbeResult::WrongAnswer(format!("more than {MAX_REDIRECTS} redirects"))
+        if parts.status != StatusCode::OK {
+            let status = parts.status.as_u16();
+            let hint = if parts.status.is_server_error() {
+                "a server behind the name fails. Check what answers for the name"
+            } else {
+                NO_ROUTE
+            };
+            return ProbeResult::WrongAnswer(format!(
+                "{} responds with status {status}: {hint}",
+                origin(&uri)
+            ));
+        }
+        let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
+            return ProbeResult::WrongAnswer(unexpected_body(&uri));
+        };
+        if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
+            return ProbeResult::Reachable;
+        }
+        return ProbeResult::WrongAnswer(unexpected_body(&uri));
     }
+    ProbeResult::WrongAnswer(format!("more than {MAX_REDIRECTS} redirects"))
 }
 
 /// The result with one text for whatever happened at another host than the requested one: who controls a name and reads its

@@ -115,6 +115,11 @@ impl Account {
         Self { session, status: AccountStatus::Valid, contact: Vec::new() }
     }
 
+    /// Returns the same account for the objects of a namespace: its requests take turns with those of others.
+    pub fn for_namespace(&self, namespace: &str) -> Self {
+        Self { session: self.session.for_namespace(namespace), ..self.clone() }
+    }
+
     /// Replaces the contacts of the account. An empty list removes them.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Why a request to an ACME server failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AcmeError {
     /// The URL leads to an address that the operator never connects to.
     #[error(

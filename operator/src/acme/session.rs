@@ -25,17 +25,23 @@ pub struct Session {
     server: Arc<Server>,
     key: Arc<AccountKey>,
     account_url: Option<String>,
+    namespace: Arc<str>,
 }
 
 impl Session {
     /// Returns a session without an account: its requests carry the public key, as newAccount requires.
     pub fn new(server: Arc<Server>, key: Arc<AccountKey>) -> Self {
-        Self { server, key, account_url: None }
+        Self { server, key, account_url: None, namespace: Arc::default() }
     }
 
     /// Returns the same session with an account, whose URL its requests carry.
     pub fn with_account(&self, account_url: impl Into<String>) -> Self {
         Self { account_url: Some(account_url.into()), ..self.clone() }
+    }
+
+    /// Returns the same session for the objects of a namespace: its requests take turns with those of others.
+    pub fn for_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.into(), ..self.clone() }
     }
 
     /// The server that requests go to.
@@ -81,7 +87,7 @@ impl Session {
         let mut connect_tries = 0;
         let mut fresh_nonce = None;
         loop {
-            let permit = self.server.permit(self.account_url.as_deref()).await;
+            let permit = self.server.permit(self.account_url.as_deref(), &self.namespace).await;
             let nonce = match fresh_nonce.take() {
                 Some(nonce) => nonce,
                 None => self.server.nonce().await?,

@@ -14,13 +14,13 @@ use crate::{
 };
 
 impl Context {
-    /// The account of an issuer that is ready.
+    /// The account of an issuer that is ready, for an object in a namespace.
     ///
     /// # Errors
     /// The issuer is not ready, or its key can't be read.
-    pub async fn account(&self, issuer: &AnyIssuer) -> Result<Account, ReconcileError> {
+    pub async fn account(&self, issuer: &AnyIssuer, namespace: &str) -> Result<Account, ReconcileError> {
         if let Some(account) = self.accounts.get(&issuer.key, &issuer.version) {
-            return Ok(account);
+            return Ok(account.for_namespace(namespace));
         }
         let waiting =
             |why: &str| ReconcileError::Waiting { what: issuer.key.to_string(), why: why.to_owned() };
@@ -33,7 +33,7 @@ impl Context {
         };
         let account = Account::from_url(self.accounts.server(acme)?, Arc::new(AccountKey::new(key)), url);
         self.accounts.put(issuer.key.clone(), issuer.version.clone(), account.clone());
-        Ok(account)
+        Ok(account.for_namespace(namespace))
     }
 
     /// The private key of an issuer's account: `None` if it does not exist; the inner error if it can't be read.

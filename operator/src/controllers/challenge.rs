@@ -190,7 +190,7 @@ impl Reconciling<'_> {
                 "the issuer of a requested Challenge is unknown".to_owned(),
             ));
         };
-        self.context.account(issuer).await
+        self.context.account(issuer, &self.namespace).await
     }
 
     fn notify(&self, notify: Notify) {

@@ -288,6 +288,11 @@ where
     ) -> Result<Account, AccountError> {
         let contact = issuer::contact_urls(self.acme);
         let server = self.context.accounts.server(self.acme).map_err(AccountError::Register)?;
+        let failed = self.context.memory.issuers.get(&self.uid);
+        if failed.is_some_and(|failed| failed.generation != self.object.meta().generation) {
+            // A user has just changed something, and waits.
+            server.retry_directory().await;
+        }
         let opened = Account::find_or_create(server, Arc::clone(key), &contact, external).await;
         let mut account = opened.map_err(AccountError::Register)?;
         if account.status() != AccountStatus::Valid {

@@ -11,6 +11,7 @@ pub mod fair_queue;
 pub mod issuer;
 pub mod lease;
 pub mod limits;
+pub mod new_orders;
 pub mod order;
 pub mod problem;
 mod reaction;

@@ -4,14 +4,17 @@
 use std::{
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     pin::Pin,
     task::{Context, Poll},
     vec,
 };
 
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
+use tokio::task::spawn_blocking;
 use tower::Service;
+
+use crate::{decision::fair_queue::Lane, fair_slots::FairSlots};
 
 /// Services of clouds that trust every machine or Pod that reaches them, as far as they are not link-local: metadata, credentials,
 /// and the control of virtual machines at Alibaba, Oracle, Azure, AWS, and Google.
@@ -25,6 +28,10 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 
 /// The prefix of IPv4 addresses as an IPv6-only network reaches them through NAT64 ([RFC 6052 section 2.1](https://www.rfc-editor.org/rfc/rfc6052#section-2.1)).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/// How many names of one purpose are looked up concurrently. Each lookup occupies a thread until the resolver of the system gives up, and
+/// tokio has 512.
+pub(crate) const MAX_LOOKUPS: usize = 64;
 
 /// The error text for a name that resolves to forbidden addresses only.
 pub(crate) const NO_ALLOWED_ADDRESS: &str =
@@ -59,16 +66,13 @@ pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
 
 /// Resolves names with the system resolver and drops forbidden addresses. The connection uses the checked address, so a
 /// DNS change between check and connection has no effect.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct FilteringResolver {
-    inner: GaiResolver,
-    allow_loopback: bool,
-}
-
-impl FilteringResolver {
-    pub(crate) fn new(allow_loopback: bool) -> Self {
-        Self { inner: GaiResolver::new(), allow_loopback }
-    }
+    /// Who may look up a name.
+    pub(crate) lookups: FairSlots,
+    /// For whom names are looked up; if it is `None`, each name takes turns with the others.
+    pub(crate) namespace: Option<String>,
+    pub(crate) allow_loopback: bool,
 }
 
 impl Service<Name> for FilteringResolver {
@@ -76,16 +80,25 @@ impl Service<Name> for FilteringResolver {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
     type Response = vec::IntoIter<SocketAddr>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let resolving = self.inner.call(name);
-        let allow_loopback = self.allow_loopback;
+        let Self { lookups, namespace, allow_loopback } = self.clone();
         Box::pin(async move {
-            let allowed: Vec<_> =
-                resolving.await?.filter(|address| !is_forbidden(address.ip(), allow_loopback)).collect();
+            let namespace = namespace.unwrap_or_else(|| name.as_str().to_owned());
+            let permit = lookups.acquire(Lane { namespace, server: None }).await;
+            let lookup = spawn_blocking(move || {
+                // Until the resolver gives up: this thread does not stop when nobody waits for it anymore.
+                let _permit = permit;
+                (name.as_str(), 0).to_socket_addrs()
+            });
+            let allowed: Vec<_> = lookup
+                .await
+                .map_err(io::Error::other)??
+                .filter(|address| !is_forbidden(address.ip(), allow_loopback))
+                .collect();
             if allowed.is_empty() {
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, NO_ALLOWED_ADDRESS));
             }
@@ -96,6 +109,11 @@ impl Service<Name> for FilteringResolver {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -130,5 +148,23 @@ mod tests {
             assert_eq!(is_forbidden(address, false), forbidden, "{address}");
         }
         assert!(!is_forbidden(IpAddr::V4(Ipv4Addr::LOCALHOST), true));
+    }
+
+    #[tokio::test]
+    async fn lookups_of_one_tenant_delay_no_other() {
+        let lookups = FairSlots::with_shares(MAX_LOOKUPS);
+        let hanging = || lookups.acquire(Lane { namespace: "a".to_owned(), server: None });
+        let hanging: Vec<_> = std::iter::from_fn(|| hanging().now_or_never()).collect();
+        assert!(hanging.len() < MAX_LOOKUPS / 2, "{}", hanging.len());
+        let resolve = |namespace: &str| {
+            let namespace = Some(namespace.to_owned());
+            let mut resolver =
+                FilteringResolver { lookups: lookups.clone(), namespace, allow_loopback: true };
+            resolver.call("localhost".parse().expect("a name"))
+        };
+        assert!(resolve("b").await.is_ok());
+        assert!(timeout(Duration::from_millis(50), resolve("a")).await.is_err());
+        drop(hanging);
+        assert!(resolve("a").await.is_ok());
     }
 }

@@ -6,6 +6,6 @@ mod tls;
 
 pub use self::tls::Trust;
 pub(crate) use self::{
-    address::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden},
+    address::{FilteringResolver, MAX_LOOKUPS, NO_ALLOWED_ADDRESS, is_forbidden},
     tls::tls_config,
 };

@@ -55,15 +55,14 @@ impl Http01Ingress<'_> {
 
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         let spec = &self.challenge.spec;
-        let check = &context.self_check;
+        let (check, namespace) = (&context.self_check, self.namespace());
         match probe {
             Probe::Solver => {
                 let pods = context.cache.solver_addresses();
-                let probes =
-                    pods.iter().map(|pod| check.probe_solver(*pod, &spec.dns_name, &spec.token, &spec.key));
+                let probes = pods.iter().map(|pod| check.probe_solver(&namespace, spec, *pod));
                 pods_result(join_all(probes).await)
             }
-            Probe::Route => match check.probe_route(&spec.dns_name, &spec.token, &spec.key).await {
+            Probe::Route => match check.probe_route(&namespace, spec).await {
                 ProbeResult::WrongAnswer(why) => ProbeResult::WrongAnswer(self.with_class(why)),
                 result => result,
             },

@@ -5,7 +5,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use jiff::Timestamp;
-use operator::decision::limits::{NewOrderSlot, NewOrders, TokenBucket};
+use operator::decision::{
+    limits::TokenBucket,
+    new_orders::{Asking, NewOrderSlot, NewOrders},
+};
 
 use crate::simulation::{
     authority::{Authority, Limit, Rejection, Request},
@@ -39,7 +42,7 @@ pub(crate) struct Client {
     began: Duration,
     server_bucket: TokenBucket,
     account_bucket: TokenBucket,
-    new_orders: NewOrders,
+    new_orders: NewOrders<Id>,
     nonces: u32,
     /// When each of the concurrent requests ends, in ascending order. One entry per permitted concurrent request.
     in_flight: VecDeque<Duration>,
@@ -66,8 +69,9 @@ impl Client {
     }
 
     /// Returns `None` if a new order may be placed now, otherwise its slot in seconds since 1970. `held` is the slot that it got before.
-    pub(crate) fn new_order_slot(&mut self, now: Duration, held: Option<u32>) -> Option<u32> {
-        match self.new_orders.slot(precise(now), held.map(timestamp)) {
+    pub(crate) fn new_order_slot(&mut self, id: Id, now: Duration, held: Option<u32>) -> Option<u32> {
+        let asking = Asking { namespace: "", order: &id, held: held.map(timestamp) };
+        match self.new_orders.slot(precise(now), &asking) {
             NewOrderSlot::Now => None,
             NewOrderSlot::At(slot) => u32::try_from(slot.as_second() + 1).ok(),
         }

@@ -208,7 +208,7 @@ impl Simulation {
     fn place(&mut self, id: Id, now: Duration) -> Result<(), Failure> {
         let Certificate { renews, validity, slot, .. } = *self.certificate(id);
         if !renews {
-            let slot = self.client.new_order_slot(now, slot);
+            let slot = self.client.new_order_slot(id, now, slot);
             self.certificate(id).slot = slot;
             if let Some(slot) = slot {
                 self.wheel.put(Entry { at: Duration::from_secs(slot.into()), id });

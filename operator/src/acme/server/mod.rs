@@ -1,6 +1,7 @@
 //! One ACME server: connections, deadlines, nonces, and rate limits, shared by all accounts at that server. Must not
 //! know account keys. Next: `settings.rs` for the limits, `session.rs` for signed requests.
 
+mod directory_cache;
 mod headers;
 mod rate_limiter;
 mod settings;
@@ -10,7 +11,6 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,13 +25,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::settings::{Observation, Observer, ServerSettings};
 use self::{
+    directory_cache::DirectoryCache,
     headers::{alternates, header_text, retry_after},
     rate_limiter::RateLimiter,
 };
@@ -40,7 +38,9 @@ use super::{
     session::{CONNECT_PAUSE, MAX_CONNECT_TRIES},
 };
 use crate::{
+    decision::fair_queue::Lane,
     error_chain::ErrorChain,
+    fair_slots::{FairSlots, Permit},
     fence,
     net::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
     sync::lock,
@@ -51,9 +51,6 @@ const MAX_NONCES: usize = 64;
 
 /// How many accounts have a rate limit of their own, before those without a waiting request are forgotten.
 const MAX_LIMITED_ACCOUNTS: usize = 1000;
-
-/// How long a fetched directory is used before it is fetched again.
-const DIRECTORY_LIFETIME: Duration = Duration::from_hours(24);
 
 /// The longest URL of a resource, in bytes: as long as the status of an Order can hold.
 pub(super) const MAX_URL_LENGTH: usize = 2048;
@@ -68,9 +65,9 @@ const JOSE: &str = "application/jose+json";
 pub struct Server {
     settings: ServerSettings,
     http: Client<HttpsConnector<HttpConnector<FilteringResolver>>, Full<Bytes>>,
-    directory: tokio::sync::Mutex<Option<(Instant, Arc<Directory>)>>,
+    directory: DirectoryCache,
     nonces: Mutex<VecDeque<String>>,
-    concurrent_requests: Semaphore,
+    concurrent_requests: FairSlots,
     limiter: RateLimiter,
     renewal_info_limiter: RateLimiter,
     account_limiters: Mutex<HashMap<String, Arc<RateLimiter>>>,
@@ -88,7 +85,11 @@ impl Server {
     /// # Errors
     /// A trusted root is not a valid certificate.
     pub fn new(settings: ServerSettings) -> Result<Self, rustls::Error> {
-        let mut connector = HttpConnector::new_with_resolver(FilteringResolver::new(settings.allow_loopback));
+        let mut connector = HttpConnector::new_with_resolver(FilteringResolver {
+            lookups: settings.lookups.clone(),
+            namespace: None,
+            allow_loopback: settings.allow_loopback,
+        });
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(settings.deadline / 3));
         let connector = HttpsConnectorBuilder::new()
@@ -98,9 +99,9 @@ impl Server {
             .wrap_connector(connector);
         Ok(Self {
             http: Client::builder(TokioExecutor::new()).build(connector),
-            directory: tokio::sync::Mutex::default(),
+            directory: DirectoryCache::default(),
             nonces: Mutex::default(),
-            concurrent_requests: Semaphore::new(settings.concurrency),
+            concurrent_requests: FairSlots::new(settings.concurrency),
             limiter: RateLimiter::new(settings.requests_per_second),
             renewal_info_limiter: RateLimiter::with_burst(
                 settings.renewal_info_per_second,
@@ -116,25 +117,18 @@ impl Server {
         &self.settings.directory_url
     }
 
-    /// Returns the directory. It is fetched on first use and then once a day; if that fails, the last one is used.
+    /// Returns the directory. It is fetched on first use and then once a day; if that fails, the last one is used. A
+    /// failure is shared by all that wait for it.
     ///
     /// # Errors
     /// The URL does not return a directory, or the server is unreachable.
     pub async fn directory(&self) -> Result<Arc<Directory>, AcmeError> {
-        let mut cached = self.directory.lock().await;
-        if let Some((fetched, directory)) = &*cached
-            && fetched.elapsed() < DIRECTORY_LIFETIME
-        {
-            return Ok(Arc::clone(directory));
-        }
-        match (self.fetch_directory().await, &*cached) {
-            (Ok(directory), _) => {
-                *cached = Some((Instant::now(), Arc::clone(&directory)));
-                Ok(directory)
-            }
-            (Err(_), Some((_, old))) => Ok(Arc::clone(old)),
-            (Err(error), None) => Err(error),
-        }
+        self.directory.get(self.fetch_directory()).await
+    }
+
+    /// Lets the next use fetch the directory, even if that has just failed.
+    pub async fn retry_directory(&self) {
+        self.directory.retry().await;
     }
 
     /// Rejects the URL of a resource that this server can't have: responses must not make the operator send requests to
@@ -201,14 +195,14 @@ impl Server {
         }
     }
 
-    /// Waits until the rate limits allow one more request, in total and for the account. The permit must be held until
-    /// the request is done, which includes fetching its nonce.
-    pub(super) async fn permit(&self, account_url: Option<&str>) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    /// Waits until the rate limits allow one more request for an object in a namespace, in total and for the account.
+    /// Namespaces take turns. The permit must be held until the request is done, which includes fetching its nonce.
+    pub(super) async fn permit(&self, account_url: Option<&str>, namespace: &str) -> Permit {
+        let lane = Lane { namespace: namespace.to_owned(), server: None };
+        let permit = self.concurrent_requests.acquire(lane).await;
         if let Some(account_url) = account_url {
             self.account_limiter(account_url).acquire().await;
         }
-        // `None` if the semaphore is closed, which never happens.
-        let permit = self.concurrent_requests.acquire().await.ok();
         self.limiter.acquire().await;
         permit
     }

@@ -6,7 +6,8 @@ use hyper::{Method, StatusCode};
 
 use crate::{
     clock::{Clock, SystemClock},
-    net::Trust,
+    fair_slots::FairSlots,
+    net::{MAX_LOOKUPS, Trust},
 };
 
 /// A finished HTTP request, for metrics.
@@ -46,6 +47,8 @@ pub struct ServerSettings {
     pub requests_per_second_per_account: f64,
     /// The sustained requests per second for renewal information (RFC 9773). Bursts may be a tenth of that.
     pub renewal_info_per_second: f64,
+    /// The concurrent lookups of names, which may be shared with other servers. Each lookup occupies a thread.
+    pub lookups: FairSlots,
     /// The maximum size of a response body, bytes.
     pub response_limit: usize,
     /// The time that a `Retry-After` date is compared with if the response has no `Date` header.
@@ -73,6 +76,7 @@ impl ServerSettings {
             requests_per_second: 100.0,
             requests_per_second_per_account: 100.0,
             renewal_info_per_second: 500.0,
+            lookups: FairSlots::with_shares(MAX_LOOKUPS),
             response_limit: 1 << 20,
             clock: Arc::new(SystemClock),
             observer: None,

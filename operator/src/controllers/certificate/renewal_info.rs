@@ -80,7 +80,7 @@ pub(in super::super) async fn fetch_renewal_info(context: Arc<Context>) {
 
 async fn fetch(request: Arc<RenewalInfoRequest>, context: Arc<Context>) -> FetchedRenewalInfo {
     let Some(issuer) = issuer(&request, &context) else { return FetchedRenewalInfo::NoAccount };
-    match context.account(&issuer).await {
+    match context.account(&issuer, &request.namespace).await {
         Ok(account) => FetchedRenewalInfo::Response(account.renewal_info(&request.identifier).await),
         Err(_) => FetchedRenewalInfo::NoAccount,
     }

@@ -15,6 +15,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
+        new_orders::Asking,
         order::{Action, Answer, OrderProgress, Outcome, Request, placed_only},
     },
     error::ReconcileError,
@@ -60,7 +61,7 @@ impl Effects<'_> {
     }
 
     async fn answer(&self, request: &Request) -> Result<Answer, ReconcileError> {
-        let account = self.context.account(self.issuer).await?;
+        let account = self.account().await?;
         Ok(match request {
             Request::Profiles => {
                 let directory = account.session().server().directory().await?;
@@ -68,8 +69,13 @@ impl Effects<'_> {
             }
             Request::Slot { limit, held } => {
                 let now = self.context.now();
+                let asking = Asking {
+                    namespace: self.order.namespace_or_empty(),
+                    order: &self.order.uid().unwrap_or_default(),
+                    held: *held,
+                };
                 let account = self.limited(&account);
-                Answer::Slot(self.context.accounts.new_order_slot(account, *limit, now, *held))
+                Answer::Slot(self.context.accounts.new_order_slot(account, *limit, now, &asking))
             }
             Request::Place(order) => {
                 let placed = account.new_order(order).await;
@@ -118,7 +124,7 @@ impl Effects<'_> {
         for action in actions {
             match action {
                 Action::CloseNewOrders { until } => {
-                    let account = self.limited(&self.context.account(self.issuer).await?);
+                    let account = self.limited(&self.account().await?);
                     let (limit, now) = (self.issuer.new_orders, self.context.now());
                     self.context.accounts.close_new_orders(account, limit, now, until);
                 }
@@ -133,6 +139,10 @@ impl Effects<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn account(&self) -> Result<Account, ReconcileError> {
+        self.context.account(self.issuer, self.order.namespace_or_empty()).await
     }
 
     async fn delete(&self, names: Vec<String>) -> Result<(), ReconcileError> {

@@ -18,7 +18,8 @@ use crate::{
     acme::{AcmeError, AuthorizationState, OrderState, OrderStatus as ServerStatus},
     decision::{
         Reaction, Requeue, backoff,
-        limits::{NewOrderSlot, is_about_new_orders, later},
+        limits::{is_about_new_orders, later},
+        new_orders::NewOrderSlot,
         problem::{with_next_attempt, with_time},
     },
     pki::{Chain, ChainError},

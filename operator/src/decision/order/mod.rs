@@ -35,7 +35,7 @@ use self::{
     draft::Draft,
     progress::{Phase, Wait},
 };
-use super::{Requeue, limits::NewOrderSlot};
+use super::{Requeue, new_orders::NewOrderSlot};
 use crate::{
     acme::{AcmeError, AuthorizationState, NewOrder, OrderState},
     objects::EventNote,

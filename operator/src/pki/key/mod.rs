@@ -40,7 +40,7 @@ pub enum KeyEncoding {
 }
 
 /// Why a private key can't be generated, parsed, or used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyError {
     /// RSA keys of this size can't be generated.
     #[error("failed to generate an RSA key of {0} bits: the supported sizes are 2048, 3072, 4096, and 8192")]

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     decision::{
-        limits::NewOrders,
+        new_orders::{Asking, NewOrders},
         order::{OrderProgress, is_final},
     },
     objects::EventNote,
@@ -127,7 +127,7 @@ pub(super) struct World {
     shown: Order,
     shown_challenges: Vec<Arc<Challenge>>,
     memory: Memory,
-    new_orders: NewOrders,
+    new_orders: NewOrders<u32>,
     pub(super) now: Timestamp,
     /// When the Order is reconciled next.
     next: Option<Timestamp>,
@@ -193,8 +193,8 @@ impl World {
             log: String::new(),
             course,
         };
-        for _ in 0..world.course.new_orders.1 {
-            world.new_orders.slot(now, None);
+        for other in 1..=world.course.new_orders.1 {
+            world.new_orders.slot(now, &Asking { namespace: "other", order: &other, held: None });
         }
         for (start, length) in world.course.outages.clone() {
             world.schedule(start, Event::Issuer { ready: false });

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::decision::{
     Requeue, backoff,
-    limits::{NewOrderSlot, NewOrders},
+    new_orders::{Asking, NewOrderSlot, NewOrders},
     order::{Action, Answer, IssuerView, Next, Outcome, Request, View, decide, is_final, on_answer},
 };
 
@@ -133,7 +133,8 @@ impl World {
         let answer = match request {
             Request::Slot { limit, held } => {
                 assert_eq!(*limit, self.course.new_orders.0);
-                Answer::Slot(self.new_orders.slot(self.now, *held))
+                let asking = Asking { namespace: "default", order: &0, held: *held };
+                Answer::Slot(self.new_orders.slot(self.now, &asking))
             }
             Request::KeyAuthorizations(plans) => {
                 Answer::KeyAuthorizations(plans.iter().map(|plan| (plan.clone(), "key".to_owned())).collect())
