@@ -38,6 +38,8 @@ pub enum Workload {
     Idle,
     /// The leader ends, by SIGTERM and by SIGKILL.
     Failover,
+    /// One annotated Ingress after another, beside a tenant that keeps the controller busy.
+    Isolation,
     /// The lower bounds of the machine.
     Baselines,
     /// A year on a virtual clock.
@@ -56,6 +58,7 @@ impl Workload {
             Self::RenewWave => "renew-wave",
             Self::Idle => "idle",
             Self::Failover => "failover",
+            Self::Isolation => "isolation",
             Self::Baselines => "baselines",
             Self::Simulation => "simulation",
         }

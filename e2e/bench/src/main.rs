@@ -46,6 +46,9 @@ enum Task {
     Idle(Options),
     /// Ends the leader N times by SIGTERM and N times by SIGKILL. Measures the time until the next Secret exists.
     Failover(Options),
+    /// Annotates N Ingresses one after another, then N more beside a tenant with orders at a CA that hangs, 1,000 large keys, and 3,000
+    /// orders. Measures the time until each Secret exists.
+    Isolation(Options),
     /// Measures the lower bounds of this machine: key generation, API writes, orders without an operator.
     Baselines(Options),
     /// Simulates a year of N certificates on a virtual clock, with the operator's own decisions and without a cluster. For more
@@ -178,6 +181,7 @@ async fn run(task: Task, steps: &Steps) -> Result<()> {
         }
         Task::Idle(options) => options.measure(Workload::Idle, 1000, KeyAlgorithm::Ecdsa, steps).await,
         Task::Failover(options) => options.measure(Workload::Failover, 3, KeyAlgorithm::Ecdsa, steps).await,
+        Task::Isolation(options) => options.measure(Workload::Isolation, 20, KeyAlgorithm::Rsa, steps).await,
         Task::Baselines(options) => options.measure(Workload::Baselines, 1, KeyAlgorithm::Rsa, steps).await,
         Task::Simulation(options) => {
             options.measure(Workload::Simulation, 1_000_000, KeyAlgorithm::Rsa, steps).await

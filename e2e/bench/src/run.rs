@@ -38,6 +38,7 @@ impl Bench {
             Workload::RenewWave => session.renew_wave().await,
             Workload::Idle => session.idle().await,
             Workload::Failover => session.failover().await,
+            Workload::Isolation => session.isolation().await,
             Workload::Baselines | Workload::Simulation => unreachable!("they need no controller"),
         }?;
         step.done("");

@@ -4,5 +4,6 @@
 
 mod existing;
 mod failover;
+mod isolation;
 mod issuance;
 mod standalone;

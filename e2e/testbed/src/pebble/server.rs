@@ -12,6 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use hyper::StatusCode;
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
 use tokio::{
     process::{Child, Command},
     time::sleep,
@@ -46,17 +50,16 @@ pub struct Pebble {
     management_port: u16,
     network: Network,
     trust: Trust,
-    _life: Life,
+    life: Life,
 }
 
 /// What stops when the handle is dropped.
-#[expect(dead_code, reason = "the fields are only dropped")]
 #[derive(Debug)]
 enum Life {
     /// Nothing: the Pebble runs as long as its cluster.
     OfCluster,
     Bound(Bound),
-    OnHost(Box<OnHost>),
+    OnHost(#[expect(dead_code, reason = "it is only dropped")] Box<OnHost>),
 }
 
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl Pebble {
             management_port: CLUSTER_MANAGEMENT_PORT,
             network: cluster.network(),
             trust: Trust::Roots(fs::read_to_string(ca_path(cluster.layout(), CLUSTER_PROCESS))?),
-            _life: Life::OfCluster,
+            life: Life::OfCluster,
         })
     }
 
@@ -111,7 +114,7 @@ impl Pebble {
             management_port: place.management_port,
             network: cluster.network(),
             trust: Trust::Roots(fs::read_to_string(ca_path(cluster.layout(), &name))?),
-            _life: Life::Bound(cluster.start_bound(process)?),
+            life: Life::Bound(cluster.start_bound(process)?),
         };
         pebble.wait(&cluster.layout().log(&name)).await?;
         Ok(pebble)
@@ -151,7 +154,7 @@ impl Pebble {
             management_port: place.management_port,
             network: Network::Host,
             trust: Trust::Roots(ca),
-            _life: Life::OnHost(Box::new(OnHost {
+            life: Life::OnHost(Box::new(OnHost {
                 _processes: [pebble, challtestsrv],
                 _files: files,
                 _claim: claim,
@@ -159,6 +162,13 @@ impl Pebble {
         };
         pebble.wait(&log).await?;
         Ok(pebble)
+    }
+
+    /// Stops a Pebble of a test: from now on it accepts connections and never responds, as a CA that hangs.
+    pub fn hang(&self) -> Result<()> {
+        let Life::Bound(process) = &self.life else { bail!("other tests use this Pebble") };
+        let pid = Pid::from_raw(process.pid().try_into()?);
+        signal::kill(pid, Signal::SIGSTOP).context("failed to stop Pebble")
     }
 
     /// The URL of the directory; see RFC 8555 section 7.1.1.
