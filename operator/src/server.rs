@@ -30,7 +30,7 @@ pub const MAX_CONNECTIONS: usize = 32;
 
 /// For how long the API server may be unreachable before `/livez` fails. A leader or a standby reads the Lease every 2 s; without
 /// leader election, each watch is renewed after 290 s at the latest.
-const LONGEST_SILENCE: Duration = Duration::from_mins(5);
+pub const LONGEST_SILENCE: Duration = Duration::from_mins(5);
 
 /// Whether the process is ready: a leader once its caches are synced, a standby immediately.
 #[derive(Clone, Debug, Default)]

@@ -18,8 +18,8 @@ use tower::{
 
 use crate::{fence, sync::lock};
 
-/// How many requests may wait for their response. Each has a connection of its own (HTTP/1.1). Watches do not count once they are open.
-const MAX_CONCURRENT_REQUESTS: usize = 64;
+/// How many requests of a client may wait for their response. Each has a connection of its own (HTTP/1.1). Watches do not count once they are open.
+pub const MAX_CONCURRENT_REQUESTS: usize = 64;
 
 /// When the API server was last reached, by any client of this process.
 #[derive(Clone, Debug)]
@@ -73,7 +73,34 @@ fn is_contact(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::join_all;
+    use tokio::{net::TcpListener, time::timeout};
+
     use super::*;
+
+    #[tokio::test]
+    async fn requests_beyond_the_limit_wait() -> anyhow::Result<()> {
+        let server = TcpListener::bind("127.0.0.1:0").await?;
+        let config = Config::new(format!("http://{}", server.local_addr()?).parse()?);
+        let client = connect(config, Contact::default())?;
+        let send = async |client: Client| -> anyhow::Result<String> {
+            Ok(client.request_text(hyper::Request::get("/").body(Vec::new())?).await?)
+        };
+        let requests = join_all((0..2 * MAX_CONCURRENT_REQUESTS).map(|_| send(client.clone())));
+        let connections = async {
+            let mut open = Vec::new();
+            while open.len() < MAX_CONCURRENT_REQUESTS {
+                open.push(timeout(Duration::from_secs(30), server.accept()).await??);
+            }
+            let one_more = timeout(Duration::from_millis(200), server.accept()).await;
+            anyhow::ensure!(one_more.is_err(), "more requests are in flight");
+            Ok(())
+        };
+        tokio::select! {
+            answers = requests => anyhow::bail!("the server answered: {answers:?}"),
+            outcome = connections => outcome,
+        }
+    }
 
     #[test]
     fn errors_of_the_server_are_no_contact() {

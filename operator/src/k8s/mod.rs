@@ -16,7 +16,7 @@ mod write;
 
 pub use self::{
     client::KubeClient,
-    contact::{Contact, connect},
+    contact::{Contact, MAX_CONCURRENT_REQUESTS, connect},
     error_text::error_text,
     events::Events,
     guarded::Guarded,

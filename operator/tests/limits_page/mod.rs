@@ -2,7 +2,9 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use operator::{decision::certificate, decision::shim, decision::windows, metrics, objects, pki, server};
+use operator::{
+    decision::certificate, decision::shim, decision::windows, k8s, metrics, objects, pki, server,
+};
 use serde_json::Value;
 
 /// A limit: of what, the value, where it applies, and what a user sees beyond it.
@@ -182,6 +184,18 @@ fn of_connections() -> Vec<Row> {
             grouped(http01_solver::MAX_CONNECTIONS),
             "http01-solver",
             REPLACED,
+        ),
+        (
+            "requests to the API server in flight, from each client",
+            grouped(k8s::MAX_CONCURRENT_REQUESTS),
+            CODE,
+            "Further ones wait",
+        ),
+        (
+            "time without an answer of the API server",
+            format!("{} seconds", server::LONGEST_SILENCE.as_secs()),
+            CODE,
+            "`/livez` fails, so that the kubelet restarts the operator",
         ),
         (
             "the share of the operator's time that scrapes of `/metrics` take",
