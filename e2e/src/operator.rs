@@ -138,6 +138,8 @@ pub async fn await_quiet(cluster: &Cluster, counts: impl Fn(&AuditEvent) -> bool
 pub struct Processes {
     binaries: PathBuf,
     flags: Vec<String>,
+    /// The namespaces that both programs are limited to, if any.
+    namespaces: Vec<String>,
     solver: Option<Bound>,
     operator: Option<Bound>,
 }
@@ -145,24 +147,44 @@ pub struct Processes {
 impl Processes {
     /// Applies the chart without its Deployments, and starts both programs from a folder of binaries.
     pub async fn start(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
-        let mut processes = Self::prepare(cluster, binaries, flags).await?;
+        Self::start_in(cluster, binaries, flags, &[]).await
+    }
+
+    /// The same, limited to namespaces, which must exist.
+    pub async fn start_in(
+        cluster: &Cluster,
+        binaries: &Path,
+        flags: &[&str],
+        namespaces: &[&str],
+    ) -> Result<Self> {
+        let mut processes = Self::prepare_in(cluster, binaries, flags, namespaces).await?;
         processes.start_operator(cluster, &[]).await?;
         processes.await_operator(cluster).await?;
         Ok(processes)
     }
 
-    /// The same, but without starting the operator.
+    /// The same as [`Self::start`], but without starting the operator.
     pub async fn prepare(cluster: &Cluster, binaries: &Path, flags: &[&str]) -> Result<Self> {
+        Self::prepare_in(cluster, binaries, flags, &[]).await
+    }
+
+    async fn prepare_in(
+        cluster: &Cluster,
+        binaries: &Path,
+        flags: &[&str],
+        namespaces: &[&str],
+    ) -> Result<Self> {
         if cluster.mode() != Mode::ControlPlane {
             bail!("a cluster with a node runs the operator in Pods: use `operator::install`");
         }
-        apply_chart(cluster).await?;
+        apply_chart(cluster, namespaces).await?;
         for account in [NAME, SOLVER] {
             service_account::write_kubeconfig(cluster, NAME, account).await?;
         }
         let mut processes = Self {
             binaries: binaries.to_owned(),
             flags: flags.iter().map(ToString::to_string).collect(),
+            namespaces: namespaces.iter().map(ToString::to_string).collect(),
             solver: None,
             operator: None,
         };
@@ -180,6 +202,7 @@ impl Processes {
             [
                 format!("--healthz-listen-address=0.0.0.0:{SOLVER_HEALTH_PORT}"),
                 "--drain-seconds=0".to_owned(),
+                format!("--namespace={}", self.namespaces.join(",")),
             ],
         );
         let process = process.env("KUBECONFIG", service_account::kubeconfig_inside(SOLVER).display());
@@ -216,6 +239,11 @@ impl Processes {
             format!("--solver-namespace={NAME}"),
             format!("--solver-service={SOLVER}"),
         ];
+        if !self.namespaces.is_empty() {
+            // As in the chart.
+            arguments.push(format!("--namespace={}", self.namespaces.join(",")));
+            arguments.push(format!("--leader-election-namespace={NAME}"));
+        }
         arguments.extend(self.flags.iter().chain(flags).cloned());
         let process = Process::new(name, self.binaries.join("operator"), arguments);
         process.env("KUBECONFIG", service_account::kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
@@ -251,10 +279,11 @@ impl Processes {
 }
 
 /// Applies the objects of the chart, except for Deployments.
-async fn apply_chart(cluster: &Cluster) -> Result<()> {
+async fn apply_chart(cluster: &Cluster, namespaces: &[&str]) -> Result<()> {
     let chart = chart();
     let version =
         format!("--kube-version={}", cluster.client().await?.apiserver_version().await?.git_version);
+    let values = format!("--set-json=namespaces={}", json!(namespaces));
     let rendered = helm(
         cluster,
         &[
@@ -266,6 +295,7 @@ async fn apply_chart(cluster: &Cluster) -> Result<()> {
             "--no-hooks",
             &version,
             "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+            &values,
         ],
     )
     .await?;

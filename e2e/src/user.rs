@@ -75,6 +75,16 @@ impl<'a> User<'a> {
     /// Applies a ClusterIssuer for a Pebble with an HTTP-01 solver for Traefik. `change` is a JSON merge patch (RFC 7396) of
     /// `spec.acme`.
     pub async fn apply_cluster_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
+        self.cluster.apply(&self.issuer("ClusterIssuer", name, pebble, &change)?.to_string()).await
+    }
+
+    /// Applies an Issuer like [`Self::apply_cluster_issuer`].
+    pub async fn apply_issuer(&self, name: &str, pebble: &Pebble, change: Value) -> Result<()> {
+        let issuer = self.issuer("Issuer", name, pebble, &change)?.to_string();
+        self.cluster.apply_in(Some(&self.namespace), &issuer).await
+    }
+
+    fn issuer(&self, kind: &str, name: &str, pebble: &Pebble, change: &Value) -> Result<Value> {
         let mut acme = json!({
             "server": pebble.directory_url(),
             "email": "admin@example.test",
@@ -82,14 +92,13 @@ impl<'a> User<'a> {
             "privateKeySecretRef": { "name": name },
             "solvers": [{ "http01": { "ingress": { "ingressClassName": self.cluster.ingress_class() } } }],
         });
-        json_patch::merge(&mut acme, &change);
-        let issuer = json!({
+        json_patch::merge(&mut acme, change);
+        Ok(json!({
             "apiVersion": "cert-manager.io/v1",
-            "kind": "ClusterIssuer",
+            "kind": kind,
             "metadata": { "name": name },
             "spec": { "acme": acme },
-        });
-        self.cluster.apply(&issuer.to_string()).await
+        }))
     }
 
     /// Applies a ClusterIssuer like [`Self::apply_cluster_issuer`], and waits until it is ready.

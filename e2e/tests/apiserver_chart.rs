@@ -127,3 +127,29 @@ async fn roles_grant_only_needed_permissions() -> Result<()> {
     }
     Ok(())
 }
+
+/// With namespaces, the operator and the solver have no role elsewhere, except what is in no namespace.
+#[tokio::test]
+async fn namespaced_roles_are_in_these_namespaces() -> Result<()> {
+    for object in render(&["namespaces={shop,blog}"]).await? {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = object["metadata"]["namespace"].as_str();
+        match object["kind"].as_str().unwrap_or_default() {
+            "ClusterRole" | "ClusterRoleBinding" => {
+                let allowed = ["acme-operator-approve", "acme-operator-edit", "acme-operator-view"];
+                ensure!(allowed.contains(&name), "a cluster-wide role: {object}");
+            }
+            "Role" | "RoleBinding" => {
+                let own = ["acme-operator-leader-election", "acme-operator-solver"].contains(&name);
+                let expected: &[_] = if own { &["acme-operator"] } else { &["shop", "blog"] };
+                ensure!(namespace.is_some_and(|it| expected.contains(&it)), "a role elsewhere: {object}");
+            }
+            "Deployment" => {
+                let arguments = object["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
+                ensure!(arguments.contains("--namespace=shop,blog"), "{name} serves all: {arguments}");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

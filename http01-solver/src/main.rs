@@ -30,6 +30,9 @@ struct Arguments {
     /// Address of /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:9403")]
     healthz_listen_address: SocketAddr,
+    /// Namespaces whose challenges are answered, comma-separated; all if empty.
+    #[arg(long, value_delimiter = ',', default_value = "")]
+    namespace: Vec<String>,
     /// Seconds for which challenges are still answered after SIGTERM, so that ingress controllers can remove this address
     /// from their configuration first.
     #[arg(long, default_value_t = 5)]
@@ -50,7 +53,8 @@ async fn main() -> Result<()> {
     let config = kube::Config::infer().await.context("failed to configure the Kubernetes client")?;
     let client =
         http01_solver::client(config, &tokens).context("failed to configure the Kubernetes client")?;
-    tokio::spawn(http01_solver::watch(client, tokens.clone()));
+    let namespaces = arguments.namespace.into_iter().filter(|name| !name.is_empty()).collect();
+    tokio::spawn(http01_solver::watch(client, namespaces, tokens.clone()));
     let (stop, stopped) = watch::channel(false);
     let until_stopped = |mut stopped: watch::Receiver<bool>| async move {
         // The sender lives as long as main, so this ends only when it sends true.

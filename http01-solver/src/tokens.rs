@@ -96,6 +96,22 @@ impl Tokens {
         *self.write() = table;
     }
 
+    /// Replaces the Challenges of a namespace with these, which are all that exist there.
+    pub fn replace_namespace(&self, namespace: &str, challenges: impl IntoIterator<Item = Challenge>) {
+        let mut table = self.write();
+        let prefix = format!("{namespace}/");
+        let before: Vec<_> = table.places.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+        for challenge in &before {
+            table.remove(challenge);
+        }
+        challenges.into_iter().for_each(|challenge| table.insert(&challenge));
+    }
+
+    /// Notes that all namespaces have been listed.
+    pub fn note_synced(&self) {
+        self.write().synced = true;
+    }
+
     /// Adds a Challenge, or replaces the one of the same name.
     pub fn insert(&self, challenge: &Challenge) {
         let mut table = self.write();
@@ -171,6 +187,22 @@ mod tests {
 
     fn answer(tokens: &Tokens, host: &str) -> Option<String> {
         tokens.answer(host, "a-token")
+    }
+
+    #[test]
+    fn list_of_a_namespace_replaces_no_other() {
+        let tokens = Tokens::default();
+        let of = |namespace: &str| {
+            challenge(namespace, |it| {
+                it.metadata.namespace = Some(namespace.to_owned());
+                it.spec.dns_name = format!("{namespace}.example.test");
+            })
+        };
+        tokens.replace_namespace("a", [of("a")]);
+        tokens.replace_namespace("a-too", [of("a-too")]);
+        tokens.replace_namespace("a", []);
+        assert_eq!(answer(&tokens, "a.example.test"), None);
+        assert!(answer(&tokens, "a-too.example.test").is_some() && !tokens.is_synced());
     }
 
     #[test]

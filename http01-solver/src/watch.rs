@@ -1,10 +1,15 @@
 //! Keeps the table of tokens up to date with a watch on all Challenges.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    collections::BTreeSet,
+    pin::pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::http::Response;
 use crds::acme::Challenge;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::join_all};
 use kube::{
     Api, Client, Config,
     client::ClientBuilder,
@@ -51,19 +56,34 @@ fn note_responses<B>(
     })
 }
 
-/// Watches all Challenges and never returns. Challenges that cannot be deserialized are skipped, and do not affect others.
-pub async fn watch(client: Client, tokens: Tokens) {
-    let challenges: Api<DeserializeGuard<Challenge>> = Api::all(client);
-    drive_watch(
-        watcher::watcher(challenges, watcher::Config::default().timeout(WATCH_SECONDS)).default_backoff(),
-        tokens,
-    )
-    .await;
+/// Watches the Challenges of some namespaces, or of all if it is given none, and never returns. Challenges that cannot be
+/// deserialized are skipped, and do not affect others.
+pub async fn watch(client: Client, namespaces: Vec<String>, tokens: Tokens) {
+    let watch = |challenges: Api<DeserializeGuard<Challenge>>| {
+        watcher::watcher(challenges, watcher::Config::default().timeout(WATCH_SECONDS)).default_backoff()
+    };
+    if namespaces.is_empty() {
+        return drive_watch(watch(Api::all(client)), &tokens, |all| tokens.replace_all(all)).await;
+    }
+    let unlisted = Mutex::new(BTreeSet::from_iter(&namespaces));
+    let watches = namespaces.iter().map(|namespace| {
+        let challenges = Api::namespaced(client.clone(), namespace);
+        drive_watch(watch(challenges), &tokens, |all| {
+            tokens.replace_namespace(namespace, all);
+            let mut unlisted = unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+            unlisted.remove(namespace);
+            if unlisted.is_empty() {
+                tokens.note_synced();
+            }
+        })
+    });
+    join_all(watches).await;
 }
 
 async fn drive_watch(
     events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<Challenge>>>>,
-    tokens: Tokens,
+    tokens: &Tokens,
+    replace: impl Fn(Vec<Challenge>),
 ) {
     let mut events = pin!(events);
     let mut listed = Vec::new();
@@ -73,7 +93,7 @@ async fn drive_watch(
             Ok(Event::InitApply(challenge)) => listed.extend(valid(challenge)),
             Ok(Event::InitDone) => {
                 tracing::info!(challenges = listed.len(), "listed Challenges");
-                tokens.replace_all(std::mem::take(&mut listed));
+                replace(std::mem::take(&mut listed));
             }
             Ok(Event::Apply(challenge)) => {
                 if let Some(challenge) = valid(challenge) {
@@ -142,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn table_is_outdated_when_the_watch_is_dead() {
         let (tokens, alive) = (Tokens::default(), Arc::new(AtomicBool::new(true)));
-        let watch = tokio::spawn(watch(api_server(&tokens, Arc::clone(&alive)), tokens.clone()));
+        let watch = tokio::spawn(watch(api_server(&tokens, Arc::clone(&alive)), Vec::new(), tokens.clone()));
         for _ in 0..300 {
             sleep(Duration::from_secs(2)).await;
             assert!(tokens.is_synced() && tokens.is_current(), "a quiet watch");

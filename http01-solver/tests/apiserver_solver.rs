@@ -71,7 +71,8 @@ async fn challenges_are_answered_while_they_exist() -> Result<()> {
         let of = |name: &str| fixtures::challenge(name, |it| it.spec.dns_name = host(name));
         challenges.create(&PostParams::default(), &of("before")).await?;
         let tokens = Tokens::default();
-        let watch = tokio::spawn(http01_solver::watch(namespace.client().clone(), tokens.clone()));
+        let watch =
+            tokio::spawn(http01_solver::watch(namespace.client().clone(), Vec::new(), tokens.clone()));
         let server = start(tokens.clone()).await?;
         await_status(server.address, &host("before"), StatusCode::OK).await?;
         ensure!(tokens.is_synced(), "a listed Challenge is answered before the table is synced");

@@ -5,7 +5,10 @@
 use std::{path::Path, sync::OnceLock};
 
 use anyhow::{Context, Result, ensure};
-use crds::{certmanager::ClusterIssuer, condition};
+use crds::{
+    certmanager::{Certificate, ClusterIssuer},
+    condition,
+};
 use e2e::{
     harness,
     operator::{self, Processes},
@@ -46,11 +49,24 @@ fn shared_cluster() -> Result<&'static SharedCluster> {
     harness::start_once(&SHARED, async || {
         let options = Options::new(format!("test-rights-{}", std::process::id()), Mode::ControlPlane);
         let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
-        let binaries =
-            Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
-        let processes = Processes::start(&cluster, binaries, &operator::VERBOSE).await?;
+        let processes = Processes::start(&cluster, binaries()?, &operator::VERBOSE).await?;
         Ok(SharedCluster { cluster, processes: Mutex::new(processes) })
     })
+}
+
+/// The folder of our programs.
+fn binaries() -> Result<&'static Path> {
+    Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")
+}
+
+/// Waits until the Ready condition of a Certificate has a message with some words.
+async fn await_told(user: &User<'_>, certificate: &str, words: &str) -> Result<()> {
+    let told = user.await_certificate(certificate, "say who refuses it", harness::TIMEOUT, |it| {
+        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let ready = condition::find(conditions, condition::READY).and_then(|it| it.message.as_deref());
+        ready.is_some_and(|message| message.contains(words))
+    });
+    told.await.map(drop)
 }
 
 async fn user(name: &str) -> Result<User<'static>> {
@@ -87,12 +103,52 @@ async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
     })
     .await?;
     scenarios::await_no_leftovers(&user).await?;
+    ensure_nothing_rejected(&mark)
+}
+
+/// Ensures that roles and policies have allowed every request of our programs since a mark.
+fn ensure_nothing_rejected(mark: &AuditMark) -> Result<()> {
     let solver = operator::USER
         .replace(":acme-operator:acme-operator", &format!(":acme-operator:{}", operator::SOLVER));
     let mut rejected = mark.events()?;
     rejected.retain(|it| [operator::USER, &solver].contains(&it.user()) && it.status() == Some(403));
     ensure!(rejected.is_empty(), "the API server rejected {rejected:?}");
     Ok(())
+}
+
+/// An operator for some namespaces serves these and no other, with roles in these only.
+#[tokio::test]
+async fn namespaced_operator_stays_in_its_namespaces() -> Result<()> {
+    const SERVED: [&str; 2] = ["inside", "inside-too"];
+    let options = Options::new(format!("test-namespaced-{}", std::process::id()), Mode::ControlPlane);
+    let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+    let pebble = Pebble::of_cluster(&cluster)?;
+    for name in SERVED.iter().chain(["outside"].iter()) {
+        harness::create_namespace(&cluster.client().await?, name).await?;
+    }
+    let mark = AuditMark::now(&cluster)?;
+    let _processes = Processes::start_in(&cluster, binaries()?, &operator::VERBOSE, &SERVED).await?;
+    let outside = User::new(&cluster, "outside").await?;
+    let annotation = json!({ "cert-manager.io/issuer": "pebble" });
+    outside.apply_issuer("pebble", &pebble, json!({})).await?;
+    outside.apply_ingress("web", &[outside.host("web")], annotation.clone()).await?;
+    for name in SERVED {
+        let user = User::new(&cluster, name).await?;
+        user.apply_issuer("pebble", &pebble, json!({})).await?;
+        user.apply_ingress("web", &[user.host("web")], annotation.clone()).await?;
+        user.await_issued("web", harness::TIMEOUT).await?;
+        scenarios::await_no_leftovers(&user).await?;
+    }
+    let user = User::new(&cluster, SERVED[0]).await?;
+    user.apply_ingress("cluster", &[user.host("cluster")], issuer_annotation("prod")).await?;
+    await_told(
+        &user,
+        "cluster",
+        "the ClusterIssuer \"prod\" can't be used, because the operator is limited to namespaces",
+    )
+    .await?;
+    ensure!(outside.names::<Certificate>().await?.is_empty(), "another namespace is served");
+    ensure_nothing_rejected(&mark)
 }
 
 /// A ClusterIssuer that is for some namespaces, and in each for some zones.
@@ -109,22 +165,19 @@ async fn restricted_issuer_serves_what_it_allows() -> Result<()> {
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         namespaces.patch("restricted", &PatchParams::default(), &patch).await.map(drop)
     };
-    let await_told = async |words: &str| {
-        let told = user.await_certificate("web", "say who refuses it", harness::TIMEOUT, |it| {
-            let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
-            let ready = condition::find(conditions, condition::READY).and_then(|it| it.message.as_deref());
-            ready.is_some_and(|message| message.contains(words))
-        });
-        told.await.map(drop)
-    };
     restrict(json!({ "acme.cert-manager.io/allowed-namespaces": r#"{"matchLabels":{"team":"web"}}"# }))
         .await?;
     user.apply_ingress("web", &[user.host("web")], issuer_annotation("restricted")).await?;
-    await_told("the ClusterIssuer \"restricted\" refuses the namespace \"restricted\": the labels").await?;
+    await_told(
+        &user,
+        "web",
+        "the ClusterIssuer \"restricted\" refuses the namespace \"restricted\": the labels",
+    )
+    .await?;
     change_namespace(json!({ "labels": { "team": "web" } })).await?;
     // A change of the issuer is noticed immediately.
     restrict(json!({ "acme.cert-manager.io/restrict-dns-zones": "true" })).await?;
-    await_told("lacks the annotation acme.cert-manager.io/allowed-dns-zones").await?;
+    await_told(&user, "web", "lacks the annotation acme.cert-manager.io/allowed-dns-zones").await?;
     let zones = json!({ "acme.cert-manager.io/allowed-dns-zones": "restricted.example.test" });
     change_namespace(json!({ "annotations": zones })).await?;
     restrict(json!({ "note": "checked again" })).await?;

@@ -14,6 +14,46 @@
 {{- include "acme-operator.fullname" . }}-http01-solver
 {{- end -}}
 
+{{/* Namespace of the Lease. A namespaced operator has no rights elsewhere. */}}
+{{- define "acme-operator.leaseNamespace" -}}
+{{- .Values.global.leaderElection.namespace | default (ternary .Release.Namespace "kube-system" (not (empty .Values.namespaces))) -}}
+{{- end -}}
+
+{{/*
+Returns a role and its binding, in a namespace or else cluster-wide. Argument: a dictionary of the root context, the component, the
+account, the name, the rules, and the namespace.
+*/}}
+{{- define "acme-operator.grant" -}}
+{{- $kind := ternary "ClusterRole" "Role" (empty .namespace) -}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- include "acme-operator.labels" (list .context .component) | nindent 4 }}
+rules: {{- toYaml .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- include "acme-operator.labels" (list .context .component) | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $kind }}
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .account }}
+    namespace: {{ .context.Release.Namespace }}
+{{- end -}}
+
 {{/* Port on which the solver answers challenges: SOLVER_PORT in crds/src/http01.rs. */}}
 {{- define "acme-operator.solverPort" -}}
 8089
