@@ -280,6 +280,7 @@ fn requests_cost_little() {
             is_orphan: false,
             issuer,
             order: None,
+            pace: None,
             problem: None,
             auto_approve: true,
             now: Timestamp::UNIX_EPOCH,

@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
+        certificate::{Cause, Pace},
         request::{self, Action, Applicant, CHECKED_EVERY_MINUTES, IssuerView, View},
         retry::{EXPECTATION_TTL, LONGEST_UNWATCHED},
     },
@@ -46,6 +47,7 @@ pub(super) async fn reconcile(
     let is_orphan = owner.is_some_and(|owner| context.cache.has_owner(namespace, owner) == Some(false));
     let problem = context.memory.problems.get(object.uid_or_empty());
     let refusal = refusal(&object, &issuer, order.is_some(), &context).await?;
+    let pace = context.memory.paces.get(object.uid_or_empty()).filter(|_| order.is_none());
     let actions = request::decide(&View {
         request: &object,
         is_orphan,
@@ -65,16 +67,19 @@ pub(super) async fn reconcile(
             },
         },
         order: order.as_deref(),
+        pace,
         problem: problem.as_ref().map(|problem| problem.message.as_str()),
         auto_approve: context.settings.auto_approve,
         now: context.now(),
     });
-    let requeue = apply(actions, &object, &context).await?;
-    // No watch shows that the Namespace has changed.
-    let requeue = match refusal {
-        Some(_) => requeue.earliest(Requeue::After(Duration::from_mins(CHECKED_EVERY_MINUTES))),
-        None => requeue,
-    };
+    let mut requeue = apply(actions, &object, &context).await?;
+    if refusal.is_some() {
+        // No watch shows that the Namespace has changed.
+        requeue = requeue.earliest(Requeue::After(Duration::from_mins(CHECKED_EVERY_MINUTES)));
+    }
+    if let Some(next) = pace.map(|pace| pace.next(Cause::Other)).filter(|next| *next > context.now()) {
+        requeue = requeue.earliest(Requeue::at(next, context.now()));
+    }
     // The watch may show its Certificate later.
     Ok(if is_orphan { requeue.earliest(Requeue::After(LONGEST_UNWATCHED)) } else { requeue })
 }
@@ -168,7 +173,10 @@ async fn apply(
                 if context.memory.expectations.is_pending(&made, context.now()) {
                     return Ok(Requeue::After(EXPECTATION_TTL));
                 }
-                k8s::create(&orders, MANAGER, &*order).await?;
+                if k8s::create(&orders, MANAGER, &*order).await?.is_some() {
+                    let (paces, uid) = (&context.memory.paces, request.uid_or_empty());
+                    paces.put(uid.to_owned(), Pace::after(paces.get(uid), 0, Cause::Other, context.now()));
+                }
                 context.memory.expectations.expect(made, context.now());
             }
             Action::AdoptOrder(name) => {

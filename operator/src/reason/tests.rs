@@ -110,6 +110,7 @@ fn of_requests() -> Vec<Example> {
             is_orphan: false,
             issuer: request::IssuerView::Acme { acme: &acme, account: None, ready: true, message: None },
             order: order.as_ref(),
+            pace: None,
             problem: None,
             auto_approve: true,
             now: Timestamp::UNIX_EPOCH,

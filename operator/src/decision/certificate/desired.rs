@@ -211,11 +211,15 @@ fn set<T: Clone + Ord>(of: &[T]) -> BTreeSet<T> {
 
 #[cfg(test)]
 mod tests {
-    use crds::{certmanager::CertificatePrivateKey, fixtures};
+    use crds::{
+        certmanager::{CertificatePrivateKey, Subject as WireSubject},
+        fixtures,
+    };
     use k8s_openapi::ByteString;
+    use proptest::{collection::vec, option, prelude::*};
 
     use super::*;
-    use crate::pki::PrivateKey;
+    use crate::{objects, pki::PrivateKey};
 
     type Change = fn(&mut CertificateSpec);
 
@@ -280,5 +284,33 @@ mod tests {
         };
         assert!(of(4096).is_ok());
         assert!(of(2500).is_err_and(|error| error.contains("spec.privateKey.size")));
+    }
+
+    proptest! {
+        /// Otherwise the request would be deleted and created again.
+        #[test]
+        fn own_request_matches_its_spec(
+            dns_names in vec("([a-zA-Z*]{1,3}[.]){1,2}test", 0..4),
+            others in vec("[ -~]{0,12}", 0..3),
+            (parts, literal) in (vec("\\PC{0,8}", 0..3), option::of("(CN|O|OU|DC|1.2.3)=[ -~]{0,8}(,(C|ST|L)=[#+\\\\a-f0-9\"]{0,8}){0,2}")),
+            common_name in option::of("\\PC{0,8}"),
+        ) {
+            let certificate = fixtures::certificate("web", |it| {
+                let key = CertificatePrivateKey { algorithm: Some(KeyAlgorithm::Ed25519), ..CertificatePrivateKey::default() };
+                (it.spec.private_key, it.spec.dns_names) = (Some(key), Some(dns_names));
+                (it.spec.uris, it.spec.email_addresses) = (Some(others.clone()), Some(others));
+                it.spec.ip_addresses = Some(["::ffff:192.0.2.1", "192.0.2.1", "2001:DB8::1"].map(Into::into).into());
+                it.spec.common_name = common_name.filter(|_| literal.is_none());
+                it.spec.literal_subject = literal;
+                let (countries, organizations) = (Some(parts.clone()), Some(parts));
+                it.spec.subject = Some(Box::new(WireSubject { countries, organizations, ..WireSubject::default() }));
+            });
+            let Ok(desired) = DesiredCertificate::parse(&certificate.spec) else { return Ok(()) };
+            let key = PrivateKey::generate(KeyKind::Ed25519).expect("a key");
+            let pem = desired.csr.sign_pem(&key).expect("it was checked");
+            let request = objects::certificate_request::build(&certificate, "web-1", 1, "key", &pem);
+            let csr = Csr::from_pem(pem.as_bytes()).expect("it can be read");
+            prop_assert_eq!(desired.differs_from_request(&certificate, &request, &csr), Vec::<&str>::new());
+        }
     }
 }

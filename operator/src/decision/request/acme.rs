@@ -12,7 +12,11 @@ use kube::{Resource, ResourceExt};
 
 use super::{Action, Decision, WAITING};
 use crate::{
-    decision::{certificate::DEFAULT_USAGES, order::is_final},
+    decision::{
+        certificate::{Cause, DEFAULT_USAGES},
+        order::is_final,
+        problem::with_time,
+    },
     objects::{
         self,
         metadata::{Identity, controller_of, controller_of_kind},
@@ -70,6 +74,14 @@ impl Decision<'_> {
     }
 
     fn create_order(&mut self, acme: &AcmeIssuer, account: Option<&str>, csr: &Csr) {
+        // Each is one for the CA. Whoever may delete an Order must not exhaust the account's limits.
+        let pace = self.view.pace.map(|pace| (pace.requests(), pace.next(Cause::Other)));
+        if let Some((orders, until)) = pace.filter(|(_, until)| *until > self.view.now) {
+            let cause = format!(
+                "the Order of this request was deleted {orders} times in a row, so the next one waits. Find out what deletes it"
+            );
+            return self.wait(with_time(cause, until));
+        }
         let replaces = self.view.request.annotations().get(annotations::request::REPLACES).cloned();
         let order = objects::order::build(self.view.request, acme, account, csr, replaces);
         // Writes the status first, so that the request is approved before its Order exists.

@@ -13,7 +13,7 @@ use crds::{
 use jiff::Timestamp;
 
 pub use self::restrictions::{Applicant, CHECKED_EVERY_MINUTES, Restrictions};
-use crate::{objects::EventNote, reason::Reason};
+use crate::{decision::certificate::Pace, objects::EventNote, reason::Reason};
 
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
 pub const WAITING: &str = "Waiting on certificate issuance from order";
@@ -58,6 +58,8 @@ pub struct View<'a> {
     pub issuer: IssuerView<'a>,
     /// The Order that it owns, or else the one with the name of the Order that it would create.
     pub order: Option<&'a Order>,
+    /// The Orders that were created for it in a row.
+    pub pace: Option<Pace>,
     /// Why the last reconcile failed, and when the next one is.
     pub problem: Option<&'a str>,
     /// Whether requests are approved automatically; otherwise another controller or a person approves them.

@@ -1,9 +1,11 @@
 use crds::{acme::State, certmanager::KeyUsage, fixtures};
+use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
 
 use super::*;
 use crate::{
+    decision::certificate::{Cause, Pace},
     objects::metadata::controller,
     pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject},
 };
@@ -26,6 +28,7 @@ fn decided(request: &CertificateRequest, issuer: IssuerView<'_>, order: Option<&
         is_orphan: false,
         issuer,
         order,
+        pace: None,
         problem: None,
         auto_approve: true,
         now: Timestamp::UNIX_EPOCH,
@@ -68,6 +71,7 @@ fn unapproved_and_foreign_requests_are_ignored() {
         is_orphan: false,
         issuer,
         order: None,
+        pace: None,
         problem: None,
         auto_approve: false,
         now: Timestamp::UNIX_EPOCH,
@@ -214,6 +218,7 @@ fn problem_is_reported_instead_of_what_is_waited_for() {
         is_orphan: false,
         issuer,
         order: None,
+        pace: None,
         problem,
         auto_approve: true,
         now: Timestamp::UNIX_EPOCH,
@@ -273,4 +278,33 @@ fn csr_that_contradicts_its_request_is_invalid() {
         assert!(ready(&actions).is_some_and(|(_, reason, it)| reason == "Failed" && it.contains(words)));
         assert!(status.failure_time.is_some());
     }
+}
+
+/// Each Order that is deleted would be another one for the CA.
+#[test]
+fn order_that_is_deleted_again_and_again_waits() {
+    let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
+    let request = request(|_| {});
+    let (mut pace, mut now, mut orders) = (None, Timestamp::UNIX_EPOCH, 0);
+    for _ in 0..3600 {
+        let view = View {
+            request: &request,
+            is_orphan: false,
+            issuer: IssuerView::Acme { acme: &acme, account: None, ready: true, message: None },
+            order: None,
+            pace,
+            problem: None,
+            auto_approve: true,
+            now,
+        };
+        let actions = decide(&view);
+        if matches!(actions.last(), Some(Action::CreateOrder(_))) {
+            (pace, orders) = (Some(Pace::after(pace, 0, Cause::Other, now)), orders + 1);
+        } else {
+            let (.., message) = ready(&actions).expect("a condition");
+            assert!(message.contains("times in a row, so the next one waits"), "{message}");
+        }
+        now = now.checked_add(SignedDuration::from_secs(1)).expect("a time");
+    }
+    assert!((3..10).contains(&orders), "{orders} orders in an hour");
 }
