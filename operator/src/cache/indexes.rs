@@ -142,8 +142,8 @@ impl Index {
         let mut index = lock(&self.names);
         let names =
             index.entry(self.hasher.hash_one((namespace, key))).or_insert_with(|| Vec::with_capacity(1));
-        if !names.iter().any(|known| **known == *name) {
-            names.push(name.into());
+        if let Err(position) = names.binary_search_by(|known| (**known).cmp(name)) {
+            names.insert(position, name.into());
         }
     }
 
@@ -159,11 +159,16 @@ impl Index {
         }
     }
 
-    /// The names of a key, in no particular order.
+    /// The names of a key, in alphabetical order.
     pub fn names(&self, namespace: &str, key: &str) -> Vec<String> {
+        self.first_names(namespace, key, usize::MAX)
+    }
+
+    /// The first names of a key in alphabetical order, at most so many.
+    pub fn first_names(&self, namespace: &str, key: &str, most: usize) -> Vec<String> {
         let index = lock(&self.names);
         let names = index.get(&self.hasher.hash_one((namespace, key)));
-        names.into_iter().flatten().map(ToString::to_string).collect()
+        names.into_iter().flatten().take(most).map(ToString::to_string).collect()
     }
 }
 
@@ -218,5 +223,15 @@ mod tests {
         }
         assert_eq!(indexes.certificates_by_owner.names("a", "1"), ["Ingress"]);
         assert_eq!(indexes.certificates_by_owner.names("a", "2"), ["Gateway"]);
+    }
+
+    #[test]
+    fn names_are_in_order_and_can_be_limited() {
+        let index = Index::default();
+        for name in ["c", "a", "b", "a"] {
+            index.put("a", "tls", name);
+        }
+        assert_eq!(index.names("a", "tls"), ["a", "b", "c"]);
+        assert_eq!(index.first_names("a", "tls", 2), ["a", "b"]);
     }
 }

@@ -33,9 +33,12 @@ pub use self::{
     kind::Kind,
     secrets::{SecretRead, SecretReads},
 };
-use crate::objects::{
-    metadata::{Identity, controller_of_kind, is_of_kind},
-    secret_meta::SecretMeta,
+use crate::{
+    decision::certificate::MOST_RIVALS,
+    objects::{
+        metadata::{Identity, controller_of_kind, is_of_kind},
+        secret_meta::SecretMeta,
+    },
 };
 
 /// Every kind that is watched, one field each, and what is derived from them.
@@ -102,6 +105,11 @@ impl Cache {
             let created = order.metadata.creation_timestamp.as_ref().map(|time| time.0);
             (!is_placed, created, order.name_any())
         })
+    }
+
+    /// The names of Certificates with a Secret: all, or enough to know that there are too many.
+    pub fn certificates_of_secret(&self, namespace: &str, secret: &str) -> Vec<String> {
+        self.indexes.certificates_by_secret.first_names(namespace, secret, MOST_RIVALS + 2)
     }
 
     /// Addresses of the solver's Pods that are ready.

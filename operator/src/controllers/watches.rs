@@ -117,7 +117,7 @@ impl Watched for Certificate {
     fn enqueue_dependents(&self, cache: &Cache) {
         // Others may wait for the Secret that it has.
         let namespace = ResourceExt::namespace(self).unwrap_or_default();
-        for name in cache.indexes.certificates_by_secret.names(&namespace, &self.spec.secret_name) {
+        for name in cache.certificates_of_secret(&namespace, &self.spec.secret_name) {
             cache.certificates.enqueuer().enqueue_named(&name, Some(&namespace));
         }
         cache.certificates.enqueuer().enqueue(self);
@@ -255,7 +255,7 @@ fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent)
 fn enqueue_by_secret(cache: &Cache, secret: &SecretMeta) {
     let namespace = secret.namespace();
     let enqueuer = cache.certificates.enqueuer();
-    for name in cache.indexes.certificates_by_secret.names(namespace, secret.name()) {
+    for name in cache.certificates_of_secret(namespace, secret.name()) {
         enqueuer.enqueue_named(&name, Some(namespace));
     }
     if let Some(owner) = &secret.owner {

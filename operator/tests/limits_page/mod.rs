@@ -103,6 +103,12 @@ fn of_certificates(all: &[Value]) -> Vec<Row> {
             "An `IssuedTooOften` Warning; `Ready` says until when it waits. A certificate that works is renewed in time",
         ),
         (
+            "other Certificates with the same `secretName`",
+            number(certificate::MOST_RIVALS),
+            CODE,
+            "Only the one that the Secret names is issued; `Ready` of the others is False with the reason `IncorrectCertificate`",
+        ),
+        (
             "times in a status that are still to come",
             "now".to_owned(),
             CODE,

@@ -196,9 +196,8 @@ impl Reconciler<'_> {
     pub(super) fn rivals(&self) -> Vec<Arc<Certificate>> {
         let (name, namespace) = (self.certificate.name_any(), self.namespace());
         let secret = &self.certificate.spec.secret_name;
-        let mut names = self.context.cache.indexes.certificates_by_secret.names(&namespace, secret);
+        let mut names = self.context.cache.certificates_of_secret(&namespace, secret);
         names.retain(|other| *other != name);
-        names.sort();
         let others = names.iter().filter_map(|name| self.context.cache.certificates.get(&namespace, name));
         others.filter(|other| other.spec.secret_name == *secret).collect()
     }

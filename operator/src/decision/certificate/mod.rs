@@ -35,7 +35,7 @@ pub use self::{
     desired::{DEFAULT_USAGES, DesiredCertificate},
     keystores::{JksPlan, Keystores, Password, Passwords, Pkcs12Plan},
     pace::{Cause, Pace},
-    policy::Finding,
+    policy::{Finding, MOST_RIVALS},
     prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
     renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},
     secret_plan::{CertificateChain, SecretPlan},

@@ -30,7 +30,7 @@ pub struct View<'a> {
     pub order_reason: Option<&'a str>,
     /// Whether the CA counts a failure of that Order: it was placed, and has not just expired.
     pub order_counts: bool,
-    /// Other Certificates with the same `spec.secretName`.
+    /// Other Certificates with the same `spec.secretName`: the first [`MOST_RIVALS`](super::MOST_RIVALS) and one more.
     pub rivals: &'a [Arc<Certificate>],
     /// The private key of the next issuance.
     pub next_key: NextKey<'a>,

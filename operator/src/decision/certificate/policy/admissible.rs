@@ -29,6 +29,9 @@ pub(in super::super) struct Refusal {
     pub requeue: Requeue,
 }
 
+/// How many other Certificates with the same Secret are compared. Each change of one is a reconcile of all of them.
+pub const MOST_RIVALS: usize = 20;
+
 type Rule = fn(&View<'_>) -> Option<Refusal>;
 
 const RULES: [Rule; 2] = [secret_is_foreign, secret_belongs_to_rival];
@@ -84,15 +87,22 @@ fn secret_belongs_to_rival(view: &View<'_>) -> Option<Refusal> {
         let name = certificate.name_any();
         (Some(name.as_str()) != named, certificate.creation_timestamp(), name)
     };
-    let first = view.rivals.iter().map(|rival| rank(rival)).min()?;
-    if first > rank(view.certificate) {
+    let secret = &view.certificate.spec.secret_name;
+    let (first, own) = (view.rivals.iter().map(|rival| rank(rival)).min()?, rank(view.certificate));
+    let message = if view.rivals.len() > MOST_RIVALS && own.0 {
+        format!(
+            "more than {MOST_RIVALS} other Certificates name the Secret {secret:?}, so none is issued into it: Certificates can't share \
+             a Secret. Change spec.secretName, or delete the others; this is checked every 30 seconds"
+        )
+    } else if first > own {
         return None;
-    }
-    let message = format!(
-        "the Secret {:?} belongs to the Certificate {:?}: two Certificates can't share a Secret. Change \
-         spec.secretName, or delete one of them; this is checked every 30 seconds",
-        view.certificate.spec.secret_name, first.2,
-    );
+    } else {
+        format!(
+            "the Secret {secret:?} belongs to the Certificate {:?}: two Certificates can't share a Secret. Change spec.secretName, or \
+             delete one of them; this is checked every 30 seconds",
+            first.2,
+        )
+    };
     let finding = Finding { reason: Reason::IncorrectCertificate, message };
     Some(Refusal { finding, requeue: Requeue::After(RIVAL_DELAY) })
 }

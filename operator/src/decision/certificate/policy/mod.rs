@@ -10,6 +10,7 @@ mod state;
 use crds::certmanager::{Certificate, CertificateRequest};
 use jiff::Timestamp;
 
+pub use self::admissible::MOST_RIVALS;
 #[cfg(test)]
 pub(super) use self::admissible::RIVAL_DELAY;
 pub(super) use self::admissible::admit;

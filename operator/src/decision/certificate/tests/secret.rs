@@ -110,6 +110,32 @@ fn template_does_not_override_what_the_operator_needs() {
     assert_eq!(secret.annotations().get(CERTIFICATE_NAME).map(String::as_str), Some("web"));
 }
 
+/// Each change of one of them is a reconcile of all.
+#[test]
+fn many_certificates_with_one_secret_are_not_compared() {
+    let rivals = |count: usize| -> Vec<_> {
+        let rival = |number: usize| {
+            fixtures::certificate(&format!("x{number}"), |it| it.spec.secret_name = "web".into())
+        };
+        (0..count).map(|number| Arc::new(rival(number))).collect()
+    };
+    let mut world = World::new(|_| {});
+    world.rivals = rivals(MOST_RIVALS + 1);
+    assert!(world.run(5));
+    assert!(
+        world.requests.is_empty()
+            && world.message(condition::READY).starts_with("more than 20 other Certificates")
+    );
+    let mut world = issued(|_| {});
+    world.rivals = rivals(MOST_RIVALS + 1);
+    assert!(world.run(5));
+    assert_eq!(
+        world.condition(condition::READY),
+        Some((ConditionStatus::True, "Ready")),
+        "the Secret names it"
+    );
+}
+
 fn with_keystore() -> World {
     World::new(|it| it.spec.keystores = Some(jks_with_password_reference()))
 }
