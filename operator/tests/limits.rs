@@ -7,6 +7,7 @@ mod limits_page;
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use crds::{
+    acme::{Authorization, OfferedChallenge, OrderStatus, Selector, Solver, State},
     annotations::{request as annotation, source},
     certmanager::{Certificate, CertificateRequest, CertificateStatus, Renewal, RenewalWindow},
     condition::{self, Condition, ConditionStatus},
@@ -25,7 +26,7 @@ use operator::{
     decision::{
         backoff::IssuanceBackoff,
         certificate::{self, NextKey, Obtained, SecretView},
-        request,
+        order, request,
         shim::{self, CertificateSource, Change, ShimSettings},
     },
     pki::PrivateKey,
@@ -190,6 +191,7 @@ fn objects_at_the_limits_cost_little() {
     certificates_cost_little();
     ingresses_cost_little();
     requests_cost_little();
+    orders_cost_little();
 }
 
 fn certificates_cost_little() {
@@ -286,5 +288,61 @@ fn requests_cost_little() {
             now: Timestamp::UNIX_EPOCH,
         };
         measured("a CertificateRequest", || request::decide(&view)).expect("it costs little");
+    }
+}
+
+/// An Order with a thousand names, at an issuer with selectors as long as they may be, before and after it has its Challenges.
+fn orders_cost_little() {
+    let authorization = |number: usize| Authorization {
+        challenges: Some(vec![OfferedChallenge { type_: "http-01".into(), ..OfferedChallenge::default() }]),
+        identifier: Some(format!("{number}.example.test")),
+        initial_state: Some(State::Pending),
+        url: format!("https://ca.example.test/{number}"),
+        wildcard: None,
+    };
+    let solver = |solver: usize| {
+        let zones = (0..1300).map(|number| format!("a-zone-of-{number}-{solver}.with-a-long-name.test"));
+        let dns_zones = Some(zones.chain(["example.test".to_owned()]).collect());
+        let selector = Some(Selector { dns_zones, ..Selector::default() });
+        Solver { selector, ..fixtures::ingress_solver("nginx") }
+    };
+    let solvers: Vec<_> = (0..4).map(solver).collect();
+    let issuer = fixtures::issuer("issuer", |it| {
+        it.spec.acme.as_mut().expect("an ACME issuer").solvers = Some(solvers.clone());
+    });
+    let order = fixtures::order("web-1", |it| {
+        it.status = Some(OrderStatus {
+            authorizations: Some((0..1000).map(authorization).collect()),
+            finalize_url: Some("https://ca.example.test/finalize".into()),
+            state: Some(State::Pending),
+            url: Some("https://ca.example.test/order".into()),
+            ..OrderStatus::default()
+        });
+    });
+    let challenge = |number: usize| {
+        let challenge = fixtures::challenge(&format!("web-1-{number}"), |it| {
+            it.spec.authorization_url = format!("https://ca.example.test/{number}");
+            it.spec.solver = solvers[number % 4].clone();
+        });
+        Arc::new(challenge)
+    };
+    let status = order.status.clone().unwrap_or_default();
+    for challenges in [Vec::new(), (0..1000).map(challenge).collect()] {
+        let view = order::View {
+            order: &order,
+            status: &status,
+            progress: &order::OrderProgress::default(),
+            renews: false,
+            issuer: order::IssuerView {
+                acme: issuer.spec.acme.as_ref().expect("an ACME issuer"),
+                has_account: true,
+                new_orders: None,
+            },
+            challenges: &challenges,
+            left_behind: &[],
+            deleted: &[],
+            now: Timestamp::UNIX_EPOCH,
+        };
+        measured("an Order", || order::decide(&view)).expect("it costs little");
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Knows selectors and challenge types; must not know how a solver works. Next: `order.rs`, which asks for a solver per authorization.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
-use crds::acme::{ChallengeType, Selector, Solver};
+use crds::acme::{ChallengeType, Solver};
 
 /// The identifier whose control has to be proved.
 #[derive(Clone, Copy, Debug)]
@@ -17,34 +20,50 @@ pub struct Authorization<'a> {
     pub offered: &'a [ChallengeType],
 }
 
-/// The best matching solver, among those of an offered type whose selector matches or is absent. More exact DNS names win, then
-/// the longer zone, then more labels, then the first in the list: cert-manager's order.
-///
-/// `labels` are the Order's labels, which are copied from its Certificate.
-///
-/// ```
-/// use std::collections::BTreeMap;
-///
-/// use crds::{acme::ChallengeType, fixtures::ingress_solver};
-/// use operator::decision::solver_select::{Authorization, select};
-///
-/// let solvers = [ingress_solver("nginx")];
-/// let web = Authorization { identifier: "web.example.test", wildcard: false, offered: &[ChallengeType::Http01] };
-/// assert_eq!(select(&solvers, &BTreeMap::new(), web), Some((&solvers[0], ChallengeType::Http01)));
-/// ```
-pub fn select<'a>(
-    solvers: &'a [Solver],
-    labels: &BTreeMap<String, String>,
-    authorization: Authorization<'_>,
-) -> Option<(&'a Solver, ChallengeType)> {
-    let candidates = solvers.iter().enumerate().filter_map(|(position, solver)| {
-        let challenge_type = type_of(solver, authorization)?;
-        let rank = rank(solver.selector.as_ref(), labels, authorization)?;
-        Some((rank, Reverse(position), solver, challenge_type))
-    });
-    candidates
-        .max_by_key(|(rank, position, ..)| (*rank, *position))
-        .map(|(_, _, solver, challenge_type)| (solver, challenge_type))
+/// The solvers of an issuer whose selectors match an Order's labels, prepared for many identifiers: an Order has up to a thousand, and
+/// so have selectors.
+pub struct Solvers<'a>(Vec<Candidate<'a>>);
+
+struct Candidate<'a> {
+    solver: &'a Solver,
+    /// How often the selector has each DNS name.
+    names: HashMap<&'a str, usize>,
+    zones: HashSet<&'a str>,
+    labels: usize,
+}
+
+impl<'a> Solvers<'a> {
+    /// Prepares solvers. `labels` are the Order's labels, which are copied from its Certificate.
+    pub fn new(solvers: &'a [Solver], labels: &BTreeMap<String, String>) -> Self {
+        Self(solvers.iter().filter_map(|solver| Candidate::new(solver, labels)).collect())
+    }
+
+    /// The best matching solver, among those of an offered type whose selector matches or is absent. More exact DNS names win, then
+    /// the longer zone, then more labels, then the first in the list: cert-manager's order.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use crds::{acme::ChallengeType, fixtures::ingress_solver};
+    /// use operator::decision::solver_select::{Authorization, Solvers};
+    ///
+    /// let solvers = [ingress_solver("nginx")];
+    /// let web = Authorization { identifier: "web.example.test", wildcard: false, offered: &[ChallengeType::Http01] };
+    /// let selected = Solvers::new(&solvers, &BTreeMap::new()).select(web);
+    /// assert_eq!(selected, Some((&solvers[0], ChallengeType::Http01)));
+    /// ```
+    pub fn select(&self, authorization: Authorization<'_>) -> Option<(&'a Solver, ChallengeType)> {
+        let star = if authorization.wildcard { "*." } else { "" };
+        let name = format!("{star}{}", authorization.identifier);
+        let candidates = self.0.iter().enumerate().filter_map(|(position, candidate)| {
+            let challenge_type = type_of(candidate.solver, authorization)?;
+            let rank = candidate.rank(&name, authorization.identifier)?;
+            Some((rank, Reverse(position), candidate.solver, challenge_type))
+        });
+        candidates
+            .max_by_key(|(rank, position, ..)| (*rank, *position))
+            .map(|(_, _, solver, challenge_type)| (solver, challenge_type))
+    }
 }
 
 /// The challenge type of a solver, if the server offers it. HTTP-01 is not possible for wildcards
@@ -59,44 +78,42 @@ fn type_of(solver: &Solver, authorization: Authorization<'_>) -> Option<Challeng
     (possible && authorization.offered.contains(&challenge_type)).then_some(challenge_type)
 }
 
-/// How well a selector matches: number of exact names, length of the zone, number of labels. `None` if a part does not match.
-fn rank(
-    selector: Option<&Selector>,
-    labels: &BTreeMap<String, String>,
-    authorization: Authorization<'_>,
-) -> Option<(usize, usize, usize)> {
-    let Some(selector) = selector else { return Some((0, 0, 0)) };
-    let name = if authorization.wildcard {
-        format!("*.{}", authorization.identifier)
-    } else {
-        authorization.identifier.to_owned()
-    };
-    let required = selector.match_labels.iter().flatten();
-    let matched = required.clone().filter(|(key, value)| labels.get(*key) == Some(value)).count();
-    if matched < required.count() {
-        return None;
+impl<'a> Candidate<'a> {
+    /// `None` if the labels do not match.
+    fn new(solver: &'a Solver, labels: &BTreeMap<String, String>) -> Option<Self> {
+        let selector = solver.selector.as_ref();
+        let required = selector.and_then(|selector| selector.match_labels.as_ref());
+        if required.into_iter().flatten().any(|(key, value)| labels.get(key) != Some(value)) {
+            return None;
+        }
+        let mut names = HashMap::new();
+        for name in selector.and_then(|selector| selector.dns_names.as_ref()).into_iter().flatten() {
+            *names.entry(name.as_str()).or_default() += 1;
+        }
+        let zones = selector.and_then(|selector| selector.dns_zones.as_ref());
+        let zones = zones.into_iter().flatten().map(String::as_str).collect();
+        Some(Self { solver, names, zones, labels: required.map_or(0, BTreeMap::len) })
     }
-    let names = selector.dns_names.as_deref().unwrap_or_default();
-    let exact = names.iter().filter(|other| **other == name).count();
-    if !names.is_empty() && exact == 0 {
-        return None;
-    }
-    let zones = selector.dns_zones.as_deref().unwrap_or_default();
-    let longest =
-        zones.iter().filter(|zone| is_in_zone(authorization.identifier, zone)).map(String::len).max();
-    if !zones.is_empty() && longest.is_none() {
-        return None;
-    }
-    Some((exact, longest.unwrap_or_default(), matched))
-}
 
-fn is_in_zone(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    /// How well the selector matches: number of exact names, length of the zone, number of labels. `None` if a part does not match.
+    /// `name` is the identifier with the `*.` of a wildcard.
+    fn rank(&self, name: &str, identifier: &str) -> Option<(usize, usize, usize)> {
+        let exact = self.names.get(name).copied().unwrap_or_default();
+        if !self.names.is_empty() && exact == 0 {
+            return None;
+        }
+        let above = identifier.match_indices('.').filter_map(|(dot, _)| identifier.get(dot + 1..));
+        let zone = std::iter::once(identifier).chain(above).find(|zone| self.zones.contains(zone));
+        if !self.zones.is_empty() && zone.is_none() {
+            return None;
+        }
+        Some((exact, zone.map_or(0, str::len), self.labels))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crds::{Preserved, fixtures::ingress_solver};
+    use crds::{Preserved, acme::Selector, fixtures::ingress_solver};
 
     use super::*;
 
@@ -120,7 +137,7 @@ mod tests {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let bare = name.strip_prefix("*.").unwrap_or(name);
         let authorization = Authorization { identifier: bare, wildcard: bare != name, offered: BOTH };
-        let (solver, challenge_type) = select(solvers, &labels, authorization)?;
+        let (solver, challenge_type) = Solvers::new(solvers, &labels).select(authorization)?;
         match challenge_type {
             ChallengeType::Dns01 => Some("dns".to_owned()),
             ChallengeType::Http01 => solver.http01.as_ref()?.ingress.as_ref()?.class.clone(),
@@ -179,13 +196,16 @@ mod tests {
         let solvers = [ingress_solver("default"), dns()];
         let of = |offered: &[ChallengeType]| {
             let authorization = Authorization { identifier: "a.example.test", wildcard: false, offered };
-            select(&solvers, &BTreeMap::new(), authorization).map(|(_, challenge_type)| challenge_type)
+            Solvers::new(&solvers, &BTreeMap::new())
+                .select(authorization)
+                .map(|(_, challenge_type)| challenge_type)
         };
         assert_eq!(of(&[ChallengeType::Dns01]), Some(ChallengeType::Dns01));
         assert_eq!(of(BOTH), Some(ChallengeType::Http01));
         assert_eq!(of(&[]), None);
         assert!(
-            select(&[], &BTreeMap::new(), Authorization { identifier: "a", wildcard: false, offered: BOTH })
+            Solvers::new(&[], &BTreeMap::new())
+                .select(Authorization { identifier: "a", wildcard: false, offered: BOTH })
                 .is_none()
         );
     }

@@ -3,7 +3,8 @@
 use std::{fmt::Write, fs, path::Path};
 
 use operator::{
-    decision::certificate, decision::shim, decision::windows, k8s, metrics, objects, pki, server,
+    decision::{certificate, issuer, shim, windows},
+    k8s, metrics, objects, pki, server,
 };
 use serde_json::Value;
 
@@ -162,6 +163,7 @@ fn of_ingresses() -> Vec<Row> {
 }
 
 fn of_requests(all: &[Value]) -> Vec<Row> {
+    const INVALID_CONFIG: &str = "The issuer is not ready (`InvalidConfig`)";
     vec![
         (
             "`request` of a CertificateRequest",
@@ -170,6 +172,9 @@ fn of_requests(all: &[Value]) -> Vec<Row> {
             "`InvalidRequest` is True, and `Ready` False with the reason `Failed`",
         ),
         ("`solvers` of an issuer", defined(all, "Issuer", "acme.solvers", "maxItems"), DEFINITION, REFUSED),
+        ("one of the `solvers`, as JSON", bytes(issuer::MAX_SOLVER_BYTES), CODE, INVALID_CONFIG),
+        ("all `solvers` of an issuer together", bytes(issuer::MAX_SOLVERS_BYTES), CODE, INVALID_CONFIG),
+        ("`caBundle` of an issuer", bytes(operator::acme::MAX_CA_BUNDLE_BYTES), CODE, INVALID_CONFIG),
     ]
 }
 

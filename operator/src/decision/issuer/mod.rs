@@ -21,6 +21,7 @@ pub use self::account::{
     AccountError, BindingSecretError, contact_urls, external_account, on_account_error, on_registered,
     updates_contact,
 };
+pub use self::spec::{MAX_SOLVER_BYTES, MAX_SOLVERS_BYTES};
 use super::{Requeue, problem::with_next_attempt, retry::LONGEST_UNWATCHED};
 use crate::{objects::EventNote, reason::Reason};
 

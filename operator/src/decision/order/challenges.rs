@@ -10,9 +10,12 @@ use kube::{Resource, ResourceExt};
 use super::{Action, View};
 use crate::{
     acme,
-    decision::solver_select,
+    decision::solver_select::{self, Solvers},
     objects::{self, metadata::controller_of},
 };
+
+/// How many Challenges are created in one reconcile: each has a copy of its solver. Their creation is followed by another reconcile.
+const MOST_CREATIONS: usize = 100;
 
 /// A Challenge to create. Its key authorization takes the account's key, which no decision has.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +57,7 @@ pub(super) enum ChallengesState {
     },
 }
 
-/// The Challenges to create: one for each authorization that was not valid when it was read and has none.
+/// The Challenges to create now: one for each authorization that was not valid when it was read and has none.
 ///
 /// # Errors
 /// Why there is no solver for one of them, for people.
@@ -66,15 +69,21 @@ pub(super) fn missing(
     let has_none = |authorization: &&Authorization| {
         view.challenges.iter().all(|challenge| challenge.spec.authorization_url != authorization.url)
     };
-    open(authorizations).filter(has_none).map(|authorization| plan(view, authorization)).collect()
+    let solvers = view.issuer.acme.solvers.as_deref().unwrap_or_default();
+    let solvers = Solvers::new(solvers, view.order.labels());
+    let plans =
+        open(authorizations).filter(has_none).map(|authorization| plan(view, &solvers, authorization));
+    let plans: Vec<_> = plans.collect::<Result<_, _>>()?;
+    Ok(plans.into_iter().take(MOST_CREATIONS).map(Plan::build).collect())
 }
 
 /// The Challenges that belong to none of the authorizations that need one, and those that a user has meanwhile given another
 /// solver, by a change of the issuer.
 pub(super) fn strays(view: &View<'_>, authorizations: &[Authorization]) -> Vec<String> {
+    let solvers: Vec<_> = overridden_solvers(view.order, view.issuer.acme).collect();
     let is_stray = |challenge: &&Arc<Challenge>| {
         open(authorizations).all(|authorization| challenge.spec.authorization_url != authorization.url)
-            || !is_valid(challenge) && !has_solver(view.order, view.issuer.acme, challenge)
+            || !is_valid(challenge) && !solvers.contains(&challenge.spec.solver)
     };
     view.challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
 }
@@ -90,10 +99,9 @@ fn is_valid(challenge: &Challenge) -> bool {
     challenge.status.as_ref().is_some_and(|status| status.state == Some(State::Valid))
 }
 
-/// Whether a Challenge's solver is one of the issuer's.
-fn has_solver(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool {
-    let solvers = acme.solvers.iter().flatten();
-    solvers.map(|solver| objects::challenge::overridden(solver, order)).any(|it| it == challenge.spec.solver)
+/// The solvers that the Challenges of an Order may have.
+fn overridden_solvers(order: &Order, acme: &AcmeIssuer) -> impl Iterator<Item = Solver> {
+    acme.solvers.iter().flatten().map(|solver| objects::challenge::overridden(solver, order))
 }
 
 /// Deletes Challenges, except those whose deletion the watch has not shown yet.
@@ -128,15 +136,34 @@ fn open(authorizations: &[Authorization]) -> impl Iterator<Item = &Authorization
     authorizations.iter().filter(|authorization| authorization.initial_state != Some(State::Valid))
 }
 
-fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan, String> {
+/// What a [`ChallengePlan`] is made of.
+struct Plan<'a> {
+    authorization: &'a Authorization,
+    offered: &'a OfferedChallenge,
+    type_: ChallengeType,
+    solver: &'a Solver,
+}
+
+impl Plan<'_> {
+    fn build(self) -> ChallengePlan {
+        let Self { authorization, offered, type_, solver } = self;
+        let (authorization, offered, solver) = (authorization.clone(), offered.clone(), solver.clone());
+        ChallengePlan { authorization, offered, type_, solver }
+    }
+}
+
+fn plan<'a>(
+    view: &View<'_>,
+    solvers: &Solvers<'a>,
+    authorization: &'a Authorization,
+) -> Result<Plan<'a>, String> {
     let identifier = authorization.identifier.as_deref().unwrap_or_default();
     let wildcard = authorization.wildcard.unwrap_or_default();
     let offered = authorization.challenges.as_deref().unwrap_or_default();
     let offered_types: Vec<_> =
         offered.iter().filter_map(|offered| ChallengeType::from_acme_name(&offered.type_)).collect();
-    let solvers = view.issuer.acme.solvers.as_deref().unwrap_or_default();
     let what = solver_select::Authorization { identifier, wildcard, offered: &offered_types };
-    let selected = solver_select::select(solvers, view.order.labels(), what).and_then(|(solver, type_)| {
+    let selected = solvers.select(what).and_then(|(solver, type_)| {
         let offered =
             offered.iter().find(|offered| ChallengeType::from_acme_name(&offered.type_) == Some(type_))?;
         Some((solver, type_, offered))
@@ -160,8 +187,7 @@ fn plan(view: &View<'_>, authorization: &Authorization) -> Result<ChallengePlan,
             "the solver for {identifier} uses gatewayHTTPRoute, which this operator does not support yet"
         ));
     }
-    let (authorization, offered, solver) = (authorization.clone(), offered.clone(), solver.clone());
-    Ok(ChallengePlan { authorization, offered, type_, solver })
+    Ok(Plan { authorization, offered, type_, solver })
 }
 
 /// The name of a type of challenge at the server.
@@ -190,5 +216,5 @@ pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool
     });
     offered
         && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
-        && has_solver(order, acme, challenge)
+        && overridden_solvers(order, acme).any(|solver| solver == challenge.spec.solver)
 }

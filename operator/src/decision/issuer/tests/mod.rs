@@ -138,6 +138,27 @@ fn oversized_ca_bundle_is_refused() {
     assert!(message.starts_with("spec.acme.caBundle is longer than 65536 bytes. Keep only"), "{message}");
 }
 
+/// Each Challenge has a copy of its solver, and is compared with all of them.
+#[test]
+fn oversized_solvers_are_refused() {
+    let (status, key) = (registered(), key());
+    let decided = |solvers: usize, names: usize| {
+        let mut solver = fixtures::ingress_solver("nginx");
+        let dns_names = Some(vec!["n".repeat(97); names]);
+        solver.selector = Some(crds::acme::Selector { dns_names, ..crds::acme::Selector::default() });
+        let acme = acme(|it| it.solvers = Some(vec![solver; solvers]));
+        decide(&view(&acme, &status, &key))
+    };
+    assert!(matches!(decided(4, 600), Step::UseAccount(_)));
+    for (solvers, names, position) in [(1, 660, 0), (5, 600, 4)] {
+        let Step::Refuse(outcome) = decided(solvers, names) else { panic!("they are used") };
+        let (_, reason, message) = ready(&outcome.status);
+        assert_eq!(reason, "InvalidConfig");
+        let words = format!("spec.acme.solvers[{position}] is too long: a solver may have 65536 bytes");
+        assert!(message.starts_with(&words), "{message}");
+    }
+}
+
 /// Its orders would all fail.
 #[test]
 fn account_that_is_not_valid_is_reported() {

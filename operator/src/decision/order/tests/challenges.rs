@@ -66,6 +66,19 @@ fn order_waits_for_a_supported_solver() {
     assert!(matches!(fixture.request(), Request::KeyAuthorizations(_)), "the issuer was corrected");
 }
 
+/// Each has a copy of its solver, which may be long.
+#[test]
+fn challenges_are_created_in_parts() {
+    let pending = |number: usize| authorization(&format!("n{number}"), State::Pending);
+    let mut fixture = Fixture::placed((0..150).map(pending).collect());
+    for expected in [100, 50] {
+        let Request::KeyAuthorizations(plans) = fixture.request() else { panic!("none is created") };
+        assert_eq!(plans.len(), expected);
+        fixture.create_challenges();
+    }
+    assert_eq!(fixture.challenges.len(), 150);
+}
+
 /// The user corrects the issuer while a Challenge with its earlier solver waits.
 #[test]
 fn challenge_with_an_earlier_solver_is_replaced() {
