@@ -12,7 +12,7 @@ use kube::{
 };
 use operator::{
     cache::Kind,
-    k8s::{ObjectEvent, Presence, Scope, Watch},
+    k8s::{ObjectEvent, Presence, Scope, Shrink, Watch},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -24,6 +24,8 @@ use tokio::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(group = "optional.example.test", version = "v1", kind = "Widget", namespaced)]
 struct WidgetSpec {}
+
+impl Shrink for Widget {}
 
 /// How long the watch may take to notice: its backoff ends at 30 s, plus jitter.
 const NOTICE: Duration = Duration::from_secs(90);
@@ -39,6 +41,7 @@ async fn optional_kind_comes_and_goes() -> Result<()> {
         let scope = Scope { namespace: String::new(), api: Api::all(client.clone()) };
         let task = tokio::spawn(watch.run(
             vec![scope],
+            |_| {},
             |_| {},
             move |widget: &Widget, event| {
                 // The receiver is gone when the test ends.

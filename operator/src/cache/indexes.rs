@@ -10,12 +10,14 @@ use crds::{
     acme::{Challenge, Order},
     annotations::request::CERTIFICATE_NAME,
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    meta::{CLUSTER_ISSUER_KIND, IssuerRef},
 };
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Resource, ResourceExt};
 
 use super::ByNamespace;
 use crate::{
+    decision::{order, request},
     objects::metadata::{Identity, controller_of, controller_of_kind},
     sync::lock,
 };
@@ -33,6 +35,12 @@ pub struct Indexes {
     pub requests_by_certificate: Index,
     /// Orders by the UID of their CertificateRequest.
     pub orders_by_request: Index,
+    /// CertificateRequests that are not final, by their issuer.
+    pub requests_by_issuer: IssuerIndex,
+    /// Orders that are not final, by their issuer.
+    pub orders_by_issuer: IssuerIndex,
+    /// Challenges by their issuer.
+    pub challenges_by_issuer: IssuerIndex,
     /// Challenges by the UID of their Order.
     pub challenges_by_order: Index,
     /// Challenges by namespace.
@@ -46,17 +54,25 @@ pub struct Indexes {
 }
 
 impl Indexes {
-    /// Adds an object. Entries of its earlier versions stay, see [`Index`].
+    /// Adds an object. Its earlier version has to be removed before.
     pub fn put<K: Indexed>(&self, object: &K) {
+        let (namespace, name) = (object.namespace_or_empty(), &object.name_any());
         for (index, key) in object.keys(self) {
-            index.put(object.namespace_or_empty(), key, &object.name_any());
+            index.put(namespace, key, name);
+        }
+        if let Some((index, issuer)) = object.waits_for(self) {
+            index.put(issuer, namespace, name);
         }
     }
 
-    /// Removes a deleted object.
+    /// Removes an object.
     pub fn remove<K: Indexed>(&self, object: &K) {
+        let (namespace, name) = (object.namespace_or_empty(), &object.name_any());
         for (index, key) in object.keys(self) {
-            index.remove(object.namespace_or_empty(), key, &object.name_any());
+            index.remove(namespace, key, name);
+        }
+        if let Some((index, issuer)) = object.waits_for(self) {
+            index.remove(issuer, namespace, name);
         }
     }
 }
@@ -65,6 +81,11 @@ impl Indexes {
 pub trait Indexed: Resource {
     /// The indexes that have an object, and under which key.
     fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)>;
+
+    /// The issuer whose changes concern an object, and the index that knows it.
+    fn waits_for<'a>(&'a self, _: &'a Indexes) -> Option<(&'a IssuerIndex, &'a IssuerRef)> {
+        None
+    }
 }
 
 impl Indexed for Certificate {
@@ -90,6 +111,11 @@ impl Indexed for CertificateRequest {
             .into_iter()
             .collect()
     }
+
+    fn waits_for<'a>(&'a self, indexes: &'a Indexes) -> Option<(&'a IssuerIndex, &'a IssuerRef)> {
+        let is_final = self.status.as_ref().is_some_and(request::is_final);
+        (!is_final).then_some((&indexes.requests_by_issuer, &self.spec.issuer_ref))
+    }
 }
 
 impl Indexed for Issuer {
@@ -111,12 +137,21 @@ impl Indexed for Order {
         let request = controller_of_kind::<CertificateRequest>(&self.metadata);
         request.map(|request| (&indexes.orders_by_request, &*request.uid)).into_iter().collect()
     }
+
+    fn waits_for<'a>(&'a self, indexes: &'a Indexes) -> Option<(&'a IssuerIndex, &'a IssuerRef)> {
+        let is_final = order::is_final(self.status.as_ref().and_then(|status| status.state));
+        (!is_final).then_some((&indexes.orders_by_issuer, &self.spec.issuer_ref))
+    }
 }
 
 impl Indexed for Challenge {
     fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
         let order = controller_of_kind::<Order>(&self.metadata);
         order.map(|order| (&indexes.challenges_by_order, &*order.uid)).into_iter().collect()
+    }
+
+    fn waits_for<'a>(&'a self, indexes: &'a Indexes) -> Option<(&'a IssuerIndex, &'a IssuerRef)> {
+        Some((&indexes.challenges_by_issuer, &self.spec.issuer_ref))
     }
 }
 
@@ -128,8 +163,8 @@ fn secrets(ingress: &Ingress) -> impl Iterator<Item = &str> {
 
 /// Names of objects by a property that they have, within a namespace.
 ///
-/// An index may return too many names, so callers check what they find: a name stays under an earlier value of the property, and two
-/// keys may share a hash. Only hashes of the keys are stored, so an entry takes a few dozen bytes per object.
+/// An index may return too many names, so callers check what they find: two keys may share a hash. Only hashes of the keys are stored, so
+/// an entry takes a few dozen bytes per object.
 #[derive(Default)]
 pub struct Index {
     hasher: RandomState,
@@ -169,6 +204,41 @@ impl Index {
         let index = lock(&self.names);
         let names = index.get(&self.hasher.hash_one((namespace, key)));
         names.into_iter().flatten().take(most).map(ToString::to_string).collect()
+    }
+}
+
+/// Names and namespaces of objects by the issuer that they refer to.
+#[derive(Default)]
+pub struct IssuerIndex(Index);
+
+impl IssuerIndex {
+    /// What refers to an issuer, as pairs of namespace and name. A ClusterIssuer has no namespace.
+    pub fn names(&self, kind: &str, issuer: &str, namespace: Option<&str>) -> Vec<(String, String)> {
+        let names = self.0.names(namespace.unwrap_or_default(), &format!("{kind}/{issuer}"));
+        let pair = |name: &String| {
+            let (namespace, name) = name.split_once('/')?;
+            Some((namespace.to_owned(), name.to_owned()))
+        };
+        names.iter().filter_map(pair).collect()
+    }
+
+    fn put(&self, issuer: &IssuerRef, namespace: &str, name: &str) {
+        let (of, key) = Self::key(issuer, namespace);
+        self.0.put(of, &key, &format!("{namespace}/{name}"));
+    }
+
+    fn remove(&self, issuer: &IssuerRef, namespace: &str, name: &str) {
+        let (of, key) = Self::key(issuer, namespace);
+        self.0.remove(of, &key, &format!("{namespace}/{name}"));
+    }
+
+    /// The namespace of an issuer, and the rest of what identifies it. An issuer of another group gets a key that is never looked up.
+    fn key<'a>(issuer: &IssuerRef, namespace: &'a str) -> (&'a str, String) {
+        let identity = issuer.identity();
+        let namespace = if identity.kind == CLUSTER_ISSUER_KIND { "" } else { namespace };
+        let is_ours = identity.group == crds::GROUP;
+        let group = if is_ours { String::new() } else { format!("{}/", identity.group) };
+        (namespace, format!("{group}{}/{}", identity.kind, identity.name))
     }
 }
 
@@ -233,5 +303,53 @@ mod tests {
         }
         assert_eq!(index.names("a", "tls"), ["a", "b", "c"]);
         assert_eq!(index.first_names("a", "tls", 2), ["a", "b"]);
+    }
+
+    /// A tenant may change the name of a Secret again and again.
+    #[test]
+    fn earlier_versions_take_no_memory() {
+        let indexes = Indexes::default();
+        let certificate = |secret: &str| {
+            fixtures::certificate("one", |it| {
+                it.metadata.namespace = Some("a".to_owned());
+                it.spec.secret_name = secret.to_owned();
+            })
+        };
+        indexes.put(&certificate("first"));
+        for number in 0..100 {
+            indexes.remove(&certificate(if number == 0 { "first" } else { "second" }));
+            indexes.put(&certificate("second"));
+        }
+        assert!(indexes.certificates_by_secret.names("a", "first").is_empty());
+        assert_eq!(indexes.certificates_by_secret.names("a", "second"), ["one"]);
+        assert_eq!(lock(&indexes.certificates_by_secret.names).len(), 1);
+    }
+
+    #[test]
+    fn waiting_objects_are_found_by_issuer() {
+        let indexes = Indexes::default();
+        let request = |namespace: &str, kind: &str, is_final: bool| {
+            fixtures::certificate_request("web-1", |it| {
+                it.metadata.namespace = Some(namespace.to_owned());
+                it.spec.issuer_ref =
+                    IssuerRef { name: "ca".to_owned(), kind: Some(kind.to_owned()), group: None };
+                if is_final {
+                    let ready =
+                        serde_json::json!([{ "type": "Ready", "status": "True", "reason": "Issued" }]);
+                    it.status = serde_json::from_value(serde_json::json!({ "conditions": ready })).ok();
+                }
+            })
+        };
+        let found = |kind, namespace| indexes.requests_by_issuer.names(kind, "ca", namespace);
+        let pair = |namespace: &str| (namespace.to_owned(), "web-1".to_owned());
+        indexes.put(&request("a", "Issuer", false));
+        indexes.put(&request("b", CLUSTER_ISSUER_KIND, false));
+        indexes.put(&request("c", CLUSTER_ISSUER_KIND, true));
+        assert_eq!(found("Issuer", Some("a")), [pair("a")]);
+        assert_eq!(found(CLUSTER_ISSUER_KIND, None), [pair("b")], "what is final does not wait");
+        assert!(found("Issuer", Some("b")).is_empty());
+        indexes.remove(&request("b", CLUSTER_ISSUER_KIND, false));
+        indexes.put(&request("b", CLUSTER_ISSUER_KIND, true));
+        assert!(found(CLUSTER_ISSUER_KIND, None).is_empty());
     }
 }

@@ -2,8 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use kube::runtime::reflector::{Lookup, ObjectRef, Store, store, store::Writer};
+use kube::runtime::reflector::Lookup;
+use serde::{Serialize, de::DeserializeOwned};
 
+use super::{
+    packed::Packing,
+    store::{Store, Writer},
+};
 use crate::{
     k8s::{Enqueuer, Queue, queue},
     sync::lock,
@@ -17,40 +22,61 @@ pub struct Kind<K: Lookup<DynamicType = ()> + Clone + 'static> {
     enqueuer: Enqueuer<K>,
     writer: Mutex<Option<Writer<K>>>,
     queue: Mutex<Option<Queue<K>>>,
+    starts_with_packed: bool,
 }
 
 impl<K: Lookup<DynamicType = ()> + Clone + 'static> Default for Kind<K> {
     fn default() -> Self {
-        let (store, writer) = store();
-        let (enqueuer, queue) = queue();
-        Self { store, enqueuer, writer: Mutex::new(Some(writer)), queue: Mutex::new(Some(queue)) }
+        Self::new(None, true)
+    }
+}
+
+impl<K> Kind<K>
+where
+    K: Lookup<DynamicType = ()> + Clone + Serialize + DeserializeOwned + 'static,
+{
+    /// A kind of which every object is held packed.
+    pub(super) fn packed() -> Self {
+        Self::new(Some(Packing::new(|_| true)), true)
+    }
+
+    /// A kind whose objects reach a final state, in which there is nothing to do for them: those are held packed.
+    pub(super) fn packed_if(is_final: fn(&K) -> bool) -> Self {
+        Self::new(Some(Packing::new(is_final)), false)
     }
 }
 
 impl<K: Lookup<DynamicType = ()> + Clone + 'static> Kind<K> {
+    fn new(packing: Option<Packing<K>>, starts_with_packed: bool) -> Self {
+        let store = Store::new(packing);
+        let (enqueuer, queue) = queue();
+        let writer = Mutex::new(Some(Writer::new(store.clone())));
+        Self { store, enqueuer, writer, queue: Mutex::new(Some(queue)), starts_with_packed }
+    }
+
     /// The object with a name in a namespace.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.store.get(&ObjectRef::new(name).within(namespace))
+        self.store.named(namespace, name)
     }
 
     /// The cluster-scoped object with a name.
     pub fn get_cluster_scoped(&self, name: &str) -> Option<Arc<K>> {
-        self.store.get(&ObjectRef::new(name))
+        self.store.named("", name)
     }
 
     /// Every object, in no particular order.
     pub fn all(&self) -> Vec<Arc<K>> {
-        self.store.state()
+        self.store.matching(|_| true)
     }
 
     /// The objects that a condition selects, in no particular order.
     pub fn matching(&self, condition: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.store.state_filter(condition)
+        self.store.matching(condition)
     }
 
     /// Whether a condition selects any object.
     pub fn any(&self, condition: impl Fn(&K) -> bool) -> bool {
-        self.store.find(condition).is_some()
+        self.store.any(condition)
     }
 
     /// How many objects there are.
@@ -70,18 +96,28 @@ impl<K: Lookup<DynamicType = ()> + Clone + 'static> Kind<K> {
 
     /// Enqueues every object.
     pub fn enqueue_all(&self) {
-        self.store.state().iter().for_each(|object| self.enqueuer.enqueue(object));
+        self.enqueue_names(true);
     }
 
-    /// The read-only store, for what needs one of kube's own.
+    /// Enqueues every object for which there may be something to do.
+    pub fn enqueue_unfinished(&self) {
+        self.enqueue_names(self.starts_with_packed);
+    }
+
+    fn enqueue_names(&self, with_packed: bool) {
+        self.store.for_each_name(with_packed, |namespace, name| {
+            self.enqueuer.enqueue_named(name, Some(namespace).filter(|namespace| !namespace.is_empty()));
+        });
+    }
+
+    /// The read-only store, for what needs nothing else.
     pub fn store(&self) -> Store<K> {
         self.store.clone()
     }
 
     /// Waits until the first list is complete.
     pub async fn wait_until_listed(&self) {
-        // The writer is dropped only when the process ends.
-        _ = self.store.wait_until_ready().await;
+        self.store.wait_until_listed().await;
     }
 
     /// The half of the watch: `None` after the first call.

@@ -7,7 +7,10 @@ mod by_namespace;
 mod indexes;
 mod issuers;
 mod kind;
+mod packed;
 mod secrets;
+mod shrink;
+mod store;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -28,31 +31,32 @@ use kube::ResourceExt;
 
 pub use self::{
     by_namespace::ByNamespace,
-    indexes::{Index, Indexed, Indexes},
+    indexes::{Index, Indexed, Indexes, IssuerIndex},
     issuers::{AnyIssuer, IssuerConfig, IssuerLookup},
     kind::Kind,
     secrets::{SecretRead, SecretReads},
+    store::{Change, Store, Writer},
 };
 use crate::{
-    decision::certificate::MOST_RIVALS,
+    decision::{certificate::MOST_RIVALS, order, request},
     objects::{
         metadata::{Identity, controller_of_kind, is_of_kind},
+        order::has_csr_of,
         secret_meta::SecretMeta,
     },
 };
 
 /// Every kind that is watched, one field each, and what is derived from them.
-#[derive(Default)]
 pub struct Cache {
     /// Every Certificate in the cluster.
     pub certificates: Kind<Certificate>,
-    /// Every CertificateRequest in the cluster.
+    /// Every CertificateRequest in the cluster, without chain and requester. Those that are final are packed.
     pub requests: Kind<CertificateRequest>,
-    /// Every Order in the cluster.
+    /// Every Order in the cluster, without chain. Those that are final are packed, and lack authorizations and CSR.
     pub orders: Kind<Order>,
     /// Every Challenge in the cluster.
     pub challenges: Kind<Challenge>,
-    /// Every Ingress in the cluster: those of users, and the routes of Challenges.
+    /// Every Ingress in the cluster, packed: those of users, without rules, and the routes of Challenges.
     pub ingresses: Kind<Ingress>,
     /// Every Issuer in the cluster.
     pub issuers: Kind<Issuer>,
@@ -72,6 +76,27 @@ pub struct Cache {
     pub secret_reads: SecretReads,
     /// The namespace of the Secrets that ClusterIssuers refer to.
     pub cluster_resource_namespace: String,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            certificates: Kind::default(),
+            requests: Kind::packed_if(|it| it.status.as_ref().is_some_and(request::is_final)),
+            orders: Kind::packed_if(|it| order::is_final(it.status.as_ref().and_then(|status| status.state))),
+            challenges: Kind::default(),
+            ingresses: Kind::packed(),
+            issuers: Kind::default(),
+            cluster_issuers: Kind::default(),
+            secrets: Kind::default(),
+            services: Kind::default(),
+            routed_slices: Kind::default(),
+            solver_slices: Kind::default(),
+            indexes: Indexes::default(),
+            secret_reads: SecretReads::default(),
+            cluster_resource_namespace: String::new(),
+        }
+    }
 }
 
 impl Cache {
@@ -97,7 +122,7 @@ impl Cache {
         let names = self.indexes.orders_by_request.names(namespace, uid);
         let orders = names.iter().filter_map(|name| self.orders.get(namespace, name));
         let is_its = |order: &Arc<Order>| {
-            order.spec.request == request.spec.request
+            has_csr_of(order, request)
                 && controller_of_kind::<CertificateRequest>(&order.metadata).is_some_and(|it| it.uid == uid)
         };
         orders.filter(is_its).min_by_key(|order| {
@@ -126,7 +151,6 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use crds::{acme::OrderStatus, fixtures};
-    use kube::runtime::watcher::Event;
 
     use super::*;
     use crate::objects::metadata::controller;
@@ -147,7 +171,7 @@ mod tests {
                 it.status = Some(OrderStatus { url: url.map(ToOwned::to_owned), ..OrderStatus::default() });
             });
             cache.indexes.put(&order);
-            writer.apply_watcher_event(&Event::Apply(order));
+            writer.put(&Arc::new(order));
         };
         assert!(cache.order_of(&request).is_none());
         add("web-1-b", &request, None);

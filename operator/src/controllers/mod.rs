@@ -8,7 +8,9 @@
 //! Next: `watches.rs` for which change enqueues what, `runner.rs` for how an object is reconciled, then one of the controllers.
 
 mod certificate;
+mod chains;
 mod challenge;
+mod enqueue;
 mod issuer;
 mod order;
 mod report;

@@ -12,7 +12,10 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
-use super::report::{Report, Reports};
+use super::{
+    chains::with_chain,
+    report::{Report, Reports},
+};
 use crate::{
     cache::IssuerLookup,
     context::Context,
@@ -40,9 +43,16 @@ pub(super) async fn reconcile(
     object: Arc<CertificateRequest>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
+    if object.status.as_ref().is_some_and(request::is_final) {
+        return Ok(Requeue::OnChange);
+    }
     let namespace = object.namespace_or_empty();
     let issuer = context.cache.issuer(&object.spec.issuer_ref, namespace);
     let order = context.cache.order_of(&object).or_else(|| of_the_same_name(&object, &issuer, &context));
+    let order = match order {
+        Some(order) => Some(with_chain(order, &context).await?),
+        None => None,
+    };
     let owner = controller_of_kind::<Certificate>(&object.metadata);
     let is_orphan = owner.is_some_and(|owner| context.cache.has_owner(namespace, owner) == Some(false));
     let problem = context.memory.problems.get(object.uid_or_empty());

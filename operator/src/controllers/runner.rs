@@ -11,16 +11,14 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
-use kube::{
-    Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::report::{self, Reports};
 use crate::{
+    cache::Store,
     context::Context,
     decision::{
         Requeue,
@@ -88,7 +86,10 @@ pub(super) async fn run<K, F>(
             };
             let begun = reconcile(Arc::clone(&object), Arc::clone(&controller.context));
             let reconciled = controller.reconcile(object, begun, attempts);
-            running.push(Box::pin(async move { (reference, instant(reconciled.await)) }));
+            running.push(Box::pin(async move {
+                let wait = reconciled.await.wait(RESYNC, &reference.name);
+                (reference, wait.map(|wait| Instant::now() + wait))
+            }));
         }
     }
 }
@@ -277,14 +278,4 @@ where
         }
         Next::Failed { requeue, problem }
     }
-}
-
-/// The time of a requeue, if it has one.
-fn instant(requeue: Requeue) -> Option<Instant> {
-    let wait = match requeue {
-        Requeue::After(wait) => wait.min(RESYNC),
-        Requeue::OnChange => return None,
-        Requeue::Resync => RESYNC,
-    };
-    Some(Instant::now() + wait)
 }

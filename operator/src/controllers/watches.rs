@@ -16,13 +16,16 @@ use crds::{
     acme::{Challenge, Order},
     annotations::{request, secret},
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
-    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
+    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND},
 };
 use futures::future::join_all;
-use k8s_openapi::api::{
-    core::v1::{Secret, Service},
-    discovery::v1::EndpointSlice,
-    networking::v1::Ingress,
+use k8s_openapi::{
+    ByteString,
+    api::{
+        core::v1::{Secret, Service},
+        discovery::v1::EndpointSlice,
+        networking::v1::Ingress,
+    },
 };
 use kube::{
     Resource, ResourceExt,
@@ -32,7 +35,9 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Controller, certificate, challenge, issuer, order,
+    Controller, certificate, challenge,
+    enqueue::{enqueue_by_secret, enqueue_owner, enqueue_waiting_for_issuer},
+    issuer, order,
     report::Reports,
     request as request_controller, run, scope,
     shim::{self, Shimmed},
@@ -42,9 +47,10 @@ use super::{
 use crate::{
     cache::{Cache, Indexed, Kind},
     context::Context,
-    decision::{self, Requeue},
+    decision::{Requeue, problem, shim::asks_for_certificates},
     error::ReconcileError,
-    k8s::{Enqueuer, Guarded, ObjectEvent, Presence, Scope, Watch},
+    k8s::{Guarded, ObjectEvent, Presence, Scope, Shrink, Unreadable, Watch},
+    memory::sweep,
     metrics::Metrics,
     objects::{
         metadata::{Identity, controller_of, controller_of_kind},
@@ -53,6 +59,9 @@ use crate::{
     },
 };
 
+/// The reporter of events about objects that can't be read.
+const NAME: &str = "acme-operator";
+
 /// Where a kind is watched.
 type Scopes<K> = Vec<Scope<Guarded<K>>>;
 
@@ -60,9 +69,14 @@ type Scopes<K> = Vec<Scope<Guarded<K>>>;
 type Select<K> = fn(&Cache) -> &Kind<K>;
 
 /// What the operator does with the objects of a kind when a watch reports them.
-trait Watched: Sized {
-    /// Drops what is not needed before the object is kept.
-    fn shrink(&mut self) {}
+trait Watched: Shrink {
+    /// Takes away a certificate chain, which the cache does not keep.
+    fn take_chain(&mut self) -> Option<ByteString> {
+        None
+    }
+
+    /// Drops what only some settings need.
+    fn reduce(&mut self, _: &Context) {}
 
     /// Updates the indexes, before anything is enqueued.
     fn index(&self, _: &Context, _: ObjectEvent) {}
@@ -72,6 +86,15 @@ trait Watched: Sized {
 }
 
 impl Watched for Ingress {
+    /// Most Ingresses of a cluster may have no certificate of ours: their names are enough.
+    fn reduce(&mut self, context: &Context) {
+        if !asks_for_certificates(&self.metadata, &context.settings.ingress)
+            && !self.name_any().starts_with(route::SERVICE)
+        {
+            (self.spec, self.metadata.annotations, self.metadata.labels) = (None, None, None);
+        }
+    }
+
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
         if event == ObjectEvent::Deleted
@@ -92,19 +115,6 @@ impl Watched for Ingress {
 }
 
 impl Watched for Certificate {
-    /// There are thousands of them: gives back the spare room of their lists.
-    fn shrink(&mut self) {
-        if let Some(status) = &mut self.status {
-            status.conditions.shrink_to_fit();
-        }
-        if let Some(names) = &mut self.spec.dns_names {
-            names.shrink_to_fit();
-        }
-        if let Some(usages) = &mut self.spec.usages {
-            usages.shrink_to_fit();
-        }
-    }
-
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
         note_restoration(self, context, event);
@@ -132,6 +142,10 @@ impl Watched for Certificate {
 }
 
 impl Watched for CertificateRequest {
+    fn take_chain(&mut self) -> Option<ByteString> {
+        self.status.as_mut()?.certificate.take()
+    }
+
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
         note_restoration(self, context, event);
@@ -155,6 +169,10 @@ impl Watched for CertificateRequest {
 }
 
 impl Watched for Order {
+    fn take_chain(&mut self) -> Option<ByteString> {
+        self.status.as_mut()?.certificate.take()
+    }
+
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
         note_restoration(self, context, event);
@@ -230,6 +248,16 @@ impl Watched for EndpointSlice {
     }
 }
 
+/// Tells the user that an object is ignored, and why.
+fn skipped<K>(object: &Guarded<K>, context: &Context)
+where
+    K: Resource<DynamicType = ()>,
+{
+    if let Guarded(Err(Unreadable { error, .. })) = object {
+        context.kube.publish(NAME, &problem::unreadable(&K::kind(&()), error), object);
+    }
+}
+
 /// Remembers that a namespace is being restored from a backup: something creates an object whose owner does not exist.
 fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context, event: ObjectEvent) {
     let namespace = ResourceExt::namespace(object).unwrap_or_default();
@@ -244,65 +272,10 @@ fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context
 
 fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent) {
     match event {
-        ObjectEvent::Listed | ObjectEvent::Created | ObjectEvent::Applied => {
+        ObjectEvent::Listed | ObjectEvent::Created | ObjectEvent::Applied | ObjectEvent::RolledBack => {
             context.cache.indexes.put(object);
         }
-        ObjectEvent::Deleted => context.cache.indexes.remove(object),
-    }
-}
-
-/// Enqueues the Certificates that name the Secret, the one whose next key it holds, and the issuers whose account key it holds.
-fn enqueue_by_secret(cache: &Cache, secret: &SecretMeta) {
-    let namespace = secret.namespace();
-    let enqueuer = cache.certificates.enqueuer();
-    for name in cache.certificates_of_secret(namespace, secret.name()) {
-        enqueuer.enqueue_named(&name, Some(namespace));
-    }
-    if let Some(owner) = &secret.owner {
-        enqueuer.enqueue_named(&owner.name, Some(namespace));
-    }
-    for name in cache.indexes.issuers_by_secret.names(namespace, secret.name()) {
-        cache.issuers.enqueuer().enqueue_named(&name, Some(namespace));
-    }
-    if namespace == cache.cluster_resource_namespace {
-        for name in cache.indexes.cluster_issuers_by_secret.names("", secret.name()) {
-            cache.cluster_issuers.enqueuer().enqueue_named(&name, None);
-        }
-    }
-}
-
-/// Enqueues what waits for an issuer that has changed.
-fn enqueue_waiting_for_issuer(cache: &Cache, kind: &str, name: &str, namespace: Option<&str>) {
-    let refers = |reference: &IssuerRef, of: Option<String>| {
-        let identity = reference.identity();
-        identity.kind == kind
-            && identity.name == name
-            && identity.group == crds::GROUP
-            && (namespace.is_none() || of.as_deref() == namespace)
-    };
-    for request in cache.requests.matching(|it| refers(&it.spec.issuer_ref, ResourceExt::namespace(it))) {
-        if !request.status.as_ref().is_some_and(decision::request::is_final) {
-            cache.requests.enqueuer().enqueue(&request);
-        }
-    }
-    for order in cache.orders.matching(|it| refers(&it.spec.issuer_ref, ResourceExt::namespace(it))) {
-        if !decision::order::is_final(order.status.as_ref().and_then(|status| status.state)) {
-            cache.orders.enqueuer().enqueue(&order);
-        }
-    }
-    for challenge in cache.challenges.matching(|it| refers(&it.spec.issuer_ref, ResourceExt::namespace(it))) {
-        cache.challenges.enqueuer().enqueue(&challenge);
-    }
-}
-
-/// Enqueues the controller of an object, if it is of the enqueuer's kind.
-fn enqueue_owner<K, O>(enqueuer: &Enqueuer<O>, object: &K)
-where
-    K: Resource<DynamicType = ()>,
-    O: Resource<DynamicType = ()>,
-{
-    if let Some(owner) = controller_of_kind::<O>(object.meta()) {
-        enqueuer.enqueue_named(&owner.name, ResourceExt::namespace(object).as_deref());
+        ObjectEvent::Replaced | ObjectEvent::Deleted => context.cache.indexes.remove(object),
     }
 }
 
@@ -314,6 +287,10 @@ pub async fn start(context: Arc<Context>, metrics: Metrics, ready: impl FnOnce()
         join_all(lists).await;
         // Nothing has been enqueued so far. From now on every change is, and each controller starts with all objects of its kind.
         listed.store(true, Ordering::Release);
+        for challenge in context.cache.challenges.all() {
+            // An Order that is final may have to delete them.
+            enqueue_owner(context.cache.orders.enqueuer(), &*challenge);
+        }
         tracing::info!(
             certificates = context.cache.certificates.len(),
             ingresses = context.cache.ingresses.len(),
@@ -374,6 +351,7 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry.watch(|cache| &cache.routed_slices, scope::served(context), own(), Presence::Required);
     registry.watch_solver();
     registry.watch_secrets();
+    registry.controllers.push(Box::pin(sweep(Arc::clone(context))));
     registry
 }
 
@@ -408,17 +386,33 @@ impl Registry {
     {
         let Some(watch) = self.begin(select, config, presence) else { return };
         let (context, listed) = (Arc::clone(&self.context), Arc::clone(&self.listed));
-        self.watches.push(Box::pin(watch.run(scopes, K::shrink, move |object, event| {
-            object.index(&context, event);
-            match event {
-                ObjectEvent::Listed => return,
-                ObjectEvent::Created | ObjectEvent::Applied => {}
-                ObjectEvent::Deleted => context.forget(object),
+        let report = {
+            let (context, listed) = (Arc::clone(&context), Arc::clone(&listed));
+            move |object: &K, event| {
+                object.index(&context, event);
+                match event {
+                    ObjectEvent::Listed | ObjectEvent::Replaced => return,
+                    ObjectEvent::Created | ObjectEvent::Applied => {}
+                    // What is remembered is about a later version.
+                    ObjectEvent::RolledBack | ObjectEvent::Deleted => context.forget(object),
+                }
+                if listed.load(Ordering::Acquire) {
+                    object.enqueue_dependents(&context.cache);
+                }
             }
-            if listed.load(Ordering::Acquire) {
-                object.enqueue_dependents(&context.cache);
+        };
+        let keep = {
+            let context = Arc::clone(&context);
+            move |object: &mut K| {
+                // Of what was issued before the start, little is needed: that is read.
+                if let Some(chain) = object.take_chain().filter(|_| listed.load(Ordering::Acquire)) {
+                    context.memory.chains.put(object.uid_or_empty().to_owned(), chain);
+                }
+                object.reduce(&context);
             }
-        })));
+        };
+        let skip = move |object: &Guarded<K>| skipped(object, &context);
+        self.watches.push(Box::pin(watch.run(scopes, keep, skip, report)));
     }
 
     /// Watches the solver's own EndpointSlices, which all routes follow.
@@ -431,7 +425,7 @@ impl Registry {
             return;
         };
         let report = solver_endpoints::wake_routes(Arc::clone(&self.context));
-        self.watches.push(Box::pin(watch.run(vec![scope], |_| {}, report)));
+        self.watches.push(Box::pin(watch.run(vec![scope], |_| {}, |_| {}, report)));
     }
 
     /// Watches the metadata of Secrets that belong to Certificates or hold their next keys.
@@ -445,9 +439,9 @@ impl Registry {
                 context.memory.note_restoration(secret.namespace().to_owned(), context.now());
             }
             match event {
-                ObjectEvent::Listed => return,
+                ObjectEvent::Listed | ObjectEvent::Replaced => return,
                 ObjectEvent::Created | ObjectEvent::Applied => {}
-                ObjectEvent::Deleted => context.forget_secret(secret),
+                ObjectEvent::RolledBack | ObjectEvent::Deleted => context.forget_secret(secret),
             }
             if listed.load(Ordering::Acquire) {
                 enqueue_by_secret(&context.cache, secret);
@@ -481,7 +475,7 @@ impl Registry {
         let Some(queue) = select(&context.cache).take_queue() else { return };
         self.controllers.push(Box::pin(async move {
             let kind = select(&context.cache);
-            kind.enqueue_all();
+            kind.enqueue_unfinished();
             let store = kind.store();
             let controller = Controller { name, store, slots, metrics, context: Arc::clone(&context) };
             run(controller, queue, reconcile).await;

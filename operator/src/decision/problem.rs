@@ -7,7 +7,7 @@ use std::{fmt::Display, time::Duration};
 use crds::condition::{one_line, whole_seconds};
 use jiff::Timestamp;
 
-use crate::reason::Reason;
+use crate::{objects::EventNote, reason::Reason};
 
 /// The longest wait whose end a text does not state. With a time in each text, each short retry would write a status, and then
 /// that of each owner.
@@ -78,4 +78,8 @@ pub fn masked(cause: &str) -> String {
 /// The text without the time of the next attempt: the same for each retry.
 pub fn cause(text: &str) -> &str {
     text.split_once(NEXT_ATTEMPT).map_or(text, |(cause, _)| cause)
+}
+/// The event about an object that is ignored, and why.
+pub fn unreadable(kind: &str, why: &str) -> EventNote {
+    EventNote::warning(Reason::Unreadable, format!("this {kind} is ignored until it is changed: {why}"))
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::backoff::fraction;
+
 /// When an object is reconciled again if nothing enqueues it before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Requeue {
@@ -31,6 +33,28 @@ impl Requeue {
     /// ```
     pub fn at(time: Timestamp, now: Timestamp) -> Self {
         Self::After(Duration::try_from(time.duration_since(now)).unwrap_or_default())
+    }
+
+    /// How long to wait, if for a time. A resync is up to a quarter earlier than `resync`, by a hash of the seed: after a start, objects
+    /// are not all reconciled in the same second of each hour.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use operator::decision::Requeue;
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// let waits = ["a", "b"].map(|name| Requeue::Resync.wait(hour, name).unwrap_or_default());
+    /// assert!(waits.iter().all(|wait| (hour * 3 / 4..=hour).contains(wait)) && waits[0] != waits[1]);
+    /// assert_eq!(Requeue::After(2 * hour).wait(hour, "a"), Some(hour));
+    /// assert_eq!(Requeue::OnChange.wait(hour, "a"), None);
+    /// ```
+    pub fn wait(self, resync: Duration, seed: &str) -> Option<Duration> {
+        match self {
+            Self::After(wait) => Some(wait.min(resync)),
+            Self::OnChange => None,
+            Self::Resync => Some(resync.mul_f64(1.0 - fraction(seed, &[]) / 4.0)),
+        }
     }
 
     /// The earlier of two. A resync is later than any stated wait, because the runner caps waits at its interval.

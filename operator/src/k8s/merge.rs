@@ -6,9 +6,11 @@ use std::{collections::HashMap, pin::Pin};
 
 use futures::{Stream, StreamExt, stream};
 use kube::runtime::{
-    reflector::{Lookup, Store},
+    reflector::Lookup,
     watcher::{self, Event},
 };
+
+use crate::cache::Store;
 
 type Events<'a, K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send + 'a>>;
 
@@ -92,7 +94,7 @@ where
     let is_gone = |object: &K| {
         object.namespace().as_deref() == Some(&part.namespace) && !part.objects.contains_key(&name(object))
     };
-    let gone = store.state_filter(is_gone);
+    let gone = store.matching(is_gone);
     let objects = std::mem::take(&mut part.objects).into_values().map(Event::Apply);
     gone.into_iter().map(|object| Event::Delete((*object).clone())).chain(objects).collect()
 }
@@ -104,13 +106,10 @@ fn name<K: Lookup>(object: &K) -> String {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::{
-        ResourceExt,
-        api::ObjectMeta,
-        runtime::reflector::{store, store::Writer},
-    };
+    use kube::{ResourceExt, api::ObjectMeta};
 
-    use super::*;
+    use super::{super::watch::apply, *};
+    use crate::cache::{Kind, Writer};
 
     fn object(namespace: &str, name: &str) -> ConfigMap {
         let metadata = ObjectMeta {
@@ -128,19 +127,21 @@ mod tests {
         events: Vec<(usize, Event<ConfigMap>)>,
     ) -> (Vec<String>, usize) {
         let whole: Vec<_> = events.into_iter().flat_map(|(part, event)| merger.events(part, event)).collect();
-        for event in &whole {
-            writer.apply_watcher_event(event);
+        let count = whole.len();
+        for event in whole {
+            apply(event, writer, &|_, _| {});
         }
-        let mut names: Vec<_> = writer.as_reader().state().iter().map(|it| it.name_any()).collect();
+        let mut names: Vec<_> = writer.store().matching(|_| true).iter().map(|it| it.name_any()).collect();
         names.sort();
-        (names, whole.len())
+        (names, count)
     }
 
     /// What happens in one namespace while another is still listed must not get lost.
     #[test]
     fn list_is_complete_when_each_namespace_is() {
-        let (reader, mut writer) = store();
-        let mut merger = Merger::new(vec!["a".into(), "b".into()], reader);
+        let kind = Kind::default();
+        let mut writer = kind.take_writer().expect("it is taken once");
+        let mut merger = Merger::new(vec!["a".into(), "b".into()], kind.store());
         let (names, count) = fed(
             &mut merger,
             &mut writer,
@@ -163,8 +164,9 @@ mod tests {
 
     #[test]
     fn relist_of_a_namespace_affects_no_other() {
-        let (reader, mut writer) = store();
-        let mut merger = Merger::new(vec!["a".into(), "b".into()], reader);
+        let kind = Kind::default();
+        let mut writer = kind.take_writer().expect("it is taken once");
+        let mut merger = Merger::new(vec!["a".into(), "b".into()], kind.store());
         let list = |part: usize, namespace: &str, names: &[&str]| {
             let objects = names.iter().map(|name| (part, Event::InitApply(object(namespace, name))));
             let mut events: Vec<_> = [(part, Event::Init)].into_iter().chain(objects).collect();

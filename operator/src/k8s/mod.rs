@@ -19,7 +19,7 @@ pub use self::{
     contact::{Contact, MAX_CONCURRENT_REQUESTS, connect},
     error_text::error_text,
     events::Events,
-    guarded::Guarded,
+    guarded::{Guarded, MAX_OBJECT_BYTES, Shrink, Unreadable},
     lease::{Lease, LeaseSettings},
     queue::{Enqueuer, Queue, queue},
     watch::{ObjectEvent, Presence, Scope, Watch},

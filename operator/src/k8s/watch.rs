@@ -3,7 +3,7 @@
 //! Knows how a list and a watch become a store; must not know which kinds there are or who depends on them. Next: `controllers/watches.rs`,
 //! which says what is enqueued when an object changes.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future::ready};
 use kube::{
@@ -11,7 +11,7 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
-        reflector::{Lookup, ObjectRef, Store, store::Writer},
+        reflector::Lookup,
         watcher::{self, Event},
     },
 };
@@ -19,12 +19,10 @@ use serde::de::DeserializeOwned;
 
 use super::{
     error_text,
-    guarded::{Guarded, Unreadable},
+    guarded::{Guarded, Shrink},
     merge::merged,
 };
-
-/// The annotation in which kubectl keeps a second copy of an object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use crate::cache::{Change, Store, Writer};
 
 /// How many objects a list returns per page: several copies of a page are in memory while it is parsed.
 const PAGE: u32 = 100;
@@ -35,12 +33,16 @@ const RELIST_AFTER: Duration = Duration::from_secs(1);
 /// What a watch reports about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectEvent {
-    /// It is part of a list that is still being read. The store does not have it yet, so nothing may be enqueued.
+    /// It is part of the first list, which is still being read, so nothing may be enqueued.
     Listed,
-    /// It was created since the list, and the store has it.
+    /// It was created since the first list, and the store has it.
     Created,
-    /// It exists or has changed, and the store has it.
+    /// This is the version before the one that is reported next.
+    Replaced,
+    /// It has changed, and the store has it.
     Applied,
+    /// It has an earlier version again, because the cluster's data were restored from a backup. The store has it.
+    RolledBack,
     /// It was deleted, and the store no longer has it.
     Deleted,
 }
@@ -64,7 +66,7 @@ pub struct Scope<K> {
 }
 
 /// A kind's watch, before it runs.
-pub struct Watch<K: Lookup<DynamicType = ()> + Clone + 'static> {
+pub struct Watch<K> {
     /// What it feeds.
     pub writer: Writer<K>,
     /// Which objects are watched.
@@ -75,36 +77,24 @@ pub struct Watch<K: Lookup<DynamicType = ()> + Clone + 'static> {
 
 impl<K> Watch<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Shrink + Send + Sync + 'static,
 {
-    /// Watches until the process ends. `shrink` drops what is not needed before an object is kept; `report` is called for every
-    /// change. An object that can't be read is skipped and does not affect the others.
+    /// Watches until the process ends. `keep` takes away what the store does not need, `skip` is called for an object that can't be
+    /// read, and `report` for every change. An object that can't be read does not affect the others.
     pub async fn run(
         self,
         scopes: Vec<Scope<Guarded<K>>>,
-        shrink: impl Fn(&mut K) + Sync,
+        keep: impl Fn(&mut K) + Sync,
+        skip: impl Fn(&Guarded<K>) + Sync,
         report: impl Fn(&K, ObjectEvent),
     ) {
-        let store = self.writer.as_reader();
-        let keep = |guard: Guarded<K>| {
-            let mut object = readable(guard)?;
-            shrink(&mut object);
-            Some(object)
-        };
+        let store = self.writer.store().clone();
         let config = self.config.page_size(PAGE);
         let watch = || {
             let watches = scopes.iter().map(|scope| {
                 let events = watcher::watcher(scope.api.clone(), config.clone()).default_backoff();
                 let events = events.filter_map(|event| {
-                    let kept = event.map(|event| match unreadable(&event) {
-                        Some(object) => {
-                            object.warn();
-                            // The version that could be read is not what exists any more.
-                            known(&store, &object.metadata).map(Event::Delete)
-                        }
-                        None => map(event, keep),
-                    });
-                    ready(kept.transpose())
+                    ready(event.map(|event| readable(event, &store, &keep, &skip)).transpose())
                 });
                 (scope.namespace.clone(), events.boxed())
             });
@@ -127,7 +117,7 @@ where
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let store = self.writer.as_reader();
+        let store = self.writer.store().clone();
         let keep = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
         let config = self.config.page_size(PAGE);
         let watch = || {
@@ -149,7 +139,7 @@ async fn drive<K, E>(
     presence: Presence,
     report: impl Fn(&K, ObjectEvent),
 ) where
-    K: Lookup<DynamicType = ()> + Clone + 'static,
+    K: Lookup<DynamicType = ()>,
     E: Stream<Item = watcher::Result<Event<K>>>,
 {
     let mut absent = false;
@@ -158,7 +148,7 @@ async fn drive<K, E>(
         match event {
             Ok(event) => {
                 absent &= matches!(event, Event::Init);
-                apply(&event, &mut writer, &report);
+                apply(event, &mut writer, &report);
             }
             Err(error) if presence == Presence::Optional && is_unknown_kind(&error) => {
                 if matches!(error, watcher::Error::WatchStartFailed(_)) {
@@ -169,8 +159,8 @@ async fn drive<K, E>(
                     absent = true;
                     tracing::info!(kind = %K::kind(&()), "the API server does not know this kind, waiting for its CRD");
                     // No CRD means no objects: an empty list says so to the store and to those who wait for it.
-                    apply(&Event::Init, &mut writer, &report);
-                    apply(&Event::InitDone, &mut writer, &report);
+                    apply(Event::Init, &mut writer, &report);
+                    apply(Event::InitDone, &mut writer, &report);
                 }
             }
             Err(error) => {
@@ -180,35 +170,47 @@ async fn drive<K, E>(
     }
 }
 
-fn apply<K>(event: &Event<K>, writer: &mut Writer<K>, report: &impl Fn(&K, ObjectEvent))
-where
-    K: Lookup<DynamicType = ()> + Clone + 'static,
-{
-    // A list replaces the store: what it no longer contains was deleted.
-    let before = matches!(event, Event::InitDone).then(|| writer.as_reader().state());
-    if let Event::InitApply(object) = event {
-        report(object, ObjectEvent::Listed);
-    }
-    let known = match event {
-        Event::Apply(object) => writer.as_reader().get(&ObjectRef::from_obj(object)).is_some(),
-        _ => false,
-    };
-    writer.apply_watcher_event(event);
+/// Takes an event, and reports what it changes.
+pub(super) fn apply<K: Lookup<DynamicType = ()>>(
+    event: Event<K>,
+    writer: &mut Writer<K>,
+    report: &impl Fn(&K, ObjectEvent),
+) {
     match event {
-        Event::Apply(object) if known => report(object, ObjectEvent::Applied),
-        Event::Apply(object) => report(object, ObjectEvent::Created),
-        Event::Delete(object) => report(object, ObjectEvent::Deleted),
-        Event::InitDone => {
-            let store = writer.as_reader();
-            store.state().iter().for_each(|object| report(object, ObjectEvent::Applied));
-            for object in before.into_iter().flatten() {
-                if store.get(&ObjectRef::from_obj(&*object)).is_none() {
-                    report(&object, ObjectEvent::Deleted);
-                }
-            }
+        Event::Init => writer.begin_list(),
+        Event::InitApply(object) | Event::Apply(object) => put(object, writer, report),
+        Event::Delete(object) => {
+            // The indexes know the version that the store had.
+            let known = writer.remove(&object);
+            report(known.as_deref().unwrap_or(&object), ObjectEvent::Deleted);
         }
-        Event::Init | Event::InitApply(_) => {}
+        // What the list does not contain was deleted.
+        Event::InitDone => writer.end_list().iter().for_each(|object| report(object, ObjectEvent::Deleted)),
     }
+}
+
+/// Stores an object, and reports it unless the store had this version: after a list, few objects have changed.
+fn put<K: Lookup<DynamicType = ()>>(object: K, writer: &mut Writer<K>, report: &impl Fn(&K, ObjectEvent)) {
+    let object = Arc::new(object);
+    let event = match writer.put(&object) {
+        Change::Same => return,
+        Change::Created if writer.is_listed() => ObjectEvent::Created,
+        Change::Created => ObjectEvent::Listed,
+        // It was deleted, and another was created under its name.
+        Change::Updated(old) if old.uid() != object.uid() => {
+            report(&old, ObjectEvent::Deleted);
+            ObjectEvent::Created
+        }
+        Change::Updated(old) => {
+            report(&old, ObjectEvent::Replaced);
+            ObjectEvent::Applied
+        }
+        Change::RolledBack(old) => {
+            report(&old, ObjectEvent::Replaced);
+            ObjectEvent::RolledBack
+        }
+    };
+    report(&object, event);
 }
 
 /// Whether the API server does not serve the kind: its CRD is not installed, or was removed.
@@ -231,47 +233,32 @@ fn map<A, B>(event: Event<A>, keep: impl Fn(A) -> Option<B>) -> Option<Event<B>>
     })
 }
 
-/// The object of a change, if it can't be read.
-fn unreadable<K>(event: &Event<Guarded<K>>) -> Option<&Unreadable> {
-    match event {
-        Event::Apply(Guarded(Err(object))) | Event::Delete(Guarded(Err(object))) => Some(object),
-        _ => None,
-    }
-}
-
-/// The version of an object that the store has.
-fn known<K>(store: &Store<K>, metadata: &ObjectMeta) -> Option<K>
+/// The event with an object that can be read. For one that can't, the version that could be read is not what exists any more.
+fn readable<K>(
+    event: Event<Guarded<K>>,
+    store: &Store<K>,
+    keep: impl Fn(&mut K),
+    skip: impl Fn(&Guarded<K>),
+) -> Option<Event<K>>
 where
-    K: Lookup<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + Clone,
 {
-    let reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
-    let reference = match &metadata.namespace {
-        Some(namespace) => reference.within(namespace),
-        None => reference,
-    };
-    store.get(&reference).map(|object| (*object).clone())
-}
-
-/// The object, if it can be read, without the metadata that the operator does not use.
-fn readable<K: Resource>(guard: Guarded<K>) -> Option<K> {
-    match guard.0 {
-        Ok(mut object) => {
-            trim(object.meta_mut());
-            Some(object)
-        }
-        Err(object) => {
-            object.warn();
-            None
-        }
+    let is_change = matches!(event, Event::Apply(_) | Event::Delete(_));
+    if let Event::Apply(object) | Event::Delete(object) | Event::InitApply(object) = &event
+        && let Guarded(Err(unreadable)) = object
+    {
+        unreadable.warn();
+        skip(object);
+        let ObjectMeta { name, namespace, .. } = &unreadable.metadata;
+        let name = name.as_deref().unwrap_or_default();
+        let known = store.named(namespace.as_deref().unwrap_or_default(), name).filter(|_| is_change);
+        return known.map(|object| Event::Delete((*object).clone()));
     }
-}
-
-/// Drops metadata that is often half of an object's size.
-fn trim(metadata: &mut ObjectMeta) {
-    metadata.managed_fields = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
+    map(event, |guard| {
+        let mut object = guard.0.ok()?;
+        keep(&mut object);
+        Some(object)
+    })
 }
 
 #[cfg(test)]
@@ -280,9 +267,10 @@ mod tests {
 
     use futures::{FutureExt, stream};
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::{ResourceExt, core::Status, runtime::reflector::store};
+    use kube::{ResourceExt, core::Status};
 
-    use super::*;
+    use super::{super::guarded::Unreadable, *};
+    use crate::cache::Kind;
 
     fn object(name: &str) -> ConfigMap {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
@@ -303,13 +291,14 @@ mod tests {
         presence: Presence,
         events: Vec<watcher::Result<Event<ConfigMap>>>,
     ) -> (Vec<(String, ObjectEvent)>, bool, usize) {
-        let (reader, writer) = store::<ConfigMap>();
+        let kind = Kind::<ConfigMap>::default();
+        let writer = kind.take_writer().expect("it is taken once");
         let reports = RefCell::new(Vec::new());
         let report = |object: &ConfigMap, event| reports.borrow_mut().push((object.name_any(), event));
         let events = RefCell::new(Some(events));
         drive(|| stream::iter(events.take().unwrap_or_default()), writer, presence, report).await;
-        let ready = reader.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
-        (reports.into_inner(), ready, reader.len())
+        let ready = kind.wait_until_listed().now_or_never().is_some();
+        (reports.into_inner(), ready, kind.len())
     }
 
     #[tokio::test]
@@ -342,8 +331,8 @@ mod tests {
         let events = [list(), vec![Err(not_found()), Err(not_found())], list()].into_iter().flatten();
         let (reports, _, len) = driven(Presence::Optional, events.collect()).await;
         let events: Vec<_> = reports.iter().map(|(_, event)| *event).collect();
-        let (listed, applied, deleted) = (ObjectEvent::Listed, ObjectEvent::Applied, ObjectEvent::Deleted);
-        assert_eq!(events, [listed, applied, deleted, listed, applied]);
+        let (listed, deleted, created) = (ObjectEvent::Listed, ObjectEvent::Deleted, ObjectEvent::Created);
+        assert_eq!(events, [listed, deleted, created]);
         assert_eq!(len, 1);
     }
 
@@ -353,7 +342,8 @@ mod tests {
         let list = |name| vec![Ok(Event::Init), Ok(Event::InitApply(object(name))), Ok(Event::InitDone)];
         let watches = RefCell::new(VecDeque::from([list("a"), list("b")]));
         watches.borrow_mut()[0].push(Err(watcher::Error::WatchStartFailed(unknown_kind())));
-        let (reader, writer) = store::<ConfigMap>();
+        let kind = Kind::<ConfigMap>::default();
+        let writer = kind.take_writer().expect("it is taken once");
         let deleted = RefCell::new(Vec::new());
         let report = |object: &ConfigMap, event| {
             if event == ObjectEvent::Deleted {
@@ -362,6 +352,65 @@ mod tests {
         };
         let watch = || stream::iter(watches.borrow_mut().pop_front().unwrap_or_default());
         drive(watch, writer, Presence::Optional, report).await;
-        assert_eq!((deleted.into_inner(), reader.len()), (vec!["a".to_owned()], 1));
+        assert_eq!((deleted.into_inner(), kind.len()), (vec!["a".to_owned()], 1));
+    }
+
+    /// A list after a failed watch contains everything, of which little has changed. All of it would keep the thread busy.
+    #[tokio::test]
+    async fn list_reports_only_what_has_changed() {
+        let version = |name: &str, version: &str, uid: &str| {
+            let mut object = object(name);
+            object.metadata.resource_version = Some(version.to_owned());
+            object.metadata.uid = Some(uid.to_owned());
+            object
+        };
+        let list = |objects: Vec<ConfigMap>| {
+            let objects = objects.into_iter().map(Event::InitApply);
+            [Event::Init].into_iter().chain(objects).chain([Event::InitDone]).map(Ok)
+        };
+        let first = ["same", "changed", "recreated", "restored"].map(|name| version(name, "5", "1"));
+        let then = vec![
+            version("same", "5", "1"),
+            version("changed", "6", "1"),
+            version("recreated", "7", "2"),
+            version("restored", "4", "1"),
+            version("new", "8", "1"),
+        ];
+        let (reports, ..) =
+            driven(Presence::Required, list(first.to_vec()).chain(list(then)).collect()).await;
+        let reports: Vec<_> = reports.iter().skip(4).map(|(name, event)| (&**name, *event)).collect();
+        assert_eq!(
+            reports,
+            [
+                ("changed", ObjectEvent::Replaced),
+                ("changed", ObjectEvent::Applied),
+                ("recreated", ObjectEvent::Deleted),
+                ("recreated", ObjectEvent::Created),
+                ("restored", ObjectEvent::Replaced),
+                ("restored", ObjectEvent::RolledBack),
+                ("new", ObjectEvent::Created),
+            ]
+        );
+    }
+
+    /// An object that can't be read any more must not be acted on as it was.
+    #[test]
+    fn unreadable_object_is_removed() {
+        let kind = Kind::<ConfigMap>::default();
+        let mut writer = kind.take_writer().expect("it is taken once");
+        writer.put(&Arc::new(object("a")));
+        let skipped = RefCell::new(0);
+        let unreadable = |name: &str| {
+            let metadata = object(name).metadata;
+            Guarded::<ConfigMap>(Err(Unreadable { metadata, error: "malformed".to_owned() }))
+        };
+        let readable = |event| readable(event, &kind.store(), |_| {}, |_| *skipped.borrow_mut() += 1);
+        for event in [Event::Apply(unreadable("a")), Event::Delete(unreadable("a"))] {
+            assert!(matches!(readable(event), Some(Event::Delete(it)) if it.name_any() == "a"));
+        }
+        // The end of the list removes it.
+        assert!(readable(Event::InitApply(unreadable("a"))).is_none());
+        assert!(readable(Event::Apply(unreadable("b"))).is_none());
+        assert_eq!(skipped.into_inner(), 4);
     }
 }

@@ -4,9 +4,11 @@
 //! Knows values and lifetimes; must not do I/O. Next: `expectations.rs` for what was written and is not in the cache yet, `settled.rs` for
 //! Certificates with nothing to do.
 
+mod chains;
 mod expectations;
 mod renewal_info;
 mod settled;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -14,9 +16,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use self::{
+    chains::Chains,
     expectations::Expectations,
     renewal_info::{RenewalInfoRequest, RenewalInfoRequests},
     settled::{Settled, SettledCertificates},
+    sweep::sweep,
 };
 use crate::{
     accounts::IssuerKey,
@@ -39,6 +43,8 @@ pub struct Memory {
     pub settled: SettledCertificates,
     /// Requests for renewal information, and their responses.
     pub renewal_info: RenewalInfoRequests,
+    /// Chains that were just issued, by UID of the CertificateRequest or Order.
+    pub chains: Chains,
     /// Private keys of issuances in progress, by UID of the Certificate and name of the Secret.
     pub next_keys: EphemeralMap<(String, String), Arc<PrivateKey>>,
     /// Next-key Secrets that were deleted, by UID of the Certificate and name, until the watch reports the deletion.
@@ -87,6 +93,7 @@ impl Memory {
             expectations: Expectations::default(),
             settled: SettledCertificates::default(),
             renewal_info: RenewalInfoRequests::default(),
+            chains: Chains::default(),
             next_keys: EphemeralMap::default(),
             deleted_keys: EphemeralMap::default(),
             orders: EphemeralMap::default(),
@@ -119,6 +126,7 @@ impl Memory {
     /// Forgets an object that was deleted.
     pub fn forget(&self, uid: &str) {
         self.renewal_info.forget(uid);
+        self.chains.take(uid);
         self.orders.forget(uid);
         self.challenges.forget(uid);
         self.paces.forget(uid);

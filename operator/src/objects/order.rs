@@ -43,6 +43,11 @@ pub fn build(
     order
 }
 
+/// Whether an Order has the CSR of a request. The cache keeps one that is final without its CSR, which is then the one of its owner.
+pub fn has_csr_of(order: &Order, request: &CertificateRequest) -> bool {
+    order.spec.request.0.is_empty() || order.spec.request == request.spec.request
+}
+
 /// Whether an Order was created for another account than the one of its issuer, which has changed since then.
 pub fn is_of_another_account(order: &Order, account: Option<&str>) -> bool {
     let of = order.annotations().get(annotations::order::ACCOUNT);

@@ -91,9 +91,8 @@ impl Lookup for SecretMeta {
         Some(Cow::Borrowed(&self.namespace))
     }
 
-    /// `None`, because a store would keep a second copy.
     fn resource_version(&self) -> Option<Cow<'_, str>> {
-        None
+        Some(Cow::Borrowed(&self.version))
     }
 
     /// `None`, because no caller needs it.

@@ -132,6 +132,10 @@ pub enum Reason {
     /// `server` is not a URL that can be used.
     #[strum(message = "Correct `server`")]
     InvalidURL,
+    // Objects of any kind.
+    /// The object is ignored, because it is too large or does not follow its definition.
+    #[strum(message = "Correct what the message names")]
+    Unreadable,
     // Ingresses.
     /// No certificate is requested for the Ingress, or for a part of it.
     #[strum(message = "Correct what the message names")]

@@ -25,7 +25,12 @@ use strum::{EnumMessage, IntoEnumIterator};
 use super::Reason;
 use crate::{
     acme::Phase,
-    decision::{certificate, issuer, problem::Problem, request, shim, testing::Failure},
+    decision::{
+        certificate, issuer,
+        problem::{self, Problem},
+        request, shim,
+        testing::Failure,
+    },
     error::ReconcileError,
     objects::{EventNote, metadata},
     pki::{self, CsrRequest, Curve, KeyKind, PrivateKey},
@@ -82,6 +87,8 @@ fn examples() -> Vec<Example> {
     all.extend(of_issuers());
     all.extend(of_ingresses());
     all.extend(of_errors());
+    let why = "it has 300000 bytes, and the limit is 262144. Remove what it does not need, or split it";
+    all.push(Example::of_note(ANY, &problem::unreadable("Ingress", why)));
     all
 }
 

@@ -8,7 +8,7 @@ use crds::{
 };
 use kube::{ResourceExt, api::ObjectMeta};
 
-use super::Reconciler;
+use super::{super::chains::with_chain, Reconciler};
 use crate::{
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
@@ -89,7 +89,7 @@ impl Reconciler<'_> {
 
     async fn gather(&self) -> Result<Observed, ReconcileError> {
         let secret = self.secret().await?;
-        let requests = self.requests();
+        let requests = self.with_next_chain(self.requests()).await?;
         let next_key_name = self.next_key_name();
         let next_request = self.next_request();
         let now = self.context.now();
@@ -163,6 +163,20 @@ impl Reconciler<'_> {
         let mut requests: Vec<_> = found.filter(|request| self.controls(&request.metadata)).collect();
         requests.sort_by_cached_key(|it| (objects::certificate_request::revision(it), it.name_any()));
         requests
+    }
+
+    /// Adds the chain to the CertificateRequest of the next revision, which may be on its way to the Secret.
+    async fn with_next_chain(
+        &self,
+        mut requests: Vec<Arc<CertificateRequest>>,
+    ) -> Result<Vec<Arc<CertificateRequest>>, ReconcileError> {
+        let next = certificate::next_revision(self.certificate);
+        for request in &mut requests {
+            if objects::certificate_request::revision(request) == Some(next) {
+                *request = with_chain(Arc::clone(request), self.context).await?;
+            }
+        }
+        Ok(requests)
     }
 
     /// The name of the next CertificateRequest, and what has that name, although the Certificate does not own it. A name that

@@ -161,7 +161,7 @@ impl<'a> Draft<'a> {
     pub(super) fn clean_up(mut self) -> Decision {
         self.progress = OrderProgress::default();
         if self.view.challenges.is_empty() {
-            return self.finish(Vec::new(), Outcome::Requeue(Requeue::Resync));
+            return self.finish(Vec::new(), Outcome::Requeue(Requeue::OnChange));
         }
         let names = self.view.challenges.iter().map(|challenge| challenge.name_any()).collect();
         let delete = challenges::delete(self.view, names);

@@ -50,7 +50,7 @@ impl Decision<'_> {
     fn owns(&self, order: &Order) -> bool {
         let (request, owner) = (self.view.request, controller_of_kind::<CertificateRequest>(&order.metadata));
         owner.is_some_and(|owner| owner.uid == request.uid_or_empty())
-            && order.spec.request == request.spec.request
+            && objects::order::has_csr_of(order, request)
     }
 
     /// An Order with the right name and another owner, or none: a request of the same name was deleted without its Order, or a
@@ -64,7 +64,7 @@ impl Decision<'_> {
             self.wait(format!(
                 "the Order {name:?} belongs to another object: delete it to let this request continue"
             ));
-        } else if order.spec.request == request.spec.request
+        } else if objects::order::has_csr_of(order, request)
             && order.spec.issuer_ref.identity() == request.spec.issuer_ref.identity()
         {
             self.actions.push(Action::AdoptOrder(name));

@@ -277,6 +277,11 @@ fn change(
     update(source, existing, &desired, adopt).map(Change::Update)
 }
 
+/// Whether an object may ask for Certificates. If not, nothing but its name is needed.
+pub fn asks_for_certificates(metadata: &ObjectMeta, settings: &ShimSettings) -> bool {
+    !matches!(issuer(metadata, settings), Ok(None))
+}
+
 /// The event about a Certificate that a user or another object created under the name that a source asks for.
 pub fn left_alone(kind: SourceKind, name: &str) -> EventNote {
     let kind = kind.name();

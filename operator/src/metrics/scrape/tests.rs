@@ -7,7 +7,6 @@ use crds::{
     fixtures,
 };
 use futures::StreamExt;
-use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::*;
@@ -18,11 +17,11 @@ where
     K: kube::runtime::reflector::Lookup<DynamicType = ()> + Clone,
 {
     let mut writer = kind.take_writer().expect("the first call");
-    writer.apply_watcher_event(&Event::Init);
+    writer.begin_list();
     for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(object));
+        writer.put(&Arc::new(object));
     }
-    writer.apply_watcher_event(&Event::InitDone);
+    writer.end_list();
 }
 
 fn ready(status: ConditionStatus) -> Vec<Condition> {
