@@ -26,9 +26,12 @@ pub use self::{
     error::{AcmeError, Class, Phase},
     external_account::{ExternalAccountKey, MacKeyError},
     jws::AccountKey,
-    resources::{AuthorizationState, CertificateChains, NewOrder, OrderState, RenewalInfo, RenewalWindow},
+    resources::{
+        AuthorizationState, CertificateChains, MAX_AUTHORIZATIONS, MAX_CHALLENGES, NewOrder, OrderState,
+        RenewalInfo, RenewalWindow,
+    },
     response::AcmeResponse,
-    server::{Observation, Observer, Server, ServerSettings},
+    server::{MAX_ALTERNATES, MAX_URL_LENGTH, Observation, Observer, Server, ServerSettings},
     session::Session,
 };
 /// The largest CA bundle of an ACME server, in bytes of PEM: some forty certificates.

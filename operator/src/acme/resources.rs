@@ -11,10 +11,10 @@ use serde::{
 };
 
 /// The most authorizations of an order: as many as the status of an Order can hold.
-const MAX_AUTHORIZATIONS: usize = 1000;
+pub const MAX_AUTHORIZATIONS: usize = 1000;
 
 /// The most challenges of an authorization. There are about five types.
-const MAX_CHALLENGES: usize = 32;
+pub const MAX_CHALLENGES: usize = 32;
 
 /// A request for a certificate, RFC 8555 section 7.4.
 #[derive(Clone, Debug, Default)]

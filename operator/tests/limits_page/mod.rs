@@ -1,8 +1,9 @@
 //! `docs/LIMITS.md`: every limit on what objects may ask for, from the constants and definitions that have it.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use operator::{
+    acme, decision,
     decision::{certificate, issuer, shim, windows},
     k8s, metrics, objects, pki, server,
 };
@@ -171,10 +172,49 @@ fn of_requests(all: &[Value]) -> Vec<Row> {
             CODE,
             "`InvalidRequest` is True, and `Ready` False with the reason `Failed`",
         ),
+        (
+            "`caBundle` of an ACME issuer",
+            bytes(acme::MAX_CA_BUNDLE_BYTES),
+            "definition and operator",
+            "The API server rejects the object. If a stored one has more, the issuer is not ready (`InvalidConfig`)",
+        ),
         ("`solvers` of an issuer", defined(all, "Issuer", "acme.solvers", "maxItems"), DEFINITION, REFUSED),
         ("one of the `solvers`, as JSON", bytes(issuer::MAX_SOLVER_BYTES), CODE, INVALID_CONFIG),
         ("all `solvers` of an issuer together", bytes(issuer::MAX_SOLVERS_BYTES), CODE, INVALID_CONFIG),
-        ("`caBundle` of an issuer", bytes(operator::acme::MAX_CA_BUNDLE_BYTES), CODE, INVALID_CONFIG),
+    ]
+}
+
+fn of_servers() -> Vec<Row> {
+    const FAILS: &str = "The Order is `errored`: its reason says why";
+    let hours = |wait: Duration| format!("{} hours", wait.as_secs() / 3600);
+    vec![
+        ("a response", "1 MiB".to_owned(), CODE, "The request fails"),
+        (
+            "authorizations of an order",
+            format!("one for each name of the order, and {}", grouped(acme::MAX_AUTHORIZATIONS)),
+            CODE,
+            FAILS,
+        ),
+        ("challenges of an authorization", grouped(acme::MAX_CHALLENGES), CODE, FAILS),
+        (
+            "the token of a challenge",
+            "128 characters of base64url".to_owned(),
+            CODE,
+            "The challenge counts as not offered",
+        ),
+        (
+            "the URL of an order, authorization, challenge, or certificate",
+            format!("{} bytes, at a host that the directory names", grouped(acme::MAX_URL_LENGTH)),
+            CODE,
+            FAILS,
+        ),
+        ("alternate chains", grouped(acme::MAX_ALTERNATES), CODE, "The others can't be the `preferredChain`"),
+        (
+            "the wait that `Retry-After` asks for",
+            format!("an hour; for new orders, {}", hours(decision::LONGEST_NEW_ORDER_WAIT)),
+            CODE,
+            "The request is tried again after that time",
+        ),
     ]
 }
 
@@ -241,6 +281,7 @@ what objects at the limits cost.
         ("Secrets", of_secrets()),
         ("Ingresses", of_ingresses()),
         ("CertificateRequests and issuers", of_requests(&all)),
+        ("What an ACME server sends", of_servers()),
         ("Messages", of_messages()),
         ("Connections and metrics", of_connections()),
     ] {

@@ -26,7 +26,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 /// How many alternate chains are considered. CAs offer up to three.
-const MAX_ALTERNATES: usize = 10;
+pub const MAX_ALTERNATES: usize = 10;
 
 /// Returns the first targets of `Link` headers with `rel="alternate"`, RFC 8288.
 pub(super) fn alternates(headers: &HeaderMap) -> Vec<String> {

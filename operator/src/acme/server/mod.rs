@@ -27,6 +27,7 @@ use hyper_util::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::headers::MAX_ALTERNATES;
 pub use self::settings::{Observation, Observer, ServerSettings};
 use self::{
     directory_cache::DirectoryCache,
@@ -53,7 +54,7 @@ const MAX_NONCES: usize = 64;
 const MAX_LIMITED_ACCOUNTS: usize = 1000;
 
 /// The longest URL of a resource, in bytes: as long as the status of an Order can hold.
-pub(super) const MAX_URL_LENGTH: usize = 2048;
+pub const MAX_URL_LENGTH: usize = 2048;
 
 /// The User-Agent header, which RFC 8555 section 6.1 requires.
 const CLIENT: &str = concat!("acme-operator/", env!("CARGO_PKG_VERSION"));
