@@ -86,7 +86,10 @@ async fn fifty_ingresses_are_served_in_seconds() -> Result<()> {
         );
         // An idle machine needs 10 s, and half of its two cores is used to generate keys.
         ensure!(time <= Duration::from_secs(20), "{COUNT} Ingresses were served in {time:?}");
-        ensure!(requests <= 22 * COUNT, "the operator made {requests} requests");
+        // On a slow machine, the ingress controller takes longer than the 3 s after which a Challenge reports what it waits for. A
+        // report is repeated on the Order, the CertificateRequest, and the Certificate, and may be an Event.
+        let reports = count.get("patch challenges/status").copied().unwrap_or_default();
+        ensure!(requests <= 22 * COUNT + 5 * reports, "the operator made {requests} requests");
         Ok(())
     })
     .await

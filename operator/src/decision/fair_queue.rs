@@ -5,10 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 
 /// How many slots have to be free for each that a namespace has before it gets another: alone, it gets a third of all.
-const FREE_FOR_NAMESPACE: usize = 2;
+pub const FREE_FOR_NAMESPACE: usize = 2;
 
 /// The same for a server: alone, it gets a quarter of all, so that a namespace that waits for one server can still use another.
-const FREE_FOR_SERVER: usize = 3;
+pub const FREE_FOR_SERVER: usize = 3;
 
 /// For whom and at which server something is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

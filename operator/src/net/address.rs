@@ -31,7 +31,7 @@ const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// How many names of one purpose are looked up concurrently. Each lookup occupies a thread until the resolver of the system gives up, and
 /// tokio has 512.
-pub(crate) const MAX_LOOKUPS: usize = 64;
+pub const MAX_LOOKUPS: usize = 64;
 
 /// The error text for a name that resolves to forbidden addresses only.
 pub(crate) const NO_ALLOWED_ADDRESS: &str =

@@ -4,8 +4,8 @@
 mod address;
 mod tls;
 
-pub use self::tls::Trust;
+pub use self::{address::MAX_LOOKUPS, tls::Trust};
 pub(crate) use self::{
-    address::{FilteringResolver, MAX_LOOKUPS, NO_ALLOWED_ADDRESS, is_forbidden},
+    address::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden},
     tls::tls_config,
 };

@@ -4,8 +4,12 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use operator::{
     acme, decision,
-    decision::{certificate, issuer, shim, windows},
-    k8s, metrics, objects, pki, server,
+    decision::{
+        certificate,
+        fair_queue::{FREE_FOR_NAMESPACE, FREE_FOR_SERVER},
+        issuer, shim, windows,
+    },
+    k8s, metrics, net, objects, pki, server,
 };
 use serde_json::Value;
 
@@ -263,6 +267,27 @@ fn of_connections() -> Vec<Row> {
     ]
 }
 
+fn of_shares() -> Vec<Row> {
+    const WAITS: &str = "Its further objects wait, and others go first";
+    let share = |free_for_each: usize| format!("1/{} of each controller's slots", free_for_each + 1);
+    vec![
+        (
+            "an object of any kind, without what is not cached",
+            bytes(k8s::MAX_OBJECT_BYTES),
+            CODE,
+            "The object is ignored, and an `Unreadable` event says so",
+        ),
+        ("objects of a namespace that are reconciled concurrently", share(FREE_FOR_NAMESPACE), CODE, WAITS),
+        ("objects that may wait for one ACME server concurrently", share(FREE_FOR_SERVER), CODE, WAITS),
+        (
+            "names that are looked up concurrently, for self-checks and for ACME servers each",
+            grouped(net::MAX_LOOKUPS),
+            CODE,
+            "Further lookups wait",
+        ),
+    ]
+}
+
 fn page() -> String {
     let all = definitions();
     let mut page = "\
@@ -282,6 +307,7 @@ what objects at the limits cost.
         ("Ingresses", of_ingresses()),
         ("CertificateRequests and issuers", of_requests(&all)),
         ("What an ACME server sends", of_servers()),
+        ("What is shared", of_shares()),
         ("Messages", of_messages()),
         ("Connections and metrics", of_connections()),
     ] {
