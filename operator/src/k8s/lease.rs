@@ -104,7 +104,7 @@ impl Lease {
         pending::<()>().await;
     }
 
-    /// Renews until this process must stop, and returns why. That it can't renew is not a reason here: then the [fence](crate::fence)
+    /// Renews until this process must stop, and returns why. That it can't renew is not a reason here: then the fence
     /// ends the process.
     pub async fn hold(&mut self) -> &'static str {
         let mut next = Instant::now() + self.settings.retry_period;

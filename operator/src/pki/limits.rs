@@ -19,7 +19,7 @@ pub const MAX_ACCOUNT_KEY_BITS: usize = 4096;
 /// The longest RSA key with which threads that serve other objects work, bits: longer ones take tens of milliseconds.
 pub(super) const MAX_FAST_KEY_BITS: usize = 4096;
 
-/// The longest PEM of a key that is read by threads that serve other objects, bytes: that of [`MAX_FAST_KEY_BITS`] has 3300.
+/// The longest PEM of a key that is read by threads that serve other objects, bytes: that of a key of `MAX_FAST_KEY_BITS` has 3300.
 pub const MAX_FAST_KEY_PEM_BYTES: usize = 4000;
 
 /// The longest PEM of a chain that is read by threads that serve other objects, bytes: a usual one has 6000.
