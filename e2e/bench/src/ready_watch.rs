@@ -64,6 +64,8 @@ impl ReadyWatch {
                         half = Instant::now();
                     }
                     if ready.len() == count {
+                        // All may have been ready before the watch, and the list is not over then.
+                        _ = on_listed.take().map(|on_listed| on_listed.send(()));
                         return Ok([half, Instant::now()]);
                     }
                 }

@@ -93,7 +93,9 @@ impl Session<'_> {
         let measuring = self.start_measured().await?;
         let ready = ready_watch.end(&self.controller, &measuring).await?;
         self.await_quiet(&measuring).await?;
-        let costs = self.end(measuring, ready.all).await?;
+        // If all were ready from the beginning, the start is over when the controller is quiet.
+        let wall = if ready.all.is_zero() { measuring.elapsed() } else { ready.all };
+        let costs = self.end(measuring, wall).await?;
         Ok((ready, costs))
     }
 
