@@ -27,12 +27,12 @@ pub struct Permit {
 }
 
 impl FairSlots {
-    /// So many permits. Whoever waits alone may have all of them.
+    /// `slots` permits. A namespace that waits alone may have all of them.
     pub fn new(slots: usize) -> Self {
         Self(Arc::new(Mutex::new(FairQueue::new(slots))))
     }
 
-    /// So many permits for what may hang: no namespace gets more than a third of them.
+    /// `slots` permits for work that may hang: no namespace gets more than a third of them.
     pub fn with_shares(slots: usize) -> Self {
         Self(Arc::new(Mutex::new(FairQueue::with_shares(slots))))
     }
@@ -47,7 +47,7 @@ impl FairSlots {
     }
 }
 
-/// Gives permits to whoever waits, as far as there are any.
+/// Gives free permits to waiting callers.
 fn dispatch(waiters: &Arc<Waiters>) {
     loop {
         let Some((lane, waiter)) = lock(waiters).pop() else { return };

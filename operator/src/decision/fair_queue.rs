@@ -55,7 +55,7 @@ struct Waiting<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// An empty queue for so many slots. Whoever waits alone may use all of them.
+    /// An empty queue for `slots` slots. A namespace that waits alone may use all of them.
     pub fn new(slots: usize) -> Self {
         Self {
             slots,
@@ -68,7 +68,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// An empty queue for so many slots, of which a namespace gets at most a third and a server a quarter.
+    /// An empty queue for `slots` slots, of which a namespace gets at most a third and a server a quarter.
     pub fn with_shares(slots: usize) -> Self {
         Self { has_shares: true, ..Self::new(slots) }
     }

@@ -90,7 +90,7 @@ impl Service<Name> for FilteringResolver {
             let namespace = namespace.unwrap_or_else(|| name.as_str().to_owned());
             let permit = lookups.acquire(Lane { namespace, server: None }).await;
             let lookup = spawn_blocking(move || {
-                // Until the resolver gives up: this thread does not stop when nobody waits for it anymore.
+                // Until the resolver gives up: this thread does not stop when its caller no longer waits.
                 let _permit = permit;
                 (name.as_str(), 0).to_socket_addrs()
             });

@@ -10,7 +10,7 @@ use crate::acme::{AcmeError, Directory};
 const LIFETIME: Duration = Duration::from_hours(24);
 
 /// The longest time that a failure is remembered. It is remembered for as long as it took: a server that responds immediately may be
-/// asked again immediately, and one that hangs occupies nobody but the one that asks it.
+/// asked again immediately, and one that hangs occupies only the caller that asks it.
 const LONGEST_FAILURE: Duration = Duration::from_secs(30);
 
 /// How long the last directory is used after it could not be fetched again.
@@ -34,8 +34,8 @@ struct Failure {
 }
 
 impl DirectoryCache {
-    /// The directory. It is fetched on first use and then once a day; if that fails, the last one is used. Whoever waits for the same
-    /// fetch gets the same result.
+    /// The directory. It is fetched on first use and then once a day; if that fails, the last one is used. All callers that wait for the same
+    /// fetch get the same result.
     pub(super) async fn get(
         &self,
         fetch: impl Future<Output = Result<Arc<Directory>, AcmeError>>,

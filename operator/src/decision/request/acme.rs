@@ -74,7 +74,7 @@ impl Decision<'_> {
     }
 
     fn create_order(&mut self, acme: &AcmeIssuer, account: Option<&str>, csr: &Csr) {
-        // Each is one for the CA. Whoever may delete an Order must not exhaust the account's limits.
+        // Each is another order at the CA. A user who may delete Orders must not exhaust the account's limits.
         let pace = self.view.pace.map(|pace| (pace.requests(), pace.next(Cause::Other)));
         if let Some((orders, until)) = pace.filter(|(_, until)| *until > self.view.now) {
             let cause = format!(

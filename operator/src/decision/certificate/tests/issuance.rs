@@ -324,7 +324,7 @@ fn unreadable_request_fails_the_attempt() {
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
 }
 
-/// `cmctl renew` writes the time of the user's computer, and whoever may edit the status any time.
+/// `cmctl renew` writes the time of the user's computer, and a user who may edit the status can write any time.
 #[test]
 fn issuance_that_starts_in_the_future_starts_now() {
     for patches in [1, 20] {
