@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
 };
 
 use crds::acme::{ChallengeType, Solver};
@@ -20,22 +20,59 @@ pub struct Authorization<'a> {
     pub offered: &'a [ChallengeType],
 }
 
-/// The solvers of an issuer whose selectors match an Order's labels, prepared for many identifiers: an Order has up to a thousand, and
-/// so have selectors.
-pub struct Solvers<'a>(Vec<Candidate<'a>>);
+/// The solvers of an issuer whose selectors match an Order's labels, prepared for many identifiers: an Order has up to a thousand, and an
+/// issuer as many solvers, each with long lists. The work for an identifier therefore does not grow with the lists.
+pub struct Solvers<'a> {
+    candidates: Vec<Candidate<'a>>,
+    /// Which candidates list a DNS name, and how often.
+    by_name: HashMap<&'a str, Vec<(usize, usize)>>,
+    /// Which candidates list a zone.
+    by_zone: HashMap<&'a str, Vec<usize>>,
+}
 
 struct Candidate<'a> {
     solver: &'a Solver,
-    /// How often the selector has each DNS name.
-    names: HashMap<&'a str, usize>,
-    zones: HashSet<&'a str>,
+    has_names: bool,
+    has_zones: bool,
     labels: usize,
 }
 
 impl<'a> Solvers<'a> {
     /// Prepares solvers. `labels` are the Order's labels, which are copied from its Certificate.
     pub fn new(solvers: &'a [Solver], labels: &BTreeMap<String, String>) -> Self {
-        Self(solvers.iter().filter_map(|solver| Candidate::new(solver, labels)).collect())
+        let mut prepared = Self { candidates: Vec::new(), by_name: HashMap::new(), by_zone: HashMap::new() };
+        for solver in solvers {
+            prepared.add(solver, labels);
+        }
+        prepared
+    }
+
+    /// Adds a solver if the labels match.
+    fn add(&mut self, solver: &'a Solver, labels: &BTreeMap<String, String>) {
+        let selector = solver.selector.as_ref();
+        let required = selector.and_then(|selector| selector.match_labels.as_ref());
+        if required.into_iter().flatten().any(|(key, value)| labels.get(key) != Some(value)) {
+            return;
+        }
+        let position = self.candidates.len();
+        let names = selector.and_then(|selector| selector.dns_names.as_deref()).unwrap_or_default();
+        for name in names {
+            let listed = self.by_name.entry(name).or_default();
+            match listed.last_mut() {
+                Some((last, times)) if *last == position => *times += 1,
+                _ => listed.push((position, 1)),
+            }
+        }
+        let zones = selector.and_then(|selector| selector.dns_zones.as_deref()).unwrap_or_default();
+        for zone in zones {
+            let listed = self.by_zone.entry(zone).or_default();
+            if listed.last() != Some(&position) {
+                listed.push(position);
+            }
+        }
+        let labels = required.map_or(0, BTreeMap::len);
+        let (has_names, has_zones) = (!names.is_empty(), !zones.is_empty());
+        self.candidates.push(Candidate { solver, has_names, has_zones, labels });
     }
 
     /// The best matching solver, among those of an offered type whose selector matches or is absent. More exact DNS names win, then
@@ -55,14 +92,32 @@ impl<'a> Solvers<'a> {
     pub fn select(&self, authorization: Authorization<'_>) -> Option<(&'a Solver, ChallengeType)> {
         let star = if authorization.wildcard { "*." } else { "" };
         let name = format!("{star}{}", authorization.identifier);
-        let candidates = self.0.iter().enumerate().filter_map(|(position, candidate)| {
+        let listed = self.by_name.get(&*name).into_iter().flatten().copied();
+        let exact: HashMap<_, _> = listed.collect();
+        let zones = self.longest_zones(authorization.identifier);
+        let candidates = self.candidates.iter().enumerate().filter_map(|(position, candidate)| {
             let challenge_type = type_of(candidate.solver, authorization)?;
-            let rank = candidate.rank(&name, authorization.identifier)?;
+            let rank = candidate.rank(exact.get(&position).copied(), zones.get(&position).copied())?;
             Some((rank, Reverse(position), candidate.solver, challenge_type))
         });
         candidates
             .max_by_key(|(rank, position, ..)| (*rank, *position))
             .map(|(_, _, solver, challenge_type)| (solver, challenge_type))
+    }
+
+    /// The length of the longest zone that each candidate lists and the identifier is in, by the candidate's position.
+    fn longest_zones(&self, identifier: &str) -> HashMap<usize, usize> {
+        let mut longest = HashMap::new();
+        if self.by_zone.is_empty() {
+            return longest;
+        }
+        let above = identifier.match_indices('.').filter_map(|(dot, _)| identifier.get(dot + 1..));
+        for zone in std::iter::once(identifier).chain(above) {
+            for position in self.by_zone.get(zone).into_iter().flatten() {
+                longest.entry(*position).or_insert(zone.len());
+            }
+        }
+        longest
     }
 }
 
@@ -78,36 +133,11 @@ fn type_of(solver: &Solver, authorization: Authorization<'_>) -> Option<Challeng
     (possible && authorization.offered.contains(&challenge_type)).then_some(challenge_type)
 }
 
-impl<'a> Candidate<'a> {
-    /// `None` if the labels do not match.
-    fn new(solver: &'a Solver, labels: &BTreeMap<String, String>) -> Option<Self> {
-        let selector = solver.selector.as_ref();
-        let required = selector.and_then(|selector| selector.match_labels.as_ref());
-        if required.into_iter().flatten().any(|(key, value)| labels.get(key) != Some(value)) {
-            return None;
-        }
-        let mut names = HashMap::new();
-        for name in selector.and_then(|selector| selector.dns_names.as_ref()).into_iter().flatten() {
-            *names.entry(name.as_str()).or_default() += 1;
-        }
-        let zones = selector.and_then(|selector| selector.dns_zones.as_ref());
-        let zones = zones.into_iter().flatten().map(String::as_str).collect();
-        Some(Self { solver, names, zones, labels: required.map_or(0, BTreeMap::len) })
-    }
-
+impl Candidate<'_> {
     /// How well the selector matches: number of exact names, length of the zone, number of labels. `None` if a part does not match.
-    /// `name` is the identifier with the `*.` of a wildcard.
-    fn rank(&self, name: &str, identifier: &str) -> Option<(usize, usize, usize)> {
-        let exact = self.names.get(name).copied().unwrap_or_default();
-        if !self.names.is_empty() && exact == 0 {
-            return None;
-        }
-        let above = identifier.match_indices('.').filter_map(|(dot, _)| identifier.get(dot + 1..));
-        let zone = std::iter::once(identifier).chain(above).find(|zone| self.zones.contains(zone));
-        if !self.zones.is_empty() && zone.is_none() {
-            return None;
-        }
-        Some((exact, zone.map_or(0, str::len), self.labels))
+    fn rank(&self, exact: Option<usize>, zone: Option<usize>) -> Option<(usize, usize, usize)> {
+        let lacks = self.has_names && exact.is_none() || self.has_zones && zone.is_none();
+        (!lacks).then_some((exact.unwrap_or(0), zone.unwrap_or(0), self.labels))
     }
 }
 
