@@ -2,7 +2,7 @@
 //!
 //! Whatever can't be read refuses. Must not fetch the Namespace. Next: `mod.rs` for what follows from a refusal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crds::annotations::issuer::{ALLOWED_DNS_ZONES, ALLOWED_NAMESPACES, RESTRICT_DNS_ZONES};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -70,13 +70,14 @@ impl Restrictions {
 
     fn zone_refusal(&self, applicant: Applicant<'_>) -> Option<String> {
         let listed = applicant.annotations.get(ALLOWED_DNS_ZONES).map(String::as_str).unwrap_or_default();
-        let mut zones = listed.split(',').map(normalized).filter(|zone| !zone.is_empty());
+        // There may be thousands of zones, and of names.
+        let zones: HashSet<_> = listed.split(',').map(normalized).filter(|zone| !zone.is_empty()).collect();
         let Csr { dns_names, ip_addresses, common_name, .. } = applicant.csr;
         let addresses = ip_addresses.iter().map(ToString::to_string);
         let names = dns_names.iter().chain([common_name]).filter(|name| !name.is_empty()).cloned();
-        let is_allowed = |name: &String| zones.clone().any(|zone| is_in_zone(&normalized(name), &zone));
+        let is_allowed = |name: &String| is_in_zone(&normalized(name), &zones);
         let refused = self.zones.then(|| names.chain(addresses).find(|name| !is_allowed(name)))??;
-        if zones.next().is_none() {
+        if zones.is_empty() {
             return Some(format!(
                 "the namespace lacks the annotation {ALLOWED_DNS_ZONES} with the zones that it may use"
             ));
@@ -106,8 +107,10 @@ fn normalized(name: &str) -> String {
     name.trim().trim_start_matches("*.").trim_matches('.').to_lowercase()
 }
 
-fn is_in_zone(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+/// Whether a name is one of the zones, or below one.
+fn is_in_zone(name: &str, zones: &HashSet<String>) -> bool {
+    let above = name.match_indices('.').filter_map(|(dot, _)| name.get(dot + 1..));
+    std::iter::once(name).chain(above).any(|zone| zones.contains(zone))
 }
 
 #[cfg(test)]
