@@ -70,8 +70,8 @@ pub fn ingress(of: &Challenge, solver: &IngressSolver, extra: &ExtraLabels) -> I
     Ingress { metadata, spec: Some(spec), status: None }
 }
 
-/// The JSON patch (RFC 6902) that adds the path of a Challenge to a user's Ingress; `None` if it has the path. The patch fails if
-/// the rules have changed since they were read.
+/// The JSON patch (RFC 6902) that adds the path of a Challenge to a user's Ingress; `None` if it has the path. The patch is a conflict
+/// if the Ingress has changed since it was read.
 pub fn patch_to_add(ingress: &Ingress, of: &Challenge, path_type: PathType) -> Option<Patch> {
     let path = json!(http_path(of, path_type));
     let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
@@ -80,9 +80,9 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge, path_type: PathType) -> O
     let Some(position) = rules.iter().position(takes_paths) else {
         let rule = json!({ "host": host(of), "http": { "paths": [path] } });
         return patch(if rules.is_empty() {
-            vec![json!({ "op": "add", "path": "/spec/rules", "value": [rule] })]
+            vec![unchanged(ingress), json!({ "op": "add", "path": "/spec/rules", "value": [rule] })]
         } else {
-            vec![unchanged(rules), json!({ "op": "add", "path": "/spec/rules/-", "value": rule })]
+            vec![unchanged(ingress), json!({ "op": "add", "path": "/spec/rules/-", "value": rule })]
         });
     };
     let paths = rules[position].http.as_ref().map_or(&[][..], |http| &http.paths);
@@ -90,7 +90,7 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge, path_type: PathType) -> O
         return None;
     }
     let add = json!({ "op": "add", "path": format!("/spec/rules/{position}/http/paths/0"), "value": path });
-    patch(vec![unchanged(rules), add])
+    patch(vec![unchanged(ingress), add])
 }
 
 /// The JSON patch that removes the path again, and with it a rule that has no other path, unless the Ingress needs that rule; `None`
@@ -109,7 +109,7 @@ pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {
         (1, _) => format!("/spec/rules/{position}"),
         _ => format!("/spec/rules/{position}/http/paths/{path}"),
     };
-    patch(vec![unchanged(rules), json!({ "op": "remove", "path": remove })])
+    patch(vec![unchanged(ingress), json!({ "op": "remove", "path": remove })])
 }
 
 /// Makes the paths of an Ingress ones that a cluster accepts whose policies reject a path of type Exact with a dot in it. Ingress
@@ -156,9 +156,9 @@ fn patch(operations: Vec<Value>) -> Option<Patch> {
     serde_json::from_value(Value::Array(operations)).ok()
 }
 
-/// The test that the rules are still these.
-fn unchanged(rules: &[IngressRule]) -> Value {
-    json!({ "op": "test", "path": "/spec/rules", "value": rules })
+/// Makes the patch one of the version that was read. The rules themselves can be a megabyte.
+fn unchanged(ingress: &Ingress) -> Value {
+    json!({ "op": "add", "path": "/metadata/resourceVersion", "value": ingress.resource_version() })
 }
 
 /// Whether a path is the one of a Challenge.
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn ingress_with(rules: &Value) -> Ingress {
-        serde_json::from_value(json!({ "spec": { "rules": rules } })).expect("an Ingress")
+        serde_json::from_value(json!({ "metadata": {}, "spec": { "rules": rules } })).expect("an Ingress")
     }
 
     fn patched(ingress: &Ingress, patch: &Patch) -> Ingress {
@@ -221,12 +221,21 @@ mod tests {
         assert_eq!(left(&ingress), Value::Null);
     }
 
+    /// The positions in the patch count only in the rules that were read, however many there are.
     #[test]
-    fn patch_fails_if_the_rules_have_changed() {
+    fn patch_is_of_the_version_that_was_read() {
         let challenge = fixtures::challenge("web", |_| {});
-        let before = ingress_with(&json!([{ "host": "other.example.test" }]));
-        let patch = patch_to_add(&before, &challenge, PathType::Exact).expect("a patch");
-        let mut changed = json!(ingress_with(&json!([{ "host": "changed.example.test" }])));
-        assert!(json_patch::patch(&mut changed, &patch).is_err());
+        let rule = |number: usize| json!({ "host": format!("{number}.example.test") });
+        let rules: Vec<_> = (0..10_000).map(rule).collect();
+        let mut before = ingress_with(&json!(rules));
+        before.metadata.resource_version = Some("7".to_owned());
+        let add = patch_to_add(&before, &challenge, PathType::Exact).expect("a patch");
+        let remove = patch_to_remove(&patched(&before, &add), &challenge).expect("a patch");
+        for patch in [add, remove] {
+            let patch = json!(patch);
+            assert_eq!(patch[0]["path"], "/metadata/resourceVersion");
+            assert_eq!(patch[0]["value"], "7");
+            assert!(patch.to_string().len() < 1000, "{patch}");
+        }
     }
 }
