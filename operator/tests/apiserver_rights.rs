@@ -4,6 +4,7 @@
 
 use std::{path::Path, sync::OnceLock};
 
+use ::operator::objects::route::{PathType, patch_to_add, patch_to_remove};
 use anyhow::{Context, Result, ensure};
 use crds::{
     certmanager::{Certificate, ClusterIssuer},
@@ -37,7 +38,7 @@ use testbed::{
     service_account,
     tools::Tools,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 /// How the names of the namespaces begin in which tests use the operator's token.
 const FORGED: &str = "forged-";
@@ -385,4 +386,45 @@ async fn routes_lead_only_to_the_solver() -> Result<()> {
     }
     let deleted = intruder.api::<Service>().delete("web", &DeleteParams::default()).await;
     ensure_rejected(deleted, "cannot delete resource \"services\"")
+}
+
+/// Ingresses with as many rules or paths as fit into an object: the policies still let the operator add the path of a challenge, and
+/// remove it again.
+#[tokio::test]
+async fn largest_ingresses_get_challenge_paths() -> Result<()> {
+    let (user, intruder) = intruder("forged-large").await?;
+    let challenge = crds::fixtures::challenge("last", |_| {});
+    let path_to = |number: usize| {
+        let backend = json!({ "service": { "name": "w", "port": { "number": 80 } } });
+        json!({ "path": format!("/{number}"), "pathType": "Exact", "backend": backend })
+    };
+    for (rules, paths) in [(30_000, 0), (10_000, 1), (100, 100), (1, 14_000)] {
+        let what = format!("{rules} rules with {paths} paths each");
+        let http = (paths > 0).then(|| json!({ "paths": (0..paths).map(path_to).collect::<Vec<_>>() }));
+        let rule = |number: usize| match &http {
+            Some(http) => json!({ "host": format!("{number}.example.test"), "http": http }),
+            None => json!({ "host": format!("{number}.example.test") }),
+        };
+        let rules: Vec<_> = (0..rules).map(rule).collect();
+        let large = json!({ "metadata": { "name": "large" }, "spec": { "rules": rules } });
+        let (theirs, ours) = (user.api::<Ingress>(), intruder.api::<Ingress>());
+        println!("{what}: {} bytes", large.to_string().len());
+        let before = theirs.create(&PostParams::default(), &serde_json::from_value(large)?).await;
+        let before = before.with_context(|| what.clone())?;
+        let send = async |patch: Option<json_patch::Patch>| {
+            let patch = Patch::<()>::Json(patch.context("a patch")?);
+            Ok::<_, anyhow::Error>(ours.patch("large", &PatchParams::default(), &patch).await)
+        };
+        let began = Instant::now();
+        let add = || patch_to_add(&before, &challenge, PathType::Exact);
+        let added = send(add()).await?.with_context(|| what.clone())?;
+        println!("{what}: the path was added after {} ms", began.elapsed().as_millis());
+        // The operator tries again with what it reads then.
+        let late = send(add()).await?.err();
+        ensure!(matches!(&late, Some(kube::Error::Api(status)) if status.is_conflict()), "{late:?}");
+        let removed = send(patch_to_remove(&added, &challenge)).await?.with_context(|| what.clone())?;
+        ensure!(removed.spec == before.spec, "{what}: the rules have changed");
+        theirs.delete("large", &DeleteParams::default()).await?;
+    }
+    Ok(())
 }
