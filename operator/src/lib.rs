@@ -19,6 +19,7 @@ pub mod fair_slots;
 pub mod fence;
 pub mod k8s;
 pub mod leadership;
+pub mod lifecycle;
 pub mod memory;
 pub mod metrics;
 pub mod net;
