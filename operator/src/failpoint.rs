@@ -33,7 +33,11 @@ pub const fn passed(_: &str) {}
 #[cfg(feature = "failpoints")]
 pub const HANG_IN: &str = "ACME_OPERATOR_HANG_IN";
 
-/// Marks that the runtime enters the reconcile of an object. In tests it may hang there for longer than the watchdog allows.
+/// The environment variable with the number of seconds for which it hangs.
+#[cfg(feature = "failpoints")]
+pub const HANG_SECONDS: &str = "ACME_OPERATOR_HANG_SECONDS";
+
+/// Marks that the runtime enters the reconcile of an object. In tests it may hang there.
 #[cfg(feature = "failpoints")]
 pub fn entered(object: &str) {
     use std::{
@@ -44,7 +48,8 @@ pub fn entered(object: &str) {
     static OBJECT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(HANG_IN).ok());
     static HANG: Once = Once::new();
     if OBJECT.as_deref() == Some(object) {
-        HANG.call_once(|| std::thread::sleep(Duration::from_secs(15)));
+        let seconds = std::env::var(HANG_SECONDS).ok().and_then(|seconds| seconds.parse().ok());
+        HANG.call_once(|| std::thread::sleep(Duration::from_secs(seconds.unwrap_or_default())));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 /// How often the thread checks.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long the log line of a process that ends may take: its reader may hang.
+/// How long a log line of a process that ends may take: its reader may hang.
 const LOG_DEADLINE: Duration = Duration::from_millis(100);
 
 /// The term of this process. `None` if it does not lead, or leads without a Lease.
@@ -86,17 +86,22 @@ pub fn start() -> io::Result<()> {
 }
 
 /// Ends the process immediately, with everything that it does.
-pub fn end(reason: &'static str) -> ! {
-    // Another thread may hang while it writes to the log.
+pub fn end(reason: &str) -> ! {
+    let reason = reason.to_owned();
+    log_in_time(move || tracing::error!(reason, "the process ends"));
+    process::exit(1);
+}
+
+/// Writes to the log, and returns after 100 ms at the latest: another thread may hang while it writes to the log.
+pub fn log_in_time(log: impl FnOnce() + Send + 'static) {
     let (logged, wait) = mpsc::channel();
     let log = move || {
-        tracing::error!(reason, "the process ends");
+        log();
         _ = logged.send(());
     };
     if thread::Builder::new().spawn(log).is_ok() {
         _ = wait.recv_timeout(LOG_DEADLINE);
     }
-    process::exit(1);
 }
 
 #[cfg(test)]

@@ -148,14 +148,21 @@ impl Election {
 
     /// Starts an operator on the host, behind a proxy. `name` is also the name of its log.
     fn start(&self, name: &str, proxy: &Proxy, environment: &[(&str, &str)]) -> Result<Replica> {
+        let log = self.files.path().join(format!("{name}.log"));
+        let mut command = self.command(name, proxy)?;
+        let process = command.envs(environment.iter().copied()).stdout(File::create(&log)?).spawn()?;
+        Ok(Replica { process, log })
+    }
+
+    fn command(&self, name: &str, proxy: &Proxy) -> Result<Command> {
         let mut config = Kubeconfig::read_from(self.cluster.kubeconfig())?;
         let server = config.clusters.first_mut().and_then(|it| it.cluster.as_mut()).context("no cluster")?;
         server.server = Some(format!("https://localhost:{}", proxy.port));
         server.proxy_url = None;
         let kubeconfig = self.files.path().join(format!("{name}.kubeconfig"));
         fs::write(&kubeconfig, serde_json::to_string(&config)?)?;
-        let log = self.files.path().join(format!("{name}.log"));
-        let process = Command::new(env!("CARGO_BIN_EXE_operator"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_operator"));
+        command
             .args(VERBOSE)
             .args(self.durations)
             .arg(format!("--leader-election-namespace={}", self.namespace))
@@ -164,12 +171,9 @@ impl Election {
             .env("POD_NAME", name)
             .env("NO_COLOR", "1")
             .env_remove("POD_UID")
-            .envs(environment.iter().copied())
-            .stdout(Stdio::from(File::create(&log)?))
             .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()?;
-        Ok(Replica { process, log })
+            .kill_on_drop(true);
+        Ok(command)
     }
 
     async fn holder(&self) -> Result<String> {
@@ -336,27 +340,89 @@ async fn stopped_leader_releases_the_lease() -> Result<()> {
     Ok(())
 }
 
-/// A reconcile that never returns to the runtime is named in the log, and the Lease is renewed meanwhile.
+/// An operator that hangs once, in the reconcile of an Issuer, and a standby.
+struct Hanging {
+    election: Election,
+    proxy: Proxy,
+    first: Replica,
+    standby: Replica,
+}
+
+impl Hanging {
+    async fn start(namespace: &str, seconds: &str) -> Result<Self> {
+        let election = Election::new(namespace, &SHORT).await?;
+        let proxy = Proxy::start(election.cluster).await?;
+        let issuer = serde_json::json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "Issuer",
+            "metadata": { "name": "hanging" },
+            "spec": { "acme": {
+                "server": "https://localhost:1/",
+                "privateKeySecretRef": { "name": "account" },
+            } },
+        });
+        election.cluster.apply_in(Some(namespace), &issuer.to_string()).await?;
+        let object = hanging_in(namespace);
+        let hang = [
+            ("POD_UID", "1"),
+            (operator::failpoint::HANG_IN, &*object),
+            (operator::failpoint::HANG_SECONDS, seconds),
+        ];
+        let first = election.start("first", &proxy, &hang)?;
+        first.await_log("became the leader", harness::TIMEOUT).await?;
+        let standby = election.start("standby", &proxy, &[("POD_UID", "2")])?;
+        first.await_log("the reactor hangs", harness::TIMEOUT).await?;
+        Ok(Self { election, proxy, first, standby })
+    }
+}
+
+fn hanging_in(namespace: &str) -> String {
+    format!("Issuer.v1.cert-manager.io/hanging.{namespace}")
+}
+
+/// A reconcile that returns to the runtime late is named in the log, and the Lease is renewed meanwhile.
 #[tokio::test]
 async fn hang_is_logged_and_keeps_the_lease() -> Result<()> {
-    let election = Election::new("hangs", &SHORT).await?;
-    let proxy = Proxy::start(election.cluster).await?;
-    let issuer = serde_json::json!({
-        "apiVersion": "cert-manager.io/v1",
-        "kind": "Issuer",
-        "metadata": { "name": "hanging" },
-        "spec": { "acme": { "server": "https://localhost:1/", "privateKeySecretRef": { "name": "account" } } },
-    });
-    election.cluster.apply_in(Some("hangs"), &issuer.to_string()).await?;
-    let object = "Issuer.v1.cert-manager.io/hanging.hangs";
-    let first = election.start("first", &proxy, &[(operator::failpoint::HANG_IN, object)])?;
-    first.await_log("became the leader", harness::TIMEOUT).await?;
-    let standby = election.start("standby", &proxy, &[])?;
-    first.await_log("the reactor hangs", harness::TIMEOUT).await?;
+    let Hanging { first, standby, election: _election, proxy: _proxy } =
+        Hanging::start("hangs", "12").await?;
     first.await_log("the reactor no longer hangs", harness::TIMEOUT).await?;
     let log = first.log();
     let hangs: Vec<_> = log.lines().filter(|line| line.contains("the reactor hangs")).collect();
-    ensure!(hangs.len() == 2 && hangs.iter().all(|line| line.contains(object)), "{log}");
+    ensure!(hangs.len() == 2 && hangs.iter().all(|line| line.contains(&hanging_in("hangs"))), "{log}");
     ensure!(!standby.log().contains("became the leader"), "the Lease was lost:\n{}", standby.log());
+    Ok(())
+}
+
+/// A reconcile that never returns to the runtime: the process ends long before the kubelet would notice, says why, and resumes.
+#[tokio::test]
+async fn lasting_hang_ends_the_process() -> Result<()> {
+    let Hanging { election, proxy, mut first, standby } = Hanging::start("hangs-on", "3600").await?;
+    let began = Instant::now();
+    let status = first.ended(Duration::from_secs(30)).await?;
+    println!("a process that hangs ended {:.1?} after the first report", began.elapsed());
+    ensure!(status.code() == Some(1), "{status}");
+    let log = first.log();
+    let words = format!("hanging for 15 s in the reconcile of this object: {}", hanging_in("hangs-on"));
+    ensure!(log.lines().any(|line| line.contains("the process ends") && line.contains(&words)), "{log}");
+    let again = election.start("first", &proxy, &[("POD_UID", "1")])?;
+    again.await_log("listed all objects", Duration::from_secs(6)).await?;
+    ensure!(!standby.log().contains("became the leader"), "the standby leads, too:\n{}", standby.log());
+    Ok(())
+}
+
+/// The reader of the log has stopped, so that the reactor hangs in a log line: the process ends all the same.
+#[tokio::test]
+async fn hanging_log_ends_the_process() -> Result<()> {
+    let election = Election::new("hangs-in-log", &SHORT).await?;
+    let proxy = Proxy::start(election.cluster).await?;
+    // It logs more than a pipe holds. Without a Lease, because its renewal would fail, too.
+    let mut command = election.command("silent", &proxy)?;
+    command.arg("--leader-elect=false").env("RUST_LOG", "trace").stdout(Stdio::piped());
+    let mut process = command.spawn()?;
+    let began = Instant::now();
+    let ended = timeout(harness::TIMEOUT, process.wait()).await;
+    println!("a process whose log hangs ended after {:.1?}", began.elapsed());
+    let status = ended.context("still running")??;
+    ensure!(status.code() == Some(1), "{status}");
     Ok(())
 }
