@@ -2,6 +2,8 @@
 //!
 //! Knows values and rendered objects; must not install them. Next: `e2e_issuance` for the installed chart.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use e2e::{harness, operator};
 use serde_json::Value;
@@ -9,10 +11,16 @@ use testbed::helm::helm;
 
 /// Renders the chart with values. Returns its objects.
 async fn render(values: &[&str]) -> Result<Vec<Value>> {
+    render_as("acme-operator", &[], values).await
+}
+
+/// Renders the chart as a release, in a namespace of the same name, with additional flags of Helm.
+async fn render_as(release: &str, flags: &[&str], values: &[&str]) -> Result<Vec<Value>> {
     let chart = operator::chart();
     let chart = chart.to_string_lossy();
-    let mut arguments =
-        vec!["template", "acme-operator", &chart, "--namespace=acme-operator", "--kube-version=1.36"];
+    let namespace = format!("--namespace={release}");
+    let mut arguments = vec!["template", release, &chart, &namespace, "--kube-version=1.36"];
+    arguments.extend(flags);
     let sets: Vec<_> = values.iter().map(|value| format!("--set={value}")).collect();
     arguments.extend(sets.iter().map(String::as_str));
     let text = helm(harness::cluster()?, &arguments).await?;
@@ -149,6 +157,35 @@ async fn namespaced_roles_are_in_these_namespaces() -> Result<()> {
                 ensure!(arguments.contains("--namespace=shop,blog"), "{name} serves all: {arguments}");
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Two releases for different namespaces have no object in common, except for the CustomResourceDefinitions.
+#[tokio::test]
+async fn releases_have_no_object_in_common() -> Result<()> {
+    let named = |objects: &[Value]| -> BTreeSet<String> {
+        let name =
+            |it: &Value| format!("{} {} {}", it["kind"], it["metadata"]["namespace"], it["metadata"]["name"]);
+        objects.iter().filter(|it| it["kind"] != "CustomResourceDefinition").map(name).collect()
+    };
+    let mutating = ["--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"];
+    let shop = render_as("acme-operator", &mutating, &["namespaces={shop}"]).await?;
+    let blog = render_as("blog", &mutating, &["namespaces={blog}", "crds.enabled=false"]).await?;
+    let (shop_names, blog_names) = (named(&shop), named(&blog));
+    ensure!(shop_names.len() == blog_names.len(), "{shop_names:?} {blog_names:?}");
+    let both: Vec<_> = shop_names.intersection(&blog_names).collect();
+    ensure!(both.is_empty(), "both releases have {both:?}");
+    let own = blog.iter().filter(|it| it["kind"].as_str().is_some_and(|kind| kind.ends_with("Policy")));
+    for policy in own.filter(|it| it["apiVersion"] == "admissionregistration.k8s.io/v1") {
+        let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+        let is_bound = blog.iter().any(|it| it["spec"]["policyName"] == name);
+        ensure!(name.starts_with("blog-acme-operator-") && is_bound, "{name} is not bound");
+        let conditions = policy["spec"]["matchConditions"].to_string();
+        if name.contains("-own-") {
+            let user = "'system:serviceaccount:blog:blog-acme-operator'";
+            ensure!(conditions.contains(user), "{name} is for {conditions}");
         }
     }
     Ok(())
