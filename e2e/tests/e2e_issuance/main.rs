@@ -3,6 +3,7 @@
 //! Knows users, objects, and logs; must not know the operator's code. Next: one module per subject, and `e2e::scenarios` for the tests
 //! that also run without a node.
 
+mod crash;
 mod example;
 mod faults;
 mod lifecycle;

@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{harness, operator, user::issuer_annotation};
+use e2e::{
+    harness, operator,
+    user::{User, issuer_annotation},
+};
 use futures::future::try_join_all;
 use serde_json::json;
-use testbed::{audit::AuditMark, pebble::Pebble};
+use testbed::{audit::AuditMark, http::Trust, pebble::Pebble};
 
 use crate::{MEASURING, with_user};
 
@@ -56,23 +59,9 @@ async fn fifty_ingresses_are_served_in_seconds() -> Result<()> {
         })
         .await?;
         let mark = AuditMark::now(user.cluster)?;
-        let began = Instant::now();
-        let hosts: Vec<_> = (0..COUNT).map(|index| user.host(&format!("w{index}"))).collect();
-        try_join_all(hosts.iter().enumerate().map(|(index, host)| async move {
-            user.apply_ingress(&format!("w{index}"), std::slice::from_ref(host), issuer_annotation(issuer))
-                .await
-        }))
-        .await?;
-        let limit = Duration::from_mins(1);
-        // The host is polled only after its Secret exists, because handshakes use CPU time of the measured machine.
-        try_join_all(hosts.iter().enumerate().map(async |(index, host)| {
-            user.await_secret(&format!("w{index}"), limit).await?;
-            user.await_served(host, &root, limit).await
-        }))
-        .await?;
-        let time = began.elapsed();
+        let time = serve_ingresses(user, issuer, &root, "w", COUNT).await?;
         for index in 0..COUNT {
-            user.await_issued(&format!("w{index}"), limit).await?;
+            user.await_issued(&format!("w{index}"), harness::TIMEOUT).await?;
         }
         // The requests of the cleanup count too.
         user.await_quiet().await?;
@@ -93,6 +82,32 @@ async fn fifty_ingresses_are_served_in_seconds() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Creates annotated Ingresses concurrently, and waits until all are served. Returns how long that took. Their names begin with
+/// `prefix`.
+pub(crate) async fn serve_ingresses(
+    user: &User<'_>,
+    issuer: &str,
+    root: &Trust,
+    prefix: &str,
+    count: usize,
+) -> Result<Duration> {
+    let began = Instant::now();
+    let names: Vec<_> = (0..count).map(|index| format!("{prefix}{index}")).collect();
+    try_join_all(
+        names
+            .iter()
+            .map(async |name| user.apply_ingress(name, &[user.host(name)], issuer_annotation(issuer)).await),
+    )
+    .await?;
+    // The host is polled only after its Secret exists, because handshakes use CPU time of the measured machine.
+    try_join_all(names.iter().map(async |name| {
+        user.await_secret(name, harness::TIMEOUT).await?;
+        user.await_served(&user.host(name), root, harness::TIMEOUT).await
+    }))
+    .await?;
+    Ok(began.elapsed())
 }
 
 /// For 10 minutes, the operator writes nothing for 100 settled Certificates.
