@@ -12,6 +12,7 @@ pub mod backup;
 pub mod cert_manager;
 pub mod cert_manager_fixture;
 pub mod harness;
+pub mod intruder;
 pub mod noise;
 pub mod operator;
 pub mod scenarios;

@@ -78,11 +78,17 @@ pub async fn import_images(cluster: &Cluster, images: &[Built], steps: &Steps) -
 /// Installs the chart with Helm, and waits until both programs are ready. `flags` are additional flags of `helm
 /// upgrade`.
 pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
+    install_release(cluster, NAME, flags).await
+}
+
+/// Installs the chart like [`install`], as a release whose namespace has the same name. If that contains "acme-operator", so does
+/// its ServiceAccount.
+pub async fn install_release(cluster: &Cluster, release: &str, flags: &[&str]) -> Result<()> {
     // Both programs must comply with the Pod Security Standard "restricted".
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": { "name": NAME, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
+        "metadata": { "name": release, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
     });
     cluster.apply(&namespace.to_string()).await?;
     let chart = chart();
@@ -90,10 +96,10 @@ pub async fn install(cluster: &Cluster, flags: &[&str]) -> Result<()> {
     let mut arguments = vec![
         "upgrade",
         "--install",
-        NAME,
+        release,
         &chart,
         "--namespace",
-        NAME,
+        release,
         "--wait",
         "--timeout=120s",
         "--set=image.pullPolicy=Never,solver.image.pullPolicy=Never",
@@ -118,6 +124,14 @@ pub fn writes_for(mark: &AuditMark, namespace: &str) -> Result<Vec<AuditEvent>> 
     let issuer = format!("/clusterissuers/{namespace}/");
     let mut events = writes(mark, |of| of.is_none_or(|of| of == namespace))?;
     events.retain(|event| event.namespace().is_some() || event.request_uri.contains(&issuer));
+    Ok(events)
+}
+
+/// The requests of both programs of a release since a mark that a role or a policy has rejected.
+pub fn rejected(mark: &AuditMark, release: &str) -> Result<Vec<AuditEvent>> {
+    let accounts = format!("system:serviceaccount:{release}:");
+    let mut events = mark.events()?;
+    events.retain(|event| event.user().starts_with(&accounts) && event.status() == Some(403));
     Ok(events)
 }
 
@@ -246,7 +260,11 @@ impl Processes {
         }
         arguments.extend(self.flags.iter().chain(flags).cloned());
         let process = Process::new(name, self.binaries.join("operator"), arguments);
-        process.env("KUBECONFIG", service_account::kubeconfig_inside(NAME).display()).env("NO_COLOR", 1)
+        // As in the chart: a container that restarts has the same UID, and another replica has another one.
+        process
+            .env("POD_UID", name)
+            .env("KUBECONFIG", service_account::kubeconfig_inside(NAME).display())
+            .env("NO_COLOR", 1)
     }
 
     /// The process ID of the operator on the host, if it was started.

@@ -199,6 +199,17 @@ impl<'a> User<'a> {
         self.await_certificate(name, "be issued", limit, is_issued).await
     }
 
+    /// Waits until the condition `Ready` of a Certificate has a message with some words.
+    pub async fn await_ready_message(&self, name: &str, words: &str) -> Result<()> {
+        let what = format!("report {words:?}");
+        let reported = self.await_certificate(name, &what, harness::TIMEOUT, |it| {
+            let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            let ready = condition::find(conditions, condition::READY).and_then(|it| it.message.as_deref());
+            ready.is_some_and(|message| message.contains(words))
+        });
+        reported.await.map(drop)
+    }
+
     /// Waits until a Secret contains a certificate.
     pub async fn await_secret(&self, name: &str, limit: Duration) -> Result<Secret> {
         let has_certificate = |secret: Option<&Secret>| !secret_value(secret, "tls.crt").is_empty();

@@ -6,12 +6,10 @@ use std::{path::Path, sync::OnceLock};
 
 use ::operator::objects::route::{PathType, patch_to_add, patch_to_remove};
 use anyhow::{Context, Result, ensure};
-use crds::{
-    certmanager::{Certificate, ClusterIssuer},
-    condition,
-};
+use crds::certmanager::{Certificate, ClusterIssuer};
 use e2e::{
     harness,
+    intruder::{Intruder, ensure_rejected},
     operator::{self, Processes},
     scenarios,
     user::{User, issuer_annotation},
@@ -22,11 +20,9 @@ use k8s_openapi::api::{
     networking::v1::Ingress,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    core::NamespaceResourceScope,
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use testbed::{
     audit::{AuditEvent, AuditMark},
@@ -35,7 +31,6 @@ use testbed::{
     paths,
     pebble::Pebble,
     progress::Steps,
-    service_account,
     tools::Tools,
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -61,16 +56,6 @@ fn shared_cluster() -> Result<&'static SharedCluster> {
 /// The folder of our programs.
 fn binaries() -> Result<&'static Path> {
     Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")
-}
-
-/// Waits until the Ready condition of a Certificate has a message with some words.
-async fn await_told(user: &User<'_>, certificate: &str, words: &str) -> Result<()> {
-    let told = user.await_certificate(certificate, "say who refuses it", harness::TIMEOUT, |it| {
-        let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        let ready = condition::find(conditions, condition::READY).and_then(|it| it.message.as_deref());
-        ready.is_some_and(|message| message.contains(words))
-    });
-    told.await.map(drop)
 }
 
 async fn user(name: &str) -> Result<User<'static>> {
@@ -112,11 +97,8 @@ async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
 
 /// Ensures that roles and policies have allowed every request of our programs since a mark, except for those that tests forge.
 fn ensure_nothing_rejected(mark: &AuditMark) -> Result<()> {
-    let solver = operator::USER
-        .replace(":acme-operator:acme-operator", &format!(":acme-operator:{}", operator::SOLVER));
     let is_forged = |it: &AuditEvent| it.namespace().is_some_and(|namespace| namespace.starts_with(FORGED));
-    let mut rejected = mark.events()?;
-    rejected.retain(|it| [operator::USER, &solver].contains(&it.user()) && it.status() == Some(403));
+    let mut rejected = operator::rejected(mark, operator::NAME)?;
     rejected.retain(|event| !is_forged(event));
     ensure!(rejected.is_empty(), "the API server rejected {rejected:?}");
     Ok(())
@@ -147,8 +129,7 @@ async fn namespaced_operator_stays_in_its_namespaces() -> Result<()> {
     }
     let user = User::new(&cluster, SERVED[0]).await?;
     user.apply_ingress("cluster", &[user.host("cluster")], issuer_annotation("prod")).await?;
-    await_told(
-        &user,
+    user.await_ready_message(
         "cluster",
         "the ClusterIssuer \"prod\" can't be used, because the operator is limited to namespaces",
     )
@@ -174,8 +155,7 @@ async fn restricted_issuer_serves_what_it_allows() -> Result<()> {
     restrict(json!({ "acme.cert-manager.io/allowed-namespaces": r#"{"matchLabels":{"team":"web"}}"# }))
         .await?;
     user.apply_ingress("web", &[user.host("web")], issuer_annotation("restricted")).await?;
-    await_told(
-        &user,
+    user.await_ready_message(
         "web",
         "the ClusterIssuer \"restricted\" refuses the namespace \"restricted\": the labels",
     )
@@ -183,70 +163,21 @@ async fn restricted_issuer_serves_what_it_allows() -> Result<()> {
     change_namespace(json!({ "labels": { "team": "web" } })).await?;
     // A change of the issuer is noticed immediately.
     restrict(json!({ "acme.cert-manager.io/restrict-dns-zones": "true" })).await?;
-    await_told(&user, "web", "lacks the annotation acme.cert-manager.io/allowed-dns-zones").await?;
+    user.await_ready_message("web", "lacks the annotation acme.cert-manager.io/allowed-dns-zones").await?;
     let zones = json!({ "acme.cert-manager.io/allowed-dns-zones": "restricted.example.test" });
     change_namespace(json!({ "annotations": zones })).await?;
     restrict(json!({ "note": "checked again" })).await?;
     user.await_issued("web", harness::TIMEOUT).await.map(drop)
 }
 
-/// Requests with the operator's own token.
-struct Intruder {
-    client: kube::Client,
-    namespace: String,
-}
-
-impl Intruder {
-    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// Ensures that the creation of an object is rejected, in words that contain `expected`.
-    async fn ensure_no_creation<K>(&self, object: Value, expected: &str) -> Result<()>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
-        K: Serialize + DeserializeOwned,
-    {
-        let what = object.to_string();
-        let created = self.api::<K>().create(&PostParams::default(), &serde_json::from_value(object)?).await;
-        ensure_rejected(created, expected).context(what)
-    }
-
-    /// Ensures that a merge patch is rejected, in words that contain `expected`.
-    async fn ensure_no_change<K>(&self, name: &str, patch: Value, expected: &str) -> Result<()>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
-        K: DeserializeOwned,
-    {
-        let patched = self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-        ensure_rejected(patched, expected).with_context(|| patch.to_string())
-    }
-}
-
-fn ensure_rejected<T>(outcome: Result<T, kube::Error>, expected: &str) -> Result<()> {
-    match outcome {
-        Ok(_) => anyhow::bail!("the request was not rejected"),
-        Err(kube::Error::Api(status)) => {
-            ensure!(
-                status.message.contains(expected),
-                "the rejection does not say {expected:?}: {}",
-                status.message
-            );
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// A user with a Secret of their own and a certificate, and the operator's token.
 async fn intruder(name: &str) -> Result<(User<'static>, Intruder)> {
     let user = user(name).await?;
-    let token = service_account::token(user.cluster, operator::NAME, operator::NAME).await?;
-    let client = user.cluster.client_with_token(&token).await?;
+    let intruder = Intruder::new(user.cluster, operator::NAME, name).await?;
     user.apply_ingress("web", &[user.host("web")], issuer_annotation(name)).await?;
     user.await_issued("web", harness::TIMEOUT).await?;
     scenarios::await_no_leftovers(&user).await?;
-    Ok((user, Intruder { client, namespace: name.to_owned() }))
+    Ok((user, intruder))
 }
 
 #[tokio::test]

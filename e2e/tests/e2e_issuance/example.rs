@@ -6,6 +6,7 @@ use e2e::{
     user::{self, User},
 };
 use testbed::{
+    audit::AuditMark,
     bring_up,
     cluster::{Mode, Options},
     helm::helm,
@@ -14,9 +15,10 @@ use testbed::{
 };
 use xtask::progress::Steps;
 
-use crate::MEASURING;
+use crate::{MEASURING, forgery};
 
-/// The Ingress is served with a valid certificate, and `helm test` succeeds.
+/// The Ingress is served with a valid certificate, and `helm test` succeeds. From the installation on, no role and no policy rejects a
+/// request, except for what is forged with the operator's token.
 #[tokio::test]
 async fn users_example_works_unchanged() -> Result<()> {
     let _not_measuring = MEASURING.read().await;
@@ -26,6 +28,7 @@ async fn users_example_works_unchanged() -> Result<()> {
     let tools = harness::cluster()?.tools();
     let cluster = bring_up::start(&options, tools, &Steps::default()).await?;
     operator::load_images(&cluster).await?;
+    let mark = AuditMark::now(&cluster)?;
     operator::install(&cluster, &[]).await?;
     let user = User::new(&cluster, "default").await?;
     let pebble = Pebble::of_cluster(&cluster)?;
@@ -47,5 +50,9 @@ async fn users_example_works_unchanged() -> Result<()> {
     let page = page.with_context(|| user.log())?;
     ensure!(page == "web", "the page is {page:?}");
     helm(&cluster, &["test", operator::NAME, "--namespace", operator::NAME, "--timeout=60s"]).await?;
+    user.await_quiet().await?;
+    let rejected = operator::rejected(&mark, operator::NAME)?;
+    ensure!(rejected.is_empty(), "the API server rejected {rejected:?}");
+    forgery::ensure_rejected(&user, operator::NAME, "web").await?;
     cluster.end()
 }

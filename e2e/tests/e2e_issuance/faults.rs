@@ -106,17 +106,10 @@ async fn our_requests_are_never_forbidden() -> Result<()> {
         user.create_cluster_issuer(issuer, &pebble, json!({})).await?;
         user.apply_ingress("web", &[user.host("web")], issuer_annotation(issuer)).await?;
         user.await_issued("web", harness::TIMEOUT).await?;
-        let forbidden: Vec<_> = mark
-            .events()?
-            .into_iter()
-            .filter(|event| {
-                event.user().starts_with("system:serviceaccount:acme-operator:")
-                    && event.status() == Some(403)
-            })
-            // In a namespace that is being deleted, all creations are forbidden.
-            .filter(|event| event.namespace().is_none_or(|namespace| namespace == user.namespace))
-            .collect();
-        ensure!(forbidden.is_empty(), "the API server rejected {forbidden:?}");
+        let mut rejected = operator::rejected(&mark, operator::NAME)?;
+        // In a namespace that is being deleted, all creations are forbidden.
+        rejected.retain(|event| event.namespace().is_none_or(|namespace| namespace == user.namespace));
+        ensure!(rejected.is_empty(), "the API server rejected {rejected:?}");
         Ok(())
     })
     .await

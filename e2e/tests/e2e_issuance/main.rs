@@ -6,7 +6,9 @@
 mod crash;
 mod example;
 mod faults;
+mod forgery;
 mod lifecycle;
+mod namespaced;
 mod speed;
 
 use std::sync::OnceLock;
