@@ -16,7 +16,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use crate::{
     acme::{Account, AcmeError, MAX_CA_BUNDLE_BYTES, Observer, Server, ServerSettings, Trust},
     clock::Clock,
-    decision::new_orders::{Asking, NewOrderSlot, NewOrders},
+    decision::{
+        fair_queue::Slots,
+        new_orders::{Asking, NewOrderSlot, NewOrders},
+    },
     fair_slots::FairSlots,
     net::MAX_LOOKUPS,
     sync::lock,
@@ -115,7 +118,7 @@ impl Accounts {
             servers: Mutex::default(),
             in_use: Mutex::default(),
             new_orders: Mutex::default(),
-            lookups: FairSlots::with_shares(MAX_LOOKUPS),
+            lookups: FairSlots::new(Slots::few(MAX_LOOKUPS)),
             clock,
             observer,
         }

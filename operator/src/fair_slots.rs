@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    decision::fair_queue::{FairQueue, Lane},
+    decision::fair_queue::{FairQueue, Lane, Slots},
     sync::lock,
 };
 
@@ -27,14 +27,9 @@ pub struct Permit {
 }
 
 impl FairSlots {
-    /// `slots` permits. A namespace that waits alone may have all of them.
-    pub fn new(slots: usize) -> Self {
+    /// A permit for each slot.
+    pub fn new(slots: Slots) -> Self {
         Self(Arc::new(Mutex::new(FairQueue::new(slots))))
-    }
-
-    /// `slots` permits for work that may hang: no namespace gets more than a third of them.
-    pub fn with_shares(slots: usize) -> Self {
-        Self(Arc::new(Mutex::new(FairQueue::with_shares(slots))))
     }
 
     /// Waits for a permit.
@@ -88,7 +83,7 @@ mod tests {
 
     #[test]
     fn permit_passes_to_the_next_tenant() {
-        let slots = FairSlots::new(1);
+        let slots = FairSlots::new(Slots::unshared(1));
         let first = slots.acquire(lane("a")).now_or_never().expect("a free slot");
         let mut waiting: Vec<_> =
             ["a", "a", "b"].map(|namespace| Box::pin(slots.acquire(lane(namespace)))).into();
@@ -102,7 +97,7 @@ mod tests {
 
     #[test]
     fn cancelled_waiters_take_no_permit() {
-        let slots = FairSlots::new(1);
+        let slots = FairSlots::new(Slots::unshared(1));
         let held = slots.acquire(lane("a")).now_or_never().expect("a free slot");
         for _ in 0..10_000 {
             assert!(slots.acquire(lane("a")).now_or_never().is_none());

@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
-    decision::challenge::ProbeResult,
+    decision::{challenge::ProbeResult, fair_queue::Slots},
     error_chain::ErrorChain,
     fair_slots::FairSlots,
     net::{FilteringResolver, MAX_LOOKUPS, Trust, is_forbidden, tls_config},
@@ -52,7 +52,10 @@ impl SelfCheck {
     /// # Errors
     /// TLS can't be set up.
     pub fn new() -> Result<Self, rustls::Error> {
-        Ok(Self { tls: tls_config(&Trust::AnyCertificate)?, lookups: FairSlots::with_shares(MAX_LOOKUPS) })
+        Ok(Self {
+            tls: tls_config(&Trust::AnyCertificate)?,
+            lookups: FairSlots::new(Slots::few(MAX_LOOKUPS)),
+        })
     }
 
     /// A client for one probe: a connection is never used again, because it might lead to a server that the name no longer resolves to.

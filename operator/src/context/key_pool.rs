@@ -4,7 +4,7 @@
 use tokio::task::spawn_blocking;
 
 use crate::{
-    decision::fair_queue::Lane,
+    decision::fair_queue::{Lane, Slots},
     error::ReconcileError,
     fair_slots::FairSlots,
     pki::{KeyKind, PrivateKey},
@@ -27,7 +27,8 @@ pub struct KeyPool {
 impl Default for KeyPool {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).max(2);
-        Self { all: FairSlots::new(threads), large: FairSlots::new(threads - 1), huge: FairSlots::new(1) }
+        let slots = |count| FairSlots::new(Slots::unshared(count));
+        Self { all: slots(threads), large: slots(threads - 1), huge: slots(1) }
     }
 }
 

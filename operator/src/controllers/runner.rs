@@ -22,7 +22,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        fair_queue::Lane,
+        fair_queue::{Lane, Slots},
         limits,
         problem::{self, Problem},
         retry::{self, Failure},
@@ -46,8 +46,8 @@ pub(super) struct Controller<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) name: &'static str,
     /// The objects that it reconciles.
     pub(super) store: Store<K>,
-    /// How many objects it reconciles at a time, of which one namespace gets at most a third, and one ACME server a quarter.
-    pub(super) slots: usize,
+    /// How many objects it reconciles at a time.
+    pub(super) slots: Slots,
     /// Counts reconciles and errors.
     pub(super) metrics: Metrics,
     /// What every reconcile gets.

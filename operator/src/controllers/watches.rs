@@ -47,7 +47,7 @@ use super::{
 use crate::{
     cache::{Cache, Indexed, Kind},
     context::Context,
-    decision::{Requeue, problem, shim::asks_for_certificates},
+    decision::{Requeue, fair_queue::Slots, problem, shim::asks_for_certificates},
     error::ReconcileError,
     k8s::{Guarded, ObjectEvent, Presence, Scope, Shrink, Unreadable, Watch},
     memory::sweep,
@@ -305,23 +305,27 @@ pub async fn start(context: Arc<Context>, metrics: Metrics, ready: impl FnOnce()
     }
 }
 
-/// Registers every kind: what is watched, and by whom it is reconciled, in how many slots. One namespace gets at most a third of these,
-/// and one ACME server a quarter.
+/// Registers every kind: what is watched, and by whom it is reconciled, in how many slots.
 fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     let all = Config::default;
     let own = || all().labels(&format!("{}={}", route::MANAGED_BY.0, route::MANAGED_BY.1));
     let mut registry = Registry::new(context, metrics);
 
     registry.watch(|cache| &cache.ingresses, scope::served(context), all(), Presence::Required);
-    registry.control(|cache| &cache.ingresses, <Ingress as Shimmed>::NAME, 96, shim::reconcile);
+    registry.control(|cache| &cache.ingresses, <Ingress as Shimmed>::NAME, Slots::few(96), shim::reconcile);
 
     registry.watch(|cache| &cache.issuers, scope::served(context), all(), Presence::Required);
-    registry.control(|cache| &cache.issuers, issuer::NAME, 32, issuer::reconcile);
+    registry.control(|cache| &cache.issuers, issuer::NAME, Slots::many(128), issuer::reconcile);
 
     if context.settings.namespaces.is_empty() {
         let everywhere = vec![scope::cluster(context)];
         registry.watch(|cache| &cache.cluster_issuers, everywhere, all(), Presence::Required);
-        registry.control(|cache| &cache.cluster_issuers, issuer::CLUSTER_NAME, 32, issuer::reconcile_cluster);
+        registry.control(
+            |cache| &cache.cluster_issuers,
+            issuer::CLUSTER_NAME,
+            Slots::many(128),
+            issuer::reconcile_cluster,
+        );
     }
 
     registry.watch(|cache| &cache.certificates, scope::served(context), all(), Presence::Required);
@@ -336,17 +340,27 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry.controllers.push(Box::pin(certificate::fetch_renewal_info(Arc::clone(context))));
 
     registry.watch(|cache| &cache.requests, scope::served(context), all(), Presence::Required);
-    registry.control(|cache| &cache.requests, request_controller::NAME, 96, request_controller::reconcile);
+    registry.control(
+        |cache| &cache.requests,
+        request_controller::NAME,
+        Slots::few(96),
+        request_controller::reconcile,
+    );
 
     registry.watch(|cache| &cache.orders, scope::served(context), all(), Presence::Required);
-    registry.control(|cache| &cache.orders, order::NAME, 192, order::reconcile);
+    registry.control(|cache| &cache.orders, order::NAME, Slots::many(768), order::reconcile);
 
     registry.watch(|cache| &cache.challenges, scope::served(context), all(), Presence::Required);
     // Challenges wait for others most of the time, and hold little memory meanwhile.
-    registry.control(|cache| &cache.challenges, challenge::NAME, 4000, challenge::reconcile);
+    registry.control(|cache| &cache.challenges, challenge::NAME, Slots::few(4000), challenge::reconcile);
 
     registry.watch(|cache| &cache.services, scope::served(context), own(), Presence::Required);
-    registry.control(|cache| &cache.services, solver_endpoints::NAME, 24, solver_endpoints::reconcile);
+    registry.control(
+        |cache| &cache.services,
+        solver_endpoints::NAME,
+        Slots::few(24),
+        solver_endpoints::reconcile,
+    );
 
     registry.watch(|cache| &cache.routed_slices, scope::served(context), own(), Presence::Required);
     registry.watch_solver();
@@ -465,7 +479,7 @@ impl Registry {
         &mut self,
         select: Select<K>,
         name: &'static str,
-        slots: usize,
+        slots: Slots,
         reconcile: fn(Arc<K>, Arc<Context>) -> F,
     ) where
         K: Reports + Clone + Debug + 'static,

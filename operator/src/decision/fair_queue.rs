@@ -4,11 +4,41 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// How many slots have to be free for each that a namespace has before it gets another: alone, it gets a third of all.
-pub const FREE_FOR_NAMESPACE: usize = 2;
+/// How many slots there are, and how many of these a namespace or a server gets while the others are free. If fewer are free, it gets
+/// fewer: as large a part of those as its share is of all.
+///
+/// Small shares of many slots keep slots free although many tenants each wait for a server that hangs; large shares of few slots don't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// All slots.
+    pub all: usize,
+    /// The share of a namespace.
+    pub namespace: usize,
+    /// The share of a server. It should be smaller, so that a namespace that waits for one server can still use another.
+    pub server: usize,
+}
 
-/// The same for a server: alone, it gets a quarter of all, so that a namespace that waits for one server can still use another.
-pub const FREE_FOR_SERVER: usize = 3;
+impl Slots {
+    /// So many slots: a namespace gets a third of them, a server a quarter.
+    pub const fn few(all: usize) -> Self {
+        Self { all, namespace: all.div_ceil(3), server: all.div_ceil(4) }
+    }
+
+    /// So many slots for work that waits for servers: a namespace gets a twelfth of them, a server a sixteenth.
+    pub const fn many(all: usize) -> Self {
+        Self { all, namespace: all.div_ceil(12), server: all.div_ceil(16) }
+    }
+
+    /// So many slots without shares: a namespace that waits alone may have all of them.
+    pub const fn unshared(all: usize) -> Self {
+        Self { all, namespace: all, server: all }
+    }
+
+    /// Whether one with a share that uses some slots gets another one of those that are free.
+    fn has_room(&self, used: usize, free: usize, share: usize) -> bool {
+        free > 0 && used.saturating_mul(self.all.saturating_sub(share)) < free.saturating_mul(share)
+    }
+}
 
 /// For whom and at which server something is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,14 +51,14 @@ pub struct Lane {
 
 /// Work that waits for slots, and a count of the slots in use.
 ///
-/// Namespaces take turns, and so do the servers of a namespace. If the work may hang, [`Self::with_shares`] keeps slots for others: the
-/// fewer are free, the fewer a namespace or server may have, so one that has none gets the last one.
+/// Namespaces take turns, and so do the servers of a namespace. If the work may hang, [`Slots`] with shares keep some for others: one that
+/// has none gets the last one.
 ///
 /// ```
-/// use operator::decision::fair_queue::{FairQueue, Lane};
+/// use operator::decision::fair_queue::{FairQueue, Lane, Slots};
 ///
 /// let lane = |namespace: &str| Lane { namespace: namespace.to_owned(), server: None };
-/// let mut queue = FairQueue::with_shares(12);
+/// let mut queue = FairQueue::new(Slots::few(12));
 /// (0..1000).for_each(|number| queue.push(lane("noisy"), number));
 /// assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4);
 /// queue.push(lane("quiet"), 1000);
@@ -36,9 +66,8 @@ pub struct Lane {
 /// ```
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    slots: usize,
+    slots: Slots,
     used: usize,
-    has_shares: bool,
     by_namespace: HashMap<String, usize>,
     by_server: HashMap<String, usize>,
     /// What waits, by namespace.
@@ -55,22 +84,16 @@ struct Waiting<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// An empty queue for `slots` slots. A namespace that waits alone may use all of them.
-    pub fn new(slots: usize) -> Self {
+    /// An empty queue for some slots.
+    pub fn new(slots: Slots) -> Self {
         Self {
             slots,
             used: 0,
-            has_shares: false,
             by_namespace: HashMap::new(),
             by_server: HashMap::new(),
             waiting: HashMap::new(),
             turns: VecDeque::new(),
         }
-    }
-
-    /// An empty queue for `slots` slots, of which a namespace gets at most a third and a server a quarter.
-    pub fn with_shares(slots: usize) -> Self {
-        Self { has_shares: true, ..Self::new(slots) }
     }
 
     /// Adds something that waits for a slot.
@@ -122,15 +145,13 @@ impl<T> FairQueue<T> {
 
     /// Which server's work comes next in the namespace that has this turn, if any may have a slot.
     fn admissible(&self, turn: usize) -> Option<usize> {
-        let free = self.slots.saturating_sub(self.used);
-        let has_room = |used: usize, free_for_each: usize| {
-            free > 0 && (!self.has_shares || used.saturating_mul(free_for_each) < free)
-        };
+        let free = self.slots.all.saturating_sub(self.used);
         let namespace = self.turns.get(turn)?;
-        if !has_room(count(&self.by_namespace, namespace), FREE_FOR_NAMESPACE) {
+        if !self.slots.has_room(count(&self.by_namespace, namespace), free, self.slots.namespace) {
             return None;
         }
-        let may_use = |server: &String| has_room(count(&self.by_server, server), FREE_FOR_SERVER);
+        let may_use =
+            |server: &String| self.slots.has_room(count(&self.by_server, server), free, self.slots.server);
         let servers = self.waiting.get(namespace)?;
         servers.iter().position(|waiting| waiting.server.as_ref().is_none_or(may_use))
     }
@@ -165,7 +186,7 @@ mod tests {
 
     #[test]
     fn namespaces_take_turns() {
-        let mut queue = FairQueue::new(100);
+        let mut queue = FairQueue::new(Slots::unshared(100));
         for (namespace, item) in [(1, 0), (1, 1), (1, 2), (2, 3), (3, 4), (3, 5)] {
             queue.push(lane(namespace, 1), item);
         }
@@ -175,7 +196,7 @@ mod tests {
 
     #[test]
     fn server_that_hangs_leaves_slots_to_others() {
-        let mut queue = FairQueue::with_shares(192);
+        let mut queue = FairQueue::new(Slots::few(192));
         for namespace in 0..100 {
             (0..100).for_each(|_| queue.push(lane(namespace, 1), ()));
         }
@@ -190,7 +211,7 @@ mod tests {
 
     #[test]
     fn namespace_can_use_one_server_while_another_hangs() {
-        let mut queue = FairQueue::with_shares(192);
+        let mut queue = FairQueue::new(Slots::few(192));
         (0..100).for_each(|_| queue.push(lane(1, 1), ()));
         assert_eq!(pop_all(&mut queue).len(), 48);
         queue.push(lane(1, 2), ());
@@ -199,7 +220,7 @@ mod tests {
 
     #[test]
     fn many_hanging_tenants_leave_slots_to_the_next() {
-        let mut queue = FairQueue::with_shares(192);
+        let mut queue = FairQueue::new(Slots::few(192));
         for number in 0..10 {
             (0..100).for_each(|_| queue.push(lane(number, number), ()));
             pop_all(&mut queue);
@@ -210,7 +231,7 @@ mod tests {
 
     #[test]
     fn released_slot_goes_to_the_longest_waiting_namespace() {
-        let mut queue = FairQueue::new(1);
+        let mut queue = FairQueue::new(Slots::unshared(1));
         (0..1000).for_each(|item| queue.push(lane(1, 1), item));
         let (first, _) = queue.pop().expect("the first");
         queue.push(lane(2, 2), 1000);
@@ -221,14 +242,32 @@ mod tests {
         assert_eq!(queue.pop().map(|(_, item)| item), Some(1000));
     }
 
+    /// A person may have several namespaces and servers.
+    #[test]
+    fn small_shares_keep_slots_from_many_pairs() {
+        let left_by = |pairs: u8, slots: Slots| {
+            let mut queue = FairQueue::new(slots);
+            let taken = (0..pairs).map(|pair| {
+                (0..100).for_each(|_| queue.push(lane(pair, pair), ()));
+                pop_all(&mut queue).len()
+            });
+            slots.all - taken.sum::<usize>()
+        };
+        assert_eq!(left_by(17, Slots::few(192)), 0);
+        assert!(left_by(17, Slots::many(768)) >= 200, "{}", left_by(17, Slots::many(768)));
+        assert!(left_by(60, Slots::many(768)) >= 1);
+    }
+
     proptest! {
         /// Whatever comes and ends: no more slots are used than there are, no share is exceeded, and nothing waits without a reason.
         #[test]
         fn slots_are_shared_and_used(
-            slots in 1_usize..40,
+            shares in (1_usize..40).prop_flat_map(|all| (Just(all), 1..=all, 1..=all)).prop_map(
+                |(all, namespace, server)| Slots { all, namespace, server }
+            ),
             steps in proptest::collection::vec((0_u8..5, 0_u8..4, any::<bool>()), 1..300),
         ) {
-            let mut queue = FairQueue::with_shares(slots);
+            let mut queue = FairQueue::new(shares);
             let mut running: VecDeque<Lane> = VecDeque::new();
             let mut waiting: Vec<Lane> = Vec::new();
             for (namespace, server, ends) in steps {
@@ -249,14 +288,17 @@ mod tests {
                 }
                 let of_namespace = |lane: &Lane| running.iter().filter(|it| it.namespace == lane.namespace).count();
                 let of_server = |lane: &Lane| running.iter().filter(|it| it.server == lane.server).count();
-                prop_assert!(running.len() <= slots);
+                prop_assert!(running.len() <= shares.all);
                 for lane in &running {
-                    prop_assert!(of_namespace(lane) <= slots.div_ceil(3));
-                    prop_assert!(of_server(lane) <= slots.div_ceil(4));
+                    prop_assert!(of_namespace(lane) <= shares.namespace);
+                    prop_assert!(of_server(lane) <= shares.server);
                 }
-                let free = slots - running.len();
+                let free = shares.all - running.len();
                 for lane in &waiting {
-                    prop_assert!(2 * of_namespace(lane) >= free || 3 * of_server(lane) >= free, "{lane:?} could run");
+                    let has_share = |used: usize, share: usize| used * (shares.all - share) >= free * share;
+                    let has_all = has_share(of_namespace(lane), shares.namespace)
+                        || has_share(of_server(lane), shares.server);
+                    prop_assert!(has_all, "{lane:?} could run");
                 }
             }
         }
@@ -264,7 +306,7 @@ mod tests {
         /// However much the others have waiting, each namespace gets a slot in every round.
         #[test]
         fn waiting_namespace_is_served_in_every_round(waiting in proptest::collection::vec(1_usize..50, 2..10)) {
-            let mut queue = FairQueue::new(1);
+            let mut queue = FairQueue::new(Slots::unshared(1));
             for (namespace, count) in (0..).zip(&waiting) {
                 (0..*count).for_each(|item| queue.push(lane(namespace, 0), item));
             }

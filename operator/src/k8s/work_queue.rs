@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::decision::fair_queue::{FairQueue, Lane};
+use crate::decision::fair_queue::{FairQueue, Lane, Slots};
 
 /// When an object is due, and a number that tells apart those that are due at the same time.
 type Due = (Instant, u64);
@@ -37,14 +37,9 @@ enum State {
 }
 
 impl<K: Clone + Eq + Hash> WorkQueue<K> {
-    /// No work yet. At most `slots` objects are reconciled at a time.
-    pub fn new(slots: usize) -> Self {
-        Self {
-            ready: FairQueue::with_shares(slots),
-            delayed: BTreeMap::new(),
-            states: HashMap::new(),
-            delays: 0,
-        }
+    /// No work yet. Each object that is reconciled takes a slot.
+    pub fn new(slots: Slots) -> Self {
+        Self { ready: FairQueue::new(slots), delayed: BTreeMap::new(), states: HashMap::new(), delays: 0 }
     }
 
     /// Enqueues an object, unless it waits already. One that is being reconciled is reconciled again afterwards.
@@ -111,7 +106,7 @@ mod tests {
     }
 
     fn work(objects: &[&'static str]) -> WorkQueue<&'static str> {
-        let mut work = WorkQueue::new(12);
+        let mut work = WorkQueue::new(Slots::few(12));
         for object in objects {
             work.enqueue(*object, lane);
         }
@@ -158,7 +153,7 @@ mod tests {
 
     #[test]
     fn waiting_objects_of_one_tenant_delay_no_other() {
-        let mut work = WorkQueue::new(12);
+        let mut work = WorkQueue::new(Slots::few(12));
         (0..3000).for_each(|number| work.enqueue(number, |_| lane(&"a/x")));
         assert_eq!(std::iter::from_fn(|| work.start()).count(), 4);
         work.enqueue(3000, |_| lane(&"b/x"));

@@ -115,6 +115,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::decision::fair_queue::Slots;
 
     #[test]
     fn local_and_metadata_addresses_are_forbidden() {
@@ -152,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn lookups_of_one_tenant_delay_no_other() {
-        let lookups = FairSlots::with_shares(MAX_LOOKUPS);
+        let lookups = FairSlots::new(Slots::few(MAX_LOOKUPS));
         let hanging = || lookups.acquire(Lane { namespace: "a".to_owned(), server: None });
         let hanging: Vec<_> = std::iter::from_fn(|| hanging().now_or_never()).collect();
         assert!(hanging.len() < MAX_LOOKUPS / 2, "{}", hanging.len());

@@ -4,11 +4,7 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use operator::{
     acme, decision,
-    decision::{
-        certificate,
-        fair_queue::{FREE_FOR_NAMESPACE, FREE_FOR_SERVER},
-        issuer, shim, windows,
-    },
+    decision::{certificate, fair_queue::Slots, issuer, shim, windows},
     k8s, metrics, net, objects, pki, server,
 };
 use serde_json::Value;
@@ -274,7 +270,13 @@ fn of_connections() -> Vec<Row> {
 
 fn of_shares() -> Vec<Row> {
     const WAITS: &str = "Its further objects wait, and others go first";
-    let share = |free_for_each: usize| format!("1/{} of each controller's slots", free_for_each + 1);
+    let share = |of: fn(Slots) -> usize| {
+        let part = |slots: Slots| format!("1/{}", slots.all / of(slots));
+        let (few, many) = (part(Slots::few(4800)), part(Slots::many(4800)));
+        format!(
+            "{few} of each controller's slots, {many} of those for Orders, issuers, and renewal information"
+        )
+    };
     vec![
         (
             "an object of any kind, without what is not cached",
@@ -282,8 +284,13 @@ fn of_shares() -> Vec<Row> {
             CODE,
             "The object is ignored, and an `Unreadable` event says so",
         ),
-        ("objects of a namespace that are reconciled concurrently", share(FREE_FOR_NAMESPACE), CODE, WAITS),
-        ("objects that may wait for one ACME server concurrently", share(FREE_FOR_SERVER), CODE, WAITS),
+        (
+            "objects of a namespace that are reconciled concurrently",
+            share(|slots| slots.namespace),
+            CODE,
+            WAITS,
+        ),
+        ("objects that may wait for one ACME server concurrently", share(|slots| slots.server), CODE, WAITS),
         (
             "names that are looked up concurrently, for self-checks and for ACME servers each",
             grouped(net::MAX_LOOKUPS),

@@ -39,7 +39,7 @@ use super::{
     session::{CONNECT_PAUSE, MAX_CONNECT_TRIES},
 };
 use crate::{
-    decision::fair_queue::Lane,
+    decision::fair_queue::{Lane, Slots},
     error_chain::ErrorChain,
     fair_slots::{FairSlots, Permit},
     fence,
@@ -102,7 +102,7 @@ impl Server {
             http: Client::builder(TokioExecutor::new()).build(connector),
             directory: DirectoryCache::default(),
             nonces: Mutex::default(),
-            concurrent_requests: FairSlots::new(settings.concurrency),
+            concurrent_requests: FairSlots::new(Slots::unshared(settings.concurrency)),
             limiter: RateLimiter::new(settings.requests_per_second),
             renewal_info_limiter: RateLimiter::with_burst(
                 settings.renewal_info_per_second,

@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 
 use crate::{
     clock::{Clock, SystemClock},
+    decision::fair_queue::Slots,
     fair_slots::FairSlots,
     net::{MAX_LOOKUPS, Trust},
 };
@@ -76,7 +77,7 @@ impl ServerSettings {
             requests_per_second: 100.0,
             requests_per_second_per_account: 100.0,
             renewal_info_per_second: 500.0,
-            lookups: FairSlots::with_shares(MAX_LOOKUPS),
+            lookups: FairSlots::new(Slots::few(MAX_LOOKUPS)),
             response_limit: 1 << 20,
             clock: Arc::new(SystemClock),
             observer: None,

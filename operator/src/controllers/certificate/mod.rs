@@ -24,7 +24,7 @@ pub(super) use self::{passwords::enqueue_changed, renewal_info::fetch_renewal_in
 use super::report::{Report, Reports};
 use crate::{
     context::Context,
-    decision::{Requeue, certificate},
+    decision::{Requeue, certificate, fair_queue::Slots},
     error::ReconcileError,
     objects::{
         self, EventNote,
@@ -37,7 +37,7 @@ use crate::{
 pub(super) const NAME: &str = "certificates";
 
 /// How many Certificates are reconciled concurrently.
-pub(super) const SLOTS: usize = 96;
+pub(super) const SLOTS: Slots = Slots::few(96);
 
 /// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
 const ISSUING_MANAGER: &str = objects::secret::FIELD_MANAGER;

@@ -15,14 +15,14 @@ use crate::{
     context::Context,
     decision::{
         certificate::{FetchRenewalInfo, FetchedRenewalInfo},
-        fair_queue::Lane,
+        fair_queue::{Lane, Slots},
     },
     k8s::WorkQueue,
     memory::RenewalInfoRequest,
 };
 
-/// How many requests are in flight; a quarter of these at one server.
-const SLOTS: usize = 128;
+/// How many requests are in flight.
+const SLOTS: Slots = Slots::many(512);
 
 /// The number of concurrent requests for renewal information at one ACME server.
 pub const MAX_CONCURRENT_RENEWAL_INFO: u32 = 32;
