@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
-use super::report::{Report, Reports};
+use super::report::{Report, Reports, ServerOf};
 use crate::{
     acme::Account,
-    cache::{AnyIssuer, Cache, IssuerLookup},
+    cache::{AnyIssuer, IssuerLookup},
     context::Context,
     decision::{
         Requeue,
@@ -36,6 +36,9 @@ pub(super) const NAME: &str = "challenges";
 impl Reports for Challenge {
     const MANAGER: &'static str = FIELD_MANAGER;
 
+    const SERVER: Option<ServerOf<Self>> =
+        Some(|challenge, cache| cache.server(&challenge.spec.issuer_ref, challenge.namespace_or_empty()));
+
     type Status = ChallengeStatus;
 
     fn api(&self, context: &Context) -> Api<Self> {
@@ -44,10 +47,6 @@ impl Reports for Challenge {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
-    }
-
-    fn server(&self, cache: &Cache) -> Option<String> {
-        cache.server(&self.spec.issuer_ref, self.namespace_or_empty())
     }
 
     fn reported(&self, report: Report<'_>, _: Timestamp) -> Option<Self::Status> {

@@ -19,11 +19,10 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::report::{Report, Reports};
+use super::report::{Report, Reports, ServerOf};
 use crate::{
     accounts::{IssuerKey, IssuerVersion},
     acme::{Account, AccountKey, AccountStatus, ExternalAccountKey},
-    cache::Cache,
     context::Context,
     decision::{
         Requeue,
@@ -86,6 +85,8 @@ pub(super) async fn reconcile_cluster(
 impl Reports for Issuer {
     const MANAGER: &'static str = MANAGER;
 
+    const SERVER: Option<ServerOf<Self>> = Some(|issuer, _| Some(issuer.spec.acme.as_ref()?.server.clone()));
+
     type Status = IssuerStatus;
 
     fn api(&self, context: &Context) -> Api<Self> {
@@ -96,10 +97,6 @@ impl Reports for Issuer {
         self.status.as_ref()
     }
 
-    fn server(&self, _: &Cache) -> Option<String> {
-        Some(self.spec.acme.as_ref()?.server.clone())
-    }
-
     fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {
         report_in(self.status.as_ref(), self, report, now)
     }
@@ -107,6 +104,8 @@ impl Reports for Issuer {
 
 impl Reports for ClusterIssuer {
     const MANAGER: &'static str = CLUSTER_MANAGER;
+
+    const SERVER: Option<ServerOf<Self>> = Some(|issuer, _| Some(issuer.spec.acme.as_ref()?.server.clone()));
 
     type Status = IssuerStatus;
 
@@ -116,10 +115,6 @@ impl Reports for ClusterIssuer {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
-    }
-
-    fn server(&self, _: &Cache) -> Option<String> {
-        Some(self.spec.acme.as_ref()?.server.clone())
     }
 
     fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status> {

@@ -16,12 +16,18 @@ use crate::{
     objects::{EventNote, metadata::Identity},
 };
 
+/// The URL of the ACME server that the reconcile of an object may wait for, if it may wait for one.
+pub(super) type ServerOf<K> = fn(&K, &Cache) -> Option<String>;
+
 /// A kind whose objects say why they can't be reconciled.
 pub(super) trait Reports:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + Sized
 {
     /// The reporter of its events and the field manager of its status, as in cert-manager.
     const MANAGER: &'static str;
+
+    /// How to find the ACME server that its reconcile may wait for. `None` for a kind whose reconciles wait for none.
+    const SERVER: Option<ServerOf<Self>> = None;
 
     /// Its status; `()` if the operator does not write that.
     type Status: Serialize + Send + Sync;
@@ -34,11 +40,6 @@ pub(super) trait Reports:
 
     /// The status with a problem, or without one that is solved. `None` if there is nothing to write.
     fn reported(&self, report: Report<'_>, now: Timestamp) -> Option<Self::Status>;
-
-    /// The URL of the ACME server that its reconcile may wait for, if it may wait for one.
-    fn server(&self, _: &Cache) -> Option<String> {
-        None
-    }
 
     /// Publishes a Warning about the object.
     fn warn(&self, note: &EventNote, context: &Context) {

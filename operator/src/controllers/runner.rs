@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::StreamExt;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -28,7 +28,7 @@ use crate::{
         retry::{self, Failure},
     },
     error::ReconcileError,
-    k8s::{Queue, WorkQueue},
+    k8s::{Queue, dispatch},
     metrics::Metrics,
     sync::lock,
     watchdog,
@@ -57,7 +57,7 @@ pub(super) struct Controller<K: Resource<DynamicType = ()> + Clone + 'static> {
 /// Runs the controller: reconciles each object that is enqueued, never the same one twice at a time, until the queue ends.
 pub(super) async fn run<K, F>(
     controller: Controller<K>,
-    mut queue: Queue<K>,
+    queue: Queue<K>,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> F,
 ) where
     K: Reports + 'static,
@@ -65,33 +65,18 @@ pub(super) async fn run<K, F>(
 {
     let controller = &controller;
     let attempts = &Attempts::<K>(Mutex::default());
-    let lane = |reference: &Arc<ObjectRef<K>>| controller.lane(reference);
-    let mut work = WorkQueue::new(controller.slots);
-    let mut running = FuturesUnordered::new();
-    loop {
-        let due = work.next_due();
-        tokio::select! {
-            reference = queue.next() => match reference {
-                Some(reference) => work.enqueue(Arc::new(reference), lane),
-                None => return,
-            },
-            Some((reference, requeue)) = running.next() => work.finish(reference, requeue, lane),
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => work.wake(Instant::now(), lane),
-        }
-        while let Some(reference) = work.start() {
-            let Some(object) = controller.store.get(&reference) else {
-                // It was deleted while it was in the queue.
-                work.finish(reference, None, lane);
-                continue;
-            };
-            let begun = reconcile(Arc::clone(&object), Arc::clone(&controller.context));
-            let reconciled = controller.reconcile(object, begun, attempts);
-            running.push(Box::pin(async move {
-                let wait = reconciled.await.wait(RESYNC, &reference.name);
-                (reference, wait.map(|wait| Instant::now() + wait))
-            }));
-        }
-    }
+    let begin = |reference: &Arc<ObjectRef<K>>| {
+        // `None` if it was deleted while it was in the queue.
+        let object = controller.store.get(reference)?;
+        let begun = reconcile(Arc::clone(&object), Arc::clone(&controller.context));
+        let reconciled = controller.reconcile(object, begun, attempts);
+        let reference = Arc::clone(reference);
+        Some(async move {
+            let wait = reconciled.await.wait(RESYNC, &reference.name);
+            wait.map(|wait| Instant::now() + wait)
+        })
+    };
+    dispatch(queue.map(Arc::new), controller.slots, |reference| controller.lane(reference), begin).await;
 }
 
 impl<K> Controller<K>
@@ -100,11 +85,9 @@ where
 {
     /// For whom and at which server an object is reconciled.
     fn lane(&self, reference: &ObjectRef<K>) -> Lane {
-        let object = self.store.get(reference);
-        Lane {
-            namespace: reference.namespace.clone().unwrap_or_default(),
-            server: object.and_then(|object| object.server(&self.context.cache)),
-        }
+        // Not every kind: getting an object from the cache may mean to unpack it.
+        let server = K::SERVER.and_then(|server| server(&*self.store.get(reference)?, &self.context.cache));
+        Lane { namespace: reference.namespace.clone().unwrap_or_default(), server }
     }
 
     /// Reconciles an object and reports problems. Returns when to do so again.

@@ -4,6 +4,7 @@
 
 mod client;
 mod contact;
+mod dispatch;
 mod error_text;
 mod events;
 mod guarded;
@@ -17,6 +18,7 @@ mod write;
 pub use self::{
     client::KubeClient,
     contact::{Contact, MAX_CONCURRENT_REQUESTS, connect},
+    dispatch::dispatch,
     error_text::error_text,
     events::Events,
     guarded::{Guarded, MAX_OBJECT_BYTES, Shrink, Unreadable},

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::stream::poll_fn;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +17,7 @@ use crate::{
         certificate::{FetchRenewalInfo, FetchedRenewalInfo},
         fair_queue::{Lane, Slots},
     },
-    k8s::WorkQueue,
+    k8s::dispatch,
     memory::RenewalInfoRequest,
 };
 
@@ -49,33 +49,20 @@ pub(in super::super) async fn fetch_renewal_info(context: Arc<Context>) {
         let server = issuer.and_then(|issuer| Some(issuer.config.acme()?.server.clone()));
         Lane { namespace: request.namespace.clone(), server }
     };
-    let mut work = WorkQueue::new(SLOTS);
-    let mut running = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            request = queue.recv() => match request {
-                Some(request) => work.enqueue(request, lane),
-                None => return,
-            },
-            Some(request) = running.next() => work.finish(request, None, lane),
-        }
-        while let Some(request) = work.start() {
-            let fetching = fetch(Arc::clone(&request), Arc::clone(&context));
-            let fetching = AbortOnDropHandle::new(tokio::spawn(timeout(DEADLINE, fetching)));
-            let context = Arc::clone(&context);
-            running.push(async move {
-                let fetched = fetching.await.ok().and_then(Result::ok);
-                let RenewalInfoRequest { namespace, name, .. } = &*request;
-                context
-                    .memory
-                    .renewal_info
-                    .answer(&request, fetched.unwrap_or(FetchedRenewalInfo::NoAccount));
-                context.memory.settled.forget(namespace, name);
-                context.cache.certificates.enqueuer().enqueue_named(name, Some(namespace));
-                request
-            });
-        }
-    }
+    let begin = |request: &Arc<RenewalInfoRequest>| {
+        let (request, context) = (Arc::clone(request), Arc::clone(&context));
+        let fetching = fetch(Arc::clone(&request), Arc::clone(&context));
+        let fetching = AbortOnDropHandle::new(tokio::spawn(timeout(DEADLINE, fetching)));
+        Some(async move {
+            let fetched = fetching.await.ok().and_then(Result::ok).unwrap_or(FetchedRenewalInfo::NoAccount);
+            let RenewalInfoRequest { namespace, name, .. } = &*request;
+            context.memory.renewal_info.answer(&request, fetched);
+            context.memory.settled.forget(namespace, name);
+            context.cache.certificates.enqueuer().enqueue_named(name, Some(namespace));
+            None
+        })
+    };
+    dispatch(poll_fn(|task| queue.poll_recv(task)), SLOTS, lane, begin).await;
 }
 
 async fn fetch(request: Arc<RenewalInfoRequest>, context: Arc<Context>) -> FetchedRenewalInfo {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use self::{apply::Effects, gather::Gathered};
-use super::report::{Report, Reports};
+use super::report::{Report, Reports, ServerOf};
 use crate::{
     cache::Cache,
     context::Context,
@@ -33,6 +33,8 @@ const MANAGER: &str = "cert-manager-orders";
 impl Reports for Order {
     const MANAGER: &'static str = MANAGER;
 
+    const SERVER: Option<ServerOf<Self>> = Some(server);
+
     type Status = OrderStatus;
 
     fn api(&self, context: &Context) -> Api<Self> {
@@ -43,18 +45,18 @@ impl Reports for Order {
         self.status.as_ref()
     }
 
-    fn server(&self, cache: &Cache) -> Option<String> {
-        // A final one sends no request.
-        let is_final = order::is_final(self.status.as_ref().and_then(|status| status.state));
-        cache.server(&self.spec.issuer_ref, self.namespace_or_empty()).filter(|_| !is_final)
-    }
-
     fn reported(&self, report: Report<'_>, _: Timestamp) -> Option<Self::Status> {
         match report {
             Report::Problem(problem) => order::report(self, &problem.message),
             Report::Solved(problem) => order::solved(self, &problem.message),
         }
     }
+}
+
+/// The server of an Order. A final one sends no request.
+fn server(order: &Order, cache: &Cache) -> Option<String> {
+    let is_final = order::is_final(order.status.as_ref().and_then(|status| status.state));
+    cache.server(&order.spec.issuer_ref, order.namespace_or_empty()).filter(|_| !is_final)
 }
 
 pub(super) async fn reconcile(object: Arc<Order>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
