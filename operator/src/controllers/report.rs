@@ -16,7 +16,8 @@ use crate::{
     objects::{EventNote, metadata::Identity},
 };
 
-/// The URL of the ACME server that the reconcile of an object may wait for, if it may wait for one.
+/// What the reconcile of an object may wait for, if it may wait for something that others don't need: the URL of an ACME server, or the
+/// generation of large keys.
 pub(super) type ServerOf<K> = fn(&K, &Cache) -> Option<String>;
 
 /// A kind whose objects say why they can't be reconciled.
@@ -26,7 +27,7 @@ pub(super) trait Reports:
     /// The reporter of its events and the field manager of its status, as in cert-manager.
     const MANAGER: &'static str;
 
-    /// How to find the ACME server that its reconcile may wait for. `None` for a kind whose reconciles wait for none.
+    /// How to find what its reconcile may wait for. `None` for a kind whose reconciles wait for nothing but the API server.
     const SERVER: Option<ServerOf<Self>> = None;
 
     /// Its status; `()` if the operator does not write that.

@@ -45,7 +45,7 @@ impl Slots {
 pub struct Lane {
     /// The namespace, which is the tenant; empty for what belongs to no namespace.
     pub namespace: String,
-    /// The URL of the ACME server that the work may wait for, if it may wait for one.
+    /// What the work may wait for, if anything: the URL of an ACME server, or the generation of large keys.
     pub server: Option<String>,
 }
 

@@ -21,8 +21,9 @@ use kube::{Api, ResourceExt};
 
 pub use self::renewal_info::MAX_CONCURRENT_RENEWAL_INFO;
 pub(super) use self::{passwords::enqueue_changed, renewal_info::fetch_renewal_info, settled::enqueue_due};
-use super::report::{Report, Reports};
+use super::report::{Report, Reports, ServerOf};
 use crate::{
+    cache::Cache,
     context::Context,
     decision::{Requeue, certificate, fair_queue::Slots},
     error::ReconcileError,
@@ -36,8 +37,11 @@ use crate::{
 /// The name in metrics and logs. One controller does the work of six in cert-manager.
 pub(super) const NAME: &str = "certificates";
 
-/// How many Certificates are reconciled concurrently.
-pub(super) const SLOTS: Slots = Slots::few(96);
+/// How many Certificates are reconciled concurrently. Few of these wait for large keys.
+pub(super) const SLOTS: Slots = Slots { server: 8, ..Slots::few(96) };
+
+/// What the work for a Certificate waits for that has no large key yet, as other work waits for a server.
+const LARGE_KEYS: &str = "large keys";
 
 /// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
 const ISSUING_MANAGER: &str = objects::secret::FIELD_MANAGER;
@@ -65,6 +69,9 @@ pub(super) async fn reconcile(
 
 impl Reports for Certificate {
     const MANAGER: &'static str = ISSUING_MANAGER;
+
+    const SERVER: Option<ServerOf<Self>> =
+        Some(|certificate, cache| needs_large_key(certificate, cache).then(|| LARGE_KEYS.to_owned()));
 
     type Status = CertificateStatus;
 
@@ -99,6 +106,15 @@ fn publish(manager: &'static str, note: &EventNote, certificate: &Certificate, c
     if let Some(ingress) = ingress {
         context.kube.publish(manager, note, &*ingress);
     }
+}
+
+/// Whether the next key of a Certificate is large and does not exist yet. Others of its namespace must not wait until it is generated.
+fn needs_large_key(certificate: &Certificate, cache: &Cache) -> bool {
+    certificate::has_large_key(certificate)
+        && cache
+            .secrets
+            .get(certificate.namespace_or_empty(), &certificate::next_key_name(certificate))
+            .is_none()
 }
 
 /// One reconcile of a Certificate.

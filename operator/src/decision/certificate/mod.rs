@@ -81,6 +81,12 @@ pub fn next_key_name(certificate: &Certificate) -> String {
     key_name(certificate, next_revision(certificate))
 }
 
+/// Whether its private key takes seconds to generate. Only RSA keys have so many bits.
+pub fn has_large_key(certificate: &Certificate) -> bool {
+    let size = certificate.spec.private_key.as_ref().and_then(|key| key.size);
+    size.is_some_and(|bits| bits > 2048)
+}
+
 /// The name that the Secret with the key of the issued revision had.
 pub fn past_key_name(certificate: &Certificate) -> Option<String> {
     let revision = certificate.status.as_ref()?.revision?;

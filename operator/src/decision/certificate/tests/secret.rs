@@ -2,7 +2,7 @@
 
 use crds::{
     annotations::secret::{CERTIFICATE_NAME, FULL_ACCESS_LABEL},
-    certmanager::{JksKeystore, Keystores, Pkcs12Keystore, SecretTemplate},
+    certmanager::{CertificatePrivateKey, JksKeystore, Keystores, Pkcs12Keystore, SecretTemplate},
     fixtures,
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -277,4 +277,16 @@ fn content_is_stale_only_if_a_spec_can_ask_for_it() {
     assert!(owned(json!({ "f:data": { "f:key.der": {} } })));
     assert!(owned(json!({ "f:metadata": { "f:labels": { "f:tier": {} } } })));
     assert!(owned(json!({ "f:metadata": { "f:annotations": { "f:example.com/mirror": {} } } })));
+}
+
+#[test]
+fn long_rsa_keys_are_large() {
+    let is_large = |size| {
+        let private_key = CertificatePrivateKey { size, ..CertificatePrivateKey::default() };
+        has_large_key(&fixtures::certificate("web", |it| it.spec.private_key = Some(private_key)))
+    };
+    assert_eq!(
+        [None, Some(521), Some(2048), Some(3072), Some(8192)].map(is_large),
+        [false, false, false, true, true]
+    );
 }
