@@ -119,7 +119,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The commands that are published.
-const PUBLISHED: [&[&str]; 18] = [
+const PUBLISHED: [&[&str]; 19] = [
     &["baselines"],
     &["latency"],
     &["burst", "-n", "50"],
@@ -137,6 +137,7 @@ const PUBLISHED: [&[&str]; 18] = [
     &["renew-wave"],
     &["idle", "-n", "1000"],
     &["failover"],
+    &["isolation"],
     &["simulation"],
 ];
 
