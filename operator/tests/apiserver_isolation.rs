@@ -25,9 +25,12 @@ use tokio::time::Instant;
 
 /// What one tenant creates: more Orders than one CA may occupy at a time, as many Issuers as a namespace may, and more keys than are
 /// generated during the test.
-const NOISE: Noise = Noise { hanging_orders: 100, hanging_issuers: 12, large_keys: 100, shared_orders: 50 };
+const NOISE: Noise = Noise { hanging_orders: 100, hanging_issuers: 12, large_keys: 100, shared_orders: 400 };
 
-/// How long another tenant may wait: less than a request to a CA that hangs, on a machine that is busy.
+/// How many times as long another tenant may wait as on a quiet cluster.
+const MOST_TIMES_AS_LONG: f64 = 3.0;
+
+/// How long another tenant's own issuer and its order may take: less than a request to a CA that hangs, on a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -45,13 +48,12 @@ async fn busy_tenant_and_hanging_ca_delay_no_other() -> Result<()> {
     let hanging = Pebble::in_cluster(&cluster, &Settings::calm()).await?;
     quiet.create_cluster_issuer("shared", &Pebble::of_cluster(&cluster)?, json!({})).await?;
     noisy.create_cluster_issuer("hanging", &hanging, json!({})).await?;
-    let before = issue(&quiet, "before").await?;
+    let before = median(&quiet, "before").await?;
     NOISE.create(&noisy, "hanging", "shared", &hanging).await?;
-    for name in ["first", "second", "third"] {
-        let took = issue(&quiet, name).await?;
-        println!("{name}: {:.1} s, on a quiet cluster {:.1} s", took.as_secs_f64(), before.as_secs_f64());
-        ensure!(took < LIMIT, "{name}: issued after {took:?}; {}", quiet.log());
-    }
+    let beside = median(&quiet, "beside").await?;
+    let ratio = beside.as_secs_f64() / before.as_secs_f64();
+    println!("on a quiet cluster {before:.1?}, beside a busy tenant {beside:.1?}: {ratio:.1} times as long");
+    ensure!(ratio < MOST_TIMES_AS_LONG, "{beside:?} instead of {before:?}; {}", quiet.log());
     // An issuer of another namespace gets its account, and an order at it.
     let began = Instant::now();
     let issuer = acme_issuer("own", &Pebble::of_cluster(&cluster)?)?;
@@ -60,6 +62,16 @@ async fn busy_tenant_and_hanging_ca_delay_no_other() -> Result<()> {
     quiet.await_issued("web", harness::TIMEOUT).await?;
     ensure!(began.elapsed() < LIMIT, "its own issuer: issued after {:?}", began.elapsed());
     Ok(())
+}
+
+/// The median of how long annotated Ingresses take, one after another.
+async fn median(user: &User<'_>, prefix: &str) -> Result<Duration> {
+    let mut times = Vec::new();
+    for number in 0..5 {
+        times.push(issue(user, &format!("{prefix}-{number}")).await?);
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
 }
 
 /// How long an annotated Ingress takes to get its certificate.
