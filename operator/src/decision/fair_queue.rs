@@ -4,6 +4,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+/// How many of the last slots say which namespaces use slots.
+const RECENT: usize = 256;
+
 /// How many slots there are, and how many of these a namespace or a server gets while the others are free. If fewer are free, it gets
 /// fewer: as large a part of those as its share is of all.
 ///
@@ -16,22 +19,30 @@ pub struct Slots {
     pub namespace: usize,
     /// The share of a server. It should be smaller, so that a namespace that waits for one server can still use another.
     pub server: usize,
+    /// The share of a namespace while others use slots, too: what is in use may slow down what runs in the other slots.
+    pub contended: usize,
 }
 
 impl Slots {
     /// So many slots: a namespace gets a third of them, a server a quarter.
     pub const fn few(all: usize) -> Self {
-        Self { all, namespace: all.div_ceil(3), server: all.div_ceil(4) }
+        Self { all, namespace: all.div_ceil(3), server: all.div_ceil(4), contended: all }
     }
 
     /// So many slots for work that waits for servers: a namespace gets a twelfth of them, a server a sixteenth.
     pub const fn many(all: usize) -> Self {
-        Self { all, namespace: all.div_ceil(12), server: all.div_ceil(16) }
+        Self { all, namespace: all.div_ceil(12), server: all.div_ceil(16), contended: all }
     }
 
     /// So many slots without shares: a namespace that waits alone may have all of them.
     pub const fn unshared(all: usize) -> Self {
-        Self { all, namespace: all, server: all }
+        Self { all, namespace: all, server: all, contended: all }
+    }
+
+    /// These slots, of which a namespace gets at most so many while others use slots, too.
+    #[must_use]
+    pub const fn contended(self, contended: usize) -> Self {
+        Self { contended, ..self }
     }
 
     /// Whether one with a share that uses some slots gets another one of those that are free.
@@ -70,6 +81,9 @@ pub struct FairQueue<T> {
     used: usize,
     by_namespace: HashMap<String, usize>,
     by_server: HashMap<String, usize>,
+    /// The namespaces that got the last slots, the latest last, and how many each got. None if it makes no difference.
+    recent: VecDeque<String>,
+    recent_by_namespace: HashMap<String, usize>,
     /// What waits, by namespace.
     waiting: HashMap<String, VecDeque<Waiting<T>>>,
     /// The namespaces in which something waits, the next one first.
@@ -91,6 +105,8 @@ impl<T> FairQueue<T> {
             used: 0,
             by_namespace: HashMap::new(),
             by_server: HashMap::new(),
+            recent: VecDeque::new(),
+            recent_by_namespace: HashMap::new(),
             waiting: HashMap::new(),
             turns: VecDeque::new(),
         }
@@ -128,6 +144,7 @@ impl<T> FairQueue<T> {
         }
         self.used += 1;
         *self.by_namespace.entry(lane.namespace.clone()).or_default() += 1;
+        self.note(&lane.namespace);
         if let Some(server) = &lane.server {
             *self.by_server.entry(server.clone()).or_default() += 1;
         }
@@ -143,11 +160,30 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// Notes that a namespace got a slot.
+    fn note(&mut self, namespace: &str) {
+        // What belongs to no namespace belongs to no tenant.
+        if self.slots.contended >= self.slots.namespace || namespace.is_empty() {
+            return;
+        }
+        self.recent.push_back(namespace.to_owned());
+        *self.recent_by_namespace.entry(namespace.to_owned()).or_default() += 1;
+        if self.recent.len() > RECENT
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            release(&mut self.recent_by_namespace, &oldest);
+        }
+    }
+
     /// Which server's work comes next in the namespace that has this turn, if any may have a slot.
     fn admissible(&self, turn: usize) -> Option<usize> {
         let free = self.slots.all.saturating_sub(self.used);
         let namespace = self.turns.get(turn)?;
-        if !self.slots.has_room(count(&self.by_namespace, namespace), free, self.slots.namespace) {
+        let others =
+            self.recent_by_namespace.len() > usize::from(self.recent_by_namespace.contains_key(namespace));
+        let share =
+            if others { self.slots.contended.min(self.slots.namespace) } else { self.slots.namespace };
+        if !self.slots.has_room(count(&self.by_namespace, namespace), free, share) {
             return None;
         }
         let may_use =
@@ -242,6 +278,26 @@ mod tests {
         assert_eq!(queue.pop().map(|(_, item)| item), Some(1000));
     }
 
+    #[test]
+    fn namespace_gets_less_while_others_use_slots() {
+        let mut queue = FairQueue::new(Slots::few(48).contended(2));
+        (0..1000).for_each(|_| queue.push(lane(1, 1), ()));
+        let held = pop_all(&mut queue);
+        assert_eq!(held.len(), 12, "the share of the server");
+        queue.push(lane(2, 2), ());
+        assert_eq!(pop_all(&mut queue), [(lane(2, 2), ())]);
+        for (lane, ()) in &held {
+            queue.release(lane);
+        }
+        assert_eq!(pop_all(&mut queue).len(), 2, "the other one is there");
+        queue.release(&lane(2, 2));
+        for _ in 0..RECENT {
+            queue.release(&lane(1, 1));
+            assert!(queue.pop().is_some());
+        }
+        assert_eq!(pop_all(&mut queue).len(), 10, "the other one has left");
+    }
+
     /// A person may have several namespaces and servers.
     #[test]
     fn small_shares_keep_slots_from_many_pairs() {
@@ -263,7 +319,7 @@ mod tests {
         #[test]
         fn slots_are_shared_and_used(
             shares in (1_usize..40).prop_flat_map(|all| (Just(all), 1..=all, 1..=all)).prop_map(
-                |(all, namespace, server)| Slots { all, namespace, server }
+                |(all, namespace, server)| Slots { all, namespace, server, contended: all }
             ),
             steps in proptest::collection::vec((0_u8..5, 0_u8..4, any::<bool>()), 1..300),
         ) {

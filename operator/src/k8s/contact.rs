@@ -8,18 +8,20 @@ use std::{
 use hyper::{Response, StatusCode};
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder, DynBody},
+    client::{ClientBuilder, DynBody},
 };
 use tokio::time::Instant;
-use tower::{
-    limit::ConcurrencyLimitLayer,
-    util::{MapRequestLayer, MapResponseLayer},
-};
+use tower::util::MapResponseLayer;
 
-use crate::{fence, sync::lock};
+use super::fair_requests::FairRequests;
+use crate::{decision::fair_queue::Slots, sync::lock};
 
-/// How many requests of a client may wait for their response. Each has a connection of its own (HTTP/1.1). Watches do not count once they are open.
-pub const MAX_CONCURRENT_REQUESTS: usize = 64;
+/// How many requests of a client may wait for their response, a third of these in one namespace. Each has a connection of its own
+/// (HTTP/1.1). Watches do not count once they are open.
+pub const MAX_CONCURRENT_REQUESTS: usize = 48;
+
+/// How many of these are for one namespace while others have requests, too: one request of another then waits for few at the server.
+pub const CONTENDED: usize = 2;
 
 /// When the API server was last reached, by any client of this process.
 #[derive(Clone, Debug)]
@@ -49,10 +51,6 @@ impl Contact {
 /// # Errors
 /// The configuration is invalid.
 pub fn connect(config: Config, contact: Contact) -> kube::Result<Client> {
-    let check_fence = |request: hyper::Request<Body>| {
-        fence::check();
-        request
-    };
     let note_contact = move |response: Response<Box<DynBody>>| {
         if is_contact(response.status()) {
             contact.note();
@@ -60,9 +58,8 @@ pub fn connect(config: Config, contact: Contact) -> kube::Result<Client> {
         response
     };
     let client = ClientBuilder::try_from(config)?
-        .with_layer(&MapRequestLayer::new(check_fence))
         .with_layer(&MapResponseLayer::new(note_contact))
-        .with_layer(&ConcurrencyLimitLayer::new(MAX_CONCURRENT_REQUESTS));
+        .with_layer(&FairRequests::new(Slots::few(MAX_CONCURRENT_REQUESTS).contended(CONTENDED)));
     Ok(client.build())
 }
 
@@ -73,32 +70,53 @@ fn is_contact(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures::future::join_all;
-    use tokio::{net::TcpListener, time::timeout};
+    use futures::future::try_join_all;
+    use tokio::{
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
 
     use super::*;
 
+    /// Sends requests that are never answered.
+    async fn send(client: &Client, namespace: &str, count: usize) -> anyhow::Result<Vec<String>> {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/a");
+        let sent = (0..count).map(async |_| {
+            client
+                .request_text(hyper::Request::get(&path).body(Vec::new())?)
+                .await
+                .map_err(anyhow::Error::from)
+        });
+        try_join_all(sent).await
+    }
+
+    /// Accepts connections until none comes for a while.
+    async fn accept_all(server: &TcpListener) -> anyhow::Result<Vec<TcpStream>> {
+        let mut open = vec![timeout(Duration::from_secs(30), server.accept()).await??.0];
+        while let Ok(accepted) = timeout(Duration::from_millis(500), server.accept()).await {
+            open.push(accepted?.0);
+        }
+        Ok(open)
+    }
+
     #[tokio::test]
-    async fn requests_beyond_the_limit_wait() -> anyhow::Result<()> {
+    async fn requests_of_one_namespace_delay_no_other() -> anyhow::Result<()> {
         let server = TcpListener::bind("127.0.0.1:0").await?;
         let config = Config::new(format!("http://{}", server.local_addr()?).parse()?);
         let client = connect(config, Contact::default())?;
-        let send = async |client: Client| -> anyhow::Result<String> {
-            Ok(client.request_text(hyper::Request::get("/").body(Vec::new())?).await?)
-        };
-        let requests = join_all((0..2 * MAX_CONCURRENT_REQUESTS).map(|_| send(client.clone())));
-        let connections = async {
-            let mut open = Vec::new();
-            while open.len() < MAX_CONCURRENT_REQUESTS {
-                open.push(timeout(Duration::from_secs(30), server.accept()).await??);
+        let noisy = send(&client, "noisy", 4 * MAX_CONCURRENT_REQUESTS);
+        let others = async {
+            let noisy = accept_all(&server).await?;
+            anyhow::ensure!(noisy.len() == MAX_CONCURRENT_REQUESTS / 3, "{} of one namespace", noisy.len());
+            tokio::select! {
+                answers = send(&client, "quiet", 1) => anyhow::bail!("the server answered: {answers:?}"),
+                accepted = timeout(Duration::from_secs(30), server.accept()) => drop(accepted??),
             }
-            let one_more = timeout(Duration::from_millis(200), server.accept()).await;
-            anyhow::ensure!(one_more.is_err(), "more requests are in flight");
             Ok(())
         };
         tokio::select! {
-            answers = requests => anyhow::bail!("the server answered: {answers:?}"),
-            outcome = connections => outcome,
+            answers = noisy => anyhow::bail!("the server answered: {answers:?}"),
+            outcome = others => outcome,
         }
     }
 

@@ -7,6 +7,7 @@ mod contact;
 mod dispatch;
 mod error_text;
 mod events;
+mod fair_requests;
 mod guarded;
 mod lease;
 mod merge;
@@ -17,7 +18,7 @@ mod write;
 
 pub use self::{
     client::KubeClient,
-    contact::{Contact, MAX_CONCURRENT_REQUESTS, connect},
+    contact::{CONTENDED, Contact, MAX_CONCURRENT_REQUESTS, connect},
     dispatch::dispatch,
     error_text::error_text,
     events::Events,

@@ -243,7 +243,11 @@ fn of_connections() -> Vec<Row> {
         ),
         (
             "requests to the API server in flight, from each client",
-            grouped(k8s::MAX_CONCURRENT_REQUESTS),
+            format!(
+                "{}, a third of these for one namespace, {} of these while others have requests, too",
+                grouped(k8s::MAX_CONCURRENT_REQUESTS),
+                k8s::CONTENDED
+            ),
             CODE,
             "Further ones wait",
         ),

@@ -50,6 +50,9 @@ use crate::{
 /// How many unused nonces are kept: more than the number of concurrent requests.
 const MAX_NONCES: usize = 64;
 
+/// How many concurrent requests are for one namespace while others send requests, too.
+const CONTENDED: usize = 3;
+
 /// How many accounts have a rate limit of their own, before those without a waiting request are forgotten.
 const MAX_LIMITED_ACCOUNTS: usize = 1000;
 
@@ -102,7 +105,7 @@ impl Server {
             http: Client::builder(TokioExecutor::new()).build(connector),
             directory: DirectoryCache::default(),
             nonces: Mutex::default(),
-            concurrent_requests: FairSlots::new(Slots::unshared(settings.concurrency)),
+            concurrent_requests: FairSlots::new(Slots::unshared(settings.concurrency).contended(CONTENDED)),
             limiter: RateLimiter::new(settings.requests_per_second),
             renewal_info_limiter: RateLimiter::with_burst(
                 settings.renewal_info_per_second,
