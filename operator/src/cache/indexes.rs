@@ -15,7 +15,7 @@ use crds::{
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Resource, ResourceExt};
 
-use super::ByNamespace;
+use super::{ByNamespace, Gauges};
 use crate::{
     decision::{order, request},
     objects::metadata::{Identity, controller_of, controller_of_kind},
@@ -27,6 +27,10 @@ use crate::{
 pub struct Indexes {
     /// Certificates by the name of the Secret in their spec.
     pub certificates_by_secret: Index,
+    /// Certificates with keystores, by namespace.
+    pub certificates_with_keystores: ByNamespace,
+    /// What `/metrics` says about Certificates.
+    pub certificate_gauges: Gauges,
     /// Certificates by the UID of their controller, of whatever kind: the Ingress that they were created for, for example.
     pub certificates_by_owner: Index,
     /// Ingresses by the name of a Secret in their TLS blocks.
@@ -63,6 +67,7 @@ impl Indexes {
         if let Some((index, issuer)) = object.waits_for(self) {
             index.put(issuer, namespace, name);
         }
+        object.note(self, true);
     }
 
     /// Removes an object.
@@ -74,6 +79,7 @@ impl Indexes {
         if let Some((index, issuer)) = object.waits_for(self) {
             index.remove(issuer, namespace, name);
         }
+        object.note(self, false);
     }
 }
 
@@ -86,6 +92,9 @@ pub trait Indexed: Resource {
     fn waits_for<'a>(&'a self, _: &'a Indexes) -> Option<(&'a IssuerIndex, &'a IssuerRef)> {
         None
     }
+
+    /// Notes in other indexes whether an object exists.
+    fn note(&self, _: &Indexes, _exists: bool) {}
 }
 
 impl Indexed for Certificate {
@@ -94,6 +103,11 @@ impl Indexed for Certificate {
             controller_of(&self.metadata).map(|owner| (&indexes.certificates_by_owner, &*owner.uid));
         let by_secret = (&indexes.certificates_by_secret, &*self.spec.secret_name);
         by_owner.into_iter().chain([by_secret]).collect()
+    }
+
+    fn note(&self, indexes: &Indexes, exists: bool) {
+        indexes.certificates_with_keystores.note(self, exists && self.spec.keystores.is_some());
+        indexes.certificate_gauges.note(self, exists);
     }
 }
 

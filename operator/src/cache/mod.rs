@@ -4,6 +4,7 @@
 //! `controllers/watches.rs`, which feeds this.
 
 mod by_namespace;
+mod gauges;
 mod indexes;
 mod issuers;
 mod kind;
@@ -31,6 +32,7 @@ use kube::ResourceExt;
 
 pub use self::{
     by_namespace::ByNamespace,
+    gauges::{Gauge, Gauges},
     indexes::{Index, Indexed, Indexes, IssuerIndex},
     issuers::{AnyIssuer, IssuerConfig, IssuerLookup},
     kind::Kind,

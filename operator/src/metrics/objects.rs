@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use crds::{
     acme::{Challenge, ChallengeType, State},
-    certmanager::{Certificate, ClusterIssuer, Issuer},
-    condition::{self, Condition, ConditionStatus, HasConditions},
+    certmanager::{ClusterIssuer, Issuer},
+    condition::{self, ConditionStatus, HasConditions},
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::text::{write_header, write_series};
-use crate::{cache::Cache, objects::metadata::Identity};
+use crate::{
+    cache::{Cache, Gauge},
+    objects::metadata::Identity,
+};
 
 /// A part of the text.
 pub(super) enum Section {
@@ -31,33 +33,29 @@ pub(super) static SECTIONS: [Section; 9] = [
     Section::Gauges(Family {
         name: "certmanager_certificate_expiration_timestamp_seconds",
         help: "The timestamp after which the certificate expires.",
-        series: Series::Certificates(write_not_after),
+        series: Series::Certificates(|text, name, it| write_certificate(text, name, it, it.not_after)),
     }),
     Section::Gauges(Family {
         name: "certmanager_certificate_not_after_timestamp_seconds",
         help: "The timestamp after which the certificate is invalid.",
-        series: Series::Certificates(write_not_after),
+        series: Series::Certificates(|text, name, it| write_certificate(text, name, it, it.not_after)),
     }),
     Section::Gauges(Family {
         name: "certmanager_certificate_not_before_timestamp_seconds",
         help: "The timestamp before which the certificate is invalid.",
-        series: Series::Certificates(|text, name, it| {
-            write_time(text, name, it, it.status.as_ref().and_then(|status| status.not_before.as_ref()));
-        }),
+        series: Series::Certificates(|text, name, it| write_certificate(text, name, it, it.not_before)),
     }),
     Section::Gauges(Family {
         name: "certmanager_certificate_ready_status",
         help: "The ready status of the certificate.",
         series: Series::Certificates(|text, name, it| {
-            write_ready(text, name, it.conditions(), &certificate_labels(it));
+            write_ready(text, name, it.ready, &certificate_labels(it));
         }),
     }),
     Section::Gauges(Family {
         name: "certmanager_certificate_renewal_timestamp_seconds",
         help: "The timestamp after which the certificate should be renewed.",
-        series: Series::Certificates(|text, name, it| {
-            write_time(text, name, it, it.status.as_ref().and_then(|status| status.renewal_time.as_ref()));
-        }),
+        series: Series::Certificates(|text, name, it| write_certificate(text, name, it, it.renewal_time)),
     }),
     Section::Gauges(Family {
         name: "certmanager_clusterissuer_ready_status",
@@ -81,21 +79,16 @@ pub(super) struct Family {
 
 /// The kind of the objects, and how the series of one are written, if several families are about the kind.
 enum Series {
-    Certificates(fn(&mut String, &str, &Certificate)),
+    Certificates(fn(&mut String, &str, &Gauge)),
     Challenges(fn(&mut String, &str, &Challenge)),
     Issuers,
     ClusterIssuers,
 }
 
-fn write_not_after(text: &mut String, name: &str, certificate: &Certificate) {
-    let status = certificate.status.as_ref();
-    write_time(text, name, certificate, status.and_then(|status| status.not_after.as_ref()));
-}
-
 /// The objects of a scrape.
 pub(super) struct Objects {
     /// Empty if `/metrics` has no series for each Certificate and Challenge; so are the Challenges.
-    certificates: Vec<Arc<Certificate>>,
+    certificates: Vec<Arc<Gauge>>,
     challenges: Vec<Arc<Challenge>>,
     issuers: Vec<Arc<Issuer>>,
     cluster_issuers: Vec<Arc<ClusterIssuer>>,
@@ -105,7 +98,7 @@ impl Objects {
     /// The objects that exist. `of_certificates` is whether Certificates and Challenges are among them.
     pub(super) fn of(cache: &Cache, of_certificates: bool) -> Self {
         Self {
-            certificates: if of_certificates { cache.certificates.all() } else { Vec::new() },
+            certificates: if of_certificates { cache.indexes.certificate_gauges.all() } else { Vec::new() },
             challenges: if of_certificates { cache.challenges.all() } else { Vec::new() },
             issuers: cache.issuers.all(),
             cluster_issuers: cache.cluster_issuers.all(),
@@ -131,11 +124,11 @@ impl Objects {
             }
             Series::Issuers => write_family(text, family, &self.issuers, first, size, |text, it| {
                 let labels = [("name", name_of(it)), ("namespace", it.namespace_or_empty())];
-                write_ready(text, name, it.conditions(), &labels);
+                write_ready(text, name, readiness(it), &labels);
             }),
             Series::ClusterIssuers => {
                 write_family(text, family, &self.cluster_issuers, first, size, |text, it| {
-                    write_ready(text, name, it.conditions(), &[("name", name_of(it))]);
+                    write_ready(text, name, readiness(it), &[("name", name_of(it))]);
                 })
             }
         }
@@ -166,21 +159,24 @@ fn name_of<K: Resource>(object: &K) -> &str {
     object.meta().name.as_deref().unwrap_or_default()
 }
 
-fn certificate_labels(certificate: &Certificate) -> [(&'static str, &str); 5] {
-    let issuer = certificate.spec.issuer_ref.identity();
+fn certificate_labels(certificate: &Gauge) -> [(&'static str, &str); 5] {
+    let [issuer_group, issuer_kind, issuer_name, name, namespace] = certificate.names();
     [
-        ("issuer_group", issuer.group),
-        ("issuer_kind", issuer.kind),
-        ("issuer_name", issuer.name),
-        ("name", name_of(certificate)),
-        ("namespace", certificate.namespace_or_empty()),
+        ("issuer_group", issuer_group),
+        ("issuer_kind", issuer_kind),
+        ("issuer_name", issuer_name),
+        ("name", name),
+        ("namespace", namespace),
     ]
 }
 
-/// Writes a time as seconds since 1970, UTC, and 0 if it is not known.
-fn write_time(text: &mut String, name: &str, certificate: &Certificate, time: Option<&Time>) {
-    let seconds = time.map_or(0, |time| time.0.as_second());
-    write_series(text, name, &certificate_labels(certificate), seconds);
+fn write_certificate(text: &mut String, name: &str, certificate: &Gauge, value: i64) {
+    write_series(text, name, &certificate_labels(certificate), value);
+}
+
+fn readiness(object: &impl HasConditions) -> ConditionStatus {
+    let ready = condition::find(object.conditions(), condition::READY);
+    ready.map_or(ConditionStatus::Unknown, |ready| ready.status)
 }
 
 fn write_challenge(text: &mut String, name: &str, challenge: &Challenge) {
@@ -219,9 +215,7 @@ fn write_challenge(text: &mut String, name: &str, challenge: &Challenge) {
 }
 
 /// Writes one series per possible status of `Ready`: 1 for the current status, 0 for the others. The label `condition` comes first.
-fn write_ready(text: &mut String, name: &str, conditions: &[Condition], labels: &[(&str, &str)]) {
-    let status =
-        condition::find(conditions, condition::READY).map_or(ConditionStatus::Unknown, |ready| ready.status);
+fn write_ready(text: &mut String, name: &str, status: ConditionStatus, labels: &[(&str, &str)]) {
     for (label, state) in [
         ("False", ConditionStatus::False),
         ("True", ConditionStatus::True),

@@ -106,12 +106,18 @@ struct Reader {
 /// The Certificates that were decided on with a password, by namespace and name of its Secret.
 fn readers(context: &Context) -> Readers {
     let mut readers = Readers::new();
-    for certificate in context.cache.certificates.matching(|it| it.spec.keystores.is_some()) {
+    let index = &context.cache.indexes.certificates_with_keystores;
+    let names = index.namespaces().into_iter().flat_map(|namespace| {
+        let names = index.names(&namespace);
+        names.into_iter().map(move |name| (namespace.clone(), name))
+    });
+    for (namespace, name) in names {
+        let Some(certificate) = context.cache.certificates.get(&namespace, &name) else { continue };
         let uid = certificate.uid().unwrap_or_default();
-        let namespace = certificate.namespace().unwrap_or_default();
-        for SecretVersion { name, version } in context.memory.passwords.get(&uid).unwrap_or_default() {
-            let reader = Reader { uid: uid.clone(), certificate: certificate.name_any(), version };
-            readers.entry((namespace.clone(), name)).or_default().push(reader);
+        for SecretVersion { name: secret, version } in context.memory.passwords.get(&uid).unwrap_or_default()
+        {
+            let reader = Reader { uid: uid.clone(), certificate: name.clone(), version };
+            readers.entry((namespace.clone(), secret)).or_default().push(reader);
         }
     }
     readers
