@@ -4,7 +4,7 @@
 
 use std::{cell::RefCell, sync::OnceLock};
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// How much of the first object of a kind the others are compared with, bytes.
@@ -15,7 +15,8 @@ pub(super) struct Packing<K> {
     applies: fn(&K) -> bool,
     to_json: fn(&K) -> Option<Vec<u8>>,
     from_json: fn(&[u8]) -> Option<K>,
-    dictionary: OnceLock<Dictionary>,
+    /// The beginning of the first object. The others repeat most of its text, and are a few hundred bytes after it.
+    dictionary: OnceLock<Box<[u8]>>,
 }
 
 /// An object as JSON, compressed (RFC 1951) as if it came after the dictionary of its kind.
@@ -24,12 +25,6 @@ pub(super) struct Packed {
     deflated: Box<[u8]>,
     /// The length of the JSON, bytes.
     length: u32,
-}
-
-/// The first object of a kind. The others repeat most of its text, and are a few hundred bytes after it.
-struct Dictionary {
-    text: Vec<u8>,
-    deflated: Vec<u8>,
 }
 
 // Both are large, so one of each is used again and again.
@@ -54,10 +49,11 @@ impl<K> Packing<K> {
     /// Packs an object, if that applies to it.
     pub(super) fn pack(&self, object: &K) -> Option<Packed> {
         let text = (self.applies)(object).then(|| (self.to_json)(object)).flatten()?;
-        let dictionary = self.dictionary.get_or_init(|| Dictionary::of(&text));
+        let dictionary = self.dictionary.get_or_init(|| text[..text.len().min(LONGEST_DICTIONARY)].into());
         COMPRESS.with_borrow_mut(|compress| {
-            dictionary.begin(compress)?;
-            let deflated = deflate(compress, &text, FlushCompress::Finish)?;
+            compress.reset();
+            compress.set_dictionary(dictionary).ok()?;
+            let deflated = deflate(compress, &text)?;
             // A copy, because the buffer would leave a gap behind it.
             Some(Packed { deflated: deflated.as_slice().into(), length: u32::try_from(text.len()).ok()? })
         })
@@ -73,38 +69,20 @@ impl<K> Packing<K> {
     }
 
     fn text(&self, packed: &Packed) -> Option<Vec<u8>> {
-        let Dictionary { text: before, deflated } = self.dictionary.get()?;
+        let dictionary = self.dictionary.get()?;
         DECOMPRESS.with_borrow_mut(|decompress| {
             decompress.reset(false);
-            inflate(decompress, deflated, before.len())?;
+            decompress.set_dictionary(dictionary).ok()?;
             inflate(decompress, &packed.deflated, usize::try_from(packed.length).ok()?)
         })
     }
 }
 
-impl Dictionary {
-    fn of(text: &[u8]) -> Self {
-        let text = text[..text.len().min(LONGEST_DICTIONARY)].to_vec();
-        let mut dictionary = Self { text, deflated: Vec::new() };
-        dictionary.deflated =
-            COMPRESS.with_borrow_mut(|compress| dictionary.begin(compress)).unwrap_or_default();
-        dictionary
-    }
-
-    /// Compresses the dictionary, which always gives the same bytes.
-    fn begin(&self, compress: &mut Compress) -> Option<Vec<u8>> {
-        compress.reset();
-        deflate(compress, &self.text, FlushCompress::Sync)
-    }
-}
-
-fn deflate(compress: &mut Compress, text: &[u8], flush: FlushCompress) -> Option<Vec<u8>> {
+fn deflate(compress: &mut Compress, text: &[u8]) -> Option<Vec<u8>> {
     // What can't be compressed grows by a few bytes for each 16 KiB.
     let mut deflated = Vec::with_capacity(text.len() + text.len() / 1000 + 64);
-    let before = compress.total_in();
-    compress.compress_vec(text, &mut deflated, flush).ok()?;
-    let read = usize::try_from(compress.total_in() - before).ok()?;
-    (read == text.len() && deflated.len() < deflated.capacity()).then_some(deflated)
+    let status = compress.compress_vec(text, &mut deflated, FlushCompress::Finish).ok()?;
+    (status == Status::StreamEnd).then_some(deflated)
 }
 
 fn inflate(decompress: &mut Decompress, deflated: &[u8], length: usize) -> Option<Vec<u8>> {
