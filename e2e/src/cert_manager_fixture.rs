@@ -38,7 +38,7 @@ const SECRET_MANAGER: &str = "cert-manager-certificates-issuing";
 /// The number of concurrent API requests.
 const CONCURRENCY: usize = 32;
 
-/// The number of namespaces that the objects are spread over.
+/// The number of namespaces that the objects are spread over, unless the plan says otherwise.
 const NAMESPACES: usize = 20;
 
 /// The number of RSA keys that all objects share: generating one takes a tenth of a second.
@@ -79,6 +79,8 @@ pub struct Plan {
     pub issuer: String,
     /// The number of Certificates.
     pub count: usize,
+    /// The number of namespaces that the objects are spread over.
+    pub namespaces: usize,
     /// The algorithm of their private keys.
     pub key: KeyAlgorithm,
     /// The time at which they were issued, and from which they are valid.
@@ -93,6 +95,7 @@ impl Plan {
         Self {
             issuer: issuer.to_owned(),
             count,
+            namespaces: NAMESPACES.min(count),
             key: KeyAlgorithm::Ecdsa,
             not_before: now - SignedDuration::from_hours(1),
             lifetime: SignedDuration::from_hours(90 * 24),
@@ -101,7 +104,7 @@ impl Plan {
 
     /// The namespaces that the objects are spread over.
     pub fn namespaces(&self) -> impl Iterator<Item = String> {
-        (0..NAMESPACES.min(self.count)).map(namespace)
+        (0..self.namespaces).map(namespace)
     }
 
     /// Creates all objects, and their namespaces.
@@ -128,7 +131,7 @@ impl Plan {
         keys: &[String],
         index: usize,
     ) -> Result<()> {
-        let (name, namespace) = (format!("c{index}"), namespace(index % NAMESPACES));
+        let (name, namespace) = (format!("c{index}"), namespace(index % self.namespaces));
         let host = format!("{name}.{namespace}.example.test");
         let key = match keys {
             [] => self.key.generate()?,

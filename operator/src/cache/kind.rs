@@ -84,6 +84,11 @@ impl<K: Lookup<DynamicType = ()> + Clone + 'static> Kind<K> {
         self.store.len()
     }
 
+    /// How many objects a namespace has, or the cluster, if the name is empty.
+    pub fn len_in(&self, namespace: &str) -> usize {
+        self.store.len_in(namespace)
+    }
+
     /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.store.is_empty()
@@ -104,10 +109,21 @@ impl<K: Lookup<DynamicType = ()> + Clone + 'static> Kind<K> {
         self.enqueue_names(self.starts_with_packed);
     }
 
-    fn enqueue_names(&self, with_packed: bool) {
-        self.store.for_each_name(with_packed, |namespace, name| {
-            self.enqueuer.enqueue_named(name, Some(namespace).filter(|namespace| !namespace.is_empty()));
+    /// Enqueues the objects whose namespace and name a condition selects.
+    pub fn enqueue_named(&self, condition: impl Fn(&str, &str) -> bool) {
+        self.store.for_each_name(true, |namespace, name| {
+            if condition(namespace, name) {
+                self.enqueue(namespace, name);
+            }
         });
+    }
+
+    fn enqueue_names(&self, with_packed: bool) {
+        self.store.for_each_name(with_packed, |namespace, name| self.enqueue(namespace, name));
+    }
+
+    fn enqueue(&self, namespace: &str, name: &str) {
+        self.enqueuer.enqueue_named(name, Some(namespace).filter(|namespace| !namespace.is_empty()));
     }
 
     /// The read-only store, for what needs nothing else.

@@ -101,6 +101,14 @@ impl<K: Lookup<DynamicType = ()>> Store<K> {
         }
     }
 
+    /// How many objects a namespace has, or the cluster, if the name is empty.
+    pub(super) fn len_in(&self, namespace: &str) -> usize {
+        if namespace.is_empty() {
+            return self.len();
+        }
+        self.read().get(namespace).map_or(0, HashMap::len)
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.read().values().map(HashMap::len).sum()

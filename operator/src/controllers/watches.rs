@@ -329,12 +329,13 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     }
 
     registry.watch(|cache| &cache.certificates, scope::served(context), all(), Presence::Required);
-    registry.control(
+    registry.control_later(
         |cache| &cache.certificates,
         certificate::NAME,
         certificate::SLOTS,
         certificate::reconcile,
     );
+    registry.controllers.push(Box::pin(certificate::enqueue_all(Arc::clone(context))));
     registry.controllers.push(Box::pin(certificate::enqueue_due(Arc::clone(context))));
     registry.controllers.push(Box::pin(certificate::enqueue_changed(Arc::clone(context))));
     registry.controllers.push(Box::pin(certificate::fetch_renewal_info(Arc::clone(context))));
@@ -474,7 +475,7 @@ impl Registry {
         Some(Watch { writer, config, presence })
     }
 
-    /// Reconciles the objects of a kind in so many slots.
+    /// Reconciles the objects of a kind in so many slots, beginning with all of them.
     fn control<K, F>(
         &mut self,
         select: Select<K>,
@@ -485,14 +486,46 @@ impl Registry {
         K: Reports + Clone + Debug + 'static,
         F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
     {
-        let (context, metrics) = (Arc::clone(&self.context), self.metrics.clone());
-        let Some(queue) = select(&context.cache).take_queue() else { return };
+        let Some(controlling) = self.controlling(select, name, slots, reconcile) else { return };
+        let context = Arc::clone(&self.context);
         self.controllers.push(Box::pin(async move {
-            let kind = select(&context.cache);
-            kind.enqueue_unfinished();
-            let store = kind.store();
+            select(&context.cache).enqueue_unfinished();
+            controlling.await;
+        }));
+    }
+
+    /// The same, but something else enqueues the objects that there are when it starts.
+    fn control_later<K, F>(
+        &mut self,
+        select: Select<K>,
+        name: &'static str,
+        slots: usize,
+        reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    ) where
+        K: Reports + Clone + Debug + 'static,
+        F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+    {
+        let controlling = self.controlling(select, name, slots, reconcile);
+        self.controllers.extend(controlling.map(|controlling| -> Task { Box::pin(controlling) }));
+    }
+
+    fn controlling<K, F>(
+        &mut self,
+        select: Select<K>,
+        name: &'static str,
+        slots: usize,
+        reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    ) -> Option<impl Future<Output = ()> + Send + 'static>
+    where
+        K: Reports + Clone + Debug + 'static,
+        F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+    {
+        let (context, metrics) = (Arc::clone(&self.context), self.metrics.clone());
+        let queue = select(&context.cache).take_queue()?;
+        Some(async move {
+            let store = select(&context.cache).store();
             let controller = Controller { name, store, slots, metrics, context: Arc::clone(&context) };
             run(controller, queue, reconcile).await;
-        }));
+        })
     }
 }

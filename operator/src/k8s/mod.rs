@@ -11,6 +11,7 @@ mod fair_requests;
 mod guarded;
 mod lease;
 mod merge;
+mod pages;
 mod queue;
 mod watch;
 mod work_queue;
@@ -24,6 +25,7 @@ pub use self::{
     events::Events,
     guarded::{Guarded, MAX_OBJECT_BYTES, Shrink, Unreadable},
     lease::{Lease, LeaseSettings},
+    pages::{Page, Pages, ReadPage},
     queue::{Enqueuer, Queue, queue},
     watch::{ObjectEvent, Presence, Scope, Watch},
     work_queue::WorkQueue,

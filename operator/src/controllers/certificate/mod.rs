@@ -11,6 +11,7 @@ mod renewal_info;
 mod secret;
 mod settled;
 mod slow;
+mod start;
 
 use std::sync::Arc;
 
@@ -20,7 +21,9 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, ResourceExt};
 
 pub use self::renewal_info::MAX_CONCURRENT_RENEWAL_INFO;
-pub(super) use self::{passwords::enqueue_changed, renewal_info::fetch_renewal_info, settled::enqueue_due};
+pub(super) use self::{
+    passwords::enqueue_changed, renewal_info::fetch_renewal_info, settled::enqueue_due, start::enqueue_all,
+};
 use super::report::{Report, Reports, ServerOf};
 use crate::{
     cache::Cache,

@@ -23,6 +23,14 @@ use crate::{
 /// How long a Secret without a watch event is assumed to be still missing.
 const ABSENCE: SignedDuration = SignedDuration::from_mins(1);
 
+/// Whether it takes long to parse a Secret.
+pub(super) fn is_slow(secret: &Secret) -> bool {
+    let is_longer = |key: &str, most: usize| {
+        secret.data.as_ref().and_then(|data| data.get(key)).is_some_and(|value| value.0.len() > most)
+    };
+    is_longer(TLS_KEY, MAX_FAST_KEY_PEM_BYTES) || is_longer(TLS_CRT, MAX_FAST_CHAIN_PEM_BYTES)
+}
+
 impl Reconciler<'_> {
     /// What the Secret contains. It is read only if it has changed since the last read.
     pub(super) async fn secret(&self) -> Result<Option<Arc<SecretView>>, ReconcileError> {
@@ -55,12 +63,7 @@ impl Reconciler<'_> {
 
     async fn remember_secret(&self, secret: Secret) -> Result<Arc<SecretView>, ReconcileError> {
         let version = secret.resource_version().unwrap_or_default();
-        let is_longer = |key: &str, most: usize| {
-            secret.data.as_ref().and_then(|data| data.get(key)).is_some_and(|value| value.0.len() > most)
-        };
-        let is_slow =
-            is_longer(TLS_KEY, MAX_FAST_KEY_PEM_BYTES) || is_longer(TLS_CRT, MAX_FAST_CHAIN_PEM_BYTES);
-        let view = Arc::new(slow::run(is_slow, move || SecretView::parse(&secret)).await?);
+        let view = Arc::new(slow::run(is_slow(&secret), move || SecretView::parse(&secret)).await?);
         let read = SecretRead::Present { version, view: Arc::clone(&view) };
         self.context
             .cache

@@ -76,6 +76,12 @@ pub struct Decision {
     pub waiting_for: Option<Dependency>,
 }
 
+/// Whether a Certificate says that it is issued, so that most likely there is nothing to do for it.
+pub fn is_quiet(certificate: &Certificate) -> bool {
+    let conditions = certificate.conditions();
+    condition::is_true(conditions, condition::READY) && !condition::is_true(conditions, condition::ISSUING)
+}
+
 /// The name of the Secret with the key of a Certificate's next issuance.
 pub fn next_key_name(certificate: &Certificate) -> String {
     key_name(certificate, next_revision(certificate))
