@@ -40,7 +40,10 @@ pub use self::{
     store::{Change, Store, Writer},
 };
 use crate::{
-    decision::{certificate::MOST_RIVALS, order, request},
+    decision::{
+        certificate::{self, MOST_RIVALS},
+        order, request,
+    },
     objects::{
         metadata::{Identity, controller_of_kind, is_of_kind},
         order::has_csr_of,
@@ -50,7 +53,7 @@ use crate::{
 
 /// Every kind that is watched, one field each, and what is derived from them.
 pub struct Cache {
-    /// Every Certificate in the cluster.
+    /// Every Certificate in the cluster. Those that are issued are packed.
     pub certificates: Kind<Certificate>,
     /// Every CertificateRequest in the cluster, without chain and requester. Those that are final are packed.
     pub requests: Kind<CertificateRequest>,
@@ -83,7 +86,7 @@ pub struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self {
-            certificates: Kind::default(),
+            certificates: Kind::packed_if(certificate::is_quiet),
             requests: Kind::packed_if(|it| it.status.as_ref().is_some_and(request::is_final)),
             orders: Kind::packed_if(|it| order::is_final(it.status.as_ref().and_then(|status| status.state))),
             challenges: Kind::default(),

@@ -20,7 +20,7 @@ use super::{super::scope, secret::is_slow};
 use crate::{
     cache::{Cache, SecretRead},
     context::Context,
-    decision::certificate::{SecretView, is_quiet},
+    decision::certificate::SecretView,
     error_chain::ErrorChain,
     k8s::{Pages, ReadPage, Scope},
 };
@@ -44,9 +44,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(2);
 /// all tasks of controllers do.
 pub(in super::super) async fn enqueue_all(context: Arc<Context>) {
     let certificates = &context.cache.certificates;
-    for certificate in certificates.matching(|it| !is_quiet(it)) {
-        certificates.enqueuer().enqueue(&certificate);
-    }
+    certificates.enqueue_unfinished();
     for scope in scope::served::<Secret>(&context) {
         let namespace = scope.namespace.clone();
         if is_worthwhile(&context.cache, &namespace)
