@@ -36,6 +36,8 @@ pub enum Workload {
     RenewWave,
     /// Certificates with nothing to do.
     Idle,
+    /// Bursts of annotated Ingresses, each deleted before the next one.
+    Soak,
     /// The leader ends, by SIGTERM and by SIGKILL.
     Failover,
     /// One annotated Ingress after another, beside a tenant that keeps the controller busy.
@@ -57,6 +59,7 @@ impl Workload {
             Self::Restart => "restart",
             Self::RenewWave => "renew-wave",
             Self::Idle => "idle",
+            Self::Soak => "soak",
             Self::Failover => "failover",
             Self::Isolation => "isolation",
             Self::Baselines => "baselines",

@@ -44,6 +44,8 @@ enum Task {
     RenewWave(Options),
     /// Observes the controller with N Certificates and nothing to do.
     Idle(Options),
+    /// Issues N bursts of 50 certificates in one process, and deletes each before the next one. Measures what memory is kept.
+    Soak(Options),
     /// Ends the leader N times by SIGTERM and N times by SIGKILL. Measures the time until the next Secret exists.
     Failover(Options),
     /// Annotates N Ingresses one after another, then N more beside a tenant with orders at a CA that hangs, 1,000 large keys, and 3,000
@@ -181,6 +183,7 @@ async fn run(task: Task, steps: &Steps) -> Result<()> {
             options.measure(Workload::RenewWave, 200, KeyAlgorithm::Ecdsa, steps).await
         }
         Task::Idle(options) => options.measure(Workload::Idle, 1000, KeyAlgorithm::Ecdsa, steps).await,
+        Task::Soak(options) => options.measure(Workload::Soak, 20, KeyAlgorithm::Ecdsa, steps).await,
         Task::Failover(options) => options.measure(Workload::Failover, 3, KeyAlgorithm::Ecdsa, steps).await,
         Task::Isolation(options) => options.measure(Workload::Isolation, 20, KeyAlgorithm::Rsa, steps).await,
         Task::Baselines(options) => options.measure(Workload::Baselines, 1, KeyAlgorithm::Rsa, steps).await,

@@ -37,6 +37,7 @@ impl Bench {
             Workload::Restart => session.restart().await,
             Workload::RenewWave => session.renew_wave().await,
             Workload::Idle => session.idle().await,
+            Workload::Soak => session.soak().await,
             Workload::Failover => session.failover().await,
             Workload::Isolation => session.isolation().await,
             Workload::Baselines | Workload::Simulation => unreachable!("they need no controller"),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The number of concurrent API requests of users.
-const CONCURRENCY: usize = 64;
+pub(super) const CONCURRENCY: usize = 64;
 
 impl Session<'_> {
     pub(crate) async fn latency(&mut self) -> Result<()> {
@@ -52,16 +52,7 @@ impl Session<'_> {
         let number = self.bench.number;
         let ready_watch = ReadyWatch::begin(&self.environment, number, 0).await?;
         let measuring = self.measure().await?;
-        let environment = &self.environment;
-        stream::iter((0..number).map(Ok))
-            .try_for_each_concurrent(CONCURRENCY, async |index| {
-                let name = format!("w{index}");
-                environment
-                    .user
-                    .apply_ingress(&name, &[environment.user.host(&name)], environment.annotations())
-                    .await
-            })
-            .await?;
+        self.create_ingresses("w", number, CONCURRENCY).await?;
         let ready = ready_watch.end(&self.controller, &measuring).await?;
         // The cleanup counts too.
         self.await_quiet(&measuring).await?;
@@ -74,6 +65,25 @@ impl Session<'_> {
             Figure::new("half ready", ready.half.as_secs_f64(), "s"),
         ]);
         self.account(&costs)
+    }
+
+    /// Creates annotated Ingresses, so many at a time, whose names begin with a prefix.
+    pub(super) async fn create_ingresses(
+        &self,
+        prefix: &str,
+        number: usize,
+        concurrency: usize,
+    ) -> Result<()> {
+        let environment = &self.environment;
+        stream::iter((0..number).map(Ok))
+            .try_for_each_concurrent(concurrency, async |index| {
+                let name = format!("{prefix}{index}");
+                environment
+                    .user
+                    .apply_ingress(&name, &[environment.user.host(&name)], environment.annotations())
+                    .await
+            })
+            .await
     }
 
     pub(crate) async fn many_names(&mut self) -> Result<()> {

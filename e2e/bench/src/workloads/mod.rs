@@ -6,4 +6,5 @@ mod existing;
 mod failover;
 mod isolation;
 mod issuance;
+mod soak;
 mod standalone;
