@@ -183,7 +183,14 @@ async fn apply(
                 if context.memory.expectations.is_pending(&made, context.now()) {
                     return Ok(Requeue::After(EXPECTATION_TTL));
                 }
-                if k8s::create(&orders, MANAGER, &*order).await?.is_some() {
+                // Before, because the watch may show the Order earlier than the response does.
+                let key = (namespace.to_owned(), order.name_any());
+                context.memory.created_orders.put(key.clone(), ());
+                let created = k8s::create(&orders, MANAGER, &*order).await;
+                if !matches!(created, Ok(Some(_))) {
+                    context.memory.created_orders.forget(&key);
+                }
+                if created?.is_some() {
                     let (paces, uid) = (&context.memory.paces, request.uid_or_empty());
                     paces.put(uid.to_owned(), Pace::after(paces.get(uid), 0, Cause::Other, context.now()));
                 }

@@ -49,6 +49,8 @@ pub struct Memory {
     pub next_keys: EphemeralMap<(String, String), Arc<PrivateKey>>,
     /// Next-key Secrets that were deleted, by UID of the Certificate and name, until the watch reports the deletion.
     pub deleted_keys: EphemeralMap<(String, String), ()>,
+    /// Orders that this process has created and not placed yet, by namespace and name: no other process can have placed them.
+    pub created_orders: EphemeralMap<(String, String), ()>,
     /// Progress of Orders, by UID.
     pub orders: EphemeralMap<String, OrderProgress>,
     /// Progress of Challenges, by UID.
@@ -96,6 +98,7 @@ impl Memory {
             chains: Chains::default(),
             next_keys: EphemeralMap::default(),
             deleted_keys: EphemeralMap::default(),
+            created_orders: EphemeralMap::default(),
             orders: EphemeralMap::default(),
             challenges: EphemeralMap::default(),
             paces: EphemeralMap::default(),

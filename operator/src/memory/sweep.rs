@@ -26,6 +26,7 @@ impl Memory {
         self.namespace_locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         self.idle_since.retain(|namespace, _| cache.services.get(namespace, route::SERVICE).is_some());
         self.slices.retain(|(namespace, name), _| has_slice(namespace, name));
+        self.created_orders.retain(|(namespace, name), ()| cache.orders.get(namespace, name).is_some());
         cache.secret_reads.retain(|(namespace, name), _| {
             !cache.indexes.certificates_by_secret.names(namespace, name).is_empty()
         });
@@ -75,6 +76,7 @@ mod tests {
             cache.secret_reads.put(secret(name), SecretRead::Absent { since: Timestamp::UNIX_EPOCH });
             memory.slices.put(secret(name), EndpointSlice::default());
             memory.deleted_keys.put(secret(name), ());
+            memory.created_orders.put(secret(name), ());
         }
         memory.idle_since.put("a".to_owned(), Timestamp::UNIX_EPOCH);
         let held = memory.namespace_lock("held");
@@ -83,7 +85,7 @@ mod tests {
         assert!(cache.secret_reads.get(&secret("named")).is_some());
         assert!(cache.secret_reads.get(&secret("gone")).is_none());
         assert!(is_empty(&memory.slices) && is_empty(&memory.deleted_keys));
-        assert!(is_empty(&memory.idle_since));
+        assert!(is_empty(&memory.idle_since) && is_empty(&memory.created_orders));
         assert!(Arc::ptr_eq(&held, &memory.namespace_lock("held")), "it is in use");
         drop(held);
         memory.sweep(&cache);

@@ -90,6 +90,7 @@ pub(crate) fn orders_cost_little() {
                 status: &status,
                 progress: &order::OrderProgress::default(),
                 renews: false,
+                created_here: true,
                 issuer: order::IssuerView { acme: &acme, has_account: true, new_orders: None },
                 challenges: &challenges,
                 left_behind: &[],

@@ -18,7 +18,7 @@ use crate::{
         new_orders::Asking,
         order::{Action, Answer, OrderProgress, Outcome, Request, placed_only},
     },
-    error::ReconcileError,
+    error::{ReconcileError, Tried},
     k8s,
     objects::metadata::Identity,
 };
@@ -63,6 +63,7 @@ impl Effects<'_> {
     async fn answer(&self, request: &Request) -> Result<Answer, ReconcileError> {
         let account = self.account().await?;
         Ok(match request {
+            Request::Stored => Answer::Stored(self.stored().await?),
             Request::Profiles => {
                 let directory = account.session().server().directory().await?;
                 Answer::Profiles(directory.meta.profiles.keys().cloned().collect())
@@ -113,6 +114,15 @@ impl Effects<'_> {
                 Answer::Certificate(account.preferred_chain(url, preferred_chain).await?)
             }
         })
+    }
+
+    /// The status of the Order at the API server, unless that has another one of its name by now.
+    async fn stored(&self) -> Result<Option<OrderStatus>, ReconcileError> {
+        let (namespace, name) = (self.order.namespace_or_empty(), self.order.name_any());
+        let read = self.context.kube.api::<Order>(namespace).get_opt(&name).await;
+        let read = read.tried(|| format!("read Order {namespace}/{name}"))?;
+        let same = read.filter(|read| read.metadata.uid == self.order.metadata.uid);
+        Ok(same.map(|order| order.status.unwrap_or_default()))
     }
 
     /// Does what was decided, in that order, up to the first failure.

@@ -33,6 +33,7 @@ pub(super) struct Gathered<'a> {
     left_behind: Vec<String>,
     deleted: Vec<String>,
     renews: bool,
+    created_here: bool,
 }
 
 impl<'a> Gathered<'a> {
@@ -61,7 +62,23 @@ impl<'a> Gathered<'a> {
         let left_behind = left_behind(order, &challenges, context);
         let is_placed = order.status.as_ref().is_some_and(|status| status.url.is_some());
         let renews = !is_placed && renews_earlier(order, context);
-        Some(Self { order, issuer, acme, has_account, challenges, left_behind, deleted, renews })
+        let key = (namespace, order.name_any());
+        let created_here = context.memory.created_orders.get(&key).is_some();
+        if is_placed && created_here {
+            // It is in its status now.
+            context.memory.created_orders.forget(&key);
+        }
+        Some(Self {
+            order,
+            issuer,
+            acme,
+            has_account,
+            challenges,
+            left_behind,
+            deleted,
+            renews,
+            created_here,
+        })
     }
 
     /// All of it, as a decision sees it.
@@ -85,6 +102,7 @@ impl<'a> Gathered<'a> {
             left_behind: &self.left_behind,
             deleted: &self.deleted,
             renews: self.renews,
+            created_here: self.created_here,
             now,
         }
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crds::{acme::State, condition::whole_seconds};
+use crds::{
+    acme::{OrderStatus, State},
+    condition::whole_seconds,
+};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
@@ -10,7 +13,7 @@ use kube::ResourceExt;
 use super::{
     Action, Answer, ChallengePlan, Decision, OrderProgress, Outcome, REPORT_AFTER, Request, View, challenges,
     draft::Draft,
-    has_identifier, is_read, missing_profile, new_order, non_empty,
+    has_identifier, is_final, is_read, missing_profile, new_order, non_empty,
     placing::{stored_authorization, unordered, waiting_for_slot},
     progress::{Phase, Placed},
 };
@@ -21,6 +24,7 @@ use crate::{
         limits::{is_about_new_orders, later},
         new_orders::NewOrderSlot,
         problem::{with_next_attempt, with_time},
+        retry::EXPECTATION_TTL,
     },
     pki::{Chain, ChainError},
 };
@@ -42,6 +46,7 @@ pub fn on_answer(view: &View<'_>, request: &Request, answer: Answer) -> Decision
         draft.progress.phase = draft.progress.phase.finalized(view.now);
     }
     match answer {
+        Answer::Stored(status) => draft.on_stored(status.as_ref()),
         Answer::Profiles(offered) => draft.on_profiles(&offered),
         Answer::Slot(slot) => draft.on_slot(slot),
         Answer::Placed { url, state } => draft.on_placed(url, &state),
@@ -57,6 +62,16 @@ pub fn on_answer(view: &View<'_>, request: &Request, answer: Answer) -> Decision
 }
 
 impl Draft<'_> {
+    fn on_stored(mut self, status: Option<&OrderStatus>) -> Decision {
+        if status.is_some_and(|status| non_empty(status.url.as_deref()).is_none() && !is_final(status.state))
+        {
+            self.progress.is_unplaced = true;
+            return self.place();
+        }
+        // The watch will show what has happened to it.
+        self.finish(Vec::new(), Outcome::Requeue(Requeue::After(EXPECTATION_TTL)))
+    }
+
     fn on_profiles(self, offered: &[String]) -> Decision {
         let profile = self.view.order.spec.profile.as_deref().unwrap_or_default();
         match missing_profile(profile, offered) {

@@ -48,6 +48,9 @@ impl<'a> Draft<'a> {
 
     /// The first request for an order that was not placed yet.
     pub(super) fn place(self) -> Decision {
+        if !self.view.created_here && !self.progress.is_unplaced {
+            return self.send(Request::Stored);
+        }
         match &self.view.order.spec.profile {
             Some(_) => self.send(Request::Profiles),
             None => self.request_slot(),

@@ -5,7 +5,7 @@
 //! `answers.rs` for the answers, and `controllers/order`, which sends the requests.
 //!
 //! ```text
-//! decide ──▶ profiles? ──▶ slot? ──▶ place ──▶ authorizations ──▶ write status
+//! decide ──▶ stored? ──▶ profiles? ──▶ slot? ──▶ place ──▶ authorizations ──▶ write status
 //!        ├─▶ key authorizations ──▶ create Challenges
 //!        └─▶ finalize ──▶ order: processing? ──▶ wait, fetch the order again
 //!                         └──▶ order: valid ──▶ certificate ──▶ write status
@@ -65,6 +65,8 @@ pub struct View<'a> {
     pub deleted: &'a [String],
     /// Whether it renews what an earlier request of its Certificate was issued.
     pub renews: bool,
+    /// Whether this process has created it, so that no other one can have placed it.
+    pub created_here: bool,
     /// UTC.
     pub now: Timestamp,
 }
@@ -108,6 +110,9 @@ pub enum Next {
 /// A question whose answer decides how an order continues, in the order of the protocol.
 #[derive(Clone, Debug)]
 pub enum Request {
+    /// Read the Order from the API server: a process that has ended may have placed it, which the watch has not shown yet. Sends nothing
+    /// to the ACME server.
+    Stored,
     /// Which profiles the server's directory advertises.
     Profiles,
     /// Whether the account may place a new order now. Sends nothing.
@@ -154,6 +159,8 @@ pub enum Request {
 /// The answer to a [`Request`].
 #[derive(Debug)]
 pub enum Answer {
+    /// The status of the Order at the API server; `None` if the Order is gone.
+    Stored(Option<OrderStatus>),
     /// Names of the advertised profiles.
     Profiles(Vec<String>),
     /// Whether the account may place the order now.

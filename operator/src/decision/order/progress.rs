@@ -11,6 +11,8 @@ use crate::{acme::OrderStatus as ServerStatus, decision::backoff};
 /// second order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderProgress {
+    /// Whether the API server has said that no process has stored the URL of an order: only this process can place it now.
+    pub(super) is_unplaced: bool,
     /// The order at the server, as soon as it answered: the status may not have it yet.
     pub(super) placed: Option<Placed>,
     /// How far it is.

@@ -153,7 +153,7 @@ impl Ca {
                 Answer::Certificate(Chain::from_pem(b"-----BEGIN CERTIFICATE-----"))
             }
             Request::Certificate { .. } => Answer::Certificate(Ok(ISSUED.1.clone())),
-            Request::Slot { .. } | Request::KeyAuthorizations(_) => {
+            Request::Stored | Request::Slot { .. } | Request::KeyAuthorizations(_) => {
                 return Err("the server was asked what only the operator knows".to_owned());
             }
         })
@@ -277,6 +277,7 @@ impl Ca {
 /// What a request is called in [`CaCourse::failure`] and in logs.
 pub(super) const fn request_name(request: &Request) -> &'static str {
     match request {
+        Request::Stored => "stored",
         Request::Profiles => "profiles",
         Request::Slot { .. } => "slot",
         Request::Place(_) => "place",

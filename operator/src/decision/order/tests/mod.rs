@@ -75,6 +75,7 @@ struct Fixture {
     challenges: Vec<Arc<Challenge>>,
     progress: OrderProgress,
     renews: bool,
+    created_here: bool,
     now: Timestamp,
 }
 
@@ -91,6 +92,7 @@ impl Fixture {
             challenges: Vec::new(),
             progress: OrderProgress::default(),
             renews: false,
+            created_here: true,
             now: now(),
         }
     }
@@ -131,6 +133,7 @@ impl Fixture {
             left_behind: &[],
             deleted: &[],
             renews: self.renews,
+            created_here: self.created_here,
             now: self.now,
         })
     }

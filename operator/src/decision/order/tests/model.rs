@@ -104,10 +104,21 @@ fn course() -> impl Strategy<Value = Course> {
         prop_oneof![Just(Duration::ZERO), (0_u64..5000).prop_map(Duration::from_millis)],
         vec((seconds(0..120), seconds(0..900)), 0..2),
         seconds(0..60),
-        vec((0_usize..12, select(&[Interruption::Crash, Interruption::Deadline][..])), 0..4),
+        (
+            vec((0_usize..12, select(&[Interruption::Crash, Interruption::Deadline][..])), 0..4),
+            any::<(bool, bool)>(),
+        ),
     )
         .prop_map(
-            |((ca, profile, renews, new_orders), challenges, writes, lag, outages, recovery, fuses)| Course {
+            |(
+                (ca, profile, renews, new_orders),
+                challenges,
+                writes,
+                lag,
+                outages,
+                recovery,
+                (fuses, (created_here, starts_stale)),
+            )| Course {
                 ca,
                 profile,
                 renews,
@@ -117,6 +128,8 @@ fn course() -> impl Strategy<Value = Course> {
                 lag,
                 outages,
                 recovery,
+                created_here,
+                starts_stale,
                 fuses,
             },
         )

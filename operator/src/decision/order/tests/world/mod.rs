@@ -47,6 +47,10 @@ pub(super) struct Course {
     pub(super) outages: Vec<(Duration, Duration)>,
     /// How long the issuer takes to recover its account.
     pub(super) recovery: Duration,
+    /// Whether the first process has created the Order.
+    pub(super) created_here: bool,
+    /// Whether the watch of a new process begins with an older version of the Order: the last write of the process before was on its way.
+    pub(super) starts_stale: bool,
     /// After how many effects a reconcile is interrupted, each time.
     pub(super) fuses: Vec<(usize, Interruption)>,
 }
@@ -106,6 +110,7 @@ enum Change {
 /// What is lost when the process ends.
 #[derive(Default)]
 struct Memory {
+    created_here: bool,
     progress: OrderProgress,
     /// When each Challenge was deleted.
     deleted: BTreeMap<String, Timestamp>,
@@ -173,7 +178,7 @@ impl World {
             order,
             challenges: Vec::new(),
             shown_challenges: Vec::new(),
-            memory: Memory::default(),
+            memory: Memory { created_here: course.created_here, ..Memory::default() },
             new_orders: NewOrders::new(course.new_orders.0),
             now,
             next: Some(now),

@@ -71,9 +71,12 @@ impl World {
         if self.status().url.is_none() {
             self.ca.excuse_second_order();
         }
-        self.shown = self.order.clone();
         self.shown_challenges = self.challenges.clone();
-        self.events.retain(|_, event| !matches!(event, Event::Order(_) | Event::Challenges(_)));
+        self.events.retain(|_, event| !matches!(event, Event::Challenges(_)));
+        if !self.course.starts_stale {
+            self.shown = self.order.clone();
+            self.events.retain(|_, event| !matches!(event, Event::Order(_)));
+        }
         self.next = Some(self.now);
     }
 
@@ -96,6 +99,7 @@ impl World {
             left_behind: &[],
             deleted: &deleted,
             renews: self.course.renews,
+            created_here: self.memory.created_here,
             now,
         };
         let cause = self.cause.take();
@@ -136,6 +140,7 @@ impl World {
                 let asking = Asking { namespace: "default", order: &0, held: *held };
                 Answer::Slot(self.new_orders.slot(self.now, &asking))
             }
+            Request::Stored => Answer::Stored(Some(self.status())),
             Request::KeyAuthorizations(plans) => {
                 Answer::KeyAuthorizations(plans.iter().map(|plan| (plan.clone(), "key".to_owned())).collect())
             }
