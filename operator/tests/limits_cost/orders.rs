@@ -89,7 +89,7 @@ pub(crate) fn orders_cost_little() {
                 order: &order,
                 status: &status,
                 progress: &order::OrderProgress::default(),
-                renews: false,
+                renewal: order::Renewal::Nothing,
                 created_here: true,
                 issuer: order::IssuerView { acme: &acme, has_account: true, new_orders: None },
                 challenges: &challenges,

@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     decision::{
         challenge::Phase,
-        order::{self, IssuerView, OrderProgress, View, is_left_behind},
+        order::{self, IssuerView, OrderProgress, Renewal, View, is_left_behind},
     },
     objects::{self, metadata::controller_of_kind, names},
 };
@@ -32,7 +32,7 @@ pub(super) struct Gathered<'a> {
     challenges: Vec<Arc<Challenge>>,
     left_behind: Vec<String>,
     deleted: Vec<String>,
-    renews: bool,
+    renewal: Renewal,
     created_here: bool,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Gathered<'a> {
         let has_account = has_account(&issuer, context);
         let left_behind = left_behind(order, &challenges, context);
         let is_placed = order.status.as_ref().is_some_and(|status| status.url.is_some());
-        let renews = !is_placed && renews_earlier(order, context);
+        let renewal = if is_placed { Renewal::Nothing } else { renewal(order, issuer.account(), context) };
         let key = (namespace, order.name_any());
         let created_here = context.memory.created_orders.get(&key).is_some();
         if is_placed && created_here {
@@ -76,7 +76,7 @@ impl<'a> Gathered<'a> {
             challenges,
             left_behind,
             deleted,
-            renews,
+            renewal,
             created_here,
         })
     }
@@ -101,7 +101,7 @@ impl<'a> Gathered<'a> {
             challenges: &self.challenges,
             left_behind: &self.left_behind,
             deleted: &self.deleted,
-            renews: self.renews,
+            renewal: self.renewal,
             created_here: self.created_here,
             now,
         }
@@ -118,13 +118,17 @@ fn is_requested(order: &Order, context: &Context) -> bool {
     })
 }
 
-/// Whether an Order renews what an earlier request of its Certificate was issued.
-fn renews_earlier(order: &Order, context: &Context) -> bool {
-    let Some(certificate) = order.annotations().get(CERTIFICATE_NAME) else { return false };
+/// What an Order renews of what earlier requests of its Certificate were issued. `account` is the URL of its issuer's account.
+fn renewal(order: &Order, account: Option<&str>, context: &Context) -> Renewal {
+    let Some(certificate) = order.annotations().get(CERTIFICATE_NAME) else { return Renewal::Nothing };
     let namespace = order.namespace().unwrap_or_default();
     let names = context.cache.indexes.requests_by_certificate.names(&namespace, certificate);
-    let mut earlier = names.iter().filter_map(|name| context.cache.requests.get(&namespace, name));
-    earlier.any(|earlier| order::renews(order, &earlier))
+    let earlier = names.iter().filter_map(|name| context.cache.requests.get(&namespace, name));
+    let renewals = earlier.map(|earlier| {
+        let its_order = context.cache.order_of(&earlier);
+        order::renewal(order, account, &earlier, its_order.as_deref())
+    });
+    renewals.max().unwrap_or_default()
 }
 
 /// Whether an issuer's account is in use already, or can be taken into use.

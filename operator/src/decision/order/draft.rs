@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    Action, Decision, Next, OrderProgress, Outcome, Request, View,
+    Action, Decision, Next, OrderProgress, Outcome, Renewal, Request, View,
     challenges::{self, ChallengesState},
     new_order, non_empty,
     progress::{Phase, Placed, Wait},
@@ -60,7 +60,12 @@ impl<'a> Draft<'a> {
     /// CAs don't count renewals among an account's new orders, so these need no slot.
     pub(super) fn request_slot(self) -> Decision {
         let order = self.new_order();
-        if (order.replaces.is_some() || self.view.renews) && !self.progress.counts {
+        let renews = match self.view.renewal {
+            Renewal::AllNames => true,
+            Renewal::SomeNames => order.replaces.is_some(),
+            Renewal::Nothing => false,
+        };
+        if renews && !self.progress.counts {
             return self.send(Request::Place(order));
         }
         let held = match self.progress.phase {

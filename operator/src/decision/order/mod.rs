@@ -28,7 +28,7 @@ use jiff::Timestamp;
 pub use self::{
     answers::on_answer,
     challenges::{ChallengePlan, asks_for, is_left_behind},
-    placing::{missing_profile, new_order, placed_only, renews},
+    placing::{Renewal, missing_profile, new_order, placed_only, renewal},
     progress::OrderProgress,
 };
 use self::{
@@ -63,8 +63,8 @@ pub struct View<'a> {
     pub left_behind: &'a [String],
     /// Names of Challenges that were deleted, which the watch has not shown yet.
     pub deleted: &'a [String],
-    /// Whether it renews what an earlier request of its Certificate was issued.
-    pub renews: bool,
+    /// What it renews.
+    pub renewal: Renewal,
     /// Whether this process has created it, so that no other one can have placed it.
     pub created_here: bool,
     /// UTC.

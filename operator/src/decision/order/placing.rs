@@ -7,10 +7,13 @@ use std::{
 
 use crds::{
     acme::{Authorization, OfferedChallenge, Order, OrderSpec, OrderStatus, State},
+    annotations::order::ACCOUNT,
     certmanager::CertificateRequest,
     condition::{self, HasConditions},
 };
+use hyper::Uri;
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 
 use super::{challenges::type_name, non_empty};
 use crate::{
@@ -53,18 +56,55 @@ pub fn new_order(spec: &OrderSpec, now: Timestamp) -> NewOrder {
     }
 }
 
-/// Whether an Order renews what an earlier request of its Certificate was issued: by the same issuer, for exactly the same names.
-/// CAs don't count those orders among an account's new ones. Users can write annotations, but not that a request was issued.
-pub fn renews(order: &Order, earlier: &CertificateRequest) -> bool {
+/// What an Order renews. CAs don't count renewals among an account's new orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Renewal {
+    /// Nothing: it is a new order.
+    #[default]
+    Nothing,
+    /// A certificate for some of the names: a renewal if the CA accepts which certificate it replaces.
+    SomeNames,
+    /// A certificate for exactly these names.
+    AllNames,
+}
+
+/// What an Order renews of an earlier request of its Certificate. `earlier_order` is that request's Order, and `account` the URL of the
+/// issuer's account: the issuer may have changed its server meanwhile. Users can write annotations, but not that a request was issued.
+pub fn renewal(
+    order: &Order,
+    account: Option<&str>,
+    earlier: &CertificateRequest,
+    earlier_order: Option<&Order>,
+) -> Renewal {
+    let is_of_server = earlier_order.zip(account).is_some_and(|(of, account)| is_of_server(of, account));
+    if !is_of_server
+        || !condition::is_true(earlier.conditions(), condition::READY)
+        || earlier.spec.issuer_ref.identity() != order.spec.issuer_ref.identity()
+    {
+        return Renewal::Nothing;
+    }
+    let Ok(csr) = Csr::from_pem(&earlier.spec.request.0) else { return Renewal::Nothing };
     let lowercase =
         |names: Vec<String>| names.iter().map(|name| name.to_lowercase()).collect::<BTreeSet<_>>();
-    let ordered = || new_order(&order.spec, Timestamp::UNIX_EPOCH).identifiers.iter().map(text_of).collect();
-    condition::is_true(earlier.conditions(), condition::READY)
-        && earlier.spec.issuer_ref.identity() == order.spec.issuer_ref.identity()
-        && Csr::from_pem(&earlier.spec.request.0).is_ok_and(|csr| {
-            let addresses = csr.ip_addresses.iter().map(ToString::to_string);
-            lowercase(csr.dns_names.into_iter().chain(addresses).collect()) == lowercase(ordered())
-        })
+    let addresses = csr.ip_addresses.iter().map(ToString::to_string);
+    let issued = lowercase(csr.dns_names.into_iter().chain(addresses).collect());
+    let ordered = new_order(&order.spec, Timestamp::UNIX_EPOCH).identifiers;
+    let ordered = lowercase(ordered.iter().map(text_of).collect());
+    if issued == ordered {
+        Renewal::AllNames
+    } else if issued.is_disjoint(&ordered) {
+        Renewal::Nothing
+    } else {
+        Renewal::SomeNames
+    }
+}
+
+/// Whether an Order was placed at the server of an account. cert-manager does not note the account.
+fn is_of_server(order: &Order, account: &str) -> bool {
+    let placed_by = order.annotations().get(ACCOUNT);
+    let placed_as = order.status.as_ref().and_then(|status| status.url.as_ref());
+    let server = |url: &str| url.parse::<Uri>().ok()?.authority().map(ToString::to_string);
+    placed_by.or(placed_as).and_then(|url| server(url)).is_some_and(|of| Some(of) == server(account))
 }
 
 /// The status with the URLs of an order that was just placed and nothing else that is new, if they are not stored yet.

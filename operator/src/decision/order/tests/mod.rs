@@ -74,7 +74,7 @@ struct Fixture {
     acme: AcmeIssuer,
     challenges: Vec<Arc<Challenge>>,
     progress: OrderProgress,
-    renews: bool,
+    renewal: Renewal,
     created_here: bool,
     now: Timestamp,
 }
@@ -91,7 +91,7 @@ impl Fixture {
             acme: fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer"),
             challenges: Vec::new(),
             progress: OrderProgress::default(),
-            renews: false,
+            renewal: Renewal::Nothing,
             created_here: true,
             now: now(),
         }
@@ -132,7 +132,7 @@ impl Fixture {
             challenges: &self.challenges,
             left_behind: &[],
             deleted: &[],
-            renews: self.renews,
+            renewal: self.renewal,
             created_here: self.created_here,
             now: self.now,
         })

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::decision::{
     Reaction,
+    order::Renewal,
     testing::{Failure, failure, retry_after},
 };
 
@@ -98,7 +99,7 @@ fn course() -> impl Strategy<Value = Course> {
         (1_u32..400, 0_u32..8).prop_map(|(limit, others)| (Some(limit), others))
     ];
     (
-        (ca(), profile, any::<bool>(), new_orders),
+        (ca(), profile, select(&[Renewal::Nothing, Renewal::SomeNames, Renewal::AllNames][..]), new_orders),
         vec(challenge(), 0..5),
         prop_oneof![Just(Vec::new()), vec(write(), 0..8)],
         prop_oneof![Just(Duration::ZERO), (0_u64..5000).prop_map(Duration::from_millis)],
@@ -111,7 +112,7 @@ fn course() -> impl Strategy<Value = Course> {
     )
         .prop_map(
             |(
-                (ca, profile, renews, new_orders),
+                (ca, profile, renewal, new_orders),
                 challenges,
                 writes,
                 lag,
@@ -121,7 +122,7 @@ fn course() -> impl Strategy<Value = Course> {
             )| Course {
                 ca,
                 profile,
-                renews,
+                renewal,
                 new_orders,
                 challenges,
                 writes,

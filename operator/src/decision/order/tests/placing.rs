@@ -1,11 +1,12 @@
 //! Placing orders, and reading their authorizations.
 
-use crds::certmanager::CertificateRequest;
+use crds::{annotations::order::ACCOUNT, certmanager::CertificateRequest};
 
 use super::{super::placing::stored_authorization, *};
 use crate::acme::Identifier;
 
-/// What users can write, such as a revision, does not make a renewal: another issuer or other names are a new order for the CA.
+/// What users can write, such as a revision, does not make a renewal: another issuer, another server, or other names are a new order for
+/// the CA.
 #[test]
 fn order_renews_what_its_issuer_issued_for_its_names() {
     let issued = |change: &dyn Fn(&mut CertificateRequest)| {
@@ -23,13 +24,56 @@ fn order_renews_what_its_issuer_issued_for_its_names() {
             it.spec.dns_names = Some(names.iter().map(|&name| name.to_owned()).collect());
         })
     };
+    let placed_by = |account: &str| {
+        fixtures::order("web-1-1", |it| {
+            it.annotations_mut().insert(ACCOUNT.to_owned(), account.to_owned());
+        })
+    };
+    let renewal = |order: &Order, earlier: &CertificateRequest, earlier_order: Option<&Order>| {
+        renewal(order, Some("https://ca.test/account/2"), earlier, earlier_order)
+    };
+    let (request, its_order) = (issued(&|_| {}), placed_by("https://ca.test/account/1"));
     let same = order(&["2.example.test", "0.Example.test", "1.example.test"]);
-    assert!(renews(&same, &issued(&|_| {})));
-    assert!(!renews(&order(&["0.example.test"]), &issued(&|_| {})));
+    assert_eq!(renewal(&same, &request, Some(&its_order)), Renewal::AllNames);
     let more = ["0.example.test", "1.example.test", "2.example.test", "3.example.test"];
-    assert!(!renews(&order(&more), &issued(&|_| {})));
-    assert!(!renews(&same, &issued(&|it| it.spec.issuer_ref.name = "staging".into())));
-    assert!(!renews(&same, &issued(&|it| it.status = None)));
+    for names in [&more[..], &more[..1]] {
+        assert_eq!(renewal(&order(names), &request, Some(&its_order)), Renewal::SomeNames);
+    }
+    assert_eq!(renewal(&order(&more[3..]), &request, Some(&its_order)), Renewal::Nothing);
+    for earlier in [issued(&|it| it.spec.issuer_ref.name = "staging".into()), issued(&|it| it.status = None)]
+    {
+        assert_eq!(renewal(&same, &earlier, Some(&its_order)), Renewal::Nothing);
+    }
+    assert_eq!(renewal(&same, &request, None), Renewal::Nothing, "its server is unknown");
+    let staging = placed_by("https://staging.ca.test/account/1");
+    assert_eq!(renewal(&same, &request, Some(&staging)), Renewal::Nothing, "the issuer has another server");
+    // cert-manager has placed it.
+    for (url, expected) in
+        [("https://ca.test/order/1", Renewal::AllNames), ("https://ca.test:444/order/1", Renewal::Nothing)]
+    {
+        let theirs = fixtures::order("web-1-1", |it| {
+            it.status = Some(OrderStatus { url: Some(url.to_owned()), ..OrderStatus::default() });
+        });
+        assert_eq!(renewal(&same, &request, Some(&theirs)), expected, "{url}");
+    }
+}
+
+/// Such an Order was not created by this process, so another one may have placed it.
+#[test]
+fn earlier_order_is_read_before_it_is_placed() {
+    let mut fixture = Fixture { created_here: false, ..Fixture::unplaced() };
+    assert!(matches!(fixture.request(), Request::Stored));
+    let placed = OrderStatus { url: Some(URL.into()), ..OrderStatus::default() };
+    let failed = OrderStatus { state: Some(State::Errored), ..OrderStatus::default() };
+    for stored in [Some(placed), Some(failed), None] {
+        let decision = fixture.answered(Answer::Stored(stored));
+        assert_eq!(wait(&decision), EXPECTATION_TTL, "the watch shows it soon");
+        assert_eq!(actions(decision), []);
+    }
+    let decision = fixture.answered(Answer::Stored(Some(OrderStatus::default())));
+    assert!(matches!(decision.next, Next::Send(Request::Slot { .. })));
+    fixture.progress = decision.progress;
+    assert!(matches!(fixture.request(), Request::Slot { .. }), "it is read once");
 }
 
 #[test]
@@ -86,7 +130,7 @@ fn slot_is_kept_until_its_time() {
 #[test]
 fn renewal_takes_no_slot() {
     let mut fixture = Fixture::unplaced();
-    fixture.renews = true;
+    fixture.renewal = Renewal::AllNames;
     assert!(matches!(fixture.request(), Request::Place(_)));
     // The CA sees it otherwise.
     let too_many = Failure::Problem {
@@ -100,29 +144,34 @@ fn renewal_takes_no_slot() {
     assert!(matches!(fixture.request(), Request::Slot { .. }));
 }
 
-/// The reference to the replaced certificate makes it a renewal only if the server accepts that.
+/// The reference to the replaced certificate makes it a renewal only if this server has issued that, and accepts the reference.
 #[test]
 fn order_with_a_rejected_replacement_takes_a_slot() {
-    for (renews, failure) in [
-        (false, Failure::problem("alreadyReplaced", 409)),
-        (false, Failure::problem("serverInternal", 500)),
-        (false, Failure::Unsupported),
-        (true, Failure::problem("alreadyReplaced", 409)),
+    for (renewal, failure) in [
+        (Renewal::SomeNames, Failure::problem("alreadyReplaced", 409)),
+        (Renewal::SomeNames, Failure::problem("serverInternal", 500)),
+        (Renewal::SomeNames, Failure::Unsupported),
+        (Renewal::AllNames, Failure::problem("alreadyReplaced", 409)),
     ] {
-        let mut fixture = Fixture { renews, ..Fixture::unplaced() };
+        let needs_slot = renewal != Renewal::AllNames;
+        let mut fixture = Fixture { renewal, ..Fixture::unplaced() };
         fixture.order.spec.replaces = Some("aki.serial".into());
         assert!(matches!(fixture.request(), Request::Place(order) if order.replaces.is_some()));
         let decision = fixture.failed(failure);
         match &decision.next {
-            Next::Send(Request::Slot { .. }) => assert!(!renews),
-            Next::Send(Request::Place(order)) => assert!(renews && order.replaces.is_none()),
+            Next::Send(Request::Slot { .. }) => assert!(needs_slot),
+            Next::Send(Request::Place(order)) => assert!(!needs_slot && order.replaces.is_none()),
             next => panic!("{next:?}"),
         }
         fixture.progress = decision.progress;
-        assert_eq!(matches!(fixture.request(), Request::Slot { .. }), !renews);
+        assert_eq!(matches!(fixture.request(), Request::Slot { .. }), needs_slot);
         let placed = fixture.answered(Answer::Slot(NewOrderSlot::Now)).next;
         assert!(matches!(placed, Next::Send(Request::Place(order)) if order.replaces.is_none()));
     }
+    // For example, a user has changed the issuer's server.
+    let mut fixture = Fixture::unplaced();
+    fixture.order.spec.replaces = Some("aki.serial".into());
+    assert!(matches!(fixture.request(), Request::Slot { .. }));
 }
 
 /// The URL is remembered with the answer, so that a status write that fails can't lead to a second order.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     decision::{
         new_orders::{Asking, NewOrders},
-        order::{OrderProgress, is_final},
+        order::{OrderProgress, Renewal, is_final},
     },
     objects::EventNote,
 };
@@ -34,7 +34,7 @@ use crate::{
 pub(super) struct Course {
     pub(super) ca: CaCourse,
     pub(super) profile: Option<String>,
-    pub(super) renews: bool,
+    pub(super) renewal: Renewal,
     /// How many new orders the CA allows in three hours, and how many others the account has placed already.
     pub(super) new_orders: (Option<u32>, u32),
     /// What becomes of each Challenge that is created.

@@ -98,7 +98,7 @@ impl World {
             challenges: &challenges,
             left_behind: &[],
             deleted: &deleted,
-            renews: self.course.renews,
+            renewal: self.course.renewal,
             created_here: self.memory.created_here,
             now,
         };
