@@ -63,11 +63,24 @@ pub(super) async fn run<K, F>(
     K: Reports + 'static,
     F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
 {
-    let controller = &controller;
-    let attempts = &Attempts::<K>(Mutex::default());
+    run_with(&Attempts(Mutex::default()), &controller, queue, reconcile).await;
+}
+
+async fn run_with<K, F>(
+    attempts: &Attempts<K>,
+    controller: &Controller<K>,
+    queue: Queue<K>,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> F,
+) where
+    K: Reports + 'static,
+    F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+{
     let begin = |reference: &Arc<ObjectRef<K>>| {
-        // `None` if it was deleted while it was in the queue.
-        let object = controller.store.get(reference)?;
+        let Some(object) = controller.store.get(reference) else {
+            // It was deleted while it was in the queue.
+            attempts.forget(reference);
+            return None;
+        };
         let begun = reconcile(Arc::clone(&object), Arc::clone(&controller.context));
         let reconciled = controller.reconcile(object, begun, attempts);
         let reference = Arc::clone(reference);
@@ -97,7 +110,7 @@ where
         work: impl Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
         attempts: &Attempts<K>,
     ) -> Requeue {
-        let Self { name, store, metrics, context, slots: _ } = self;
+        let Self { name, store: _, metrics, context, slots: _ } = self;
         if context.kube.is_stale(&*object) {
             return retry::after(Failure::StaleRead, 0, "");
         }
@@ -119,10 +132,7 @@ where
         };
         let failed = outcome.as_ref().is_err_and(|error| error.failure() != Failure::Conflict);
         metrics.record_reconcile(name, failed);
-        if store.get(&reference).is_none_or(|known| known.meta().uid != object.meta().uid) {
-            // It was deleted meanwhile, and what this reconcile remembers of it would stay.
-            context.forget(&*object);
-            attempts.forget(&reference);
+        if self.has_forgotten(&*object, &reference, attempts) {
             return Requeue::OnChange;
         }
         let next = span.in_scope(|| attempts.next(&reference, outcome, context.now()));
@@ -138,7 +148,20 @@ where
                 Next::Succeeded(requeue) | Next::Retry(requeue) => requeue,
             }
         };
-        requeue.instrument(span).await
+        let requeue = requeue.instrument(span).await;
+        // It may have been deleted while its status was written.
+        if self.has_forgotten(&*object, &reference, attempts) { Requeue::OnChange } else { requeue }
+    }
+
+    /// Forgets an object that was deleted during its reconcile: what that remembers of it would stay.
+    fn has_forgotten(&self, object: &K, reference: &ObjectRef<K>, attempts: &Attempts<K>) -> bool {
+        let is_known = |known: Arc<K>| known.meta().uid == object.meta().uid;
+        if self.store.get(reference).is_some_and(is_known) {
+            return false;
+        }
+        self.context.forget(object);
+        attempts.forget(reference);
+        true
     }
 }
 
@@ -193,11 +216,12 @@ where
         let mut all = lock(&self.0);
         let error = match outcome {
             Ok(requeue) => {
-                // One that waits for its next attempt has succeeded in nothing.
-                if all.get(reference).is_some_and(|it| it.last.as_ref().is_none_or(|last| last.until <= now))
-                {
-                    all.remove(reference);
+                let last = all.get(reference).and_then(|failures| failures.last.as_ref());
+                // One that waits for its next attempt has succeeded in nothing. At that time, it ends or is forgotten.
+                if let Some(until) = last.map(|last| last.until).filter(|until| *until > now) {
+                    return Next::Succeeded(requeue.earliest(Requeue::at(until, now)));
                 }
+                all.remove(reference);
                 return Next::Succeeded(requeue);
             }
             Err(error) => error,
@@ -260,5 +284,144 @@ where
             return Next::Retry(requeue);
         }
         Next::Failed { requeue, problem }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use clap::Parser;
+    use futures::future::ready;
+    use k8s_openapi::api::core::v1::Service;
+    use kube::{Client, Config};
+
+    use super::*;
+    use crate::{args::Arguments, clock::SystemClock};
+
+    fn context() -> Arc<Context> {
+        // Where nothing listens: what is under test sends no request that has to succeed.
+        let config = Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        let settings = Arguments::parse_from(["operator"]).settings();
+        let context = Context::new(client, Arc::new(SystemClock), settings, Arc::new(|_| {}));
+        Arc::new(context.expect("a context"))
+    }
+
+    fn service(name: &str) -> Arc<Service> {
+        let mut service = Service::default();
+        (service.metadata.namespace, service.metadata.name) = (Some("a".into()), Some(name.into()));
+        service.metadata.uid = Some(format!("uid of {name}"));
+        Arc::new(service)
+    }
+
+    fn controller(context: &Arc<Context>) -> Controller<Service> {
+        Controller {
+            name: "services",
+            store: context.cache.services.store(),
+            slots: 8,
+            metrics: Metrics::default(),
+            context: Arc::clone(context),
+        }
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        for _ in 0..10_000 {
+            if condition() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never is");
+    }
+
+    /// Tenants create and delete objects that fail as often as they like.
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_deleted_objects_are_forgotten() {
+        let context = context();
+        let (mut writer, queue) = (
+            context.cache.services.take_writer().expect("a writer"),
+            context.cache.services.take_queue().expect("a queue"),
+        );
+        let (controller, attempts) = (controller(&context), Attempts(Mutex::default()));
+        let known = || lock(&attempts.0).len();
+        let fail = |_, _| ready(Err(ReconcileError::Internal("for the test".to_owned())));
+        let test = async {
+            for number in 0..100 {
+                let service = service(&number.to_string());
+                writer.put(&service);
+                context.cache.services.enqueuer().enqueue_named(&number.to_string(), Some("a"));
+            }
+            until(|| known() == 100).await;
+            for number in 0..100 {
+                writer.remove(&service(&number.to_string()));
+            }
+            // They are found to be gone when they are retried.
+            until(|| known() == 0).await;
+        };
+        tokio::select! {
+            () = run_with(&attempts, &controller, queue, fail) => panic!("the queue has ended"),
+            () = test => {}
+        }
+    }
+
+    /// What its reconcile remembers would stay, because the watch has reported the deletion already.
+    #[tokio::test(start_paused = true)]
+    async fn object_deleted_during_its_reconcile_is_forgotten() {
+        let context = context();
+        let (mut writer, queue) = (
+            context.cache.services.take_writer().expect("a writer"),
+            context.cache.services.take_queue().expect("a queue"),
+        );
+        let (controller, attempts) = (controller(&context), Attempts(Mutex::default()));
+        let (begun, may_end, ended) =
+            (&AtomicUsize::new(0), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let uid = "uid of web";
+        let reconcile = |_, context: Arc<Context>| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let (may_end, ended) = (Arc::clone(&may_end), Arc::clone(&ended));
+            async move {
+                while !may_end.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                context.memory.notes.put(uid.to_owned(), Vec::new());
+                ended.store(true, Ordering::SeqCst);
+                Err(ReconcileError::Internal("for the test".to_owned()))
+            }
+        };
+        let test = async {
+            writer.put(&service("web"));
+            context.cache.services.enqueuer().enqueue_named("web", Some("a"));
+            until(|| begun.load(Ordering::SeqCst) == 1).await;
+            writer.remove(&service("web"));
+            context.forget(&*service("web"));
+            may_end.store(true, Ordering::SeqCst);
+            until(|| ended.load(Ordering::SeqCst)).await;
+            until(|| context.memory.notes.get(uid).is_none()).await;
+        };
+        tokio::select! {
+            () = run_with(&attempts, &controller, queue, reconcile) => panic!("the queue has ended"),
+            () = test => {}
+        }
+        assert!(lock(&attempts.0).is_empty());
+    }
+
+    /// A success before the next attempt does not count, so nothing else would find that the failures are over.
+    #[test]
+    fn failures_end_at_the_next_attempt() {
+        let attempts = Attempts::<Service>(Mutex::default());
+        let reference = ObjectRef::from_obj(&*service("web"));
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let failed = Err(ReconcileError::Internal("for the test".to_owned()));
+        let Next::Failed { requeue: Requeue::After(wait), .. } = attempts.next(&reference, failed, now)
+        else {
+            panic!("it is a failure")
+        };
+        let early = attempts.next(&reference, Ok(Requeue::OnChange), now);
+        assert!(matches!(early, Next::Succeeded(Requeue::After(left)) if left == wait));
+        let due = limits::later(now, wait);
+        let ended = attempts.next(&reference, Ok(Requeue::OnChange), due);
+        assert!(matches!(ended, Next::Succeeded(Requeue::OnChange)));
+        assert!(lock(&attempts.0).is_empty());
     }
 }

@@ -156,3 +156,36 @@ impl KubeClient {
 fn version<K: Resource>(object: &K) -> Option<u64> {
     version_number(object.meta().resource_version.as_deref()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use kube::Config;
+
+    use super::*;
+
+    fn service(uid: &str, version: &str) -> Service {
+        let mut service = Service::default();
+        service.metadata.uid = Some(uid.to_owned());
+        service.metadata.resource_version = Some(version.to_owned());
+        service
+    }
+
+    /// A tenant can have as many objects written as they like.
+    #[tokio::test]
+    async fn written_versions_are_forgotten_when_they_are_seen() {
+        let config = Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let kube = KubeClient::new(Client::try_from(config).expect("a client"), "test".to_owned());
+        for uid in ["seen", "deleted"] {
+            kube.written.put(uid.to_owned(), 7);
+            kube.unwritten.put(uid.to_owned(), Value::Null);
+            assert!(kube.is_stale(&service(uid, "6")), "the watch is behind");
+            assert!(kube.is_stale(&service(uid, "6")), "it still is");
+        }
+        assert!(!kube.is_stale(&service("seen", "7")));
+        assert_eq!(kube.written.get("seen"), None);
+        kube.forget("deleted");
+        assert_eq!(kube.written.get("deleted"), None);
+        assert_eq!(kube.unwritten.get("deleted"), None);
+    }
+}
