@@ -139,6 +139,14 @@ proptest! {
     }
 }
 
+/// By the length, before the key is parsed.
+#[test]
+fn long_key_is_read_on_a_thread_of_its_own() {
+    let length = |bits| openssl(&["genrsa", bits], b"").len();
+    assert!(length("4096") <= limits::MAX_FAST_KEY_PEM_BYTES);
+    assert!(length("6144") > limits::MAX_FAST_KEY_PEM_BYTES);
+}
+
 /// Each request to the CA is signed on a thread that serves other issuers.
 #[test]
 fn long_key_is_refused_for_accounts() {
