@@ -258,7 +258,7 @@ async fn foreign_secret_is_never_overwritten() -> Result<()> {
     let user = shared.user("foreign").await?;
     let secret: Secret = serde_json::from_value(json!({
         "metadata": { "name": "web" },
-        "stringData": { "tls.crt": "theirs", "tls.key": "theirs" },
+        "stringData": { "tls.crt": "theirs", "tls.key": "theirs", "password": "theirs" },
         "type": "kubernetes.io/tls",
     }))?;
     user.api::<Secret>().create(&PostParams::default(), &secret).await?;
@@ -266,7 +266,8 @@ async fn foreign_secret_is_never_overwritten() -> Result<()> {
     let reported = user.await_certificate("web", "say that the Secret is foreign", harness::TIMEOUT, |it| {
         let conditions = it.status.as_ref().map_or(&[][..], |status| &status.conditions);
         crds::condition::find(conditions, "Ready").is_some_and(|ready| {
-            ready.message.as_deref().is_some_and(|message| message.contains("left alone"))
+            let message = ready.message.as_deref().unwrap_or_default();
+            message.contains("left alone, because it also has the data key \"password\"")
         })
     });
     reported.await?;

@@ -12,7 +12,7 @@ use e2e::{
     intruder::{Intruder, ensure_rejected},
     operator::{self, Processes},
     scenarios,
-    user::{User, issuer_annotation},
+    user::{User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret, Service},
@@ -80,9 +80,13 @@ async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
     let mut in_place = issuer_annotation("allowed");
     in_place["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
     user.apply_ingress("place", &[user.host("place")], in_place).await?;
-    for name in ["web", "place"] {
+    let handmade = create_handmade_secret(&user, "hand").await?;
+    user.apply_ingress("hand", &[user.host("hand")], issuer_annotation("allowed")).await?;
+    for name in ["web", "place", "hand"] {
         user.await_issued(name, harness::TIMEOUT).await?;
     }
+    let secret = user.await_secret("hand", harness::TIMEOUT).await?;
+    ensure!(secret_value(Some(&secret), "tls.crt") != handmade.as_bytes(), "the certificate is still theirs");
     // The Secret is written again, with other labels.
     let mut labelled = issuer_annotation("allowed");
     labelled["cert-manager.io/secret-template"] = r#"{"labels":{"team":"web"}}"#.into();
@@ -93,6 +97,20 @@ async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
     .await?;
     scenarios::await_no_leftovers(&user).await?;
     ensure_nothing_rejected(&mark)
+}
+
+/// Creates a Secret as `kubectl create secret tls` does. Returns its certificate, PEM.
+async fn create_handmade_secret(user: &User<'_>, name: &str) -> Result<String> {
+    let made = rcgen::generate_simple_self_signed([user.host(name)])?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "type": "kubernetes.io/tls",
+        "stringData": { "tls.crt": certificate, "tls.key": key, "ca.crt": certificate },
+    }))?;
+    let parameters = PostParams { field_manager: Some("kubectl-create".to_owned()), ..PostParams::default() };
+    user.api::<Secret>().create(&parameters, &secret).await?;
+    Ok(certificate)
 }
 
 /// Ensures that roles and policies have allowed every request of our programs since a mark, except for those that tests forge.
@@ -200,6 +218,10 @@ async fn secrets_of_others_are_out_of_reach() -> Result<()> {
         let deleted = secrets.delete(name, &DeleteParams::default()).await;
         ensure_rejected(deleted, "may delete only Secrets with a next key")?;
     }
+    // One that a user created by hand can only become that of a Certificate.
+    create_handmade_secret(&user, "hand").await?;
+    let forged = json!({ "stringData": { "tls.crt": "forged" } });
+    intruder.ensure_no_change::<Secret>("hand", forged, "may change only Secrets of Certificates").await?;
     let disowned = json!({ "metadata": { "annotations": { "cert-manager.io/certificate-name": null } } });
     intruder.ensure_no_change::<Secret>("web", disowned, "may change only Secrets of Certificates").await?;
     // The API server adds a token to such a Secret, of any ServiceAccount in the namespace.

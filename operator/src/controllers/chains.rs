@@ -26,6 +26,16 @@ pub(super) trait HasChain:
 
     /// The chain, PEM, leaf first.
     fn chain_mut(&mut self) -> &mut Option<ByteString>;
+
+    /// Whether the cache lacks more than the chain.
+    fn lacks_more(&self) -> bool {
+        false
+    }
+
+    /// Adds what the cache lacks, from a read of the same object.
+    fn complete(&mut self, mut read: Self) {
+        *self.chain_mut() = read.chain_mut().take();
+    }
 }
 
 impl HasChain for CertificateRequest {
@@ -35,6 +45,15 @@ impl HasChain for CertificateRequest {
 
     fn chain_mut(&mut self) -> &mut Option<ByteString> {
         &mut self.status.get_or_insert_default().certificate
+    }
+
+    fn lacks_more(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.ca.is_some())
+    }
+
+    fn complete(&mut self, read: Self) {
+        let (status, read) = (self.status.get_or_insert_default(), read.status.unwrap_or_default());
+        (status.certificate, status.ca) = (read.certificate, read.ca);
     }
 }
 
@@ -57,21 +76,24 @@ pub(super) async fn with_chain<K: HasChain>(
     context: &Context,
 ) -> Result<Arc<K>, ReconcileError> {
     if object.is_issued() {
-        let chain = match context.memory.chains.take(object.uid_or_empty()) {
-            Some(chain) => Some(chain),
-            None => read(&*object, context).await?,
-        };
-        *Arc::make_mut(&mut object).chain_mut() = chain;
+        let remembered = context.memory.chains.take(object.uid_or_empty());
+        match remembered.filter(|_| !object.lacks_more()) {
+            Some(chain) => *Arc::make_mut(&mut object).chain_mut() = Some(chain),
+            None => {
+                if let Some(read) = read(&*object, context).await? {
+                    Arc::make_mut(&mut object).complete(read);
+                }
+            }
+        }
     }
     Ok(object)
 }
 
-async fn read<K: HasChain>(object: &K, context: &Context) -> Result<Option<ByteString>, ReconcileError> {
+async fn read<K: HasChain>(object: &K, context: &Context) -> Result<Option<K>, ReconcileError> {
     let (namespace, name) = (object.namespace_or_empty(), object.name_any());
     // A list, because the operator needs the right to list anyway, and not the right to get.
     let named = ListParams::default().fields(&format!("metadata.name={name}"));
     let read = context.kube.api::<K>(namespace).list(&named).await;
     let read = read.tried(|| format!("read {} {namespace}/{name}", K::kind(&())))?;
-    let same = read.items.into_iter().find(|read| read.uid_or_empty() == object.uid_or_empty());
-    Ok(same.and_then(|mut read| read.chain_mut().take()))
+    Ok(read.items.into_iter().find(|read| read.uid_or_empty() == object.uid_or_empty()))
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crds::annotations::secret::{TLS_CRT, TLS_KEY};
+use crds::annotations::secret::{CA_CRT, TLS_CRT, TLS_KEY};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::ResourceExt;
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ use crate::{
     },
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
-    objects::secret,
+    objects::{managed_fields, secret},
     pki::{self, MAX_FAST_CHAIN_PEM_BYTES, MAX_FAST_KEY_PEM_BYTES, PrivateKey},
 };
 
@@ -76,13 +76,16 @@ impl Reconciler<'_> {
     pub(super) async fn read_key_pair(&self) -> Result<KeyPair, ReconcileError> {
         let (namespace, name) = (self.namespace(), &self.certificate.spec.secret_name);
         let secret = self.context.kube.api::<Secret>(&namespace).get(name).await;
-        let mut data = secret.tried(|| format!("read Secret {namespace}/{name}"))?.data.unwrap_or_default();
+        let secret = secret.tried(|| format!("read Secret {namespace}/{name}"))?;
+        let owned = managed_fields::members(secret.managed_fields(), ISSUING_MANAGER, &["data"]);
+        let mut data = secret.data.unwrap_or_default();
         let mut value = |key: &str| data.remove(key).map(|value| value.0).unwrap_or_default();
         let key = next_key::parse(Zeroizing::new(value(TLS_KEY))).await?;
         let key = key.map_err(|error| self.invalid_secret(TLS_KEY, &error))?;
         let pem = String::from_utf8_lossy(&value(TLS_CRT)).into_owned();
         let chain = CertificateChain::from_pem(pem).map_err(|error| self.invalid_secret(TLS_CRT, &error))?;
-        Ok(KeyPair { key: Arc::new(key), chain })
+        let ca = owned.iter().any(|key| key == CA_CRT).then(|| value(CA_CRT));
+        Ok(KeyPair { key: Arc::new(key), chain, ca: ca.filter(|ca| !ca.is_empty()) })
     }
 
     pub(super) fn invalid_secret(&self, data_key: &str, error: &dyn std::error::Error) -> ReconcileError {
@@ -98,7 +101,7 @@ impl Reconciler<'_> {
         plan: SecretPlan,
         chain: &CertificateChain,
     ) -> Result<(), ReconcileError> {
-        let SecretPlan { key, encoding, keystores, type_, owner, force } = plan;
+        let SecretPlan { key, encoding, ca, keystores, type_, owner, force } = plan;
         let Keystores { jks, pkcs12, outdated, .. } = keystores;
         let keystores = self.create_keystores(jks, pkcs12, &key, chain)?;
         let leaf = chain.parsed().leaf();
@@ -106,6 +109,7 @@ impl Reconciler<'_> {
         secret.metadata.owner_references = owner.map(|owner| vec![owner]);
         secret::keep_outdated(&mut secret, outdated);
         secret.type_ = Some(type_);
+        secret.data.get_or_insert_default().extend(ca.map(|ca| (CA_CRT.to_owned(), ByteString(ca))));
         let namespace = self.namespace();
         self.context
             .cache

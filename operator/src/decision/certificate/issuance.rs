@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use super::{
     Action, Cause, Deciding, DesiredCertificate, EventSource, Finding, KeySource, Part, RequestPlan,
     SecretView, next_revision,
-    outcome::Outcome,
+    outcome::{Issued, Outcome},
     policy::{self, Input},
     prerequisite::{Prerequisite, Stop},
     renewal_information,
@@ -248,7 +248,7 @@ impl Deciding<'_> {
                 self.fail_issuance(time.map_or(self.view.now, |time| time.0), reason, &message);
                 Ok(())
             }
-            Outcome::Issued(chain) => self.complete_issuance(desired, &key, &chain),
+            Outcome::Issued(issued) => self.complete_issuance(desired, &key, issued),
         }
     }
 
@@ -370,9 +370,10 @@ impl Deciding<'_> {
         &mut self,
         desired: &DesiredCertificate,
         key: &Arc<PrivateKey>,
-        chain: &[u8],
+        issued: Issued,
     ) -> Result<(), Stop> {
-        let checked = Chain::from_pem(chain).and_then(|chain| {
+        let Issued { chain, ca } = issued;
+        let checked = Chain::from_pem(&chain).and_then(|chain| {
             chain.check(key, &desired.csr.dns_names, &desired.csr.ip_addresses, self.view.now)?;
             let in_use = self.view.secret.and_then(|secret| secret.usable_leaf(&desired.csr.dns_names));
             in_use.map_or(Ok(()), |in_use| check_not_worse(chain.leaf(), in_use, self.view.now))?;
@@ -385,12 +386,12 @@ impl Deciding<'_> {
                 return Ok(());
             }
         };
-        let issued = Finding {
+        let why = Finding {
             reason: Reason::Issuing,
             message: "The certificate has been successfully issued".to_owned(),
         };
-        let note = EventNote::normal(issued.reason, &*issued.message);
-        self.write_secret(desired, key, &chain, issued)?;
+        let note = EventNote::normal(why.reason, &*why.message);
+        self.write_secret(desired, key, &chain, ca, why)?;
         let revision = next_revision(self.view.certificate);
         // They were about the replaced certificate.
         (self.status.acme, self.problem) = (None, None);

@@ -5,6 +5,7 @@
 
 mod action;
 mod desired;
+mod handmade;
 mod issuance;
 mod keystores;
 mod outcome;

@@ -7,10 +7,18 @@ use crds::{
 
 use crate::{decision::request, reason::Reason};
 
+/// What an issuer has signed.
+pub(super) struct Issued {
+    /// PEM, leaf first.
+    pub chain: Vec<u8>,
+    /// The certificate of the CA, PEM, if the issuer provides it. ACME issuers don't.
+    pub ca: Option<Vec<u8>>,
+}
+
 /// The result of a CertificateRequest. Conditions are checked in cert-manager's order.
 pub(super) enum Outcome {
     Failed { reason: Reason, message: String },
-    Issued(Vec<u8>),
+    Issued(Issued),
     Pending(Option<String>),
 }
 
@@ -33,7 +41,10 @@ impl Outcome {
             (ConditionStatus::False, Some(reason), _) if reason == Reason::Failed.as_str() => {
                 Self::Failed { reason: Reason::Failed, message: text(&ready.message) }
             }
-            (ConditionStatus::True, _, Some(chain)) => Self::Issued(chain.0.clone()),
+            (ConditionStatus::True, _, Some(chain)) => Self::Issued(Issued {
+                chain: chain.0.clone(),
+                ca: status.ca.clone().map(|ca| ca.0).filter(|ca| !ca.is_empty()),
+            }),
             _ => {
                 // Waiting for its Order, or for an issuer that was just created, is normal and not worth a message.
                 let is_normal =

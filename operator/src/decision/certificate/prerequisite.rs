@@ -52,6 +52,8 @@ pub struct KeyPair {
     pub key: Arc<PrivateKey>,
     /// `tls.crt`.
     pub chain: CertificateChain,
+    /// `ca.crt`, PEM, if the operator's field manager owns it.
+    pub ca: Option<Vec<u8>>,
 }
 
 /// An object that is missing or not usable, as [`ReconcileError::Waiting`](crate::error::ReconcileError::Waiting) reports it.

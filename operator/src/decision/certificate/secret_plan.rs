@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crds::annotations::request::ISSUE_TEMPORARY_CERTIFICATE;
+use crds::annotations::{request::ISSUE_TEMPORARY_CERTIFICATE, secret::CA_CRT};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
@@ -22,6 +22,8 @@ pub struct SecretPlan {
     pub key: Arc<PrivateKey>,
     /// How the key is encoded there.
     pub encoding: KeyEncoding,
+    /// What goes to `ca.crt`, PEM. An empty one takes over the field of a Secret that a user created by hand, and is removed next.
+    pub ca: Option<Vec<u8>>,
     /// The keystores to add.
     pub keystores: Keystores,
     /// The type. That of an existing Secret is immutable, so it is kept.
@@ -74,9 +76,13 @@ impl Deciding<'_> {
         desired: &DesiredCertificate,
         key: &Arc<PrivateKey>,
         chain: &Chain,
+        ca: Option<Vec<u8>>,
         why: Finding,
     ) -> Result<(), Stop> {
-        let plan = self.plan_secret(desired, key)?;
+        let has_theirs =
+            |secret: &SecretView| secret.is_handmade() && secret.present.iter().any(|key| key == CA_CRT);
+        let ca = ca.or_else(|| self.view.secret.is_some_and(has_theirs).then(Vec::new));
+        let plan = self.plan_secret(desired, key, ca)?;
         self.actions.push(Action::WriteSecret { plan, chain: Box::new(chain.clone().into()), why });
         Ok(())
     }
@@ -84,8 +90,8 @@ impl Deciding<'_> {
     /// Writes what is around key and chain, which stay as they are in the Secret.
     pub(super) fn rewrite_secret(&mut self, desired: &DesiredCertificate, why: Finding) -> Result<(), Stop> {
         let view = self.view;
-        let KeyPair { key, chain } = view.obtained.key_pair.as_ref().ok_or(Prerequisite::KeyPair)?;
-        let plan = self.plan_secret(desired, key)?;
+        let KeyPair { key, chain, ca } = view.obtained.key_pair.as_ref().ok_or(Prerequisite::KeyPair)?;
+        let plan = self.plan_secret(desired, key, ca.clone())?;
         self.actions.push(Action::WriteSecret { plan, chain: Box::new(chain.clone()), why });
         Ok(())
     }
@@ -103,7 +109,7 @@ impl Deciding<'_> {
             return Ok(None);
         }
         Ok(Some(Action::WriteTemporary {
-            plan: self.plan_secret(desired, key)?,
+            plan: self.plan_secret(desired, key, None)?,
             dns_names: desired.csr.dns_names.clone(),
             ip_addresses: desired.csr.ip_addresses.clone(),
         }))
@@ -118,6 +124,7 @@ impl Deciding<'_> {
         &mut self,
         desired: &DesiredCertificate,
         key: &Arc<PrivateKey>,
+        ca: Option<Vec<u8>>,
     ) -> Result<Box<SecretPlan>, Stop> {
         let view = self.view;
         let keystores = self.keystores()?;
@@ -125,6 +132,7 @@ impl Deciding<'_> {
         Ok(Box::new(SecretPlan {
             key: Arc::clone(key),
             encoding: desired.encoding,
+            ca,
             keystores,
             type_: existing_type.unwrap_or_else(|| secret::TYPE.to_owned()),
             owner: if view.set_secret_owner_ref { metadata::controller(view.certificate) } else { None },

@@ -8,6 +8,7 @@ use crds::annotations::secret;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
+use super::handmade;
 use crate::{
     objects::{
         managed_fields::{keys, members},
@@ -101,6 +102,8 @@ pub struct SecretView {
     pub der_fits: bool,
     /// Whether `tls-combined.pem` is the private key and the chain.
     pub combined_fits: bool,
+    /// Why it can't be adopted, if it was not issued for a Certificate and is not one that a user created by hand.
+    pub foreign: Option<String>,
 }
 
 impl SecretView {
@@ -128,6 +131,9 @@ impl SecretView {
             let bytes = bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
             bytes.filter(|bytes| bytes.len() <= LONGEST_KEYSTORE).map(ToOwned::to_owned)
         };
+        // One that was issued may have lost its annotations.
+        let is_issued = object.annotations().contains_key(secret::CERTIFICATE_NAME)
+            || owned.data.iter().any(|key| key == secret::TLS_CRT);
         Self {
             jks: owned_bytes(JKS),
             pkcs12: owned_bytes(PKCS12),
@@ -152,6 +158,7 @@ impl SecretView {
                 Some(Err(error)) => Part::Invalid(error.to_string()),
                 Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),
             },
+            foreign: if is_issued { None } else { handmade::obstacle(object) },
             owned,
             present: data
                 .iter()
@@ -164,6 +171,12 @@ impl SecretView {
     /// The Certificate that it was issued for, by its annotation.
     pub fn certificate_name(&self) -> Option<&str> {
         self.annotations.get(secret::CERTIFICATE_NAME).map(String::as_str)
+    }
+
+    /// Whether a user created it by hand, with a certificate that was not issued for a Certificate.
+    pub fn is_handmade(&self) -> bool {
+        let is_owned = self.owned.data.iter().any(|key| key == secret::TLS_CRT);
+        self.foreign.is_none() && self.certificate_name().is_none() && !is_owned
     }
 
     /// Whether its private key has signed a CSR.

@@ -45,20 +45,15 @@ pub(in super::super) fn admit(view: &View<'_>) -> Result<DesiredCertificate, Ref
     RULES.iter().find_map(|rule| rule(view)).map_or(Ok(desired), Err)
 }
 
-/// A Secret with content that was not issued for a Certificate is never overwritten.
+/// A Secret with content that was not issued for a Certificate is never overwritten, except one that a user created by hand.
 fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
-    let is_foreign = |secret: &&SecretView| {
-        // One that was issued here may have lost its annotations.
-        let is_ours =
-            secret.owned.data.iter().any(|key| key == secret::TLS_CRT) || is_requested(view, secret);
-        secret.has_data && secret.certificate_name().is_none() && !is_ours
-    };
-    let secret = view.secret.filter(is_foreign)?;
+    let secret = view.secret.filter(|secret| secret.has_data && !is_requested(view, secret))?;
+    let obstacle = secret.foreign.as_ref()?;
     let what = if secret.leaf().is_some() { "a certificate" } else { "data" };
     let name = &view.certificate.spec.secret_name;
     let message = format!(
-        "the Secret {name:?} contains {what} that was not issued for a Certificate, and is left alone. Change \
-         spec.secretName, delete the Secret, or hand it over with `kubectl annotate secret {name} {}={}`",
+        "the Secret {name:?} contains {what} that was not issued for a Certificate, and is left alone, because \
+         {obstacle}. Change spec.secretName, delete the Secret, or hand it over with `kubectl annotate secret {name} {}={}`",
         secret::CERTIFICATE_NAME,
         view.certificate.name_any(),
     );

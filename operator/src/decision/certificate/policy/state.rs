@@ -60,6 +60,13 @@ pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
         // The annotations were removed. The rest is what was issued for this Certificate.
         return None;
     }
+    if view.is_handmade() {
+        return finding(
+            Reason::IncorrectIssuer,
+            "Issuing certificate as Secret was not issued for a Certificate. The certificate in it is served until the new one \
+             replaces it",
+        );
+    }
     let issuer = objects::secret::issuer_of(&view.annotations);
     let previous = issuer.identity();
     if previous == input.certificate.spec.issuer_ref.identity() {

@@ -1,7 +1,7 @@
 //! Which Secrets are written, and what is written around a certificate.
 
 use crds::{
-    annotations::secret::{CERTIFICATE_NAME, FULL_ACCESS_LABEL},
+    annotations::secret::{CERTIFICATE_NAME, FULL_ACCESS_LABEL, TLS_CRT},
     certmanager::{CertificatePrivateKey, JksKeystore, Keystores, Pkcs12Keystore, SecretTemplate},
     fixtures,
 };
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     decision::certificate::policy::RIVAL_DELAY,
-    pki::{self, Chain, PrivateKey},
+    pki::{self, Chain, Curve, KeyEncoding, KeyKind, PrivateKey},
 };
 
 #[test]
@@ -28,7 +28,44 @@ fn foreign_secret_is_left_alone() {
     assert!(world.run(5));
     assert!(world.requests.is_empty());
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::False, "ForeignSecret")));
-    assert!(world.message(condition::READY).contains("left alone"));
+    let message = world.message(condition::READY);
+    assert!(
+        message.contains("left alone, because its type is \"Opaque\", not \"kubernetes.io/tls\". "),
+        "{message}"
+    );
+}
+
+/// As in the tutorials: the Secret is there before the Ingress is annotated.
+#[test]
+fn secret_made_by_hand_is_replaced() {
+    let mut world = World::new(|_| {});
+    let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+    let theirs = pki::testing::issue(&key, &["web.example.test".to_owned()], world.now, hours(365 * 24));
+    let pem = key.to_pem(KeyEncoding::Pkcs8).expect("a key").as_bytes().to_vec();
+    world.secret = Some(Secret {
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(
+            [
+                ("tls.crt", theirs.clone().into_bytes()),
+                ("tls.key", pem),
+                ("ca.crt", theirs.clone().into_bytes()),
+            ]
+            .map(|(name, value)| (name.to_owned(), ByteString(value)))
+            .into(),
+        ),
+        ..Secret::default()
+    });
+    assert!(world.run(5), "a certificate is requested");
+    assert_eq!(world.requests.len(), 1);
+    let kept = world.data(TLS_CRT);
+    assert_eq!(kept.as_deref(), Some(theirs.as_bytes()), "theirs is served until the new one is issued");
+    let notes: Vec<_> = world.notes.iter().map(|note| note.message.as_str()).collect();
+    assert!(notes.iter().any(|note| note.contains("is served until the new one replaces it")), "{notes:?}");
+    world.issue();
+    assert!(world.run(5), "it settles");
+    assert_ne!(world.data(TLS_CRT), kept);
+    assert_eq!(world.data("ca.crt"), None, "the CA of the earlier certificate did not issue the new one");
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
 }
 
 #[test]
@@ -257,11 +294,28 @@ fn renewal_information_is_kept_while_waiting() {
     assert!(world.waiting_for.is_some() && world.status().acme.is_some());
 }
 
+/// The certificate of the CA, which issuers of other groups provide, is in the Secret until another issuer has signed.
+#[test]
+fn certificate_of_the_ca_is_kept_on_rewrites() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5), "a certificate is requested");
+    world.issue();
+    world.complete(|status| status.ca = Some(ByteString(b"their CA".to_vec())));
+    assert!(world.run(5), "it settles");
+    assert_eq!(world.data("ca.crt").as_deref(), Some(&b"their CA"[..]));
+    world.secret.as_mut().expect("a Secret").annotations_mut().remove("cert-manager.io/common-name");
+    assert!(world.run(5), "it settles");
+    assert_eq!(world.rewrites.last().map(|why| why.reason), Some(Reason::SecretManagedMetadataMismatch));
+    assert_eq!(world.data("ca.crt").as_deref(), Some(&b"their CA"[..]));
+}
+
 /// What the Certificate's Secret has is removed only if the spec could ask for it, and no longer does.
 #[test]
 fn content_is_stale_only_if_a_spec_can_ask_for_it() {
     let mut world = issued(|_| {});
     world.issuer = None;
+    let data = world.secret.as_mut().and_then(|secret| secret.data.as_mut()).expect("data");
+    data.insert("ca.crt".to_owned(), ByteString(b"their CA".to_vec()));
     let mut owned = |fields| {
         world.manage(fields);
         matches!(world.decide(), Err(Prerequisite::KeyPair))

@@ -2,11 +2,11 @@
 
 use crds::annotations::{
     request::REPLACES,
-    secret::{TLS_CRT, TLS_KEY},
+    secret::{CA_CRT, TLS_CRT, TLS_KEY},
 };
 use serde_json::json;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Time};
 
 use super::*;
 use crate::{acme::AcmeError, pki};
@@ -39,7 +39,8 @@ impl World {
                 let key = Arc::new(self.read_key().ok_or(Interrupted)?);
                 let pem = String::from_utf8(self.data(TLS_CRT).ok_or(Interrupted)?).expect("text");
                 let chain = CertificateChain::from_pem(pem).expect("a chain");
-                observed.obtained.key_pair = Some(KeyPair { key, chain });
+                observed.obtained.key_pair =
+                    Some(KeyPair { key, chain, ca: self.data(CA_CRT).filter(|ca| !ca.is_empty()) });
             }
             Prerequisite::KeystorePasswords(references) => {
                 let password = self.password.map(Password::from);
@@ -171,7 +172,16 @@ impl World {
         );
         let mut secret = secret.expect("a Secret");
         objects::secret::keep_outdated(&mut secret, plan.keystores.outdated);
+        // A field of another manager stays, unless it is taken over.
+        let is_ours = self.secret.as_ref().is_some_and(|it| it.metadata.managed_fields.is_some());
+        let theirs = self.data(CA_CRT).filter(|_| !is_ours);
+        let fields = plan.ca.is_some().then(|| json!({ "f:data": { "f:ca.crt": {}, "f:tls.crt": {} } }));
+        let ca = plan.ca.or(theirs).map(|ca| (CA_CRT.to_owned(), ByteString(ca)));
+        secret.data.get_or_insert_default().extend(ca);
         self.secret = Some(secret);
+        if let Some(fields) = fields {
+            self.manage(fields);
+        }
         self.writes += 1;
         Ok(())
     }
