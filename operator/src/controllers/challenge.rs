@@ -138,7 +138,7 @@ impl Reconciling<'_> {
             None => {}
         }
         if let Some(event) = event {
-            self.context.kube.publish(FIELD_MANAGER, &event, self.challenge);
+            self.context.kube.publish(FIELD_MANAGER, &event, self.challenge, self.context.now());
         }
         if progress.is_none() {
             self.context.memory.challenges.forget(&self.uid);

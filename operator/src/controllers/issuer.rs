@@ -319,7 +319,7 @@ where
         let old = Some(&self.status);
         self.context.kube.write_status(&self.api, self.manager, self.object, old, &status).await?;
         if let Some(event) = event {
-            self.context.kube.publish(self.manager, &event, self.object);
+            self.context.kube.publish(self.manager, &event, self.object, self.context.now());
         }
         if progress.is_none() {
             self.context.memory.issuers.forget(&self.uid);

@@ -44,7 +44,7 @@ pub(super) trait Reports:
 
     /// Publishes a Warning about the object.
     fn warn(&self, note: &EventNote, context: &Context) {
-        context.kube.publish(Self::MANAGER, note, self);
+        context.kube.publish(Self::MANAGER, note, self, context.now());
     }
 }
 

@@ -207,7 +207,7 @@ async fn apply(
                 let seen = context.cache.orders.get(namespace, &name).and_then(|it| it.uid());
                 k8s::delete(&orders, &name, seen).await?;
             }
-            Action::Publish(note) => context.kube.publish(MANAGER, &note, request),
+            Action::Publish(note) => context.kube.publish(MANAGER, &note, request, context.now()),
         }
     }
     Ok(requeue)

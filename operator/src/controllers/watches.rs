@@ -254,7 +254,7 @@ where
     K: Resource<DynamicType = ()>,
 {
     if let Guarded(Err(Unreadable { error, .. })) = object {
-        context.kube.publish(NAME, &problem::unreadable(&K::kind(&()), error), object);
+        context.kube.publish(NAME, &problem::unreadable(&K::kind(&()), error), object, context.now());
     }
 }
 

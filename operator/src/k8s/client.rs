@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, ResourceExt, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,10 +20,7 @@ use crate::{
 pub struct KubeClient {
     /// The plain client, for what this type does not offer.
     pub client: Client,
-    /// How events name this process, such as the Pod's name.
-    instance: String,
-    /// One recorder per controller: the source of an event is part of its identity.
-    events: EphemeralMap<&'static str, Events>,
+    events: Events,
     /// The resourceVersion of the last status write, by UID.
     written: EphemeralMap<String, u64>,
     /// The last status that could not be written, by UID.
@@ -33,9 +31,8 @@ impl KubeClient {
     /// A client that publishes events in the name of `instance`.
     pub fn new(client: Client, instance: String) -> Self {
         Self {
+            events: Events::new(client.clone(), instance),
             client,
-            instance,
-            events: EphemeralMap::default(),
             written: EphemeralMap::default(),
             unwritten: EphemeralMap::default(),
         }
@@ -130,9 +127,9 @@ impl KubeClient {
         controller: &'static str,
         note: &EventNote,
         about: &K,
+        now: Timestamp,
     ) {
-        let make = || Events::new(self.client.clone(), controller, &self.instance);
-        self.events.get_or_insert_with(controller, make).publish(note, about);
+        self.events.publish(controller, note, about, now);
     }
 
     /// One value of a Secret; `None` if the Secret or the value does not exist, or the value is empty.

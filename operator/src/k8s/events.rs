@@ -1,55 +1,216 @@
 //! Kubernetes Events. They are published in the background: no reconcile waits for one, and none fails with one.
+//!
+//! They have the form that client-go gives them, and cert-manager's have: `core/v1` with times, a count, and a source. `cmctl`,
+//! `kubectl get events --sort-by=.lastTimestamp`, and exporters read these fields.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use crds::condition::one_line;
-use kube::{
-    Client, Resource,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex},
 };
 
-use crate::objects::EventNote;
+use hyper::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
 
-/// The beginning of a message, and a hash of all of it.
-fn action(message: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    message.hash(&mut hasher);
-    let begin: String = one_line(message, 200).chars().take(80).collect();
-    format!("{begin} {:016x}", hasher.finish())
+use crate::{objects::EventNote, sync::lock};
+
+/// How long an event is counted in the same object when it happens again.
+const COUNTED_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// How many events are remembered, so that they are counted.
+const MOST_REMEMBERED: usize = 1024;
+
+/// The longest name of an object in the name of its event, in bytes: the rest is a dot and 16 digits.
+const LONGEST_NAME: usize = 236;
+
+/// Where the API server keeps the events of objects without a namespace.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Publishes events.
+pub struct Events {
+    client: Client,
+    /// This process, such as the Pod's name.
+    instance: String,
+    recent: Arc<Mutex<Recent>>,
 }
 
-/// Publishes events in the name of one controller.
-#[derive(Clone)]
-pub struct Events {
-    recorder: Recorder,
+/// An event that has happened, perhaps several times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Series {
+    /// The name of its object.
+    name: String,
+    count: i32,
+    first: Timestamp,
+    last: Timestamp,
 }
 
 impl Events {
-    /// `controller` is the source of the events, such as `cert-manager-certificates-issuing`; `instance` is this process.
-    pub fn new(client: Client, controller: &str, instance: &str) -> Self {
-        let reporter = Reporter { controller: controller.to_owned(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter) }
+    pub(super) fn new(client: Client, instance: String) -> Self {
+        Self { client, instance, recent: Arc::default() }
     }
 
-    /// Publishes an event about an object. A failure is only logged.
-    pub fn publish<K>(&self, note: &EventNote, about: &K)
+    /// Publishes an event about an object. `controller` is its source, such as `cert-manager-certificates-issuing`. A failure is only
+    /// logged.
+    pub(super) fn publish<K>(&self, controller: &'static str, note: &EventNote, about: &K, now: Timestamp)
     where
         K: Resource<DynamicType = ()>,
     {
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.as_str().to_owned(),
-            note: Some(note.message.clone()),
-            // The recorder counts events as one if they differ only in their note.
-            action: action(&note.message),
-            secondary: None,
-        };
         let reference = about.object_ref(&());
-        let recorder = self.recorder.clone();
+        let series = lock(&self.recent).count(key(controller, note, &reference), &reference, now);
+        let namespace = reference.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        let events = Api::<Event>::namespaced(self.client.clone(), namespace);
+        let event = event(controller, &self.instance, note, reference, &series);
         tokio::spawn(async move {
-            if let Err(error) = recorder.publish(&event, &reference).await {
+            if let Err(error) = write(&events, &event, &series).await {
                 tracing::debug!(%error, reason = event.reason, "failed to publish an event");
             }
         });
+    }
+}
+
+/// Counts in an existing object, or creates one.
+async fn write(events: &Api<Event>, event: &Event, series: &Series) -> Result<(), kube::Error> {
+    if series.count > 1 {
+        let again = json!({ "count": event.count, "lastTimestamp": event.last_timestamp });
+        let patched =
+            events.patch_metadata(&series.name, &PatchParams::default(), &Patch::Merge(&again)).await;
+        match patched {
+            // It has expired, or was deleted.
+            Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
+            patched => return patched.map(drop),
+        }
+    }
+    events.create(&PostParams::default(), event).await.map(drop)
+}
+
+/// What makes two events the same.
+fn key(controller: &str, note: &EventNote, about: &ObjectReference) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (controller, &about.uid, note.warning, note.reason.as_str(), &note.message).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn event(
+    controller: &str,
+    instance: &str,
+    note: &EventNote,
+    about: ObjectReference,
+    series: &Series,
+) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            name: Some(series.name.clone()),
+            namespace: Some(about.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())),
+            ..ObjectMeta::default()
+        },
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(note.reason.as_str().to_owned()),
+        message: Some(note.message.clone()),
+        count: Some(series.count),
+        first_timestamp: Some(Time(series.first)),
+        last_timestamp: Some(Time(series.last)),
+        source: Some(EventSource { component: Some(controller.to_owned()), host: None }),
+        reporting_component: Some(controller.to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        involved_object: about,
+        ..Event::default()
+    }
+}
+
+/// The events that may happen again.
+#[derive(Debug, Default)]
+struct Recent {
+    series: HashMap<u64, Series>,
+    /// Their keys, the one that happened first is the first.
+    ages: VecDeque<u64>,
+}
+
+impl Recent {
+    fn count(&mut self, key: u64, about: &ObjectReference, now: Timestamp) -> Series {
+        let known = self.series.get_mut(&key);
+        if let Some(series) = known.filter(|it| now.duration_since(it.last).abs() < COUNTED_FOR) {
+            series.count = series.count.saturating_add(1);
+            series.last = now;
+            return series.clone();
+        }
+        let unique = key ^ u64::from_ne_bytes(now.as_microsecond().to_ne_bytes());
+        let mut name = about.name.clone().unwrap_or_default();
+        name.truncate(LONGEST_NAME);
+        let series = Series { name: format!("{name}.{unique:016x}"), count: 1, first: now, last: now };
+        if self.series.insert(key, series.clone()).is_none() {
+            self.ages.push_back(key);
+        }
+        while self.ages.len() > MOST_REMEMBERED
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            self.series.remove(&oldest);
+        }
+        series
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn about(name: &str) -> ObjectReference {
+        ObjectReference {
+            name: Some(name.to_owned()),
+            uid: Some(name.to_owned()),
+            ..ObjectReference::default()
+        }
+    }
+
+    #[test]
+    fn repetitions_are_counted_in_one_object() {
+        let mut recent = Recent::default();
+        let first = recent.count(1, &about("web"), START);
+        let again = recent.count(1, &about("web"), START + SignedDuration::from_mins(9));
+        assert_eq!((again.count, &again.name, again.first), (2, &first.name, START));
+        let later = recent.count(1, &about("web"), START + SignedDuration::from_mins(30));
+        assert_eq!(later.count, 1, "the first ones may have expired");
+        assert_ne!(later.name, first.name);
+    }
+
+    #[test]
+    fn remembered_events_are_bounded() {
+        let mut recent = Recent::default();
+        for key in 0..3000 {
+            recent.count(key, &about("web"), START);
+        }
+        assert_eq!((recent.series.len(), recent.ages.len()), (MOST_REMEMBERED, MOST_REMEMBERED));
+        assert_eq!(recent.count(2999, &about("web"), START).count, 2);
+        assert_eq!(recent.count(0, &about("web"), START).count, 1);
+    }
+
+    #[test]
+    fn events_of_different_causes_are_different() {
+        let note = |message: &str| EventNote::warning(Reason::Pending, message);
+        let one = key("issuing", &note("a"), &about("web"));
+        let others = [
+            key("trigger", &note("a"), &about("web")),
+            key("issuing", &note("b"), &about("web")),
+            key("issuing", &note("a"), &about("api")),
+            key("issuing", &EventNote::normal(Reason::Pending, "a"), &about("web")),
+        ];
+        assert!(others.iter().all(|other| *other != one));
+    }
+
+    #[test]
+    fn longest_name_fits() {
+        let name = "a".repeat(253);
+        assert_eq!(Recent::default().count(1, &about(&name), START).name.len(), 253);
     }
 }

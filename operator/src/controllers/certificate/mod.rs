@@ -102,12 +102,12 @@ impl Reports for Certificate {
 /// Publishes an event about a Certificate. Warnings are about the Ingress as well that the Certificate was created from: its
 /// user may never look at a Certificate.
 fn publish(manager: &'static str, note: &EventNote, certificate: &Certificate, context: &Context) {
-    context.kube.publish(manager, note, certificate);
+    context.kube.publish(manager, note, certificate, context.now());
     let owner = controller_of_kind::<Ingress>(&certificate.metadata).filter(|_| note.warning);
     let ingress =
         owner.and_then(|it| context.cache.ingresses.get(certificate.namespace_or_empty(), &it.name));
     if let Some(ingress) = ingress {
-        context.kube.publish(manager, note, &*ingress);
+        context.kube.publish(manager, note, &*ingress, context.now());
     }
 }
 

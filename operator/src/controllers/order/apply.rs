@@ -144,7 +144,7 @@ impl Effects<'_> {
                 Action::WriteStatus => self.write(status).await?,
                 Action::Publish(event) => {
                     tracing::warn!(state = ?status.state, reason = event.message, "the order failed");
-                    self.context.kube.publish(MANAGER, &event, self.order);
+                    self.context.kube.publish(MANAGER, &event, self.order, self.context.now());
                 }
             }
         }

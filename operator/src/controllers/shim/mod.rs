@@ -63,7 +63,7 @@ async fn apply<K: Shimmed>(
     let Decision { changes, delete, mut notes } = decision;
     let certificates = context.kube.api::<Certificate>(source.namespace_or_empty());
     let report = |reason: Reason, name: &str| {
-        context.kube.publish(K::MANAGER, &shim::written(reason, name), source);
+        context.kube.publish(K::MANAGER, &shim::written(reason, name), source, context.now());
     };
     // A Certificate that is rejected must not hold up the others.
     let mut outcome = Ok(());
@@ -113,7 +113,7 @@ fn publish<K: Shimmed>(notes: &[EventNote], source: &K, context: &Context) {
     let uid = source.uid_or_empty();
     let last = context.memory.notes.get(uid).unwrap_or_default();
     for note in notes.iter().filter(|note| !last.contains(note)) {
-        context.kube.publish(K::MANAGER, note, source);
+        context.kube.publish(K::MANAGER, note, source, context.now());
     }
     if notes.is_empty() {
         context.memory.notes.forget(uid);
