@@ -147,6 +147,9 @@ async fn only_users_with_approve_on_the_signer_approve() -> Result<()> {
         // An issuer kind of another controller.
         ("approver-of-pools", ("example.test", "Pool", "pool"), true),
         ("approver-of-pools", ("cert-manager.io", "Issuer", "pool"), false),
+        // One issuer of such a kind, named with its namespace.
+        ("approver-of-one-pool", ("example.test", "Pool", "the-one"), true),
+        ("approver-of-one-pool", ("example.test", "Pool", "another"), false),
         // Only the permission to write the status.
         ("writer", ("", "", "issuer"), false),
     ]

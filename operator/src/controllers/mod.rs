@@ -7,6 +7,7 @@
 //!
 //! Next: `watches.rs` for which change enqueues what, `runner.rs` for how an object is reconciled, then one of the controllers.
 
+mod approval;
 mod certificate;
 mod chains;
 mod challenge;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crds::{
     acme::Order,
     certmanager::{Certificate, CertificateRequest, CertificateRequestStatus},
+    condition::{self, HasConditions},
     meta::CLUSTER_ISSUER_KIND,
 };
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
 use super::{
+    approval,
     chains::with_chain,
     report::{Report, Reports},
 };
@@ -58,6 +60,7 @@ pub(super) async fn reconcile(
     let problem = context.memory.problems.get(object.uid_or_empty());
     let refusal = refusal(&object, &issuer, order.is_some(), &context).await?;
     let pace = context.memory.paces.get(object.uid_or_empty()).filter(|_| order.is_none());
+    let auto_approve = approves(&object, &issuer, &context).await?;
     let actions = request::decide(&View {
         request: &object,
         is_orphan,
@@ -79,10 +82,14 @@ pub(super) async fn reconcile(
         order: order.as_deref(),
         pace,
         problem: problem.as_ref().map(|problem| problem.message.as_str()),
-        auto_approve: context.settings.auto_approve,
+        auto_approve,
         now: context.now(),
     });
     let mut requeue = apply(actions, &object, &context).await?;
+    if context.settings.auto_approve && !auto_approve && !is_decided(&object) {
+        // No watch shows that the role has changed.
+        requeue = requeue.earliest(Requeue::After(LONGEST_UNWATCHED));
+    }
     if refusal.is_some() {
         // No watch shows that the Namespace has changed.
         requeue = requeue.earliest(Requeue::After(Duration::from_mins(CHECKED_EVERY_MINUTES)));
@@ -92,6 +99,23 @@ pub(super) async fn reconcile(
     }
     // The watch may show its Certificate later.
     Ok(if is_orphan { requeue.earliest(Requeue::After(LONGEST_UNWATCHED)) } else { requeue })
+}
+
+/// Whether the operator approves a request. For an issuer of another group, its role has to allow that.
+async fn approves(
+    request: &CertificateRequest,
+    issuer: &IssuerLookup,
+    context: &Context,
+) -> Result<bool, ReconcileError> {
+    if !context.settings.auto_approve || is_decided(request) || !matches!(issuer, IssuerLookup::Foreign) {
+        return Ok(context.settings.auto_approve);
+    }
+    approval::is_allowed(&request.spec.issuer_ref, request.namespace_or_empty(), context).await
+}
+
+/// Whether an approver has decided.
+fn is_decided(request: &CertificateRequest) -> bool {
+    [condition::APPROVED, condition::DENIED].iter().any(|it| condition::is_true(request.conditions(), it))
 }
 
 /// The Order with the name of the one that a request would create, and with another owner or none.

@@ -1,15 +1,16 @@
 //! The API server as controllers use it: reads by name, status writes that never go back in time, events.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, ResourceExt, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use super::{Events, version_number, write_status};
+use super::{Events, requester, requester::Requester, version_number, write_status};
 use crate::{
     ephemeral_map::EphemeralMap,
     error::{ReconcileError, Tried},
@@ -21,6 +22,8 @@ pub struct KubeClient {
     /// The plain client, for what this type does not offer.
     pub client: Client,
     events: Events,
+    /// Who this process is to the API server, once it was asked.
+    requester: OnceCell<Option<Arc<Requester>>>,
     /// The resourceVersion of the last status write, by UID.
     written: EphemeralMap<String, u64>,
     /// The last status that could not be written, by UID.
@@ -33,6 +36,7 @@ impl KubeClient {
         Self {
             events: Events::new(client.clone(), instance),
             client,
+            requester: OnceCell::new(),
             written: EphemeralMap::default(),
             unwritten: EphemeralMap::default(),
         }
@@ -130,6 +134,16 @@ impl KubeClient {
         now: Timestamp,
     ) {
         self.events.publish(controller, note, about, now);
+    }
+
+    /// The user that the API server takes this process for: it is asked once.
+    ///
+    /// # Errors
+    /// The API server rejects the question.
+    pub async fn requester(&self) -> Result<Option<Arc<Requester>>, ReconcileError> {
+        let read = async || Ok(requester::read(&self.client).await?.map(Arc::new));
+        let requester: Result<_, kube::Error> = self.requester.get_or_try_init(read).await;
+        requester.cloned().tried(|| "read the identity of this process".to_owned())
     }
 
     /// One value of a Secret; `None` if the Secret or the value does not exist, or the value is empty.

@@ -13,6 +13,7 @@ mod lease;
 mod merge;
 mod pages;
 mod queue;
+mod requester;
 mod watch;
 mod work_queue;
 mod write;
@@ -27,6 +28,7 @@ pub use self::{
     lease::{Lease, LeaseSettings},
     pages::{Page, Pages, ReadPage},
     queue::{Enqueuer, Queue, queue},
+    requester::Requester,
     watch::{ObjectEvent, Presence, Scope, Watch},
     work_queue::WorkQueue,
     write::{apply, create, delete, is_newer, patch, version_number, write_status},

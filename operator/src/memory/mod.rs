@@ -71,6 +71,8 @@ pub struct Memory {
     pub lost_accounts: EphemeralMap<IssuerKey, ()>,
     /// When an object of a backup was last created in a namespace.
     pub restored: EphemeralMap<String, Timestamp>,
+    /// Whether this process may approve requests to a signer, and when the API server said so, UTC.
+    pub approvals: EphemeralMap<String, (bool, Timestamp)>,
     /// Since when a namespace has had no Challenge.
     pub idle_since: EphemeralMap<String, Timestamp>,
     /// EndpointSlices as they were last written, by namespace and name.
@@ -109,6 +111,7 @@ impl Memory {
             issuers: EphemeralMap::default(),
             lost_accounts: EphemeralMap::default(),
             restored: EphemeralMap::default(),
+            approvals: EphemeralMap::default(),
             idle_since: EphemeralMap::default(),
             slices: EphemeralMap::default(),
             namespace_locks: EphemeralMap::default(),

@@ -16,7 +16,8 @@ use crate::{
         retry::EXPECTATION_TTL,
     },
     error::ReconcileError,
-    k8s, objects, pki,
+    k8s::{self, Requester},
+    objects, pki,
 };
 
 /// What a decision has led to.
@@ -125,6 +126,12 @@ impl Reconciler<'_> {
         let mut request =
             objects::certificate_request::build(self.certificate, &name, revision, &key_secret_name, &csr);
         request.annotations_mut().extend(replaces.map(|identifier| (REPLACES.to_owned(), identifier)));
+        if let Some(requester) = self.context.kube.requester().await? {
+            let Requester { username, uid, groups } = (*requester).clone();
+            (request.spec.username, request.spec.uid) =
+                (Some(username), Some(uid).filter(|uid| !uid.is_empty()));
+            request.spec.groups = Some(groups).filter(|groups| !groups.is_empty());
+        }
         let requests = self.context.kube.api::<CertificateRequest>(&self.namespace());
         if k8s::create(&requests, REQUEST_MANAGER, &request).await?.is_some() {
             // After the request, which may have taken a while: the watch has had no time before.

@@ -3,6 +3,7 @@
 //! Knows approval, conditions, and which issuer signs; must not know what a CSR contains. Next: `acme.rs` for ACME issuers.
 
 mod acme;
+mod approval;
 mod restrictions;
 
 use crds::{
@@ -12,7 +13,10 @@ use crds::{
 };
 use jiff::Timestamp;
 
-pub use self::restrictions::{Applicant, CHECKED_EVERY_MINUTES, Restrictions};
+pub use self::{
+    approval::signer_names,
+    restrictions::{Applicant, CHECKED_EVERY_MINUTES, Restrictions},
+};
 use crate::{decision::certificate::Pace, objects::EventNote, reason::Reason};
 
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
@@ -62,7 +66,7 @@ pub struct View<'a> {
     pub pace: Option<Pace>,
     /// Why the last reconcile failed, and when the next one is.
     pub problem: Option<&'a str>,
-    /// Whether requests are approved automatically; otherwise another controller or a person approves them.
+    /// Whether the operator approves the request; otherwise another controller or a person does.
     pub auto_approve: bool,
     /// The current time, UTC.
     pub now: Timestamp,
@@ -84,16 +88,12 @@ pub enum Action {
     Publish(EventNote),
 }
 
-/// Returns what to do about a request, in this order. Nothing if its issuer belongs to another controller, if it is final, or
-/// before it is approved, or if it was restored from a backup and its Certificate has another identity now.
+/// Returns what to do about a request, in this order. Nothing but an approval if its issuer belongs to another controller. Nothing if
+/// it is final, before it is approved, or if it was restored from a backup and its Certificate has another identity now.
 pub fn decide(view: &View<'_>) -> Vec<Action> {
     let request = view.request;
     let status = request.status.clone().unwrap_or_default();
-    if request.metadata.deletion_timestamp.is_some()
-        || view.is_orphan
-        || view.issuer == IssuerView::Other
-        || is_final(&status)
-    {
+    if request.metadata.deletion_timestamp.is_some() || view.is_orphan || is_final(&status) {
         return Vec::new();
     }
     let mut decision = Decision { view, status, actions: Vec::new() };
@@ -134,7 +134,15 @@ struct Decision<'a> {
 
 impl Decision<'_> {
     fn decide(&mut self) {
-        if condition::is_true(&self.status.conditions, condition::DENIED) {
+        let is_denied = condition::is_true(&self.status.conditions, condition::DENIED);
+        if self.view.issuer == IssuerView::Other {
+            let is_approved = condition::is_true(&self.status.conditions, condition::APPROVED);
+            if !is_denied && !is_approved && self.approve() {
+                self.write();
+            }
+            return;
+        }
+        if is_denied {
             self.status.failure_time = Some(condition::whole_seconds(self.view.now));
             let message = "The CertificateRequest was denied by an approval controller".to_owned();
             return self.finish(ConditionStatus::False, Reason::Denied, message);
@@ -142,12 +150,8 @@ impl Decision<'_> {
         if let IssuerView::Refused(why) = self.view.issuer {
             return self.wait(why.to_owned());
         }
-        if !condition::is_true(&self.status.conditions, condition::APPROVED) {
-            if !self.view.auto_approve {
-                return;
-            }
-            let message = "Certificate request has been approved by cert-manager.io".to_owned();
-            self.set(condition::APPROVED, ConditionStatus::True, crds::GROUP, message);
+        if !condition::is_true(&self.status.conditions, condition::APPROVED) && !self.approve() {
+            return;
         }
         let issuer = self.view.request.spec.issuer_ref.identity();
         match self.view.issuer {
@@ -172,6 +176,15 @@ impl Decision<'_> {
             )),
             IssuerView::Refused(_) | IssuerView::Other => {}
         }
+    }
+
+    /// Approves the request, if the operator does that. Returns whether it is approved.
+    fn approve(&mut self) -> bool {
+        if self.view.auto_approve {
+            let message = "Certificate request has been approved by cert-manager.io".to_owned();
+            self.set(condition::APPROVED, ConditionStatus::True, crds::GROUP, message);
+        }
+        self.view.auto_approve
     }
 
     /// Waits. A problem says more than what is waited for.

@@ -61,9 +61,8 @@ fn approval_comes_before_the_order() {
 }
 
 #[test]
-fn unapproved_and_foreign_requests_are_ignored() {
+fn unapproved_requests_are_ignored() {
     let request = request(|_| {});
-    assert!(decided(&request, IssuerView::Other, None).is_empty());
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let view = View {
@@ -77,6 +76,21 @@ fn unapproved_and_foreign_requests_are_ignored() {
         now: Timestamp::UNIX_EPOCH,
     };
     assert!(decide(&view).is_empty());
+}
+
+/// Its issuer's controller waits for the approval, and writes everything else.
+#[test]
+fn request_to_another_controller_is_only_approved() {
+    let mut request = request(|_| {});
+    let actions = decided(&request, IssuerView::Other, None);
+    let [Action::WriteStatus(status)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(condition::is_true(&status.conditions, condition::APPROVED));
+    assert_eq!(status.conditions.len(), 1);
+    request.status = Some((**status).clone());
+    assert!(decided(&request, IssuerView::Other, None).is_empty(), "it is approved");
+    let status = request.status.as_mut().expect("a status");
+    status.conditions[0].type_ = condition::DENIED.to_owned();
+    assert!(decided(&request, IssuerView::Other, None).is_empty(), "it is denied");
 }
 
 #[test]

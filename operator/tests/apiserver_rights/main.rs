@@ -2,7 +2,9 @@
 //!
 //! Knows the chart's roles and admission policies; must not know controllers. Next: `crds/src/admission/operator.yaml`, `docs/RIGHTS.md`.
 
-use std::{path::Path, sync::OnceLock};
+mod requests;
+
+use std::{path::Path, sync::OnceLock, time::Duration};
 
 use ::operator::objects::route::{PathType, patch_to_add, patch_to_remove};
 use anyhow::{Context, Result, ensure};
@@ -15,13 +17,13 @@ use e2e::{
     user::{User, issuer_annotation, secret_value},
 };
 use k8s_openapi::api::{
-    core::v1::{Namespace, Secret, Service},
+    core::v1::{Event, Namespace, Secret, Service},
     discovery::v1::EndpointSlice,
     networking::v1::Ingress,
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use testbed::{
@@ -96,7 +98,21 @@ async fn no_request_of_an_issuance_is_rejected() -> Result<()> {
     })
     .await?;
     scenarios::await_no_leftovers(&user).await?;
+    ensure_events_are_complete(&user).await?;
     ensure_nothing_rejected(&mark)
+}
+
+/// Ensures that events have the fields that `cmctl` and exporters read.
+async fn ensure_events_are_complete(user: &User<'_>) -> Result<()> {
+    let events = user.api::<Event>().list(&ListParams::default()).await?.items;
+    let is_complete = |event: &Event| {
+        let source = event.source.as_ref().and_then(|source| source.component.as_deref());
+        let times = event.first_timestamp.is_some() && event.last_timestamp.is_some();
+        times && event.count == Some(1) && source.is_some_and(|source| source.starts_with("cert-manager-"))
+    };
+    let incomplete = events.iter().find(|event| !is_complete(event));
+    ensure!(!events.is_empty() && incomplete.is_none(), "an event lacks fields: {incomplete:?}");
+    Ok(())
 }
 
 /// Creates a Secret as `kubectl create secret tls` does. Returns its certificate, PEM.
