@@ -14,7 +14,10 @@ mod temporary;
 pub(crate) use self::temporary::testing;
 pub use self::{
     chain::{Chain, ChainError, LeafCertificate, check_not_worse},
-    csr::{Csr, CsrError, CsrRequest, OtherName, ReadCsrError, SignatureAlgorithm, Subject},
+    csr::{
+        Csr, CsrError, CsrRequest, NameConstraints, OtherName, ReadCsrError, SignatureAlgorithm, Subject,
+        Subtree,
+    },
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{
         KeystoreError, Pkcs12Profile, jks, jks_accepts, jks_matches, pkcs12, pkcs12_accepts, pkcs12_matches,

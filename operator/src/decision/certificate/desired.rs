@@ -4,11 +4,13 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use crds::certmanager::{
     Certificate, CertificateRequest, CertificateSpec, KeyAlgorithm, KeyEncoding as WireEncoding, KeyUsage,
-    RotationPolicy,
+    NameConstraintItem, NameConstraints as WireConstraints, RotationPolicy,
 };
+use ipnet::IpNet;
 
 use crate::pki::{
-    Csr, CsrRequest, Curve, KeyEncoding, KeyKind, LeafCertificate, MAX_CSR_PEM_BYTES, OtherName, Subject,
+    Csr, CsrRequest, Curve, KeyEncoding, KeyKind, LeafCertificate, MAX_CSR_PEM_BYTES, NameConstraints,
+    OtherName, Subject, Subtree,
 };
 
 /// The usages in a CSR if the spec has none; cert-manager's.
@@ -55,6 +57,7 @@ impl DesiredCertificate {
             other_names: other_names.collect(),
             usages,
             is_ca: spec.is_ca.unwrap_or_default(),
+            name_constraints: name_constraints(spec.name_constraints.as_deref())?,
             signature_algorithm: spec.signature_algorithm.map(Into::into),
         };
         let key = spec.private_key.clone().unwrap_or_default();
@@ -207,6 +210,30 @@ fn list<T: Clone>(of: Option<&Vec<T>>) -> Vec<T> {
 
 fn set<T: Clone + Ord>(of: &[T]) -> BTreeSet<T> {
     of.iter().cloned().collect()
+}
+
+/// What a spec says about the names that a CA may issue certificates for.
+fn name_constraints(spec: Option<&WireConstraints>) -> Result<NameConstraints, String> {
+    let Some(spec) = spec else { return Ok(NameConstraints::default()) };
+    Ok(NameConstraints {
+        critical: spec.critical.unwrap_or_default(),
+        permitted: subtrees("permitted", spec.permitted.as_ref())?,
+        excluded: subtrees("excluded", spec.excluded.as_ref())?,
+    })
+}
+
+fn subtrees(field: &str, item: Option<&NameConstraintItem>) -> Result<Vec<Subtree>, String> {
+    let Some(item) = item else { return Ok(Vec::new()) };
+    let mut subtrees: Vec<_> = list(item.dns_domains.as_ref()).into_iter().map(Subtree::Dns).collect();
+    for text in list(item.ip_ranges.as_ref()) {
+        let range: IpNet = text.parse().map_err(|_| {
+            format!("spec.nameConstraints.{field}.ipRanges: {text:?} is not an IP address range such as \"192.0.2.0/24\"")
+        })?;
+        subtrees.push(Subtree::Ip(range.network(), range.netmask()));
+    }
+    subtrees.extend(list(item.email_addresses.as_ref()).into_iter().map(Subtree::Email));
+    subtrees.extend(list(item.uri_domains.as_ref()).into_iter().map(Subtree::Uri));
+    Ok(subtrees)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! `read.rs`.
 
 mod algorithm;
+mod name_constraints;
 mod read;
 mod subject;
 mod usages;
@@ -24,7 +25,7 @@ use x509_cert::{
     ext::{
         Extension,
         pkix::{
-            BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUsageExtension, SubjectAltName,
+            BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUsageExtension, KeyUsages, SubjectAltName,
             name::{GeneralName, OtherName as OtherNameDer},
         },
     },
@@ -35,6 +36,7 @@ pub(super) use self::read::ip_address;
 use self::usages::{extended_key_usage, key_usages};
 pub use self::{
     algorithm::SignatureAlgorithm,
+    name_constraints::{NameConstraints, Subtree},
     read::{Csr, ReadCsrError},
     subject::Subject,
 };
@@ -59,6 +61,8 @@ pub struct CsrRequest {
     pub usages: Vec<KeyUsage>,
     /// Whether a CA certificate is requested.
     pub is_ca: bool,
+    /// Which names that CA may issue certificates for.
+    pub name_constraints: NameConstraints,
     /// The signature algorithm; the default for the key if `None`.
     pub signature_algorithm: Option<SignatureAlgorithm>,
 }
@@ -175,7 +179,10 @@ impl CsrRequest {
             // Critical if the subject is empty, RFC 5280 section 4.2.1.6.
             extensions.push(extension("2.5.29.17", subject_is_empty, &SubjectAltName(names))?);
         }
-        let flags = key_usages(&self.usages);
+        let mut flags = key_usages(&self.usages);
+        if self.is_ca && !self.usages.is_empty() {
+            flags |= KeyUsages::KeyCertSign;
+        }
         if !flags.is_empty() {
             extensions.push(extension("2.5.29.15", true, &KeyUsageExtension(flags))?);
         }
@@ -186,6 +193,10 @@ impl CsrRequest {
         if self.is_ca {
             let constraints = BasicConstraints { ca: true, path_len_constraint: None };
             extensions.push(extension("2.5.29.19", true, &constraints)?);
+        }
+        if !self.name_constraints.is_empty() {
+            let critical = self.name_constraints.critical;
+            extensions.push(extension("2.5.29.30", critical, &self.name_constraints.encoded()?)?);
         }
         Ok(extensions)
     }

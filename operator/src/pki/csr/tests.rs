@@ -113,9 +113,41 @@ fn usages_become_both_extensions() {
     };
     let printed = openssl(&request, &p256());
     for part in [
-        "X509v3 Key Usage: critical\n                    Digital Signature, Key Encipherment",
+        "X509v3 Key Usage: critical\n                    Digital Signature, Key Encipherment, Certificate Sign",
         "TLS Web Server Authentication, TLS Web Client Authentication",
         "X509v3 Basic Constraints: critical\n                    CA:TRUE",
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+}
+
+#[test]
+fn ca_has_name_constraints() {
+    let ip = |text: &str| text.parse().expect("an address");
+    let request = CsrRequest {
+        is_ca: true,
+        name_constraints: NameConstraints {
+            critical: true,
+            permitted: vec![
+                Subtree::Dns("example.test".into()),
+                Subtree::Ip(ip("192.0.2.0"), ip("255.255.255.0")),
+                Subtree::Email("example.test".into()),
+                Subtree::Uri("example.test".into()),
+            ],
+            excluded: vec![Subtree::Ip(ip("2001:db8::"), ip("ffff:ffff::"))],
+        },
+        ..CsrRequest::default()
+    };
+    let printed = openssl(&request, &p256());
+    for part in [
+        "X509v3 Name Constraints: critical",
+        "Permitted:",
+        "DNS:example.test",
+        "IP:192.0.2.0/255.255.255.0",
+        "email:example.test",
+        "URI:example.test",
+        "Excluded:",
+        "IP:2001:DB8:0:0:0:0:0:0/FFFF:FFFF:0:0:0:0:0:0",
     ] {
         assert!(printed.contains(part), "{part}: {printed}");
     }
