@@ -54,7 +54,8 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
                 arguments.cargo_test(&level.targets(), None)?;
             }
             Level::Apiserver => {
-                let cluster = start(Mode::ControlPlane, &[Tool::Helm], steps).await?;
+                let needed = [&[Tool::Helm], tools::COMPANIONS].concat();
+                let cluster = start(Mode::ControlPlane, &needed, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }

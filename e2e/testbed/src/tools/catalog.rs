@@ -8,10 +8,14 @@ pub enum Tool {
     AcmeSolver,
     /// The program in Kubernetes' test image. It serves pages and connects to servers, and is also the pause container.
     Agnhost,
+    /// approver-policy, which approves CertificateRequests by policies.
+    ApproverPolicy,
     /// cert-manager's controllers.
     CertManager,
     /// pebble-challtestsrv, the DNS server that Pebble uses for validation.
     Challtestsrv,
+    /// The command-line client of cert-manager's users.
+    Cmctl,
     /// The DNS server of clusters.
     Coredns,
     /// Reads, checks, and pushes images.
@@ -64,9 +68,12 @@ pub const PEBBLE: &[Tool] = &[Tool::Pebble, Tool::PebbleEd25519, Tool::Challtest
 /// The tools of cert-manager, for benchmarks of it and for takeovers from it.
 pub const CERT_MANAGER: &[Tool] = &[Tool::CertManager, Tool::AcmeSolver];
 
-/// All tools except for [`CERT_MANAGER`].
+/// What cert-manager's users run besides it, for tests that it works with us.
+pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl];
+
+/// All tools except for [`CERT_MANAGER`] and [`COMPANIONS`].
 pub fn testbed() -> Vec<Tool> {
-    all().filter(|tool| !CERT_MANAGER.contains(tool)).collect()
+    all().filter(|tool| !CERT_MANAGER.contains(tool) && !COMPANIONS.contains(tool)).collect()
 }
 
 /// All tools, in the order in which [`super::Tools::ensure`] gets them.
@@ -213,11 +220,20 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         main: Some(include_str!("../../tools/certmanager/main.go")),
         ..module!("certmanager", None, [(CertManager, "cert-manager", ".", 90)])
     },
+    module!("cmctl", None, [(Cmctl, "cmctl", "github.com/cert-manager/cmctl/v2", 60)]),
+    module!(
+        "approverpolicy",
+        None,
+        [(ApproverPolicy, "approver-policy", "github.com/cert-manager/approver-policy/cmd", 40)]
+    ),
     GoModule {
         main: Some(include_str!("../../tools/acmesolver/main.go")),
         ..module!("acmesolver", None, [(AcmeSolver, "acmesolver", ".", 10)])
     },
 ];
+
+/// The Go module of approver-policy.
+pub(super) const APPROVER_POLICY_MODULE: &str = "github.com/cert-manager/approver-policy";
 
 /// The Go module of cert-manager.
 pub(super) const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";

@@ -21,10 +21,11 @@ use anyhow::{Context, Result};
 use aws_lc_rs::digest;
 use xtask::{paths, progress::Steps};
 
-pub use self::catalog::{CERT_MANAGER, CONTROL_PLANE, NODE, PEBBLE, Tool, testbed};
 use self::catalog::{
-    CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY, TRAEFIK_REQUIREMENTS,
+    APPROVER_POLICY_MODULE, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY,
+    TRAEFIK_REQUIREMENTS,
 };
+pub use self::catalog::{CERT_MANAGER, COMPANIONS, CONTROL_PLANE, NODE, PEBBLE, Tool, testbed};
 
 /// The tools in a cache.
 #[derive(Clone, Debug)]
@@ -86,6 +87,17 @@ impl Tools {
     pub async fn cert_manager_source(&self) -> Result<PathBuf> {
         let source = self.path(Tool::CertManager).with_file_name("src");
         go::module(&source, CERT_MANAGER_MODULE).await
+    }
+
+    /// The CustomResourceDefinition of approver-policy, YAML.
+    ///
+    /// # Errors
+    /// The module can't be downloaded, or lacks the file.
+    pub async fn approver_policy_definition(&self) -> Result<String> {
+        let source = self.path(Tool::ApproverPolicy).with_file_name("src");
+        let module = go::module(&source, APPROVER_POLICY_MODULE).await?;
+        let path = module.join("deploy/crds/policy.cert-manager.io_certificaterequestpolicies.yaml");
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
     }
 
     /// The version of cert-manager that is built.
@@ -175,7 +187,7 @@ mod tests {
     #[test]
     fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
-        let all = [testbed(), CERT_MANAGER.to_vec()].concat();
+        let all = [testbed(), CERT_MANAGER.to_vec(), COMPANIONS.to_vec()].concat();
         let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
@@ -184,7 +196,13 @@ mod tests {
 
     #[test]
     fn set_has_each_tool_of_the_catalog_once() {
-        for set in [[CONTROL_PLANE, NODE].concat(), PEBBLE.to_vec(), testbed(), CERT_MANAGER.to_vec()] {
+        for set in [
+            [CONTROL_PLANE, NODE].concat(),
+            PEBBLE.to_vec(),
+            testbed(),
+            CERT_MANAGER.to_vec(),
+            COMPANIONS.to_vec(),
+        ] {
             for tool in &set {
                 assert!(find(*tool).is_some() || *tool == Tool::Traefik, "{tool:?} is not in the catalog");
                 assert_eq!(
