@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use kube::Config;
+use kube::{
+    Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -20,6 +23,26 @@ use crate::{
     server::{self, Readiness},
     watchdog,
 };
+
+/// How to connect to the API server.
+///
+/// # Errors
+/// There is no valid configuration.
+pub async fn configure(arguments: &Arguments) -> Result<Config> {
+    let mut config = match &arguments.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await?,
+    };
+    if !arguments.master.is_empty() {
+        let url = &arguments.master;
+        config.cluster_url =
+            url.parse().with_context(|| format!("--master is {url:?}, which is not a URL"))?;
+    }
+    Ok(config)
+}
 
 /// Waits for leadership, if there is an election, and runs the controllers. Returns why they stopped, unless a signal asked for it.
 ///

@@ -1,9 +1,11 @@
-//! Flags and the configuration file, with the names that cert-manager uses. Flags of cert-manager that have no effect
-//! here are accepted with a warning, so that existing values keep working. Must not use clients. Next:
-//! `config_file.rs`, `ignored.rs`.
+//! Flags and the configuration file, with the names that cert-manager uses. Settings of cert-manager that have no effect
+//! here are accepted with a warning, so that existing values keep working, unless ignoring them would be dangerous. Must not
+//! use clients. Next: `catalog.rs`, which lists all settings of cert-manager.
 
+pub mod catalog;
 mod config_file;
-mod ignored;
+mod controllers;
+mod sift;
 
 use std::{
     ffi::OsString,
@@ -13,11 +15,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::{ArgAction, Parser, ValueEnum};
 use crds::{annotations::source, duration::GoDuration, meta::IssuerRef};
 
-use self::{config_file::flags_of_file, ignored::drop_ignored};
+pub use self::sift::IgnoredSetting;
+use self::{controllers::Controllers, sift::Sifted};
 use crate::{
     context::Settings,
     decision::{backoff::IssuanceBackoff, shim::ShimSettings},
@@ -29,10 +32,6 @@ const LEASE_NAME: &str = "cert-manager-controller";
 
 /// How long before another process may become the leader a leader has stopped, at least.
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
-
-/// The entry of `--controllers` that turns off automatic approval, as in
-/// `--controllers=*,-certificaterequests-approver`.
-const APPROVER_DISABLED: &str = "-certificaterequests-approver";
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,7 +45,8 @@ pub enum LogFormat {
 /// Obtains certificates from ACME servers such as Let's Encrypt, stores them in TLS Secrets, and renews them.
 ///
 /// Reconciles Certificates, and Ingresses annotated with cert-manager.io/cluster-issuer or cert-manager.io/issuer.
-/// Accepts all flags of the cert-manager controller; flags that have no effect here are ignored with a warning.
+/// Accepts all flags of the cert-manager controller. Flags that have no effect here are ignored with a warning that says what
+/// happens instead; those that would be dangerous to ignore are rejected (docs/FLAGS.md).
 #[derive(Clone, Debug, Parser)]
 #[command(version, args_override_self = true, verbatim_doc_comment)]
 pub struct Arguments {
@@ -54,6 +54,13 @@ pub struct Arguments {
     /// values.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// A kubeconfig file for the connection to the API server. Defaults to the file that $KUBECONFIG names, or else to the
+    /// Pod's ServiceAccount.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// URL of the API server, instead of the one that the kubeconfig file or the Pod's environment names.
+    #[arg(long, default_value = "")]
+    pub master: String,
     /// Namespace of the Secrets that ClusterIssuers refer to.
     #[arg(long, env = "POD_NAMESPACE", default_value = "kube-system")]
     pub cluster_resource_namespace: String,
@@ -99,8 +106,9 @@ pub struct Arguments {
     /// The longest delay after a failed issuance.
     #[arg(long, default_value = "32h", value_parser = parse_duration)]
     pub certificate_request_maximum_backoff_duration: Duration,
-    /// Controllers to run, by their cert-manager names. Only "-certificaterequests-approver" has an effect: it turns
-    /// off automatic approval.
+    /// Controllers to run, by their cert-manager names; "*" means all, and "-name" turns one off. Here,
+    /// certificaterequests-approver (automatic approval), ingress-shim (Certificates for Ingresses), and
+    /// certificates-metrics can be turned off.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
     /// Namespace of the http01-solver.
@@ -142,27 +150,42 @@ pub struct Arguments {
     /// immediately: its former process has ended.
     #[arg(long, env = "POD_UID", default_value = "")]
     pub pod_uid: String,
+    /// What `controllers` turns on and off.
+    #[arg(skip)]
+    switches: Controllers,
 }
 
 impl Arguments {
-    /// Parses the flags and the configuration file that they name. Also returns the names of ignored flags, without
-    /// dashes.
+    /// Parses the flags and the configuration file that they name. Also returns the settings that have no effect here.
     ///
     /// # Errors
-    /// The file can't be read or parsed.
-    pub fn read(flags: impl IntoIterator<Item = OsString>) -> Result<(Self, Vec<String>)> {
-        let mut ignored = Vec::new();
-        let flags = drop_ignored(flags.into_iter().collect(), &mut ignored);
-        let first = Self::parse_from(&flags);
-        let Some(path) = &first.config else { return Ok((first, ignored)) };
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("failed to read --config {}", path.display()))?;
-        let mut all: Vec<OsString> = flags.iter().take(1).cloned().collect();
-        let of_file =
-            flags_of_file(&text).with_context(|| format!("failed to read --config {}", path.display()))?;
-        all.extend(drop_unknown(drop_ignored(of_file, &mut ignored), &mut ignored));
-        all.extend(flags.into_iter().skip(1));
-        Ok((Self::parse_from(all), ignored))
+    /// A flag is unknown or invalid (then the error is clap's), the file can't be read or is invalid, or a setting must not be
+    /// ignored.
+    pub fn read(flags: impl IntoIterator<Item = OsString>) -> Result<(Self, Vec<IgnoredSetting>)> {
+        let mut sifted = Sifted::flags(flags)?;
+        let mut arguments = Self::try_parse_from(&sifted.kept)?;
+        if let Some(path) = &arguments.config {
+            let failed = || format!("failed to read --config {}", path.display());
+            let text = fs::read_to_string(path).with_context(failed)?;
+            config_file::members(&text).and_then(|members| sifted.add_file(members)).with_context(failed)?;
+            // An error of clap would end with usage of the command line.
+            arguments = Self::try_parse_from(&sifted.kept)
+                .map_err(|error| anyhow!("{}", error.render()))
+                .with_context(failed)?;
+        }
+        let is_namespaced = arguments.namespaces().next().is_some();
+        arguments.switches =
+            Controllers::of(arguments.controllers.iter().map(String::as_str), is_namespaced)?;
+        arguments.enable_certificate_metrics &= arguments.switches.metrics;
+        if let Some(effect) = arguments.switches.unserved {
+            sifted.note("controllers", "--controllers", effect);
+        }
+        Ok((arguments, sifted.ignored))
+    }
+
+    /// The namespaces to serve; all if there are none.
+    fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespace.iter().map(|it| it.trim()).filter(|it| !it.is_empty())
     }
 
     /// Returns the settings of the controllers.
@@ -172,9 +195,8 @@ impl Arguments {
             kind: Some(self.default_issuer_kind.clone()),
             name: self.default_issuer_name.clone(),
         });
-        let namespaces = self.namespace.iter().map(|it| it.trim()).filter(|it| !it.is_empty());
         Settings {
-            namespaces: namespaces.map(ToOwned::to_owned).collect(),
+            namespaces: self.namespaces().map(ToOwned::to_owned).collect(),
             cluster_resource_namespace: self.cluster_resource_namespace.clone(),
             solver_namespace: self.solver_namespace.clone(),
             solver_service: self.solver_service.clone(),
@@ -187,8 +209,9 @@ impl Arguments {
                 default_issuer,
                 auto_annotations: self.auto_certificate_annotations.clone(),
                 extra_annotations: self.extra_certificate_annotations.clone(),
+                is_off: !self.switches.ingress_shim,
             },
-            auto_approve: !self.controllers.iter().any(|name| name == APPROVER_DISABLED),
+            auto_approve: self.switches.approver,
             set_secret_owner_ref: self.enable_certificate_owner_ref,
             instance: self.instance.clone(),
         }
@@ -254,21 +277,6 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Removes the flags `--name=value` of a file's members that have no effect here, and adds their names to `ignored`.
-fn drop_unknown(mut flags: Vec<OsString>, ignored: &mut Vec<String>) -> Vec<OsString> {
-    let command = Arguments::command();
-    flags.retain(|flag| {
-        let text = flag.to_string_lossy();
-        let name = text.trim_start_matches('-').split('=').next().unwrap_or_default();
-        let is_known = command.get_arguments().any(|it| it.get_long() == Some(name));
-        if !is_known {
-            ignored.push(name.to_owned());
-        }
-        is_known
-    });
-    flags
-}
-
 /// Parses an address like Go does: `:9402` means all addresses. `0` is port 0 of all addresses, where nothing listens.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     if text == "0" {
@@ -279,138 +287,4 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(flags: &[&str]) -> (Arguments, Vec<String>) {
-        Arguments::read(std::iter::once("operator").chain(flags.iter().copied()).map(OsString::from))
-            .expect("valid flags")
-    }
-
-    #[test]
-    fn flags_of_the_cert_manager_chart_are_accepted() {
-        let (arguments, ignored) = read(&[
-            "--v=2",
-            "--cluster-resource-namespace=cert-manager",
-            "--leader-election-namespace=kube-system",
-            "--acme-http01-solver-image=quay.io/jetstack/cert-manager-acmesolver:v1.21.1",
-            "--max-concurrent-challenges",
-            "60",
-            "--enable-certificate-owner-ref",
-            "--leader-elect=false",
-            "--metrics-listen-address=:9402",
-            "--controllers=*,-certificaterequests-approver",
-        ]);
-        assert!(arguments.enable_certificate_metrics);
-        assert_eq!(arguments.cluster_resource_namespace, "cert-manager");
-        assert!(arguments.enable_certificate_owner_ref && !arguments.leader_elect);
-        assert!(!arguments.settings().auto_approve);
-        assert_eq!(ignored, ["acme-http01-solver-image", "max-concurrent-challenges"]);
-    }
-
-    #[test]
-    fn flags_override_the_config_file() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("config.yaml");
-        fs::write(
-            &path,
-            "apiVersion: controller.config.cert-manager.io/v1alpha1\nkind: ControllerConfiguration\n\
-             clusterResourceNamespace: here\nmaxConcurrentChallenges: 20\nfeatureGates: { ACMEUseARI: true }\n\
-             ingressShimConfig: { defaultIssuerName: prod, defaultIssuerKind: ClusterIssuer }\n\
-             leaderElectionConfig: { leaseDuration: 30s }\nlogging: { format: text }\n",
-        )?;
-        let config = format!("--config={}", path.display());
-        let (arguments, ignored) = read(&[&config, "--leader-election-lease-duration=20s"]);
-        assert_eq!(arguments.cluster_resource_namespace, "here");
-        assert_eq!(arguments.default_issuer_name, "prod");
-        assert_eq!(arguments.leader_election_lease_duration, Duration::from_secs(20));
-        assert_eq!(arguments.logging_format, LogFormat::Text);
-        assert_eq!(ignored, ["feature-gates", "max-concurrent-challenges"]);
-        Ok(())
-    }
-
-    /// Flags of klog and of cert-manager that only concern its own internals.
-    #[test]
-    fn logging_and_internal_flags_are_ignored() {
-        let (arguments, ignored) = read(&[
-            "--vmodule=controller=5",
-            "--log-flush-frequency",
-            "5s",
-            "--log-json-split-stream",
-            "--internal-healthz-listen-address=:9403",
-            "--logging-format=text",
-            "--log-filter=debug",
-        ]);
-        assert_eq!((arguments.logging_format, &*arguments.log_filter), (LogFormat::Text, "debug"));
-        let expected =
-            ["vmodule", "log-flush-frequency", "log-json-split-stream", "internal-healthz-listen-address"];
-        assert_eq!(ignored, expected);
-    }
-
-    #[test]
-    fn namespaces_are_a_list_without_duplicates() {
-        let namespaces =
-            |flags: &[&str]| read(flags).0.settings().namespaces.into_iter().collect::<Vec<_>>().join(" ");
-        assert_eq!(namespaces(&[]), "");
-        assert_eq!(namespaces(&["--namespace="]), "");
-        assert_eq!(namespaces(&["--namespace=b, a,,b"]), "a b");
-    }
-
-    #[test]
-    fn zero_turns_a_listener_off() {
-        let (arguments, _) = read(&["--metrics-listen-address=0", "--healthz-listen-address", "0"]);
-        assert_eq!(
-            (arguments.metrics_listen_address.port(), arguments.healthz_listen_address.port()),
-            (0, 0)
-        );
-        assert!(Arguments::try_parse_from(["operator", "--metrics-listen-address=nowhere"]).is_err());
-    }
-
-    /// Every member of cert-manager's file that has no effect here.
-    #[test]
-    fn members_without_effect_are_ignored() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("config.yaml");
-        fs::write(
-            &path,
-            "kubernetesAPIBurst: 50\nnumberOfConcurrentWorkers: 3\nenablePprof: true\npprofAddress: localhost:6060\n\
-             gatewayAPI: { enabled: true }\nmetricsTLSConfig: { filesystem: { certFile: a } }\n\
-             pemSizeLimitsConfig: { maxChainLength: 9 }\nacmeHTTP01Config: { solverImage: a }\n\
-             acmeDNS01Config: { recursiveNameservers: [a, b] }\nleaderElectionConfig: { healthzTimeout: 20s }\n\
-             logging: { verbosity: 4, flushFrequency: 5s, vmodule: [], options: { json: { infoBufferSize: '0' } } }\n",
-        )?;
-        let (arguments, ignored) = read(&[&format!("--config={}", path.display())]);
-        assert_eq!(arguments.verbosity, 4);
-        assert_eq!(ignored.len(), 13, "{ignored:?}");
-        Ok(())
-    }
-
-    #[test]
-    fn identity_is_that_of_the_pod() -> Result<()> {
-        let flags = ["--instance=operator-1", "--pod-uid=3f9c"];
-        let (first, second) = (read(&flags).0.lease("1")?, read(&flags).0.lease("2")?);
-        assert_eq!(first.identity, "operator-1_3f9c-external-cert-manager-controller");
-        assert_eq!(first.identity, second.identity, "the former process of a Pod has ended");
-        let (first, second) = (read(&["--pod-uid="]).0.lease("1")?, read(&["--pod-uid="]).0.lease("2")?);
-        assert_ne!(first.identity, second.identity, "without a Pod, each process is another one");
-        Ok(())
-    }
-
-    #[test]
-    fn leader_stops_before_another_may_begin() {
-        let lease = |flags: &[&str]| read(flags).0.lease("1");
-        assert!(lease(&[]).is_ok(), "the defaults are valid");
-        // The defaults of cert-manager.
-        let minute = ["--leader-election-lease-duration=60s", "--leader-election-renew-deadline=40s"];
-        assert!(lease(&[&minute[..], &["--leader-election-retry-period=15s"]].concat()).is_ok());
-        let error = lease(&["--leader-election-renew-deadline=15s"]).expect_err("no margin").to_string();
-        assert!(error.contains("at least 1s shorter than --leader-election-lease-duration"), "{error}");
-        assert!(lease(&["--leader-election-retry-period=10s"]).is_err());
-        assert!(lease(&["--leader-election-retry-period=0s"]).is_err());
-    }
-
-    #[test]
-    fn command_line_definition_is_valid() {
-        Arguments::command().debug_assert();
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 use xtask::process::text;
 
@@ -64,6 +65,22 @@ pub(super) async fn build(
         return Err(error);
     }
     fs::rename(&partial, target).map_err(|error| failure::cache(folder, &error))
+}
+
+/// Writes the versions that a module requires, if they are not there: nothing of it may have been built.
+pub(super) fn write_pins(module: &GoModule, source: &Path) -> Result<()> {
+    if source.join("go.mod").exists() {
+        return Ok(());
+    }
+    let write = |name: &str, content: &str| {
+        fs::create_dir_all(source)?;
+        // Other processes may do the same.
+        let partial = NamedTempFile::new_in(source)?;
+        fs::write(partial.path(), content)?;
+        partial.persist(source.join(name)).map(drop).map_err(|error| error.error)
+    };
+    let written = write("go.sum", module.go_sum).and_then(|()| write("go.mod", module.go_mod));
+    written.map_err(|error| failure::cache(source, &error))
 }
 
 /// Downloads the version of a module that the go.mod in `source` requires, unless Go has it, and returns its folder.

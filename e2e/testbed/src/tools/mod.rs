@@ -80,13 +80,23 @@ impl Tools {
         Ok(tools)
     }
 
-    /// The folder of cert-manager's Go module, which has its definitions, among other files.
+    /// The folder of cert-manager's Go module, which has its definitions and its chart, among other files.
     ///
     /// # Errors
     /// The module can't be downloaded.
     pub async fn cert_manager_source(&self) -> Result<PathBuf> {
+        self.cert_manager_dependency(CERT_MANAGER_MODULE).await
+    }
+
+    /// The folder of a Go module that cert-manager is built with, in the version that it is built with.
+    ///
+    /// # Errors
+    /// The module can't be downloaded, or is not one of these.
+    pub async fn cert_manager_dependency(&self, name: &str) -> Result<PathBuf> {
+        let (module, _) = find(Tool::CertManager).context("cert-manager is not a Go module")?;
         let source = self.path(Tool::CertManager).with_file_name("src");
-        go::module(&source, CERT_MANAGER_MODULE).await
+        go::write_pins(module, &source)?;
+        go::module(&source, name).await
     }
 
     /// The CustomResourceDefinition of approver-policy, YAML.

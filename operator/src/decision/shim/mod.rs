@@ -38,6 +38,8 @@ pub struct ShimSettings {
     pub auto_annotations: Vec<String>,
     /// Annotations that are copied from an object to its Certificates.
     pub extra_annotations: Vec<String>,
+    /// Whether no object gets Certificates. Those that exist stay as they are.
+    pub is_off: bool,
 }
 
 /// An object that may ask for Certificates, reduced to what the decision needs. An Ingress is one.
@@ -230,7 +232,7 @@ pub fn decide<'a>(
     settings: &ShimSettings,
 ) -> Decision<'a> {
     let mut decision = Decision::default();
-    if source.metadata.deletion_timestamp.is_some() {
+    if source.metadata.deletion_timestamp.is_some() || settings.is_off {
         return decision;
     }
     let existing: BTreeMap<_, _> =
@@ -279,7 +281,7 @@ fn change(
 
 /// Whether an object may ask for Certificates. If not, nothing but its name is needed.
 pub fn asks_for_certificates(metadata: &ObjectMeta, settings: &ShimSettings) -> bool {
-    !matches!(issuer(metadata, settings), Ok(None))
+    !settings.is_off && !matches!(issuer(metadata, settings), Ok(None))
 }
 
 /// The event about a Certificate that a user or another object created under the name that a source asks for.

@@ -324,3 +324,13 @@ fn tls_acme_takes_the_default_issuer() {
     assert_eq!(decided("false"), Decided::default());
     assert!(decided("yes").notes[0].message.contains("must be \"true\" or \"false\", not \"yes\""));
 }
+
+/// `--controllers=*,-ingress-shim`.
+#[test]
+fn nothing_is_done_for_ingresses_if_turned_off() {
+    let ingress = ingress(&[(source::CLUSTER_ISSUER, "prod")], &[("web-tls", &["www.example.com"])]);
+    assert!(!decided(&ingress, &[]).create.is_empty());
+    let off = ShimSettings { is_off: true, ..settings() };
+    assert_eq!(decided_with(&ingress, &[], &off), Decided::default());
+    assert!(!asks_for_certificates(&ingress.metadata, &off));
+}
