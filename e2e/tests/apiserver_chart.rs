@@ -1,31 +1,27 @@
 //! The chart as Helm renders it: valid, unchanged, and with no more permissions than expected here.
 //!
-//! Knows values and rendered objects; must not install them. Next: `e2e_issuance` for the installed chart.
+//! Knows values and rendered objects; must not install them. Next: `apiserver_chart_values.rs` for
+//! values of cert-manager's chart, `e2e_issuance` for the installed chart.
+
+mod support;
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use e2e::{harness, operator};
 use serde_json::Value;
+use support::chart;
 use testbed::helm::helm;
 
 /// Renders the chart with values. Returns its objects.
 async fn render(values: &[&str]) -> Result<Vec<Value>> {
-    render_as("acme-operator", &[], values).await
+    chart::render(&chart::set(values)).await
 }
 
 /// Renders the chart as a release, in a namespace of the same name, with additional flags of Helm.
 async fn render_as(release: &str, flags: &[&str], values: &[&str]) -> Result<Vec<Value>> {
-    let chart = operator::chart();
-    let chart = chart.to_string_lossy();
-    let namespace = format!("--namespace={release}");
-    let mut arguments = vec!["template", release, &chart, &namespace, "--kube-version=1.36"];
-    arguments.extend(flags);
-    let sets: Vec<_> = values.iter().map(|value| format!("--set={value}")).collect();
-    arguments.extend(sets.iter().map(String::as_str));
-    let text = helm(harness::cluster()?, &arguments).await?;
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
-    Ok(objects.into_iter().filter(|object| object["kind"].is_string()).collect())
+    let flags: Vec<_> = flags.iter().map(ToString::to_string).chain(chart::set(values)).collect();
+    chart::render_release(release, &operator::chart(), &flags).await
 }
 
 /// The objects without CRDs and admission policies, which have snapshots of their own.
@@ -54,7 +50,6 @@ async fn rendered_objects_match_the_snapshots() -> Result<()> {
         "replicaCount=2",
         "podDisruptionBudget.enabled=true",
         "prometheus.podmonitor.enabled=true",
-        "prometheus.servicemonitor.enabled=true",
         "disableAutoApproval=true",
         "enableCertificateOwnerRef=true",
         "ingressShim.defaultIssuerName=prod,ingressShim.defaultIssuerKind=ClusterIssuer",

@@ -1,13 +1,20 @@
-{{- define "acme-operator.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- define "acme-operator.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
+
+{{- define "acme-operator.fullname" -}}
+{{- $name := include "acme-operator.name" . -}}
+{{- $ofRelease := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- .Values.fullnameOverride | default $ofRelease | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Namespace of all objects. */}}
+{{- define "acme-operator.namespace" -}}
+{{- .Values.namespace | default .Release.Namespace -}}
 {{- end -}}
 
 {{- define "acme-operator.serviceAccountName" -}}
-{{- .Values.serviceAccount.name | default (include "acme-operator.fullname" .) -}}
+{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "acme-operator.fullname" .) "default") -}}
 {{- end -}}
 
 {{- define "acme-operator.solverName" -}}
@@ -16,7 +23,7 @@
 
 {{/* Namespace of the Lease. A namespaced operator has no rights elsewhere. */}}
 {{- define "acme-operator.leaseNamespace" -}}
-{{- .Values.global.leaderElection.namespace | default (ternary .Release.Namespace "kube-system" (not (empty .Values.namespaces))) -}}
+{{- .Values.global.leaderElection.namespace | default (ternary (include "acme-operator.namespace" .) "kube-system" (not (empty .Values.namespaces))) -}}
 {{- end -}}
 
 {{/*
@@ -51,7 +58,7 @@ roleRef:
 subjects:
   - kind: ServiceAccount
     name: {{ .account }}
-    namespace: {{ .context.Release.Namespace }}
+    namespace: {{ include "acme-operator.namespace" .context }}
 {{- end -}}
 
 {{/* Port on which the solver answers challenges: SOLVER_PORT in crds/src/http01.rs. */}}
@@ -75,30 +82,82 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version }}
 {{/* Returns the labels that select the Pods of a component. Argument: a list of the root context and the component. */}}
 {{- define "acme-operator.selector" -}}
 {{- $ := index . 0 -}}
-app.kubernetes.io/name: {{ $.Chart.Name }}
+app.kubernetes.io/name: {{ include "acme-operator.name" $ }}
 app.kubernetes.io/instance: {{ $.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* Returns the reference of an image. Argument: a list of the root context and the values of the image. */}}
+{{/*
+Returns the reference of an image. Argument: a list of the root context, the values of the image, and the default repository. An empty
+repository is the default, as in cert-manager's chart.
+*/}}
 {{- define "acme-operator.image" -}}
 {{- $ := index . 0 -}}
+{{- $default := index . 2 -}}
 {{- with index . 1 -}}
+{{- $repository := .repository | default $default -}}
+{{- if .registry }}{{ $repository = printf "%s/%s" .registry $repository }}{{ end -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ $repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Returns the security context of a container, as the Pod Security Standard "restricted" requires it. */}}
-{{- define "acme-operator.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-capabilities: { drop: [ALL] }
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-seccompProfile: { type: RuntimeDefault }
+{{/* Returns the reference of the operator's image. */}}
+{{- define "acme-operator.operatorImage" -}}
+{{- include "acme-operator.image" (list . .Values.image "localhost/operator") -}}
+{{- end -}}
+
+{{/* Returns the node selector of a Pod. Argument: a list of the root context and the component's own selector, which takes precedence. */}}
+{{- define "acme-operator.nodeSelector" -}}
+{{- $ := index . 0 -}}
+{{- with merge (dict) (index . 1 | default dict) ($.Values.global.nodeSelector | default dict) -}}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Returns what all Pods have in common. Argument: a list of the root context and the component's RuntimeClass. */}}
+{{- define "acme-operator.podSettings" -}}
+{{- $ := index . 0 -}}
+{{- with $.Values.global.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $.Values.global.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with index . 1 | default $.Values.global.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- if not (kindIs "invalid" $.Values.global.hostUsers) }}
+hostUsers: {{ $.Values.global.hostUsers }}
+{{- end }}
+{{- end -}}
+
+{{/* Returns the number of old ReplicaSets to keep, if it is set. */}}
+{{- define "acme-operator.revisionHistoryLimit" -}}
+{{- if not (kindIs "invalid" .Values.global.revisionHistoryLimit) }}
+revisionHistoryLimit: {{ .Values.global.revisionHistoryLimit }}
+{{- end }}
+{{- end -}}
+
+{{/* Returns the spec of a PodDisruptionBudget. Argument: a list of the root context, its values, and the component. */}}
+{{- define "acme-operator.budget" -}}
+{{- with index . 1 -}}
+{{- if kindIs "invalid" .maxUnavailable }}
+minAvailable: {{ kindIs "invalid" .minAvailable | ternary 1 .minAvailable }}
+{{- else if not (kindIs "invalid" .minAvailable) }}
+{{- fail "a PodDisruptionBudget has both minAvailable and maxUnavailable, but Kubernetes accepts one of them: remove the other" }}
+{{- else }}
+maxUnavailable: {{ .maxUnavailable }}
+{{- end }}
+{{- with .unhealthyPodEvictionPolicy }}
+unhealthyPodEvictionPolicy: {{ . }}
+{{- end }}
+{{- end }}
+selector:
+  matchLabels: {{- include "acme-operator.selector" (list (index . 0) (index . 2)) | nindent 4 }}
 {{- end -}}
 
 {{/* Returns ports for egress: those of DNS servers, and others of TCP, each once. Argument: a list of both lists. */}}

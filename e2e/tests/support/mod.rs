@@ -1,8 +1,9 @@
-//! Helpers of several test programs. Next: `api.rs` for objects of our API.
+//! Helpers of several test programs. Next: `api.rs` for objects of our API, `chart.rs` for the chart.
 
 #![allow(dead_code, reason = "each test program uses only a part")]
 
 pub(crate) mod api;
+pub(crate) mod chart;
 
 /// A cluster name that no other run uses.
 pub(crate) fn cluster_name(prefix: &str) -> String {
