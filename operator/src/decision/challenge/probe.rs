@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crds::{acme::ChallengeStatus, condition::whole_seconds};
+use crds::{acme::ChallengeStatus, condition::whole_seconds, http01::SOLVER_PORT};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -10,7 +10,8 @@ use super::{Action, ChallengeProgress, Decision, Next, Phase, View};
 use crate::decision::{Requeue, backoff};
 
 /// How long a challenge is submitted only after a successful probe from inside the cluster. A name that could not be reached from
-/// inside all that time (no hairpin, another DNS) is left to the CA.
+/// inside all that time (no hairpin, another DNS) is left to the CA. Pods of the solver that could not be reached (a NetworkPolicy) are
+/// left to the probe of the name.
 pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
 
 /// How long a wrong answer is waited out if an ingress controller serves the route. After that, what is seen from inside the cluster
@@ -63,14 +64,24 @@ pub fn pods_result(pods: Vec<ProbeResult>) -> ProbeResult {
                 .to_owned(),
         );
     }
+    let mut unreachable = None;
     for result in pods {
-        if let ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why) = result {
-            return ProbeResult::WrongAnswer(format!(
-                "an http01-solver Pod does not serve the challenge yet: {why}"
-            ));
+        match result {
+            ProbeResult::Reachable => {}
+            ProbeResult::WrongAnswer(why) => {
+                return ProbeResult::WrongAnswer(format!(
+                    "an http01-solver Pod does not serve the challenge yet: {why}"
+                ));
+            }
+            ProbeResult::Unreachable(why) => unreachable = Some(why),
         }
     }
-    ProbeResult::Reachable
+    unreachable.map_or(ProbeResult::Reachable, |why| {
+        ProbeResult::Unreachable(format!(
+            "an http01-solver Pod can't be reached: {why}. If NetworkPolicies restrict egress, allow the operator to connect to \
+             port {SOLVER_PORT} of the http01-solver"
+        ))
+    })
 }
 
 /// Decides what follows from the result of [`Action::Present`].
@@ -129,17 +140,25 @@ fn wait_instead(view: &View<'_>, wait: SignedDuration, presentation: &Presentati
 pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision {
     match (probe, result) {
         (Probe::Solver, ProbeResult::Reachable) => {
-            let progress = ChallengeProgress { phase: Phase::Reachable, ..view.progress };
+            let progress =
+                ChallengeProgress { phase: Phase::Reachable, unreachable_since: None, ..view.progress };
             Decision::act(progress, Action::Probe(Probe::Route))
         }
         (Probe::Route, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
-        (Probe::Route, ProbeResult::Unreachable(why)) => {
+        (probe, ProbeResult::Unreachable(why)) => {
             let since = view.progress.unreachable_since.unwrap_or(view.now);
             let progress =
                 ChallengeProgress { unreachable_since: Some(since), wrong_since: None, ..view.progress };
-            // The CA may reach more than we do.
             if elapsed(since, view.now) >= SELF_CHECK_REQUIRED_FOR {
-                return Decision::act(progress, Action::Submit);
+                return match probe {
+                    // Ingress controllers may reach Pods that the operator may not connect to.
+                    Probe::Solver => {
+                        let progress = ChallengeProgress { phase: Phase::Reachable, ..progress };
+                        Decision::act(progress, Action::Probe(Probe::Route))
+                    }
+                    // The CA may reach more than the operator does.
+                    Probe::Route => Decision::act(progress, Action::Submit),
+                };
             }
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
@@ -155,7 +174,7 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
         }
-        (Probe::Solver, ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why)) => {
+        (Probe::Solver, ProbeResult::WrongAnswer(why)) => {
             let progress = ChallengeProgress { unreachable_since: None, wrong_since: None, ..view.progress };
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
@@ -247,10 +266,39 @@ mod tests {
         let wrong = ProbeResult::WrongAnswer("404".into());
         let right = ProbeResult::Reachable;
         assert_eq!(pods_result(vec![right.clone(), right.clone()]), right);
-        for pods in [vec![], vec![right.clone(), wrong], vec![ProbeResult::Unreachable("refused".into())]] {
+        let unreachable = ProbeResult::Unreachable("refused".into());
+        for pods in [vec![], vec![right.clone(), wrong.clone()], vec![unreachable.clone(), wrong]] {
             let result = pods_result(pods.clone());
-            // Never unreachable: that would be left to the CA after two minutes.
             assert!(matches!(result, ProbeResult::WrongAnswer(_)), "{pods:?}: {result:?}");
         }
+        let ProbeResult::Unreachable(why) = pods_result(vec![right, unreachable]) else {
+            panic!("unreachable")
+        };
+        assert!(why.contains("refused") && why.contains("port 8089"), "{why}");
+    }
+
+    /// A policy that denies the operator's egress to the solver must not stop all certificates.
+    #[test]
+    fn unreachable_solver_is_left_to_the_route() {
+        let challenge = fixtures::challenge("web", |_| {});
+        let unreachable = ProbeResult::Unreachable("timed out".into());
+        let mut progress = ChallengeProgress {
+            phase: Phase::Presenting,
+            presented_since: Some(START),
+            ..ChallengeProgress::new(&challenge, START)
+        };
+        for (age, expected) in [(0, None), (119, None), (120, Some(Action::Probe(Probe::Route)))] {
+            let now = START + Duration::from_secs(age);
+            let view = View { challenge: &challenge, requested: true, is_served: false, progress, now };
+            let decision = on_probe(&view, Probe::Solver, &unreachable);
+            let action = match decision.next {
+                Next::Act(action) => Some(action),
+                Next::Requeue(_) => None,
+                retry @ Next::Retry { .. } => panic!("{retry:?}"),
+            };
+            assert_eq!(action, expected, "after {age} s");
+            progress = decision.progress.expect("it is remembered");
+        }
+        assert_eq!(progress.phase, Phase::Reachable, "the solver is not probed again");
     }
 }
