@@ -21,7 +21,7 @@ use crate::{
         new_orders::{Asking, NewOrderSlot, NewOrders},
     },
     fair_slots::FairSlots,
-    net::MAX_LOOKUPS,
+    net::{MAX_LOOKUPS, Proxy},
     sync::lock,
 };
 
@@ -107,18 +107,21 @@ pub struct Accounts {
     new_orders: Mutex<HashMap<LimitedAccount, NewOrders<String>>>,
     /// The lookups of the servers' names.
     lookups: FairSlots,
+    /// The proxy for connections to the servers.
+    proxy: Proxy,
     clock: Arc<dyn Clock>,
     observer: Observer,
 }
 
 impl Accounts {
-    /// Returns an empty set. `observer` receives every request to an ACME server.
-    pub fn new(clock: Arc<dyn Clock>, observer: Observer) -> Self {
+    /// Returns an empty set. All servers are connected to through `proxy`, and `observer` receives every request to them.
+    pub fn new(clock: Arc<dyn Clock>, proxy: Proxy, observer: Observer) -> Self {
         Self {
             servers: Mutex::default(),
             in_use: Mutex::default(),
             new_orders: Mutex::default(),
             lookups: FairSlots::new(Slots::few(MAX_LOOKUPS)),
+            proxy,
             clock,
             observer,
         }
@@ -144,6 +147,7 @@ impl Accounts {
             clock: Arc::clone(&self.clock),
             observer: Some(Arc::clone(&self.observer)),
             lookups: self.lookups.clone(),
+            proxy: self.proxy.clone(),
             ..ServerSettings::new(reach.url.clone())
         };
         let server = Server::new(settings).map_err(|_| AcmeError::CaBundle)?;
@@ -262,7 +266,7 @@ mod tests {
     };
 
     fn accounts() -> Accounts {
-        Accounts::new(Arc::new(SystemClock), Arc::new(|_| {}))
+        Accounts::new(Arc::new(SystemClock), Proxy::default(), Arc::new(|_| {}))
     }
 
     fn asking() -> Asking<'static, String> {

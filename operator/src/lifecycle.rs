@@ -3,7 +3,7 @@
 //!
 //! Knows the order; must not parse flags. Next: `controllers/watches.rs` for the controllers, `leadership.rs` for the Lease.
 
-use std::sync::Arc;
+use std::{env, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use kube::{
@@ -15,11 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     args::Arguments,
     clock::SystemClock,
-    context::Context,
+    context::{Context, Settings},
     controllers,
     k8s::{self, Contact},
     leadership::Leadership,
     metrics::{Metrics, Scrapes},
+    net::Proxy,
     server::{self, Readiness},
     watchdog,
 };
@@ -36,6 +37,10 @@ pub async fn configure(arguments: &Arguments) -> Result<Config> {
         }
         None => Config::infer().await?,
     };
+    // kube takes the proxy of the environment if there is a kubeconfig file. It is for ACME servers.
+    let variables = ["HTTPS_PROXY", "https_proxy"];
+    let of_environment = variables.iter().find_map(|name| env::var(name).ok()?.parse().ok());
+    config.proxy_url = config.proxy_url.filter(|url| Some(url) != of_environment.as_ref());
     if !arguments.master.is_empty() {
         let url = &arguments.master;
         config.cluster_url =
@@ -63,7 +68,8 @@ pub async fn run(
     let health_router = server::health_router(readiness.clone(), contact);
     server::serve(arguments.healthz_listen_address, health_router).await?;
     let observer = metrics.acme_observer();
-    let context = Arc::new(Context::new(client, Arc::new(SystemClock), arguments.settings(), observer)?);
+    let settings = Settings { proxy: Proxy::from_environment()?, ..arguments.settings() };
+    let context = Arc::new(Context::new(client, Arc::new(SystemClock), settings, observer)?);
     let scrapes =
         Scrapes::new(metrics.clone(), Arc::clone(&context.cache), arguments.enable_certificate_metrics);
     server::serve(arguments.metrics_listen_address, server::metrics_router(scrapes)).await?;

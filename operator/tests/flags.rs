@@ -13,10 +13,11 @@ use operator::args::catalog::{SETTINGS, Treatment, VERSION};
 
 const INTRODUCTION: &str = "# Flags and members of cert-manager's controller
 
-What each flag of cert-manager's controller does here, and the member of its configuration file (`--config`, the chart's value
-`config`) that sets the same. A setting without effect is accepted, with one warning at the start, so that existing values keep
-working. A setting that would be dangerous to ignore stops the operator at the start, with the explanation below. A flag or member
-that cert-manager doesn't have is an error, as it is there. `operator --help` lists all flags, with those of this operator.
+What each flag of cert-manager's controller does here, and the member of its configuration file (`--config`, the
+chart's value `config`) that sets the same. A setting without effect is accepted, with one warning at the start, so that
+existing values keep working. A setting that would be dangerous to ignore stops the operator at the start, with the
+explanation below. A flag or member that cert-manager doesn't have is an error, as it is there. `operator --help` lists
+all flags, with those of this operator.
 
 This page is generated: `UPDATE=1 cargo test -p operator --test flags`.
 
@@ -104,6 +105,8 @@ fn kubeconfig_and_master_select_the_api_server() {
         .args(["--leader-elect=false", "--metrics-listen-address=0", "--healthz-listen-address=0"])
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg(format!("--master=http://{address}"))
+        // Only ACME servers are connected to through a proxy.
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

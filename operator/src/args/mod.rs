@@ -25,6 +25,7 @@ use crate::{
     context::Settings,
     decision::{backoff::IssuanceBackoff, shim::ShimSettings},
     k8s::LeaseSettings,
+    net::Proxy,
 };
 
 /// The name of the Lease: the same as in cert-manager, so that the two never act concurrently.
@@ -188,7 +189,7 @@ impl Arguments {
         self.namespace.iter().map(|it| it.trim()).filter(|it| !it.is_empty())
     }
 
-    /// Returns the settings of the controllers.
+    /// Returns the settings of the controllers, without what the environment adds.
     pub fn settings(&self) -> Settings {
         let default_issuer = (!self.default_issuer_name.is_empty()).then(|| IssuerRef {
             group: Some(self.default_issuer_group.clone()),
@@ -201,6 +202,7 @@ impl Arguments {
             solver_namespace: self.solver_namespace.clone(),
             solver_service: self.solver_service.clone(),
             solver_labels: self.acme_http01_solver_extra_labels.iter().cloned().collect(),
+            proxy: Proxy::default(),
             backoff: IssuanceBackoff {
                 minimum: self.certificate_request_minimum_backoff_duration,
                 maximum: self.certificate_request_maximum_backoff_duration,

@@ -56,7 +56,7 @@ impl Context {
         Ok(Self {
             kube: KubeClient::new(client, settings.instance.clone()),
             memory: Memory::new(clock.now()),
-            accounts: Accounts::new(Arc::clone(&clock), observer),
+            accounts: Accounts::new(Arc::clone(&clock), settings.proxy.clone(), observer),
             clock,
             settings,
             cache: Arc::new(cache),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     decision::{backoff::IssuanceBackoff, shim::ShimSettings},
+    net::Proxy,
     objects::route::ExtraLabels,
 };
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub solver_service: String,
     /// Labels of everything that routes challenges.
     pub solver_labels: ExtraLabels,
+    /// The proxy for connections to ACME servers.
+    pub proxy: Proxy,
     /// How long failed issuances wait.
     pub backoff: IssuanceBackoff,
     /// Defaults for annotated Ingresses.

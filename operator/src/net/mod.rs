@@ -1,11 +1,17 @@
-//! Connections to servers outside of the Kubernetes API: which addresses are allowed, and which certificates are
-//! trusted. Must not know protocols above TLS. Next: `address.rs`, `tls.rs`.
+//! Connections to servers outside of the Kubernetes API: which addresses are allowed, which certificates are
+//! trusted, and through which proxy. Must not know protocols above TLS. Next: `address.rs`, `proxy.rs`, `tls.rs`.
 
 mod address;
+mod proxy;
 mod tls;
 
-pub use self::{address::MAX_LOOKUPS, tls::Trust};
+pub use self::{
+    address::MAX_LOOKUPS,
+    proxy::{Proxy, UnsupportedProxy},
+    tls::Trust,
+};
 pub(crate) use self::{
     address::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden},
+    proxy::Connector,
     tls::tls_config,
 };

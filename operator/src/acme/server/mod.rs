@@ -21,10 +21,7 @@ use hyper::{
     header::{CONTENT_TYPE, LOCATION, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::headers::MAX_ALTERNATES;
@@ -43,7 +40,7 @@ use crate::{
     error_chain::ErrorChain,
     fair_slots::{FairSlots, Permit},
     fence,
-    net::{FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
+    net::{Connector, FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
     sync::lock,
 };
 
@@ -68,7 +65,7 @@ const JOSE: &str = "application/jose+json";
 /// A client of one ACME server.
 pub struct Server {
     settings: ServerSettings,
-    http: Client<HttpsConnector<HttpConnector<FilteringResolver>>, Full<Bytes>>,
+    http: Client<HttpsConnector<Connector>, Full<Bytes>>,
     directory: DirectoryCache,
     nonces: Mutex<VecDeque<String>>,
     concurrent_requests: FairSlots,
@@ -89,13 +86,12 @@ impl Server {
     /// # Errors
     /// A trusted root is not a valid certificate.
     pub fn new(settings: ServerSettings) -> Result<Self, rustls::Error> {
-        let mut connector = HttpConnector::new_with_resolver(FilteringResolver {
+        let resolver = FilteringResolver {
             lookups: settings.lookups.clone(),
             namespace: None,
             allow_loopback: settings.allow_loopback,
-        });
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(settings.deadline / 3));
+        };
+        let connector = Connector::new(settings.proxy.clone(), resolver, settings.deadline / 3);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(&settings.trust)?)
             .https_only()

@@ -8,7 +8,7 @@ use crate::{
     clock::{Clock, SystemClock},
     decision::fair_queue::Slots,
     fair_slots::FairSlots,
-    net::{MAX_LOOKUPS, Trust},
+    net::{MAX_LOOKUPS, Proxy, Trust},
 };
 
 /// A finished HTTP request, for metrics.
@@ -36,6 +36,8 @@ pub struct ServerSettings {
     pub directory_url: String,
     /// Which server certificates are trusted.
     pub trust: Trust,
+    /// The proxy for connections to the server. It resolves the names, so only addresses in URLs are checked.
+    pub proxy: Proxy,
     /// Whether the server may be on a loopback address, as in tests.
     pub allow_loopback: bool,
     /// The maximum duration of one request, from connecting to the end of the response.
@@ -71,6 +73,7 @@ impl ServerSettings {
         Self {
             directory_url: directory_url.into(),
             trust: Trust::default(),
+            proxy: Proxy::default(),
             allow_loopback: false,
             deadline: Duration::from_secs(30),
             concurrency: 8,
