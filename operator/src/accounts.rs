@@ -197,6 +197,11 @@ impl Accounts {
         self.with_new_orders(account, limit, now, |orders| orders.close(until));
     }
 
+    /// How many new orders wait for a slot, at all accounts.
+    pub fn waiting_orders(&self, now: Timestamp) -> usize {
+        lock(&self.new_orders).values_mut().map(|orders| orders.waiting(now)).sum()
+    }
+
     fn with_new_orders<T>(
         &self,
         account: LimitedAccount,

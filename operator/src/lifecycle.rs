@@ -63,13 +63,15 @@ pub async fn run(
     watchdog::start()?;
     let client =
         k8s::connect(config, contact.clone()).context("failed to configure the Kubernetes client")?;
-    let metrics = Metrics::default();
+    let metrics = Metrics::new(Arc::new(SystemClock));
     let readiness = Readiness::default();
     let health_router = server::health_router(readiness.clone(), contact);
     server::serve(arguments.healthz_listen_address, health_router).await?;
     let observer = metrics.acme_observer();
     let settings = Settings { proxy: Proxy::from_environment()?, ..arguments.settings() };
     let context = Arc::new(Context::new(client, Arc::new(SystemClock), settings, observer)?);
+    let waiting = Arc::clone(&context);
+    metrics.set_waiting_orders(move || waiting.accounts.waiting_orders(waiting.now()));
     let scrapes =
         Scrapes::new(metrics.clone(), Arc::clone(&context.cache), arguments.enable_certificate_metrics);
     server::serve(arguments.metrics_listen_address, server::metrics_router(scrapes)).await?;
@@ -80,6 +82,7 @@ pub async fn run(
             tracing::info!("became the leader");
             readiness.set(false);
         }
+        metrics.set_leader(true);
         controllers::start(Arc::clone(&context), metrics, || readiness.set(true)).await;
     };
     let stop_reason = tokio::select! {

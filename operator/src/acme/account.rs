@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    AccountKey, AcmeError, ExternalAccountKey, Server, Session, directory::authority, jws,
+    AccountKey, AcmeError, Action, ExternalAccountKey, Server, Session, directory::authority, jws,
     server::MAX_URL_LENGTH,
 };
 
@@ -71,7 +71,7 @@ impl Account {
             }
         }
         let payload = json!({ "termsOfServiceAgreed": true, "contact": contact });
-        Self::request(server, key, payload, external).await
+        Action::RegisterAccount.label(Self::request(server, key, payload, external)).await
     }
 
     /// Finds the account of a key.
@@ -79,7 +79,8 @@ impl Account {
     /// # Errors
     /// `accountDoesNotExist` if the key has no account.
     pub async fn find(server: Arc<Server>, key: Arc<AccountKey>) -> Result<Self, AcmeError> {
-        Self::request(server, key, json!({ "onlyReturnExisting": true }), None).await
+        let payload = json!({ "onlyReturnExisting": true });
+        Action::GetRegistration.label(Self::request(server, key, payload, None)).await
     }
 
     async fn request(
@@ -126,7 +127,8 @@ impl Account {
     /// The server rejects the contacts, with `invalidContact` or `unsupportedContact`.
     pub async fn update_contact(&mut self, contact: &[String]) -> Result<(), AcmeError> {
         let url = self.url().to_owned();
-        let response = self.session.post(&url, &json!({ "contact": contact })).await?;
+        let payload = json!({ "contact": contact });
+        let response = Action::UpdateRegistration.label(self.session.post(&url, &payload)).await?;
         let AccountObject { status, contact } = response.json()?;
         (self.status, self.contact) = (status, contact);
         Ok(())

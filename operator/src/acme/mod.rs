@@ -9,6 +9,7 @@
 //! for a CA to finish. Must not know about Kubernetes. Next: `error.rs` for the classes, `session.rs` for requests.
 
 mod account;
+mod action;
 mod directory;
 mod error;
 mod external_account;
@@ -22,6 +23,7 @@ mod session;
 
 pub use self::{
     account::{Account, AccountStatus},
+    action::Action,
     directory::{Directory, DirectoryMeta},
     error::{AcmeError, Class, Phase},
     external_account::{ExternalAccountKey, MacKeyError},

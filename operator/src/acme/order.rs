@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use serde_json::{Map, json};
 
 use super::{
-    Account, AcmeError, AcmeResponse, AuthorizationState, CertificateChains, NewOrder, OrderState,
+    Account, AcmeError, AcmeResponse, Action, AuthorizationState, CertificateChains, NewOrder, OrderState,
     RenewalInfo, instant::InstantAcmeAdapter,
 };
 use crate::pki::{Chain, ChainError};
@@ -46,7 +46,7 @@ impl Account {
             request = request.replaces(identifier);
         }
         let adapter = InstantAcmeAdapter::new(self.session(), extra_members).await?;
-        let result = adapter.account.new_order(&request).await;
+        let result = Action::AuthorizeOrder.label(adapter.account.new_order(&request)).await;
         let response = adapter.response(self.session(), result)?;
         let url = response.required_location("order")?;
         self.session().server().check_resource(&url).await?;
@@ -66,7 +66,7 @@ impl Account {
     /// # Errors
     /// The server rejects the request, with `malformed` or status 404 if it no longer has the order.
     pub async fn order(&self, url: &str) -> Result<OrderState, AcmeError> {
-        let response = self.session().post_as_get(url).await?;
+        let response = Action::GetOrder.label(self.session().post_as_get(url)).await?;
         self.order_state(&response).await
     }
 
@@ -75,7 +75,7 @@ impl Account {
     /// # Errors
     /// The server rejects the request.
     pub async fn authorization(&self, url: &str) -> Result<AuthorizationState, AcmeError> {
-        let response = self.session().post_as_get(url).await?;
+        let response = Action::GetAuthorization.label(self.session().post_as_get(url)).await?;
         let state = AuthorizationState { retry_after: response.retry_after, ..response.resource()? };
         for challenge in &state.challenges {
             self.session().server().check_resource(&challenge.url).await?;
@@ -89,10 +89,11 @@ impl Account {
     /// # Errors
     /// The server rejects the request.
     pub async fn challenge_ready(&self, url: &str) -> Result<Challenge, AcmeError> {
-        match self.session().post(url, &json!({})).await {
+        match Action::AcceptChallenge.label(self.session().post(url, &json!({}))).await {
             Ok(response) => response.json(),
             Err(error) if error.problem_type() == Some("malformed") => {
-                let challenge: Challenge = self.session().post_as_get(url).await?.json()?;
+                let response = Action::GetChallenge.label(self.session().post_as_get(url)).await?;
+                let challenge: Challenge = response.json()?;
                 if challenge.status == ChallengeStatus::Pending { Err(error) } else { Ok(challenge) }
             }
             Err(error) => Err(error),
@@ -110,7 +111,7 @@ impl Account {
         csr: &[u8],
     ) -> Result<OrderState, AcmeError> {
         let payload = json!({ "csr": BASE64_URL_SAFE_NO_PAD.encode(csr) });
-        match self.session().post(finalize_url, &payload).await {
+        match Action::CreateOrderCert.label(self.session().post(finalize_url, &payload)).await {
             Ok(response) => self.order_state(&response).await,
             Err(error)
                 if matches!(error.problem_type(), Some("orderNotReady" | "malformed" | "unauthorized")) =>
@@ -132,7 +133,7 @@ impl Account {
     /// # Errors
     /// The server rejects the request.
     pub async fn certificate(&self, url: &str) -> Result<CertificateChains, AcmeError> {
-        let response = self.session().post_as_get(url).await?;
+        let response = Action::FetchCert.label(self.session().post_as_get(url)).await?;
         let default = String::from_utf8(response.body.to_vec())
             .map_err(|_| response.protocol_error("the certificate chain is not text"))?;
         Ok(CertificateChains { default, alternates: response.alternates })
@@ -172,7 +173,7 @@ impl Account {
         let parsed = parse_identifier(identifier)
             .ok_or_else(|| AcmeError::Unsupported(format!("renewal information for {identifier:?}")))?;
         let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
-        let result = adapter.account.renewal_info(&parsed).await;
+        let result = Action::GetRenewalInfo.label(adapter.account.renewal_info(&parsed)).await;
         let response = adapter.response(self.session(), result)?;
         Ok(RenewalInfo { retry_after: response.retry_after, ..response.json()? })
     }
@@ -184,8 +185,8 @@ impl Account {
     pub async fn revoke(&self, certificate: &[u8]) -> Result<(), AcmeError> {
         let adapter = InstantAcmeAdapter::new(self.session(), Map::new()).await?;
         let certificate = CertificateDer::from(certificate);
-        let result =
-            adapter.account.revoke(&RevocationRequest { certificate: &certificate, reason: None }).await;
+        let request = RevocationRequest { certificate: &certificate, reason: None };
+        let result = Action::RevokeCert.label(adapter.account.revoke(&request)).await;
         adapter.response(self.session(), result).map(drop)
     }
 }

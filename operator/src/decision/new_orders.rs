@@ -104,6 +104,12 @@ impl<I: Clone + Eq + Hash> NewOrders<I> {
         }
     }
 
+    /// How many orders wait for a slot.
+    pub fn waiting(&mut self, now: Timestamp) -> usize {
+        self.waiting.drop_abandoned(now);
+        self.waiting.namespaces.values().map(|queue| queue.orders.len()).sum()
+    }
+
     /// Whether nothing has to be remembered: the account is as if it had placed no order, and none waits.
     pub fn is_idle(&mut self, now: Timestamp) -> bool {
         self.waiting.drop_abandoned(now);

@@ -1,7 +1,9 @@
 //! Prometheus metrics with the names and help texts of cert-manager, so that its dashboards and alerts keep working.
 //! Must not use labels from open sets. Next: `scrape/mod.rs` for the text, `objects.rs` for gauges of objects.
 
+mod clock_time;
 mod objects;
+mod own;
 mod scrape;
 mod text;
 
@@ -11,10 +13,18 @@ use std::{
 };
 
 use hyper::Uri;
-use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    CounterVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder, process_collector::ProcessCollector,
+};
 
 pub use self::scrape::{PAUSE_FACTOR, Scrapes};
-use crate::{acme::Observer, failpoint, sync::lock};
+use self::{clock_time::ClockTime, own::Own};
+use crate::{
+    acme::Observer,
+    clock::{Clock, SystemClock},
+    failpoint,
+    sync::lock,
+};
 
 /// How many ACME servers have a `host` label of their own. Issuers name them, so their number is not bounded.
 pub const MAX_HOSTS: usize = 32;
@@ -26,6 +36,9 @@ const OTHER: &str = "other";
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    own: Own,
+    of_clock: Registry,
+    of_process: Registry,
     sync_calls: CounterVec,
     sync_errors: CounterVec,
     acme_requests: CounterVec,
@@ -34,12 +47,17 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new().expect("names and labels are well-formed and unique")
+        Self::new(Arc::new(SystemClock))
     }
 }
 
 impl Metrics {
-    fn new() -> prometheus::Result<Self> {
+    /// Returns counters that are zero. The clock is exported as well.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::register(clock).expect("names and labels are well-formed and unique")
+    }
+
+    fn register(clock: Arc<dyn Clock>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<CounterVec> {
             let counter = CounterVec::new(Opts::new(name, help), labels)?;
@@ -70,7 +88,20 @@ impl Metrics {
             &request,
         )?;
         registry.register(Box::new(acme_durations.clone()))?;
-        Ok(Self { registry, sync_calls, sync_errors, acme_requests, acme_durations })
+        // Families are in the order of their names, so these come before and after others.
+        let (of_clock, of_process) = (Registry::new(), Registry::new());
+        of_clock.register(Box::new(ClockTime::new(clock)?))?;
+        of_process.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Self {
+            registry,
+            own: Own::new()?,
+            of_clock,
+            of_process,
+            sync_calls,
+            sync_errors,
+            acme_requests,
+            acme_durations,
+        })
     }
 
     /// Counts a finished reconcile.
@@ -93,7 +124,7 @@ impl Metrics {
             let labels = [
                 uri.scheme_str().unwrap_or_default(),
                 hosts.label(&uri, observation.directory),
-                action(uri.path()),
+                observation.action.as_str(),
                 observation.method.as_str(),
                 &status,
             ];
@@ -104,9 +135,39 @@ impl Metrics {
 
     /// Appends everything that is counted, in the Prometheus text format.
     fn write_counters(&self, text: &mut String) {
-        // The encoder fails on a family without series, which the registry leaves out.
-        _ = TextEncoder::new().encode_utf8(&self.registry.gather(), text);
+        write(text, &self.registry);
     }
+
+    /// Notes whether this process is the leader.
+    pub fn set_leader(&self, leads: bool) {
+        self.own.leader.set(leads.into());
+    }
+
+    /// Has each scrape ask for the number of new orders that wait for the limit of their CA.
+    pub fn set_waiting_orders(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
+        self.own.set_waiting_orders(count);
+    }
+
+    /// Appends what only this operator has.
+    fn write_own(&self, text: &mut String) {
+        self.own.refresh();
+        write(text, &self.own.registry);
+    }
+
+    /// Appends the time.
+    fn write_clock(&self, text: &mut String) {
+        write(text, &self.of_clock);
+    }
+
+    /// Appends what the process uses.
+    fn write_process(&self, text: &mut String) {
+        write(text, &self.of_process);
+    }
+}
+
+fn write(text: &mut String, registry: &Registry) {
+    // The encoder fails on a family without series, which the registry leaves out.
+    _ = TextEncoder::new().encode_utf8(&registry.gather(), text);
 }
 
 /// The values of the label `host`: the servers whose directories are in use.
@@ -131,50 +192,9 @@ impl Hosts {
     }
 }
 
-/// Guesses the action label from the path of a request. Servers choose their own paths, so this table covers the known
-/// servers. The path itself would be a label of unbounded cardinality.
-fn action(path: &str) -> &'static str {
-    const KNOWN: [(&str, &str); 12] = [
-        ("nonce", "get_nonce"),
-        ("finalize", "create_order_cert"),
-        ("my-order", "get_order"),
-        ("order/", "get_order"),
-        ("order", "authorize_order"),
-        ("authz", "get_authorization"),
-        ("chal", "accept_challenge"),
-        ("cert", "fetch_cert"),
-        ("acct", "register_account"),
-        ("sign-me-up", "register_account"),
-        ("renewal", "get_renewal_info"),
-        ("dir", "discover"),
-    ];
-    let path = path.to_ascii_lowercase();
-    KNOWN.iter().find(|(part, _)| path.contains(part)).map_or(OTHER, |(_, action)| action)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn action_recognizes_known_servers() {
-        for (path, expected) in [
-            ("/acme/new-nonce", "get_nonce"),
-            ("/acme/new-order", "authorize_order"),
-            ("/my-order/abc", "get_order"),
-            ("/finalize-order/abc", "create_order_cert"),
-            ("/authZ/abc", "get_authorization"),
-            ("/chalZ/abc", "accept_challenge"),
-            ("/certZ/abc", "fetch_cert"),
-            ("/acme/order/1/2", "get_order"),
-            ("/sign-me-up", "register_account"),
-            ("/directory", "discover"),
-            ("/dir", "discover"),
-            ("/x", "other"),
-        ] {
-            assert_eq!(action(path), expected, "{path}");
-        }
-    }
 
     /// Only the directories of issuers have a label, and only so many.
     #[test]
@@ -185,6 +205,7 @@ mod tests {
             observe(&crate::acme::Observation {
                 url,
                 directory,
+                action: crate::acme::Action::GetOrder,
                 method: &hyper::Method::GET,
                 status: None,
                 latency: std::time::Duration::from_secs(1),
@@ -203,6 +224,6 @@ mod tests {
         };
         assert_eq!(count("host=\"ca-"), MAX_HOSTS);
         assert_eq!(count("host=\"authz-"), 0);
-        assert_eq!(count("host=\"other\""), 2, "one for each action");
+        assert_eq!(count("host=\"other\""), 1, "one for each action");
     }
 }

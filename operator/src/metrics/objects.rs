@@ -17,14 +17,21 @@ use crate::{
 
 /// A part of the text.
 pub(super) enum Section {
+    /// What only this operator has.
+    Own,
     /// The state of objects.
     Gauges(Family),
+    /// The time.
+    Clock,
     /// Everything that is counted.
     Counters,
+    /// What the process uses.
+    Process,
 }
 
 /// All sections, in the order of the names of their families.
-pub(super) static SECTIONS: [Section; 9] = [
+pub(super) static SECTIONS: [Section; 12] = [
+    Section::Own,
     Section::Gauges(Family {
         name: "certmanager_certificate_challenge_status",
         help: "The status of certificate challenges",
@@ -57,6 +64,7 @@ pub(super) static SECTIONS: [Section; 9] = [
         help: "The timestamp after which the certificate should be renewed.",
         series: Series::Certificates(|text, name, it| write_certificate(text, name, it, it.renewal_time)),
     }),
+    Section::Clock,
     Section::Gauges(Family {
         name: "certmanager_clusterissuer_ready_status",
         help: "The ready status of the clusterissuer.",
@@ -68,6 +76,7 @@ pub(super) static SECTIONS: [Section; 9] = [
         help: "The ready status of the issuer.",
         series: Series::Issuers,
     }),
+    Section::Process,
 ];
 
 /// A family of gauges, with one or more series for each object of a kind.

@@ -32,7 +32,7 @@ use self::{
     rate_limiter::RateLimiter,
 };
 use super::{
-    AcmeError, AcmeResponse, Directory, Phase,
+    AcmeError, AcmeResponse, Action, Directory, Phase,
     session::{CONNECT_PAUSE, MAX_CONNECT_TRIES},
 };
 use crate::{
@@ -152,7 +152,7 @@ impl Server {
 
     async fn fetch_directory(&self) -> Result<Arc<Directory>, AcmeError> {
         let url = &self.settings.directory_url;
-        let response = self.read(Method::GET, url).await?;
+        let response = Action::Discover.label(self.read(Method::GET, url)).await?;
         let response = response.into_result().map_err(|error| match error {
             AcmeError::Protocol { url, status, retry_after, detail }
                 if status.is_client_error() || status.is_redirection() =>
@@ -183,7 +183,7 @@ impl Server {
             return Ok(nonce);
         }
         let url = self.directory().await?.new_nonce.clone();
-        let response = self.read(Method::HEAD, &url).await?;
+        let response = Action::GetNonce.label(self.read(Method::HEAD, &url)).await?;
         response.nonce.clone().ok_or_else(|| response.protocol_error("the Replay-Nonce header is missing"))
     }
 
@@ -254,7 +254,14 @@ impl Server {
         if let Some(observer) = &self.settings.observer {
             let status = outcome.as_ref().ok().map(|response| response.status);
             let (directory, latency) = (&*self.settings.directory_url, began.elapsed());
-            observer(&Observation { url, directory, method: &method, status, latency });
+            observer(&Observation {
+                url,
+                directory,
+                action: Action::current(),
+                method: &method,
+                status,
+                latency,
+            });
         }
         outcome
     }

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use hyper::{Method, StatusCode};
 
 use crate::{
+    acme::Action,
     clock::{Clock, SystemClock},
     decision::fair_queue::Slots,
     fair_slots::FairSlots,
@@ -18,6 +19,8 @@ pub struct Observation<'a> {
     pub url: &'a str,
     /// The URL of the server's directory, as the issuer names it.
     pub directory: &'a str,
+    /// What the request is for.
+    pub action: Action,
     /// The HTTP method.
     pub method: &'a Method,
     /// The HTTP status, or `None` if there was no response.

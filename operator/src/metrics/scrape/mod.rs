@@ -99,7 +99,10 @@ impl Position {
                 return Some(self);
             }
             match section {
+                Section::Own => metrics.write_own(text),
+                Section::Clock => metrics.write_clock(text),
                 Section::Counters => metrics.write_counters(text),
+                Section::Process => metrics.write_process(text),
                 Section::Gauges(family) => {
                     if let Some(object) = objects.write(text, family, self.object, CHUNK) {
                         return Some(Self { object, ..self });

@@ -1,5 +1,7 @@
 //! What `/metrics` says, and what a scrape costs when there are 20,000 Certificates.
 
+use std::collections::BTreeSet;
+
 use crds::{
     acme::{ChallengeStatus, State},
     certmanager::{Certificate, CertificateStatus, IssuerStatus},
@@ -7,10 +9,14 @@ use crds::{
     fixtures,
 };
 use futures::StreamExt;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::cache::{Gauge, Kind};
+use crate::{
+    cache::{Gauge, Kind},
+    clock::Clock,
+};
 
 fn fill<K>(kind: &Kind<K>, objects: impl IntoIterator<Item = K>)
 where
@@ -74,13 +80,67 @@ fn small_cache() -> Arc<Cache> {
     Arc::new(cache)
 }
 
+/// A clock that stands still.
+#[derive(Debug)]
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        Timestamp::constant(1_767_225_600, 0)
+    }
+}
+
 /// Names, labels, help texts, and types are cert-manager's: dashboards and alerts depend on them.
 #[tokio::test]
 async fn text_has_the_families_of_cert_manager() {
+    let metrics = Metrics::new(Arc::new(Stopped));
+    metrics.record_reconcile("orders", true);
+    metrics.set_leader(true);
+    metrics.set_waiting_orders(|| 7);
+    let text = whole_text(&Scrapes::new(metrics, small_cache(), true)).await;
+    let (families, process) = text.split_at(text.find("# HELP process_").expect("metrics of the process"));
+    let families = families.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    assert_eq!(families, include_str!("expected.txt"));
+    for name in ["cpu_seconds_total", "resident_memory_bytes", "start_time_seconds", "open_fds", "max_fds"] {
+        assert!(
+            process.lines().any(|line| line.starts_with(&format!("process_{name} "))),
+            "{name}: {process}"
+        );
+    }
+}
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let is_metric = |word: &&str| {
+        ["acme_operator_", "certmanager_", "process_"].iter().any(|prefix| word.starts_with(prefix))
+    };
+    words.filter(is_metric).collect()
+}
+
+/// An alert on a metric that does not exist never fires.
+#[tokio::test]
+async fn alerts_and_dashboard_use_metrics_that_exist() {
     let metrics = Metrics::default();
     metrics.record_reconcile("orders", true);
-    let text = whole_text(&Scrapes::new(metrics, small_cache(), true)).await;
-    assert_eq!(text, include_str!("expected.txt"));
+    metrics.acme_observer()(&crate::acme::Observation {
+        url: "https://ca.test/",
+        directory: "https://ca.test/",
+        action: crate::acme::Action::Discover,
+        method: &hyper::Method::GET,
+        status: None,
+        latency: Duration::from_secs(1),
+    });
+    let exported = whole_text(&Scrapes::new(metrics, small_cache(), true)).await;
+    let exported = names(&exported);
+    for (file, least) in [
+        (include_str!("../../../../charts/acme-operator/files/monitoring/rules.yaml"), 9),
+        (include_str!("../../../../charts/acme-operator/files/monitoring/dashboard.json"), 10),
+    ] {
+        let used = names(file);
+        let unknown: Vec<_> = used.difference(&exported).collect();
+        assert!(unknown.is_empty() && used.len() >= least, "{unknown:?} of {used:?} don't exist");
+    }
 }
 
 #[tokio::test]
@@ -100,6 +160,8 @@ async fn series_of_certificates_can_be_turned_off() {
 #[tokio::test(start_paused = true)]
 async fn scrape_of_20000_certificates_is_chunked() {
     const CERTIFICATES: usize = 20_000;
+    /// Three of its own, the clock, twice, and the process.
+    const OTHERS: usize = 12;
     let cache = Cache::default();
     let name = |index: usize| format!("certificate-with-an-ordinary-name-{index}");
     for index in 0..CERTIFICATES {
@@ -126,7 +188,7 @@ async fn scrape_of_20000_certificates_is_chunked() {
         "{size} bytes in {all:?}, in chunks of at most {largest} bytes and {most:?} (the slowest: {:?})",
         times[times.len() - 1]
     );
-    assert_eq!(series, CERTIFICATES * 7);
+    assert_eq!(series, CERTIFICATES * 7 + OTHERS);
     assert!(most < Duration::from_millis(150), "chunks take {most:?}");
     let in_memory = CERTIFICATES * size_of::<Arc<Gauge>>() + largest * crate::server::MAX_CONNECTIONS;
     assert!(in_memory < 30_000_000, "scrapes take up to {in_memory} bytes");
