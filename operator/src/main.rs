@@ -32,8 +32,9 @@ fn main() -> Result<()> {
     if !arguments.check_ready.is_empty() {
         return runtime.block_on(server::check_all_ready(&arguments.check_ready));
     }
-    let config =
-        runtime.block_on(lifecycle::configure(&arguments)).context("failed to configure the Kubernetes client")?;
+    let config = runtime
+        .block_on(lifecycle::configure(&arguments))
+        .context("failed to configure the Kubernetes client")?;
     let contact = Contact::default();
     let unique = format!("{:x}-{:x}", process::id(), SystemClock.now().as_nanosecond() & 0xffff_ffff);
     let settings = arguments.lease(&unique)?;

@@ -319,7 +319,7 @@ mod tests {
         Controller {
             name: "services",
             store: context.cache.services.store(),
-            slots: 8,
+            slots: Slots::few(8),
             metrics: Metrics::default(),
             context: Arc::clone(context),
         }

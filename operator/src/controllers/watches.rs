@@ -499,7 +499,7 @@ impl Registry {
         &mut self,
         select: Select<K>,
         name: &'static str,
-        slots: usize,
+        slots: Slots,
         reconcile: fn(Arc<K>, Arc<Context>) -> F,
     ) where
         K: Reports + Clone + Debug + 'static,
@@ -513,7 +513,7 @@ impl Registry {
         &mut self,
         select: Select<K>,
         name: &'static str,
-        slots: usize,
+        slots: Slots,
         reconcile: fn(Arc<K>, Arc<Context>) -> F,
     ) -> Option<impl Future<Output = ()> + Send + 'static>
     where

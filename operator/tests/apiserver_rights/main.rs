@@ -4,7 +4,7 @@
 
 mod requests;
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{path::Path, sync::OnceLock};
 
 use ::operator::objects::route::{PathType, patch_to_add, patch_to_remove};
 use anyhow::{Context, Result, ensure};
