@@ -5,7 +5,7 @@
 //!   └─ enqueues dependents          ▲ requeued after a while, or after an error with backoff
 //! ```
 //!
-//! Next: `watches.rs` for which change enqueues what, `runner.rs` for how an object is reconciled, then one of the controllers.
+//! Next: `watched.rs` for which change enqueues what, `runner.rs` for how an object is reconciled, then one of the controllers.
 
 mod approval;
 mod certificate;
@@ -21,6 +21,7 @@ mod scope;
 mod shim;
 mod solver_endpoints;
 mod tasks;
+mod watched;
 mod watches;
 
 use std::time::Duration;

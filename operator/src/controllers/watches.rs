@@ -1,6 +1,6 @@
 //! Which kinds are watched, which controller reconciles each, and which objects a change enqueues.
 //!
-//! To add a kind: a field in [`Cache`], an `impl Watched` here, and its lines in [`register`]. Knows who depends on
+//! To add a kind: a field in [`Cache`], an `impl Watched`, and its lines in [`register`]. Knows who depends on
 //! whom; must not know what a controller does. Next: `mod.rs` for how an object is reconciled.
 
 use std::{
@@ -12,23 +12,11 @@ use std::{
     },
 };
 
-use crds::{
-    acme::{Challenge, Order},
-    annotations::{request, secret},
-    certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
-    meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND},
-};
+use crds::annotations::secret;
 use futures::future::join_all;
-use k8s_openapi::{
-    ByteString,
-    api::{
-        core::v1::{Secret, Service},
-        discovery::v1::EndpointSlice,
-        networking::v1::Ingress,
-    },
-};
+use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{
-    Resource, ResourceExt,
+    Resource,
     api::PartialObjectMeta,
     runtime::{reflector::Lookup, watcher::Config},
 };
@@ -36,248 +24,31 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Controller, certificate, challenge,
-    enqueue::{enqueue_by_secret, enqueue_owner, enqueue_waiting_for_issuer},
+    enqueue::{enqueue_by_secret, enqueue_owner},
     issuer, order,
     report::Reports,
     request as request_controller, run, scope,
     shim::{self, Shimmed},
     solver_endpoints,
     tasks::{Task, join_any},
+    watched::{Watched, skipped},
 };
 use crate::{
-    cache::{Cache, Indexed, Kind},
+    cache::{Cache, Kind},
     context::Context,
-    decision::{Requeue, fair_queue::Slots, problem, shim::asks_for_certificates},
+    decision::{Requeue, fair_queue::Slots},
     error::ReconcileError,
-    k8s::{Guarded, ObjectEvent, Presence, Scope, Shrink, Unreadable, Watch},
+    k8s::{Guarded, ObjectEvent, Presence, Scope, Watch},
     memory::sweep,
     metrics::Metrics,
-    objects::{
-        metadata::{Identity, controller_of, controller_of_kind},
-        names, route,
-        secret_meta::SecretMeta,
-    },
+    objects::{metadata::Identity, route, secret_meta::SecretMeta},
 };
-
-/// The reporter of events about objects that can't be read.
-const NAME: &str = "acme-operator";
 
 /// Where a kind is watched.
 type Scopes<K> = Vec<Scope<Guarded<K>>>;
 
 /// How to find a kind in the cache.
 type Select<K> = fn(&Cache) -> &Kind<K>;
-
-/// What the operator does with the objects of a kind when a watch reports them.
-trait Watched: Shrink {
-    /// Takes away a certificate chain, which the cache does not keep.
-    fn take_chain(&mut self) -> Option<ByteString> {
-        None
-    }
-
-    /// Drops what only some settings need.
-    fn reduce(&mut self, _: &Context) {}
-
-    /// Updates the indexes, before anything is enqueued.
-    fn index(&self, _: &Context, _: ObjectEvent) {}
-
-    /// Enqueues every object whose decision may depend on this one.
-    fn enqueue_dependents(&self, cache: &Cache);
-}
-
-impl Watched for Ingress {
-    /// Most Ingresses of a cluster may have no certificate of ours: their names are enough.
-    fn reduce(&mut self, context: &Context) {
-        if !asks_for_certificates(&self.metadata, &context.settings.ingress)
-            && !self.name_any().starts_with(route::SERVICE)
-        {
-            (self.spec, self.metadata.annotations, self.metadata.labels) = (None, None, None);
-        }
-    }
-
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-        if event == ObjectEvent::Deleted
-            && let Some(owner) = controller_of_kind::<Challenge>(&self.metadata)
-        {
-            // The route of a Challenge is created again.
-            let namespace = ResourceExt::namespace(self);
-            if let Some(progress) = context.memory.challenges.get(&owner.uid) {
-                context.memory.challenges.put(owner.uid.clone(), progress.without_route());
-            }
-            context.cache.challenges.enqueuer().enqueue_named(&owner.name, namespace.as_deref());
-        }
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.ingresses.enqueuer().enqueue(self);
-    }
-}
-
-impl Watched for Certificate {
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-        note_restoration(self, context, event);
-        if event == ObjectEvent::Deleted {
-            let namespace = ResourceExt::namespace(self).unwrap_or_default();
-            context.memory.settled.forget(&namespace, &self.name_any());
-        }
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        // Others may wait for the Secret that it has.
-        let namespace = ResourceExt::namespace(self).unwrap_or_default();
-        for name in cache.certificates_of_secret(&namespace, &self.spec.secret_name) {
-            cache.certificates.enqueuer().enqueue_named(&name, Some(&namespace));
-        }
-        cache.certificates.enqueuer().enqueue(self);
-        enqueue_owner(cache.ingresses.enqueuer(), self);
-        if controller_of(&self.metadata).is_none() {
-            // An Ingress may wait for its name.
-            for name in cache.indexes.ingresses_by_secret.names(&namespace, &self.name_any()) {
-                cache.ingresses.enqueuer().enqueue_named(&name, Some(&namespace));
-            }
-        }
-    }
-}
-
-impl Watched for CertificateRequest {
-    fn take_chain(&mut self) -> Option<ByteString> {
-        self.status.as_mut()?.certificate.take()
-    }
-
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-        note_restoration(self, context, event);
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        let namespace = self.namespace_or_empty();
-        cache.requests.enqueuer().enqueue(self);
-        enqueue_owner(cache.certificates.enqueuer(), self);
-        // Its Certificate may wait for the name of one that it does not own.
-        if let Some(certificate) = self.annotations().get(request::CERTIFICATE_NAME)
-            && controller_of(&self.metadata).is_none()
-        {
-            cache.certificates.enqueuer().enqueue_named(certificate, Some(namespace));
-        }
-        // Its Order reads whether the request is approved, and may have been reported first.
-        for order in cache.indexes.orders_by_request.names(namespace, self.uid_or_empty()) {
-            cache.orders.enqueuer().enqueue_named(&order, Some(namespace));
-        }
-    }
-}
-
-impl Watched for Order {
-    fn take_chain(&mut self) -> Option<ByteString> {
-        self.status.as_mut()?.certificate.take()
-    }
-
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-        note_restoration(self, context, event);
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.orders.enqueuer().enqueue(self);
-        enqueue_owner(cache.requests.enqueuer(), self);
-        // Its Challenges read whether the Order asks for them, and may have been reported first.
-        let authorizations = self.status.iter().flat_map(|status| status.authorizations.iter().flatten());
-        for authorization in authorizations {
-            let challenge = names::challenge(&self.name_any(), &authorization.url);
-            cache.challenges.enqueuer().enqueue_named(&challenge, ResourceExt::namespace(self).as_deref());
-        }
-    }
-}
-
-impl Watched for Challenge {
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-        context.cache.indexes.challenges_by_namespace.note(self, event != ObjectEvent::Deleted);
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.challenges.enqueuer().enqueue(self);
-        enqueue_owner(cache.orders.enqueuer(), self);
-        cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
-    }
-}
-
-impl Watched for Issuer {
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.issuers.enqueuer().enqueue(self);
-        let namespace = ResourceExt::namespace(self);
-        enqueue_waiting_for_issuer(cache, DEFAULT_ISSUER_KIND, &self.name_any(), namespace.as_deref());
-    }
-}
-
-impl Watched for ClusterIssuer {
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        update_indexes(self, context, event);
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.cluster_issuers.enqueuer().enqueue(self);
-        enqueue_waiting_for_issuer(cache, CLUSTER_ISSUER_KIND, &self.name_any(), None);
-    }
-}
-
-impl Watched for Service {
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.services.enqueuer().enqueue(self);
-    }
-}
-
-/// The operator's own EndpointSlices; those of the solver are watched by [`Registry::watch_solver`].
-impl Watched for EndpointSlice {
-    fn index(&self, context: &Context, event: ObjectEvent) {
-        context.cache.indexes.routed_slices_by_namespace.note(self, event != ObjectEvent::Deleted);
-        if event == ObjectEvent::Deleted {
-            // It is written again.
-            let namespace = ResourceExt::namespace(self).unwrap_or_default();
-            context.memory.slices.forget(&(namespace, self.name_any()));
-        }
-    }
-
-    fn enqueue_dependents(&self, cache: &Cache) {
-        cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
-    }
-}
-
-/// Tells the user that an object is ignored, and why.
-fn skipped<K>(object: &Guarded<K>, context: &Context)
-where
-    K: Resource<DynamicType = ()>,
-{
-    if let Guarded(Err(Unreadable { error, .. })) = object {
-        context.kube.publish(NAME, &problem::unreadable(&K::kind(&()), error), object, context.now());
-    }
-}
-
-/// Remembers that a namespace is being restored from a backup: something creates an object whose owner does not exist.
-fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context, event: ObjectEvent) {
-    let namespace = ResourceExt::namespace(object).unwrap_or_default();
-    let is_orphan = || {
-        let owner = controller_of(object.meta());
-        owner.is_some_and(|owner| context.cache.has_owner(&namespace, owner) == Some(false))
-    };
-    if event == ObjectEvent::Created && is_orphan() {
-        context.memory.note_restoration(namespace, context.now());
-    }
-}
-
-fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent) {
-    match event {
-        ObjectEvent::Listed | ObjectEvent::Created | ObjectEvent::Applied | ObjectEvent::RolledBack => {
-            context.cache.indexes.put(object);
-        }
-        ObjectEvent::Replaced | ObjectEvent::Deleted => context.cache.indexes.remove(object),
-    }
-}
 
 /// Runs all watches and, once every kind has been listed, all controllers, until one of them ends, which happens only when the process
 /// ends. `ready` is called once everything is listed.
