@@ -19,6 +19,7 @@ use operator::{
         issuer::{self, AccountError, IssuerProgress, KeyView, Step},
         request::{Applicant, Restrictions},
     },
+    net::Proxy,
     pki::{CsrRequest, KeyEncoding, KeyKind, MAX_ACCOUNT_KEY_BITS, PrivateKey},
 };
 use proptest::{prelude::*, sample::select};
@@ -72,7 +73,7 @@ pub(crate) fn issuers_cost_little() {
             server: format!("https://ca.example.test/{}", "x".repeat(text)),
             ..orders::acme(&solvers)
         };
-        let accounts = Accounts::new(Arc::new(SystemClock), Arc::new(|_| {}));
+        let accounts = Accounts::new(Arc::new(SystemClock), Proxy::default(), Arc::new(|_| {}));
         measured("an issuer", || {
             let key = match PrivateKey::from_pem(&key).and_then(PrivateKey::for_account) {
                 Ok(key) => KeyView::Present { hash: AccountKey::hash_of(&key).expect("a hash") },
