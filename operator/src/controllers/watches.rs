@@ -1,7 +1,7 @@
-//! Which kinds are watched, which controller reconciles each, and which objects a change enqueues.
+//! Which kinds are watched, and which controller reconciles each.
 //!
-//! To add a kind: a field in [`Cache`], an `impl Watched`, and its lines in [`register`]. Knows who depends on
-//! whom; must not know what a controller does. Next: `mod.rs` for how an object is reconciled.
+//! To add a kind: a field in [`Cache`], an `impl Watched` in `watched.rs`, and its lines in [`register`]. Must not know what a
+//! controller does. Next: `watched.rs` for which objects a change enqueues, `runner.rs` for how an object is reconciled.
 
 use std::{
     fmt::Debug,

@@ -45,7 +45,7 @@ pub enum ReadPage {
     /// It is not a list.
     #[error("failed to parse a page")]
     Parse(#[from] serde_json::Error),
-    /// It took longer than [`DEADLINE`].
+    /// It took longer than 30 seconds.
     #[error("failed to read a page within {} s", DEADLINE.as_secs())]
     Deadline,
 }
