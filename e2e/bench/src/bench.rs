@@ -38,7 +38,7 @@ pub enum Workload {
     Idle,
     /// Bursts of annotated Ingresses, each deleted before the next one.
     Soak,
-    /// The leader ends, by SIGTERM and by SIGKILL.
+    /// The leader stops, crashes, and is lost.
     Failover,
     /// One annotated Ingress after another, beside a tenant that keeps the controller busy.
     Isolation,

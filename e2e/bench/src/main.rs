@@ -46,7 +46,8 @@ enum Task {
     Idle(Options),
     /// Issues N bursts of 50 certificates in one process, and deletes each before the next one. Measures what memory is kept.
     Soak(Options),
-    /// Ends the leader N times by SIGTERM and N times by SIGKILL. Measures the time until the next Secret exists.
+    /// Ends the leader N times each: it stops, it crashes and starts again, and it is lost, so that a standby takes over. Measures the
+    /// time until the next Secret exists.
     Failover(Options),
     /// Annotates N Ingresses one after another, then N more beside a tenant with orders at a CA that hangs, 1,000 large keys, and 3,000
     /// orders. Measures the time until each Secret exists.
