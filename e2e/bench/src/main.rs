@@ -234,7 +234,7 @@ impl Options {
         let binaries = match self.controller {
             _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
             Controller::Ours => {
-                let build = Build::start(paths::workspace(), ImageProfile::Release)?;
+                let build = Build::start(paths::workspace(), ImageProfile::Release, steps)?;
                 let step =
                     steps.begin("building the operator and the solver for release", Some(build.usual_time()));
                 let binaries = build.finish()?;

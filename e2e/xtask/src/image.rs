@@ -154,6 +154,16 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The SHA-256 of a file, in lowercase hexadecimal.
+///
+/// # Errors
+/// The file can't be read.
+pub fn sha256_of(path: &Path) -> io::Result<String> {
+    let mut out = Hashing::new(io::sink());
+    io::copy(&mut File::open(path)?, &mut out)?;
+    Ok(hex(&out.hasher.finalize()))
+}
+
 fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }

@@ -1,4 +1,4 @@
-//! What `cargo xtask` and the programs that it starts share: paths, progress, cargo, images.
+//! What `cargo xtask` and the programs that it starts share: paths, progress, cargo, images, and what users verify.
 //!
 //! Builds in seconds, so it must not depend on a Kubernetes client, an async runtime, TLS, or a crypto backend.
 //! Next: `bin/xtask` for the commands.
@@ -8,3 +8,5 @@ pub mod paths;
 pub mod process;
 pub mod progress;
 pub mod release;
+pub mod supply_chain;
+pub mod tool;

@@ -17,6 +17,7 @@ use crate::{
     paths,
     process::cargo,
     progress::Steps,
+    tool::CARGO_AUDITABLE,
 };
 
 /// The packages that become images.
@@ -38,6 +39,8 @@ pub struct Built {
     pub reference: String,
     /// The OCI archive.
     pub archive: PathBuf,
+    /// The binary in it.
+    pub binary: PathBuf,
     /// The digest of its manifest.
     pub digest: String,
 }
@@ -70,7 +73,7 @@ pub fn build_images(
     profile: ImageProfile,
     steps: &Steps,
 ) -> Result<Vec<Built>> {
-    let build = Build::start(source, profile)?;
+    let build = Build::start(source, profile, steps)?;
     let step = steps.begin("building the images", Some(build.usual_time()));
     let images = build.write_images(folder)?;
     step.done(folder.display());
@@ -79,7 +82,8 @@ pub fn build_images(
 
 impl Build {
     /// Starts to build static binaries. Their bytes don't depend on the paths of the checkout and of cargo's home.
-    pub fn start(source: &Path, profile: ImageProfile) -> Result<Self> {
+    /// Those of a release list their dependencies, which scanners of images read.
+    pub fn start(source: &Path, profile: ImageProfile, steps: &Steps) -> Result<Self> {
         let target = host_target()?;
         let cargo_home = std::env::var_os("CARGO_HOME")
             .map(PathBuf::from)
@@ -95,7 +99,12 @@ impl Build {
         let flags = serde_json::to_string(&flags)?;
         // A file, because nothing reads the output while cargo runs, and a full pipe would block it.
         let output = tempfile::tempfile().context("failed to create a file for cargo's output")?;
-        let cargo = cargo(&["build", "--profile", profile.name(), "--locked", "--target", &target])
+        let mut cargo = match profile {
+            ImageProfile::Release => auditable_cargo(steps)?,
+            ImageProfile::Fast => cargo(&[]),
+        };
+        let cargo = cargo
+            .args(["build", "--profile", profile.name(), "--locked", "--target", &target])
             .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
             .arg("--config")
             .arg(format!("target.{target}.rustflags={flags}"))
@@ -129,7 +138,7 @@ impl Build {
             let archive = folder.join(format!("{package}.tar"));
             let image = Image { compressed, ..Image::new(&reference, binaries.join(package), NON_ROOT) };
             let digest = image.write(&archive)?;
-            images.push(Built { reference, archive, digest });
+            images.push(Built { reference, archive, binary: binaries.join(package), digest });
         }
         Ok(images)
     }
@@ -173,6 +182,17 @@ impl ImageProfile {
             (Self::Fast, false) => Duration::from_secs(45),
         }
     }
+}
+
+/// A cargo whose binaries list their dependencies.
+fn auditable_cargo(steps: &Steps) -> Result<Command> {
+    let auditable = CARGO_AUDITABLE.binary(steps)?;
+    let folder = auditable.parent().context("the path of cargo-auditable has no parent")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path)))?;
+    let mut command = cargo(&["auditable"]);
+    command.env("PATH", path);
+    Ok(command)
 }
 
 /// The target triple of this machine, such as `x86_64-unknown-linux-gnu`.

@@ -112,7 +112,7 @@ async fn build(mode: Mode, steps: &Steps) -> Result<(Tools, Vec<Built>)> {
         return Ok((Tools::ensure(&needed, steps).await?, Vec::new()));
     }
     let began = Instant::now();
-    let images = Build::start(paths::workspace(), ImageProfile::Fast)?;
+    let images = Build::start(paths::workspace(), ImageProfile::Fast, steps)?;
     let time = images.usual_time();
     let line = "  … building the images in the background, which slows down the next steps by about";
     steps.say(format!("{line} {}", Human(time)));

@@ -1,19 +1,17 @@
 //! `cargo xtask check`: what must pass before a commit. Runs the tools in order, the fast ones first, and stops at the
 //! first failure. Next: `tidy.rs` for the project's own rules.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::{
     paths,
     process::{self, cargo},
     progress::Steps,
+    tool::CARGO_DENY,
 };
 
 use crate::{crdgen, tidy};
-
-/// Pinned, because a newer version may have other rules.
-const CARGO_DENY_VERSION: &str = "0.20.2";
 
 pub(crate) fn run(steps: &Steps) -> Result<()> {
     let step = steps.begin("formatting", None);
@@ -48,7 +46,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     )?;
     step.done("");
 
-    let deny = cargo_deny(steps)?;
+    let deny = CARGO_DENY.binary(steps)?;
     let step = steps.begin("licenses, bans, and sources of dependencies", None);
     process::run(Command::new(deny).current_dir(paths::workspace()).args([
         "--log-level=error",
@@ -60,20 +58,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
         "sources",
     ]))?;
     step.done("");
+    steps.say("not checked, because it needs a download: security advisories (cargo xtask advisories)");
     steps.summary("the check");
     Ok(())
-}
-
-/// The cargo-deny in the cache, which is built once per version.
-fn cargo_deny(steps: &Steps) -> Result<PathBuf> {
-    let root = paths::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
-    let binary = root.join("bin/cargo-deny");
-    if !binary.exists() {
-        let step = steps.begin("building cargo-deny", Some(Duration::from_mins(4)));
-        let root = root.to_str().context("the path of the cache is not UTF-8")?;
-        let version = format!("cargo-deny@{CARGO_DENY_VERSION}");
-        process::run(&mut cargo(&["install", "--quiet", "--locked", "--root", root, &version]))?;
-        step.done("");
-    }
-    Ok(binary)
 }

@@ -14,6 +14,7 @@ use xtask::{
     paths,
     progress::Steps,
     release::{self, ImageProfile},
+    supply_chain,
 };
 
 /// Builds, checks, tests, and demonstrates acme-operator.
@@ -37,6 +38,8 @@ enum Task {
     Check,
     /// Checks the project's own rules only.
     Tidy,
+    /// Checks dependencies for known vulnerabilities. Downloads the RustSec database from github.com, and fails without it.
+    Advisories,
     /// Generates the chart's CustomResourceDefinitions from the types in `crds`.
     Crdgen {
         /// Write nothing, and fail if a file is out of date.
@@ -46,7 +49,7 @@ enum Task {
         #[arg(long, default_value = crdgen::FOLDER)]
         output: PathBuf,
     },
-    /// Builds the container images for release, as OCI archives.
+    /// Builds the container images for release, as OCI archives, with their bills of materials and checksums.
     Image {
         /// The folder to write the archives to.
         #[arg(long, default_value = "target/images")]
@@ -78,11 +81,17 @@ fn run(arguments: &[OsString]) -> Result<()> {
     match Arguments::from_arg_matches(&matches)?.command {
         Task::Check => check::run(&steps),
         Task::Tidy => tidy::run(),
+        Task::Advisories => supply_chain::check_advisories(paths::workspace(), &steps),
         Task::Crdgen { check, output } => crdgen::run(&paths::workspace().join(output), check),
         Task::Image { output, source } => {
             let source = std::path::absolute(source.as_deref().unwrap_or(paths::workspace()))?;
-            for image in release::build_images(&source, &output, ImageProfile::Release, &steps)? {
+            let images = release::build_images(&source, &output, ImageProfile::Release, &steps)?;
+            let files = supply_chain::write(&output, &images, &steps)?;
+            for image in images {
                 println!("{} {}", image.archive.display(), image.digest);
+            }
+            for file in files.iter().skip(release::PACKAGES.len()) {
+                println!("{}", file.display());
             }
             Ok(())
         }
@@ -106,7 +115,9 @@ mod tests {
     #[test]
     fn help_lists_every_command() {
         let help = command().render_long_help().to_string();
-        for name in ["check", "test", "tools", "crdgen", "cluster", "demo", "bench", "image", "tidy"] {
+        for name in
+            ["check", "test", "tools", "crdgen", "cluster", "demo", "bench", "image", "tidy", "advisories"]
+        {
             assert!(help.contains(&format!("\n  {name}")), "{name} is not in the help:\n{help}");
         }
     }
