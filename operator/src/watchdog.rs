@@ -30,8 +30,9 @@ const BEAT: Duration = Duration::from_millis(500);
 /// After how many checks without a heartbeat the log says so. A reconcile computes for milliseconds between two waits.
 const REPORTED_AFTER: u32 = 5;
 
-/// After how many checks without a heartbeat the process ends: with the restart, a hang costs no more than the loss of a node, 20 s.
-const ENDS_AFTER: u32 = 15;
+/// After how many checks without a heartbeat, one a second, the process ends: with the restart, a hang costs no more than the loss of a
+/// node, 20 s.
+pub const ENDS_AFTER: u32 = 15;
 
 /// The object whose reconcile the runtime is in. There is one, because the runtime has one thread.
 static CURRENT: Mutex<Option<Arc<str>>> = Mutex::new(None);

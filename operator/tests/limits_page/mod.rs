@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 use operator::{
     acme, decision,
     decision::{certificate, fair_queue::Slots, issuer, shim, windows},
-    k8s, metrics, net, objects, pki, server,
+    k8s, metrics, net, objects, pki, server, watchdog,
 };
 use serde_json::Value;
 
@@ -256,6 +256,12 @@ fn of_connections() -> Vec<Row> {
             format!("{} seconds", server::LONGEST_SILENCE.as_secs()),
             CODE,
             "`/livez` fails, so that the kubelet restarts the operator",
+        ),
+        (
+            "time without progress of any reconcile",
+            format!("{} seconds", watchdog::ENDS_AFTER),
+            CODE,
+            "The log names the object, and the process ends, so that the kubelet starts it again",
         ),
         (
             "the share of the operator's time that scrapes of `/metrics` take",
