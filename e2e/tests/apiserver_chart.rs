@@ -102,6 +102,30 @@ async fn crds_are_kept_or_omitted_by_values() -> Result<()> {
     Ok(())
 }
 
+/// A key that is in two values is rendered once, and no value replaces a label that selects Pods.
+#[tokio::test]
+async fn labels_of_an_object_win_over_common_ones() -> Result<()> {
+    let values = [
+        "global.commonLabels.owner=all",
+        "podLabels.owner=pod",
+        r"podLabels.app\.kubernetes\.io/name=other",
+        r"podLabels.app\.kubernetes\.io/version=1",
+    ];
+    let objects = render(&values).await?;
+    let deployment = chart::find(&objects, "Deployment", operator::NAME);
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    ensure!(
+        labels["owner"] == "pod" && labels["app.kubernetes.io/version"] == "1",
+        "the labels are {labels}"
+    );
+    ensure!(
+        labels["app.kubernetes.io/name"] == operator::NAME,
+        "a label that selects Pods is replaced: {labels}"
+    );
+    ensure!(deployment["metadata"]["labels"]["owner"] == "all", "{deployment}");
+    Ok(())
+}
+
 /// No role has wildcards, access to Pods, or permission to update Secrets.
 #[tokio::test]
 async fn roles_grant_only_needed_permissions() -> Result<()> {

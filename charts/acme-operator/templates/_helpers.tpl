@@ -66,17 +66,21 @@ subjects:
 8089
 {{- end -}}
 
-{{/* Returns the labels of an object. Argument: a list of the root context and the component. */}}
+{{/*
+Returns the labels of an object. Argument: a list of the root context, the component, and the labels from values of the object, if any.
+They win over the common ones. None of them replaces a label that selects Pods.
+*/}}
 {{- define "acme-operator.labels" -}}
 {{- $ := index . 0 -}}
-{{ include "acme-operator.selector" . }}
-app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $.Release.Service }}
-app.kubernetes.io/part-of: acme-operator
-helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version }}
-{{- with $.Values.global.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "acme-operator.selector" . | fromYaml -}}
+{{- $defaults := dict
+  "app.kubernetes.io/version" $.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $.Release.Service
+  "app.kubernetes.io/part-of" "acme-operator"
+  "helm.sh/chart" (printf "%s-%s" $.Chart.Name $.Chart.Version) -}}
+{{- $values := dict -}}
+{{- if gt (len .) 2 }}{{ $values = index . 2 | default dict }}{{ end -}}
+{{- toYaml (merge $own $values ($.Values.global.commonLabels | default dict) $defaults) -}}
 {{- end -}}
 
 {{/* Returns the labels that select the Pods of a component. Argument: a list of the root context and the component. */}}
