@@ -76,7 +76,7 @@ pub(super) async fn reconcile(
                     ready: issuer.is_ready(),
                     message: issuer.message(),
                 },
-                None => IssuerView::Unsupported(issuer.config.type_name()),
+                None => IssuerView::Unsupported,
             },
         },
         order: order.as_deref(),

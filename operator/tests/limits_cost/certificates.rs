@@ -114,6 +114,7 @@ pub(crate) fn certificates_cost_little() {
                 next_key: NextKey { secret_name: "next", key: Some(&key).filter(|_| with_key) },
                 past_key: None,
                 issuer: None,
+                unsupported: None,
                 pace: None,
                 restored: None,
                 problem: Some(&chain),

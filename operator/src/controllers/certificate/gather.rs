@@ -63,6 +63,10 @@ impl Observed {
                 let source = issuer.config.acme()?.renewal_information_source;
                 Some(IssuerView { ready: issuer.is_ready(), renewal_information_source: source })
             }),
+            unsupported: self.issuer.as_ref().and_then(|issuer| {
+                let config = &issuer.config;
+                if config.acme().is_none() { Some(config.type_name()) } else { None }
+            }),
             pace: self.pace,
             restored: context.memory.restored.get(certificate.namespace().unwrap_or_default().as_str()),
             problem: self.problem.as_deref(),

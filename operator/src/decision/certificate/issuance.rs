@@ -27,7 +27,7 @@ use crate::{
         limits::later,
         problem::{with_next_attempt, with_time},
         renewal::renewal_time,
-        restoration,
+        request, restoration,
     },
     objects::EventNote,
     pki::{Chain, Csr, PrivateKey, ReadCsrError, check_not_worse},
@@ -227,7 +227,9 @@ impl Deciding<'_> {
         };
         match outcome {
             Outcome::Pending(message) => {
-                let problem = message.or_else(|| self.view.order_reason.map(ToOwned::to_owned));
+                let problem = message
+                    .map(request::with_advice)
+                    .or_else(|| self.view.order_reason.map(ToOwned::to_owned));
                 if problem.is_some() && !self.selects_the_same_solver(&request) {
                     // The user has corrected what the issuer chooses the solver by.
                     self.write_status();
@@ -238,7 +240,7 @@ impl Deciding<'_> {
                 if let Some(problem) = problem.as_ref().filter(|it| !it.contains(VALIDATING)) {
                     self.warn_once(EventSource::Issuing, Reason::Pending, problem);
                 }
-                let problem = problem.or_else(|| self.waits_for_another_controller(&request));
+                let problem = problem.or_else(|| self.waits_for_another_signer(&request));
                 self.problem = self.problem.take().or(problem);
                 self.write_status();
                 Ok(())
@@ -252,9 +254,16 @@ impl Deciding<'_> {
         }
     }
 
-    /// That a request waits for the controller of an issuer of another group, if so.
-    fn waits_for_another_controller(&self, request: &CertificateRequest) -> Option<String> {
+    /// That a request waits for a controller that serves its issuer, if so.
+    fn waits_for_another_signer(&self, request: &CertificateRequest) -> Option<String> {
         let issuer = self.view.certificate.spec.issuer_ref.identity();
+        if let Some(type_) = self.view.unsupported {
+            return Some(format!(
+                "the {} {:?} is of the type {type_}, which this operator does not support. Use an issuer with spec.acme, or run \
+                 cert-manager beside this operator for the other types",
+                issuer.kind, issuer.name
+            ));
+        }
         (issuer.group != crds::GROUP).then(|| {
             format!(
                 "waiting for the controller of the issuers of the group {:?} to sign the CertificateRequest {:?}: this operator \

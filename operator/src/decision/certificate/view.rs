@@ -38,6 +38,8 @@ pub struct View<'a> {
     pub past_key: Option<&'a str>,
     /// Its issuer, if that is an ACME issuer.
     pub issuer: Option<IssuerView>,
+    /// The type of its issuer, by the name of its field in `spec`, if this operator does not implement it.
+    pub unsupported: Option<&'static str>,
     /// The issuances that this process has begun in a row.
     pub pace: Option<Pace>,
     /// When an object of a backup was last created in the namespace, UTC: others may follow.

@@ -22,6 +22,18 @@ use crate::{decision::certificate::Pace, objects::EventNote, reason::Reason};
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
 pub const WAITING: &str = "Waiting on certificate issuance from order";
 
+/// The beginning of a request's Ready message if its issuer does not exist. All of it is in cert-manager's words: other programs match
+/// it, and a cert-manager that serves other types of issuers writes the same.
+const REFERENCED: &str = "Referenced";
+
+/// The Ready message of a request, with what to do.
+pub fn with_advice(message: String) -> String {
+    if message.starts_with(REFERENCED) && message.ends_with("not found") {
+        return format!("{message}. Create it, or correct spec.issuerRef");
+    }
+    message
+}
+
 /// The Ready message of a request whose issuer was just created; cert-manager's words.
 pub const UNCHECKED: &str = "Referenced issuer does not have a Ready status condition";
 
@@ -43,8 +55,8 @@ pub enum IssuerView<'a> {
     Missing,
     /// The group is cert-manager's, which has no such kind.
     UnknownKind,
-    /// An issuer of a type that this operator does not implement, by the name of its field in `spec`.
-    Unsupported(&'static str),
+    /// An issuer of a type that this operator does not implement: cert-manager may serve it.
+    Unsupported,
     /// It does not serve this request; why, and what to do.
     Refused(&'a str),
     /// An issuer of a group that this operator leaves to other controllers.
@@ -88,7 +100,7 @@ pub enum Action {
     Publish(EventNote),
 }
 
-/// Returns what to do about a request, in this order. Nothing but an approval if its issuer belongs to another controller. Nothing if
+/// Returns what to do about a request, in this order. Nothing but an approval if another controller signs for its issuer. Nothing if
 /// it is final, before it is approved, or if it was restored from a backup and its Certificate has another identity now.
 pub fn decide(view: &View<'_>) -> Vec<Action> {
     let request = view.request;
@@ -135,7 +147,8 @@ struct Decision<'a> {
 impl Decision<'_> {
     fn decide(&mut self) {
         let is_denied = condition::is_true(&self.status.conditions, condition::DENIED);
-        if self.view.issuer == IssuerView::Other {
+        // Two writers of one condition would overwrite each other again and again.
+        if matches!(self.view.issuer, IssuerView::Unsupported | IssuerView::Other) {
             let is_approved = condition::is_true(&self.status.conditions, condition::APPROVED);
             if !is_denied && !is_approved && self.approve() {
                 self.write();
@@ -161,20 +174,17 @@ impl Decision<'_> {
                 self.wait(format!("{UNCHECKED}: the {} {:?} says: {message}", issuer.kind, issuer.name));
             }
             IssuerView::Missing => {
+                let resource = issuer.kind.to_lowercase();
                 self.wait(format!(
-                    "Referenced {:?} not found: create the {} {:?}, or correct spec.issuerRef",
-                    issuer.kind, issuer.kind, issuer.name
+                    "{REFERENCED} {:?} not found: {resource}.{} {:?} not found",
+                    issuer.kind, issuer.group, issuer.name
                 ));
             }
             IssuerView::UnknownKind => self.wait(format!(
                 "Referenced {:?} is not a kind of issuer: spec.issuerRef.kind must be Issuer or ClusterIssuer",
                 issuer.kind
             )),
-            IssuerView::Unsupported(type_) => self.wait(format!(
-                "the {} {:?} is of the type {type_}, which this operator does not support. Use an issuer with spec.acme",
-                issuer.kind, issuer.name
-            )),
-            IssuerView::Refused(_) | IssuerView::Other => {}
+            IssuerView::Refused(_) | IssuerView::Unsupported | IssuerView::Other => {}
         }
     }
 

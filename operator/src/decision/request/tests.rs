@@ -83,6 +83,7 @@ fn unapproved_requests_are_ignored() {
 fn request_to_another_controller_is_only_approved() {
     let mut request = request(|_| {});
     let actions = decided(&request, IssuerView::Other, None);
+    assert_eq!(decided(&request, IssuerView::Unsupported, None), actions);
     let [Action::WriteStatus(status)] = actions.as_slice() else { panic!("{actions:?}") };
     assert!(condition::is_true(&status.conditions, condition::APPROVED));
     assert_eq!(status.conditions.len(), 1);
@@ -246,12 +247,15 @@ fn problem_is_reported_instead_of_what_is_waited_for() {
 fn issuers_that_cannot_sign_are_named() {
     for (issuer, words) in [
         (IssuerView::UnknownKind, "must be Issuer or ClusterIssuer"),
-        (IssuerView::Unsupported("ca"), "type ca"),
-        (IssuerView::Missing, "not found: create the"),
+        (IssuerView::Missing, "Referenced \"Issuer\" not found: issuer.cert-manager.io \"issuer\" not found"),
     ] {
         let (_, _, message) = ready(&decided(&request(|_| {}), issuer, None)).expect("a condition");
         assert!(message.contains(words), "{message}");
     }
+    let advised =
+        with_advice("Referenced \"Issuer\" not found: issuer.cert-manager.io \"web\" not found".to_owned());
+    assert!(advised.ends_with("not found. Create it, or correct spec.issuerRef"));
+    assert_eq!(with_advice(UNCHECKED.to_owned()), UNCHECKED);
 }
 
 /// An approver sees the fields of a request, and the CA its CSR.

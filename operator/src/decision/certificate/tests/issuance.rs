@@ -11,6 +11,19 @@ use super::{
 };
 use crate::pki::{Curve, KeyKind, PrivateKey};
 
+/// Nothing is written to the request: cert-manager may run beside this operator and sign it.
+#[test]
+fn issuer_of_an_unsupported_type_is_named() {
+    let mut world = World::new(|_| {});
+    (world.issuer, world.unsupported) = (None, Some("ca"));
+    assert!(world.run(5));
+    let message = world.message(condition::READY);
+    assert!(message.contains("is of the type ca, which this operator does not support"), "{message}");
+    world.issue();
+    assert!(world.run(5), "it settles");
+    assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
+}
+
 #[test]
 fn new_certificate_stores_key_before_anything_else() {
     let mut world = World::new(|_| {});

@@ -67,6 +67,7 @@ pub(super) struct World {
     /// When an object of a backup was last created.
     pub(super) restored: Option<Timestamp>,
     pub(super) issuer: Option<IssuerView>,
+    pub(super) unsupported: Option<&'static str>,
     pub(super) server: Server,
     pub(super) set_secret_owner_ref: bool,
     /// The password in the Secret "passwords".
@@ -126,6 +127,7 @@ impl World {
             is_paced: false,
             restored: None,
             issuer: Some(IssuerView { ready: true, renewal_information_source: None }),
+            unsupported: None,
             server: Server::Unsupported,
             set_secret_owner_ref: false,
             password: Some("secret"),
@@ -193,6 +195,7 @@ impl World {
             next_key: NextKey { secret_name: &observed.next_key_name, key: observed.next_key.as_ref() },
             past_key: observed.past_key.as_deref(),
             issuer: self.issuer,
+            unsupported: self.unsupported,
             obtained: &observed.obtained,
             backoff: IssuanceBackoff::default(),
             set_secret_owner_ref: self.set_secret_owner_ref,
