@@ -206,9 +206,11 @@ async fn takeover_from_cert_manager_writes_nothing() -> Result<()> {
     .await?;
     for namespace in fixture.namespaces() {
         let read = mark.events()?.into_iter().any(|event| {
+            // With the Certificates of other tests, there may be so many that Secrets are read in pages of the whole cluster.
+            let is_page = event.namespace().is_none() && event.request_uri.contains("limit=200");
             event.user() == operator::USER
                 && event.resource() == "secrets"
-                && event.namespace() == Some(&namespace)
+                && (is_page || event.namespace() == Some(&namespace))
         });
         ensure!(read, "the operator read no Secret in {namespace}");
     }
