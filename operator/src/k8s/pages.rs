@@ -142,7 +142,7 @@ impl<K: DeserializeOwned> Page<K> {
     /// The objects, each parsed when it is taken.
     ///
     /// # Errors
-    /// The page is no list.
+    /// The page is not a list.
     pub fn objects(&self) -> serde_json::Result<impl ExactSizeIterator<Item = serde_json::Result<K>>> {
         let Items { items } = serde_json::from_slice(&self.text)?;
         Ok(items.into_iter().map(|item| serde_json::from_str(item.get())))

@@ -98,6 +98,10 @@ fn take(secret: &Secret, context: &Context) -> Option<Weak<SecretView>> {
     if certificates.is_empty() {
         return None;
     }
+    // This process has decided on it since the page was read: what it wrote may be newer than the page, and than what the watch shows.
+    if certificates.iter().any(|name| context.memory.settled.get(&namespace, name).is_some()) {
+        return None;
+    }
     let version = secret.resource_version().unwrap_or_default();
     // It may have changed or been deleted since.
     let is_current = context.cache.secrets.get(&namespace, &name).is_some_and(|it| *it.version == *version);
