@@ -173,9 +173,9 @@ mod tests {
         assert_eq!(reports(hang().chain(hang())), of_two, "the next hang is another one");
     }
 
-    /// A busy machine: the runtime is late now and then.
+    /// On a busy machine, the runtime is late occasionally.
     #[test]
-    fn late_heartbeats_are_no_hang() {
+    fn late_heartbeats_are_not_a_hang() {
         assert_eq!(reports((0..100).map(|check| check % 5 == 0)), []);
     }
 }

@@ -127,6 +127,9 @@ impl<T> FairQueue<T> {
 
     /// Takes what is next, and a slot for it, which [`Self::release`] gives back. `None` if nothing waits that may have one now.
     pub fn pop(&mut self) -> Option<(Lane, T)> {
+        if self.used >= self.slots.all {
+            return None;
+        }
         let turn = (0..self.turns.len()).find_map(|turn| self.admissible(turn).map(|server| (turn, server)));
         let (turn, server) = turn?;
         let namespace = self.turns.remove(turn)?;
@@ -179,8 +182,9 @@ impl<T> FairQueue<T> {
     fn admissible(&self, turn: usize) -> Option<usize> {
         let free = self.slots.all.saturating_sub(self.used);
         let namespace = self.turns.get(turn)?;
-        let others =
-            self.recent_by_namespace.len() > usize::from(self.recent_by_namespace.contains_key(namespace));
+        // What belongs to no namespace belongs to no tenant.
+        let others = !namespace.is_empty()
+            && self.recent_by_namespace.len() > usize::from(self.recent_by_namespace.contains_key(namespace));
         let share =
             if others { self.slots.contended.min(self.slots.namespace) } else { self.slots.namespace };
         if !self.slots.has_room(count(&self.by_namespace, namespace), free, share) {

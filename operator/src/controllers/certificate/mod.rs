@@ -43,9 +43,6 @@ pub(super) const NAME: &str = "certificates";
 /// How many Certificates are reconciled concurrently. Few of these wait for large keys.
 pub(super) const SLOTS: Slots = Slots { server: 8, ..Slots::few(96) };
 
-/// What the work for a Certificate waits for that has no large key yet, as other work waits for a server.
-const LARGE_KEYS: &str = "large keys";
-
 /// The field managers and event sources of cert-manager's controllers, so that either program can take over from the other.
 const ISSUING_MANAGER: &str = objects::secret::FIELD_MANAGER;
 const KEY_MANAGER: &str = "cert-manager-certificates-key-manager";
@@ -74,7 +71,7 @@ impl Reports for Certificate {
     const MANAGER: &'static str = ISSUING_MANAGER;
 
     const SERVER: Option<ServerOf<Self>> =
-        Some(|certificate, cache| needs_large_key(certificate, cache).then(|| LARGE_KEYS.to_owned()));
+        Some(|certificate, cache| needs_large_key(certificate, cache).then(|| large_keys(certificate)));
 
     type Status = CertificateStatus;
 
@@ -100,7 +97,7 @@ impl Reports for Certificate {
 }
 
 /// Publishes an event about a Certificate. Warnings are about the Ingress as well that the Certificate was created from: its
-/// user may never look at a Certificate.
+/// user may never read a Certificate.
 fn publish(manager: &'static str, note: &EventNote, certificate: &Certificate, context: &Context) {
     context.kube.publish(manager, note, certificate, context.now());
     let owner = controller_of_kind::<Ingress>(&certificate.metadata).filter(|_| note.warning);
@@ -111,9 +108,15 @@ fn publish(manager: &'static str, note: &EventNote, certificate: &Certificate, c
     }
 }
 
+/// What the work for a Certificate waits for that has no large key yet, as other work waits for a server.
+fn large_keys(certificate: &Certificate) -> String {
+    format!("large keys of {}", certificate.namespace_or_empty())
+}
+
 /// Whether the next key of a Certificate is large and does not exist yet. Others of its namespace must not wait until it is generated.
 fn needs_large_key(certificate: &Certificate, cache: &Cache) -> bool {
     certificate::has_large_key(certificate)
+        && !certificate::is_quiet(certificate)
         && cache
             .secrets
             .get(certificate.namespace_or_empty(), &certificate::next_key_name(certificate))
