@@ -7,6 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use hyper::StatusCode;
@@ -20,11 +21,15 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{objects::EventNote, sync::lock};
 
 /// How long an event is counted in the same object when it happens again.
 const COUNTED_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long a request for an event may take.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How many events are remembered, so that they are counted.
 const MOST_REMEMBERED: usize = 1024;
@@ -70,8 +75,12 @@ impl Events {
         let events = Api::<Event>::namespaced(self.client.clone(), namespace);
         let event = event(controller, &self.instance, note, reference, &series);
         tokio::spawn(async move {
-            if let Err(error) = write(&events, &event, &series).await {
-                tracing::debug!(%error, reason = event.reason, "failed to publish an event");
+            match timeout(DEADLINE, write(&events, &event, &series)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, reason = event.reason, "failed to publish an event");
+                }
+                Err(_) => tracing::debug!(reason = event.reason, "failed to publish an event in time"),
             }
         });
     }
@@ -144,7 +153,8 @@ impl Recent {
         }
         let unique = key ^ u64::from_ne_bytes(now.as_microsecond().to_ne_bytes());
         let mut name = about.name.clone().unwrap_or_default();
-        name.truncate(LONGEST_NAME);
+        name.truncate(name.floor_char_boundary(LONGEST_NAME));
+        let name = name.trim_end_matches(['-', '.']);
         let series = Series { name: format!("{name}.{unique:016x}"), count: 1, first: now, last: now };
         if self.series.insert(key, series.clone()).is_none() {
             self.ages.push_back(key);
@@ -212,5 +222,7 @@ mod tests {
     fn longest_name_fits() {
         let name = "a".repeat(253);
         assert_eq!(Recent::default().count(1, &about(&name), START).name.len(), 253);
+        let cut = Recent::default().count(1, &about(&format!("{}.b", "a".repeat(235))), START).name;
+        assert!(cut.starts_with(&"a".repeat(235)) && !cut.contains(".."), "{cut}");
     }
 }

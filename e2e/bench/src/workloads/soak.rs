@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use crds::certmanager::Certificate;
 use e2e::harness::await_quiet;
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
@@ -10,7 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::issuance::CONCURRENCY;
 use crate::{
@@ -71,7 +71,9 @@ impl Session<'_> {
         let ingresses: Api<Ingress> = user.api();
         ingresses.delete_collection(&DeleteParams::default(), &others).await?;
         let certificates: Api<Certificate> = user.api();
+        let deadline = Instant::now() + TIMEOUT;
         while certificates.list_metadata(&others).await?.items.iter().any(|it| it.name_any() != FIRST) {
+            ensure!(Instant::now() < deadline, "the Certificates of deleted Ingresses are still there");
             sleep(Duration::from_millis(200)).await;
         }
         let secrets: Api<Secret> = user.api();
