@@ -99,11 +99,7 @@ fn tool_manager(entry: &ManagedFieldsEntry) -> Option<&str> {
 }
 
 fn short(name: &str) -> &str {
-    let mut end = name.len().min(LONGEST_NAME);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.get(..end).unwrap_or_default()
+    name.get(..name.floor_char_boundary(LONGEST_NAME)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -259,8 +259,7 @@ impl Deciding<'_> {
         let issuer = self.view.certificate.spec.issuer_ref.identity();
         if let Some(type_) = self.view.unsupported {
             return Some(format!(
-                "the {} {:?} is of the type {type_}, which this operator does not support. Use an issuer with spec.acme, or run \
-                 cert-manager beside this operator for the other types",
+                "the {} {:?} is of the type {type_}, which this operator does not support. Use an issuer with spec.acme",
                 issuer.kind, issuer.name
             ));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crds::annotations::{request::ISSUE_TEMPORARY_CERTIFICATE, secret::CA_CRT};
+use crds::annotations::request::ISSUE_TEMPORARY_CERTIFICATE;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
@@ -22,7 +22,7 @@ pub struct SecretPlan {
     pub key: Arc<PrivateKey>,
     /// How the key is encoded there.
     pub encoding: KeyEncoding,
-    /// What goes to `ca.crt`, PEM. An empty one takes over the field of a Secret that a user created by hand, and is removed next.
+    /// What goes to `ca.crt`, PEM. If there is nothing, one that a user has put there stays, as in cert-manager.
     pub ca: Option<Vec<u8>>,
     /// The keystores to add.
     pub keystores: Keystores,
@@ -79,9 +79,6 @@ impl Deciding<'_> {
         ca: Option<Vec<u8>>,
         why: Finding,
     ) -> Result<(), Stop> {
-        let has_theirs =
-            |secret: &SecretView| secret.is_handmade() && secret.present.iter().any(|key| key == CA_CRT);
-        let ca = ca.or_else(|| self.view.secret.is_some_and(has_theirs).then(Vec::new));
         let plan = self.plan_secret(desired, key, ca)?;
         self.actions.push(Action::WriteSecret { plan, chain: Box::new(chain.clone().into()), why });
         Ok(())

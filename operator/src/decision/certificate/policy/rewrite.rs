@@ -68,10 +68,6 @@ pub(super) fn content_is_stale(input: &Input<'_>) -> Option<Finding> {
     let is_stale = |key: &&String| {
         objects::secret::OPTIONAL_DATA_KEYS.contains(&key.as_str()) && !data.contains(&key.as_str())
     };
-    let is_empty_ca = |key: &&String| *key == secret::CA_CRT && !view.present.contains(key);
-    if view.owned.data.iter().any(|key| is_empty_ca(&key)) {
-        return finding(Reason::SecretMismatch, "The Secret's ca.crt is empty: the CA did not provide one");
-    }
     let key = view.owned.data.iter().find(is_stale)?;
     finding(
         Reason::SecretMismatch,
