@@ -102,6 +102,19 @@ async fn crds_are_kept_or_omitted_by_values() -> Result<()> {
     Ok(())
 }
 
+/// As in cert-manager's chart, an empty list of signers means all. Otherwise, no request is approved.
+#[tokio::test]
+async fn empty_list_of_signers_means_all() -> Result<()> {
+    for values in [&["approveSignerNames=null"][..], &["approveSignerNames=null", "namespaces={shop}"]] {
+        let objects = render(values).await?;
+        let role = chart::find(&objects, "ClusterRole", "acme-operator-approve");
+        let granted = &role["rules"][0];
+        let is_all = granted["verbs"][0] == "approve" && granted["resourceNames"].is_null();
+        ensure!(is_all, "{values:?}: {granted}");
+    }
+    Ok(())
+}
+
 /// A key that is in two values is rendered once, and no value replaces a label that selects Pods.
 #[tokio::test]
 async fn labels_of_an_object_win_over_common_ones() -> Result<()> {
@@ -109,13 +122,13 @@ async fn labels_of_an_object_win_over_common_ones() -> Result<()> {
         "global.commonLabels.owner=all",
         "podLabels.owner=pod",
         r"podLabels.app\.kubernetes\.io/name=other",
-        r"podLabels.app\.kubernetes\.io/version=1",
+        r"podLabels.app\.kubernetes\.io/version=v1",
     ];
     let objects = render(&values).await?;
     let deployment = chart::find(&objects, "Deployment", operator::NAME);
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     ensure!(
-        labels["owner"] == "pod" && labels["app.kubernetes.io/version"] == "1",
+        labels["owner"] == "pod" && labels["app.kubernetes.io/version"] == "v1",
         "the labels are {labels}"
     );
     ensure!(

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long an answer of the API server is used.
-const VALID_FOR: SignedDuration = SignedDuration::from_secs(30);
+const VALID_FOR: SignedDuration = SignedDuration::from_secs(50);
 
 /// Whether the role allows the approval of requests to an issuer.
 ///

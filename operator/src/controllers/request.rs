@@ -88,7 +88,7 @@ pub(super) async fn reconcile(
     let mut requeue = apply(actions, &object, &context).await?;
     if context.settings.auto_approve && !auto_approve && !is_decided(&object) {
         // No watch shows that the role has changed.
-        requeue = requeue.earliest(Requeue::After(LONGEST_UNWATCHED));
+        requeue = requeue.earliest(Requeue::After(2 * LONGEST_UNWATCHED));
     }
     if refusal.is_some() {
         // No watch shows that the Namespace has changed.

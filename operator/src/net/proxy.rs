@@ -2,6 +2,7 @@
 //! always connected to directly. Next: `address.rs` for what may be connected to without a proxy.
 
 use std::{
+    env,
     error::Error,
     fmt,
     future::Future,
@@ -32,8 +33,8 @@ pub struct Proxy(Option<Arc<Matcher>>);
 /// The environment has a proxy that can't be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "the proxy of $HTTPS_PROXY or $ALL_PROXY has a URL with {scheme:?}, but only http is supported: connections to ACME servers \
-     are encrypted inside of it. Set it to a URL such as http://proxy.example.com:3128"
+    "the proxy of $HTTPS_PROXY or $ALL_PROXY has a URL that can't be used, with the scheme {scheme:?}. Only http is supported: \
+     connections to ACME servers are encrypted inside of it. Set it to a URL such as http://proxy.example.com:3128"
 )]
 pub struct UnsupportedProxy {
     /// The scheme of the proxy's URL.
@@ -42,7 +43,7 @@ pub struct UnsupportedProxy {
 
 /// A connection through the proxy failed.
 #[derive(Debug, Error)]
-#[error("failed to connect through the proxy {proxy} of $HTTPS_PROXY")]
+#[error("failed to connect through the proxy {proxy} of the environment")]
 struct ThroughProxy {
     /// Its host and port, without credentials.
     proxy: String,
@@ -55,7 +56,10 @@ impl Proxy {
     /// # Errors
     /// The proxy can't be used. The operator must not start: it would connect directly.
     pub fn from_environment() -> Result<Self, UnsupportedProxy> {
-        Self::of(Matcher::from_env())
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let url = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find_map(variable);
+        let except = ["NO_PROXY", "no_proxy"].into_iter().find_map(variable).unwrap_or_default();
+        url.map_or_else(|| Ok(Self::default()), |url| Self::new(&url, &except))
     }
 
     /// Returns the proxy with a URL, except for a comma-separated list of hosts, domains, addresses, and networks.
@@ -63,17 +67,14 @@ impl Proxy {
     /// # Errors
     /// The proxy can't be used.
     pub fn new(url: &str, except: &str) -> Result<Self, UnsupportedProxy> {
-        Self::of(Matcher::builder().https(url).no(except).build())
-    }
-
-    fn of(matcher: Matcher) -> Result<Self, UnsupportedProxy> {
-        let example = Uri::from_static("https://example.invalid/");
-        match matcher.intercept(&example).as_ref().map(Intercept::uri) {
-            Some(uri) if uri.scheme_str() != Some("http") => {
-                Err(UnsupportedProxy { scheme: uri.scheme_str().unwrap_or_default().to_owned() })
-            }
-            _ => Ok(Self(Some(Arc::new(matcher)))),
+        let (url, example) = (url.trim(), Uri::from_static("https://example.invalid/"));
+        // Without exceptions: a URL that can't be parsed would mean no proxy at all.
+        let used = Matcher::builder().https(url).build().intercept(&example);
+        if used.is_none_or(|used| used.uri().scheme_str() != Some("http")) {
+            let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+            return Err(UnsupportedProxy { scheme: scheme.chars().take(20).collect() });
         }
+        Ok(Self(Some(Arc::new(Matcher::builder().https(url).no(except).build()))))
     }
 
     fn of_host(&self, uri: &Uri) -> Option<Intercept> {
