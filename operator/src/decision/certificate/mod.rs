@@ -40,7 +40,7 @@ pub use self::{
     prerequisite::{Dependency, KeyPair, KeySource, Obtained, Prerequisite},
     renewal_information::{FetchRenewalInfo, FetchedRenewalInfo},
     secret_plan::{CertificateChain, SecretPlan},
-    secret_view::{KeyFacts, LONGEST_KEYSTORE, Part, SecretView},
+    secret_view::{KeyFacts, LONGEST_KEYSTORE, Origin, Part, SecretView},
     view::{IssuerView, NextKey, View},
 };
 use self::{policy::Input, prerequisite::Stop};

@@ -72,6 +72,17 @@ impl Owned {
     }
 }
 
+/// Where the content of a Secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was issued for a Certificate.
+    Issued,
+    /// A user created it by hand, with a certificate that was not issued for a Certificate.
+    Handmade,
+    /// Neither; why it can't be adopted.
+    Foreign(String),
+}
+
 /// What a Certificate's Secret contains.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
@@ -102,8 +113,8 @@ pub struct SecretView {
     pub der_fits: bool,
     /// Whether `tls-combined.pem` is the private key and the chain.
     pub combined_fits: bool,
-    /// Why it can't be adopted, if it was not issued for a Certificate and is not one that a user created by hand.
-    pub foreign: Option<String>,
+    /// Where its content comes from.
+    pub origin: Origin,
 }
 
 impl SecretView {
@@ -158,7 +169,11 @@ impl SecretView {
                 Some(Err(error)) => Part::Invalid(error.to_string()),
                 Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),
             },
-            foreign: if is_issued { None } else { handmade::obstacle(object) },
+            origin: if is_issued {
+                Origin::Issued
+            } else {
+                handmade::obstacle(object).map_or(Origin::Handmade, Origin::Foreign)
+            },
             owned,
             present: data
                 .iter()
@@ -171,12 +186,6 @@ impl SecretView {
     /// The Certificate that it was issued for, by its annotation.
     pub fn certificate_name(&self) -> Option<&str> {
         self.annotations.get(secret::CERTIFICATE_NAME).map(String::as_str)
-    }
-
-    /// Whether a user created it by hand, with a certificate that was not issued for a Certificate.
-    pub fn is_handmade(&self) -> bool {
-        let is_owned = self.owned.data.iter().any(|key| key == secret::TLS_CRT);
-        self.foreign.is_none() && self.certificate_name().is_none() && !is_owned
     }
 
     /// Whether its private key has signed a CSR.

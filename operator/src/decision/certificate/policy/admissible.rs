@@ -9,7 +9,7 @@ use super::Finding;
 use crate::{
     decision::{
         Requeue,
-        certificate::{DesiredCertificate, SecretView, View},
+        certificate::{DesiredCertificate, Origin, SecretView, View},
         retry::LONGEST_UNWATCHED,
     },
     objects,
@@ -48,7 +48,7 @@ pub(in super::super) fn admit(view: &View<'_>) -> Result<DesiredCertificate, Ref
 /// A Secret with content that was not issued for a Certificate is never overwritten, except one that a user created by hand.
 fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
     let secret = view.secret.filter(|secret| secret.has_data && !is_requested(view, secret))?;
-    let obstacle = secret.foreign.as_ref()?;
+    let Origin::Foreign(obstacle) = &secret.origin else { return None };
     let what = if secret.leaf().is_some() { "a certificate" } else { "data" };
     let name = &view.certificate.spec.secret_name;
     let message = format!(

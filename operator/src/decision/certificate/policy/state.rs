@@ -4,7 +4,11 @@ use crds::annotations::secret;
 use jiff::{fmt::rfc2822::DateTimePrinter, tz::TimeZone};
 
 use super::{Finding, Input, finding};
-use crate::{decision::certificate::Part, objects, reason::Reason};
+use crate::{
+    decision::certificate::{Origin, Part},
+    objects,
+    reason::Reason,
+};
 
 pub(super) fn secret_does_not_exist(input: &Input<'_>) -> Option<Finding> {
     if input.secret.is_some() {
@@ -60,7 +64,7 @@ pub(super) fn issuer_differs(input: &Input<'_>) -> Option<Finding> {
         // The annotations were removed. The rest is what was issued for this Certificate.
         return None;
     }
-    if view.is_handmade() {
+    if view.origin == Origin::Handmade {
         return finding(
             Reason::IncorrectIssuer,
             "Issuing certificate as Secret was not issued for a Certificate. The certificate in it is served until the new one \
