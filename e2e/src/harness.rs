@@ -40,9 +40,12 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use testbed::{
-    cluster::{Cluster, DEFAULT_NAME},
+    bring_up,
+    cluster::{Cluster, DEFAULT_NAME, Mode, Options},
     http::Trust,
-    page,
+    page, paths,
+    progress::Steps,
+    tools::Tools,
 };
 use tokio::{
     sync::Mutex,
@@ -75,6 +78,12 @@ pub fn cluster() -> Result<&'static Cluster> {
         })
         .as_ref()
         .map_err(|error| anyhow!("failed to find a cluster for the tests: {error}"))
+}
+
+/// Starts a cluster without a node, named after the tests that it is for.
+pub async fn start_control_plane(tests: &str) -> Result<Cluster> {
+    let options = Options::new(format!("test-{tests}-{}", std::process::id()), Mode::ControlPlane);
+    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 
 /// Starts what all tests of a program share, in the first test that needs it.

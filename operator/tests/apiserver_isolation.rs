@@ -13,14 +13,7 @@ use e2e::{
     user::{User, ca_bundle, issuer_annotation},
 };
 use serde_json::{Value, json};
-use testbed::{
-    bring_up,
-    cluster::{Mode, Options},
-    paths,
-    pebble::{Pebble, Settings},
-    progress::Steps,
-    tools::Tools,
-};
+use testbed::pebble::{Pebble, Settings};
 use tokio::time::Instant;
 
 /// What one tenant creates: more Orders than one CA may occupy at a time, as many Issuers as a namespace may, and more keys than are
@@ -35,9 +28,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn busy_tenant_and_hanging_ca_delay_no_other() -> Result<()> {
-    let name = format!("test-isolation-{}", std::process::id());
-    let options = Options::new(name, Mode::ControlPlane);
-    let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+    let cluster = harness::start_control_plane("isolation").await?;
     let binaries = Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
     let _processes = Processes::start(&cluster, binaries, &["--leader-elect=false"]).await?;
     let client = cluster.client().await?;

@@ -26,13 +26,9 @@ use kube::{
 use serde_json::json;
 use testbed::{
     audit::AuditMark,
-    bring_up,
-    cluster::{self, Cluster, Mode, Options},
+    cluster::{self, Cluster},
     http::{self, Trust},
-    paths,
     pebble::Pebble,
-    progress::Steps,
-    tools::Tools,
 };
 use tokio::{
     sync::RwLock,
@@ -49,9 +45,7 @@ struct SharedCluster {
 fn shared_cluster() -> Result<&'static SharedCluster> {
     static SHARED: OnceLock<Result<SharedCluster, String>> = OnceLock::new();
     harness::start_once(&SHARED, async || {
-        let name = format!("test-issuance-{}", std::process::id());
-        let options = Options::new(name, Mode::ControlPlane);
-        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = harness::start_control_plane("issuance").await?;
         let binaries =
             Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
         // With leader election, each start after a kill would wait for the Lease to expire.

@@ -22,13 +22,7 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
-use testbed::{
-    bring_up,
-    cluster::{API_PORT, Cluster, Mode, NODE_ADDRESS, Options},
-    paths,
-    progress::Steps,
-    tools::Tools,
-};
+use testbed::cluster::{API_PORT, Cluster, NODE_ADDRESS};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
@@ -52,9 +46,7 @@ const SHORT: [&str; 3] = [
 fn shared_cluster() -> Result<&'static Cluster> {
     static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
     harness::start_once(&SHARED, async || {
-        let name = format!("test-leadership-{}", std::process::id());
-        let options = Options::new(name, Mode::ControlPlane);
-        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = harness::start_control_plane("leadership").await?;
         harness::install_definitions(&cluster).await?;
         Ok(cluster)
     })

@@ -20,22 +20,13 @@ use kube::{
 use serde_json::json;
 use testbed::{
     audit::{AuditEvent, AuditMark},
-    bring_up,
-    cluster::{Cluster, Mode, NODE_ADDRESS, Options},
+    cluster::{Cluster, NODE_ADDRESS},
     http::{self, Trust},
-    paths,
     pebble::Pebble,
-    progress::Steps,
-    tools::Tools,
 };
 
 /// The name of the ClusterIssuer.
 const ISSUER: &str = "start";
-
-async fn cluster(name: &str) -> Result<Cluster> {
-    let options = Options::new(format!("test-{name}-{}", std::process::id()), Mode::ControlPlane);
-    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
-}
 
 /// The folder of our programs.
 fn binaries() -> Result<&'static Path> {
@@ -88,7 +79,7 @@ async fn await_reconciles(cluster: &Cluster, count: usize) -> Result<()> {
 #[tokio::test]
 async fn secrets_are_read_in_pages() -> Result<()> {
     const COUNT: usize = 150;
-    let cluster = cluster("start").await?;
+    let cluster = harness::start_control_plane("start").await?;
     let user = User::new(&cluster, "default").await?;
     let mut processes = Processes::prepare(&cluster, binaries()?, &operator::VERBOSE).await?;
     user.apply_cluster_issuer(ISSUER, &Pebble::of_cluster(&cluster)?, json!({})).await?;
@@ -130,7 +121,7 @@ async fn secrets_are_read_in_pages() -> Result<()> {
 #[tokio::test]
 async fn pages_are_of_served_namespaces_only() -> Result<()> {
     const COUNT: usize = 60;
-    let cluster = cluster("start-limited").await?;
+    let cluster = harness::start_control_plane("start-limited").await?;
     let client = cluster.client().await?;
     harness::install_definitions(&cluster).await?;
     let plan = fleet(&client, COUNT, 1).await?;

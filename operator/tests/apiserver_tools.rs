@@ -17,11 +17,8 @@ use e2e::{
 use kube::ResourceExt;
 use serde_json::json;
 use testbed::{
-    bring_up,
-    cluster::{Bound, Cluster, Layout, Mode, Options, Process},
-    paths,
+    cluster::{Bound, Cluster, Layout, Process},
     pebble::Pebble,
-    progress::Steps,
     service_account,
     tools::{Tool, Tools},
 };
@@ -38,8 +35,7 @@ struct SharedCluster {
 fn shared_cluster() -> Result<&'static SharedCluster> {
     static SHARED: OnceLock<Result<SharedCluster, String>> = OnceLock::new();
     harness::start_once(&SHARED, async || {
-        let options = Options::new(format!("test-tools-{}", std::process::id()), Mode::ControlPlane);
-        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = harness::start_control_plane("tools").await?;
         let binaries =
             Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
         let processes = Processes::start(&cluster, binaries, &FLAGS).await?;

@@ -17,14 +17,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::{
-    bring_up,
-    cluster::{Cluster, Mode, Options},
-    paths,
-    pebble::Pebble,
-    progress::Steps,
-    tools::Tools,
-};
+use testbed::{cluster::Cluster, pebble::Pebble};
 use tokio::time::{Instant, sleep};
 
 /// How long a fault may stay unreported.
@@ -47,9 +40,7 @@ struct SharedCluster {
 fn shared_cluster() -> Result<&'static SharedCluster> {
     static SHARED: OnceLock<Result<SharedCluster, String>> = OnceLock::new();
     harness::start_once(&SHARED, async || {
-        let name = format!("test-faults-{}", std::process::id());
-        let options = Options::new(name, Mode::ControlPlane);
-        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = harness::start_control_plane("faults").await?;
         let binaries =
             Path::new(env!("CARGO_BIN_EXE_operator")).parent().context("the binary has no folder")?;
         let flags = ["--leader-elect=false", "--v=4", "--acme-http01-solver-extra-labels=routes=challenges"];

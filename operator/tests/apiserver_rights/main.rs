@@ -28,12 +28,8 @@ use kube::{
 use serde_json::{Value, json};
 use testbed::{
     audit::{AuditEvent, AuditMark},
-    bring_up,
-    cluster::{Cluster, Mode, Options},
-    paths,
+    cluster::Cluster,
     pebble::Pebble,
-    progress::Steps,
-    tools::Tools,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -48,8 +44,7 @@ struct SharedCluster {
 fn shared_cluster() -> Result<&'static SharedCluster> {
     static SHARED: OnceLock<Result<SharedCluster, String>> = OnceLock::new();
     harness::start_once(&SHARED, async || {
-        let options = Options::new(format!("test-rights-{}", std::process::id()), Mode::ControlPlane);
-        let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+        let cluster = harness::start_control_plane("rights").await?;
         let processes = Processes::start(&cluster, binaries()?, &operator::VERBOSE).await?;
         Ok(SharedCluster { cluster, processes: Mutex::new(processes) })
     })
@@ -142,8 +137,7 @@ fn ensure_nothing_rejected(mark: &AuditMark) -> Result<()> {
 #[tokio::test]
 async fn namespaced_operator_stays_in_its_namespaces() -> Result<()> {
     const SERVED: [&str; 2] = ["inside", "inside-too"];
-    let options = Options::new(format!("test-namespaced-{}", std::process::id()), Mode::ControlPlane);
-    let cluster = bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await?;
+    let cluster = harness::start_control_plane("namespaced").await?;
     let pebble = Pebble::of_cluster(&cluster)?;
     for name in SERVED.iter().chain(["outside"].iter()) {
         harness::create_namespace(&cluster.client().await?, name).await?;
