@@ -194,6 +194,8 @@ impl Cluster {
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.tools.path(Tool::Kubectl));
         command.arg("--kubeconfig").arg(self.kubeconfig()).kill_on_drop(true);
+        // By default, kubectl keeps for hours which resources exist at an address, and clusters share addresses.
+        command.env("KUBECACHEDIR", self.layout.path("kubectl-cache"));
         command
     }
 
