@@ -130,13 +130,18 @@ impl SecretView {
         let bytes =
             |name: &str| data.get(name).map(|value| value.0.as_slice()).filter(|value| !value.is_empty());
         let key = bytes(secret::TLS_KEY).map(PrivateKey::from_pem);
-        let der = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Traditional).ok());
-        let combined = bytes(secret::TLS_KEY)
-            .zip(bytes(secret::TLS_CRT))
-            .map(|(key, chain)| combined_pem(&String::from_utf8_lossy(key), &String::from_utf8_lossy(chain)));
-        let pkcs8 = key.as_ref().and_then(|key| key.as_ref().ok()?.to_der(KeyEncoding::Pkcs8).ok());
-        let is = |name: &str, expected: Option<&[u8]>| expected.is_some() && bytes(name) == expected;
-        let chain = bytes(secret::TLS_CRT).map(Chain::from_pem);
+        let is_key = |der: &[u8]| {
+            let is = |encoding| key.as_ref()?.as_ref().ok()?.to_der(encoding).ok().filter(|it| **it == der);
+            is(KeyEncoding::Traditional).or_else(|| is(KeyEncoding::Pkcs8)).is_some()
+        };
+        let is_combined = |text: &[u8]| {
+            let key_and_chain = bytes(secret::TLS_KEY).zip(bytes(secret::TLS_CRT));
+            key_and_chain.is_some_and(|(key, chain)| {
+                let expected = combined_pem(&String::from_utf8_lossy(key), &String::from_utf8_lossy(chain));
+                expected.as_bytes() == text
+            })
+        };
+        let presented = bytes(secret::TLS_CRT).map(Chain::presented);
         let owned = Owned::parse(object);
         let owned_bytes = |name: &str| {
             let bytes = bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
@@ -148,14 +153,13 @@ impl SecretView {
         Self {
             jks: owned_bytes(JKS),
             pkcs12: owned_bytes(PKCS12),
-            temporary: chain.as_ref().is_some_and(|chain| chain.as_ref().is_ok_and(Chain::is_temporary)),
+            temporary: matches!(presented, Some(Ok((_, true)))),
             type_: object.type_.clone(),
             annotations: object.annotations().clone(),
             labels: object.labels().clone(),
             has_data: data.values().any(|value| !value.0.is_empty()),
-            der_fits: is(secret::KEY_DER, der.as_ref().map(|der| der.as_slice()))
-                || is(secret::KEY_DER, pkcs8.as_ref().map(|der| der.as_slice())),
-            combined_fits: is(secret::TLS_COMBINED_PEM, combined.as_ref().map(|text| text.as_bytes())),
+            der_fits: bytes(secret::KEY_DER).is_some_and(is_key),
+            combined_fits: bytes(secret::TLS_COMBINED_PEM).is_some_and(is_combined),
             key: match &key {
                 None => Part::Missing,
                 Some(Err(error)) => Part::Invalid(error.to_string()),
@@ -164,10 +168,10 @@ impl SecretView {
                     Err(error) => Part::Invalid(error.to_string()),
                 },
             },
-            leaf: match chain {
+            leaf: match presented {
                 None => Part::Missing,
                 Some(Err(error)) => Part::Invalid(error.to_string()),
-                Some(Ok(chain)) => Part::Valid(Box::new(chain.leaf().clone())),
+                Some(Ok((leaf, _))) => Part::Valid(Box::new(leaf)),
             },
             origin: if is_issued {
                 Origin::Issued

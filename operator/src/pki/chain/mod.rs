@@ -95,6 +95,24 @@ impl Chain {
         })
     }
 
+    /// The first certificate of a PEM text, which is the one that servers present, and whether it is a temporary one, of the operator or
+    /// of cert-manager. The other certificates are only counted: clients check them.
+    ///
+    /// # Errors
+    /// The text is not PEM or too large, or its first certificate is malformed.
+    pub fn presented(text: &[u8]) -> Result<(LeafCertificate, bool), ChainError> {
+        let certificates = pem::certificates(text, limits::MAX_CHAIN_PEM_BYTES, limits::MAX_CHAIN_LENGTH)
+            .map_err(ChainError::Pem)?;
+        let Some(Ok(([], first))) = certificates.first().map(|der| X509Certificate::from_der(der)) else {
+            return Err(ChainError::Malformed { position: 1 });
+        };
+        let leaf = LeafCertificate::from_x509(&first);
+        // A CA may have the same name.
+        let is_temporary = common_name(first.issuer()) == TEMPORARY_ISSUER
+            && leaf.serial_number == TEMPORARY_SERIAL_NUMBER;
+        Ok((leaf, is_temporary))
+    }
+
     /// Returns the chain as PEM, leaf first.
     pub fn to_pem(&self) -> String {
         self.certificates.iter().map(|der| pem::encode(pem::CERTIFICATE, der).as_str().to_owned()).collect()
@@ -108,11 +126,6 @@ impl Chain {
     /// The leaf, parsed.
     pub fn leaf(&self) -> &LeafCertificate {
         &self.leaf
-    }
-
-    /// Whether this is a temporary certificate, of the operator or of cert-manager. A CA may have the same name.
-    pub fn is_temporary(&self) -> bool {
-        self.topmost_issuer == TEMPORARY_ISSUER && self.leaf.serial_number == TEMPORARY_SERIAL_NUMBER
     }
 
     /// The common name of the issuer of the topmost certificate, which `preferredChain` selects.

@@ -164,7 +164,21 @@ fn ca_may_have_the_name_of_the_temporary_one() {
     let leaf = params.signed_by(&KeyPair::generate().expect("a key"), &authority).expect("a leaf");
     let chain = Chain::from_pem(leaf.pem().as_bytes()).expect("a chain");
     assert_eq!(chain.topmost_issuer(), "cert-manager.local");
-    assert!(!chain.is_temporary());
+    assert!(matches!(Chain::presented(leaf.pem().as_bytes()), Ok((_, false))));
+}
+
+/// Servers present the first certificate, whatever follows it.
+#[test]
+fn first_certificate_is_presented() {
+    let TestChain { leaf, intermediate, root, .. } = test_chain();
+    let chain = Chain::from_pem(leaf.as_bytes()).expect("a chain");
+    for rest in ["", &intermediate, &root] {
+        let presented = Chain::presented(format!("{leaf}{rest}").as_bytes()).expect("a certificate");
+        assert_eq!(presented, (chain.leaf().clone(), false));
+    }
+    let presented = Chain::presented(format!("{intermediate}{leaf}").as_bytes()).expect("a certificate");
+    assert!(presented.0.dns_names.is_empty());
+    assert!(matches!(Chain::presented(b""), Err(ChainError::Pem(_))));
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub use self::{
     read::{Csr, ReadCsrError},
     subject::Subject,
 };
-use super::{KeyKind, PrivateKey, limits::MAX_CSR_PEM_BYTES, pem};
+use super::{KeyEncoding, KeyKind, PrivateKey, limits::MAX_CSR_PEM_BYTES, pem};
 
 /// The content of a CSR.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,8 +128,9 @@ impl CsrRequest {
             public_key: SubjectPublicKeyInfo::from_der(&public_key)?,
             attributes,
         };
+        let pkcs8 = key.to_der(KeyEncoding::Pkcs8)?;
         let signer = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(
-            &PrivatePkcs8KeyDer::from(key.pkcs8_der()),
+            &PrivatePkcs8KeyDer::from(pkcs8.as_slice()),
             rcgen_algorithm,
         )
         .map_err(CsrError::Sign)?;

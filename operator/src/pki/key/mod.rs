@@ -112,11 +112,7 @@ pub enum PublicComponents {
 }
 
 /// A private key. Its bytes are wiped on drop and never printed.
-pub struct PrivateKey {
-    /// PKCS#8 version 1.
-    pkcs8: Zeroizing<Vec<u8>>,
-    signer: Signer,
-}
+pub struct PrivateKey(Signer);
 
 enum Signer {
     Ecdsa(Curve, EcdsaKeyPair),
@@ -146,10 +142,10 @@ impl PrivateKey {
                     8192 => rsa::KeySize::Rsa8192,
                     _ => return Err(KeyError::Generate(bits)),
                 };
-                Self::from_rsa(signature::RsaKeyPair::generate(size)?)
+                Ok(Self(Signer::Rsa(Box::new(signature::RsaKeyPair::generate(size)?))))
             }
-            KeyKind::Ecdsa(curve) => Self::from_ecdsa(curve, EcdsaKeyPair::generate(curve.signing())?),
-            KeyKind::Ed25519 => Self::from_ed25519(Ed25519KeyPair::generate()?),
+            KeyKind::Ecdsa(curve) => Ok(Self(Signer::Ecdsa(curve, EcdsaKeyPair::generate(curve.signing())?))),
+            KeyKind::Ed25519 => Ok(Self(Signer::Ed25519(Ed25519KeyPair::generate()?))),
         }
     }
 
@@ -160,7 +156,7 @@ impl PrivateKey {
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         let (der, label) = pem::private_key(text, limits::MAX_KEY_PEM_BYTES).map_err(KeyError::Pem)?;
         match label {
-            pem::PKCS1 => Self::from_rsa(signature::RsaKeyPair::from_der(&der)?),
+            pem::PKCS1 => Ok(Self(Signer::Rsa(Box::new(signature::RsaKeyPair::from_der(&der)?)))),
             pem::SEC1 => Self::from_sec1(&der),
             _ => Self::from_pkcs8(&der),
         }
@@ -169,14 +165,14 @@ impl PrivateKey {
     fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         let info = PrivateKeyInfoRef::from_der(der).map_err(|_| KeyError::Malformed)?;
         match info.algorithm.oid {
-            RSA_OID => Self::from_rsa(signature::RsaKeyPair::from_pkcs8(der)?),
+            RSA_OID => Ok(Self(Signer::Rsa(Box::new(signature::RsaKeyPair::from_pkcs8(der)?)))),
             EC_OID => {
                 let named = info.algorithm.parameters_oid().map_err(|_| KeyError::Kind)?;
                 let curve =
                     Curve::ALL.into_iter().find(|curve| curve.oid() == named).ok_or(KeyError::Kind)?;
-                Self::from_ecdsa(curve, EcdsaKeyPair::from_pkcs8(curve.signing(), der)?)
+                Ok(Self(Signer::Ecdsa(curve, EcdsaKeyPair::from_pkcs8(curve.signing(), der)?)))
             }
-            ED25519_OID => Self::from_ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)?),
+            ED25519_OID => Ok(Self(Signer::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)?))),
             _ => Err(KeyError::Kind),
         }
     }
@@ -185,23 +181,7 @@ impl PrivateKey {
         let parsed = EcPrivateKey::from_der(der).map_err(|_| KeyError::Malformed)?;
         let named = parsed.parameters.and_then(EcParameters::named_curve).ok_or(KeyError::Kind)?;
         let curve = Curve::ALL.into_iter().find(|curve| curve.oid() == named).ok_or(KeyError::Kind)?;
-        Self::from_ecdsa(curve, EcdsaKeyPair::from_private_key_der(curve.signing(), der)?)
-    }
-
-    fn from_rsa(pair: signature::RsaKeyPair) -> Result<Self, KeyError> {
-        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?;
-        let pkcs8 = Zeroizing::new(der.as_ref().to_vec());
-        Ok(Self { pkcs8, signer: Signer::Rsa(Box::new(pair)) })
-    }
-
-    fn from_ecdsa(curve: Curve, pair: EcdsaKeyPair) -> Result<Self, KeyError> {
-        let pkcs8 = Zeroizing::new(pair.to_pkcs8v1()?.as_ref().to_vec());
-        Ok(Self { pkcs8, signer: Signer::Ecdsa(curve, pair) })
-    }
-
-    fn from_ed25519(pair: Ed25519KeyPair) -> Result<Self, KeyError> {
-        let pkcs8 = Zeroizing::new(pair.to_pkcs8v1()?.as_ref().to_vec());
-        Ok(Self { pkcs8, signer: Signer::Ed25519(pair) })
+        Ok(Self(Signer::Ecdsa(curve, EcdsaKeyPair::from_private_key_der(curve.signing(), der)?)))
     }
 
     /// The key, if it may be that of an ACME account.
@@ -222,7 +202,7 @@ impl PrivateKey {
 
     /// The algorithm and size of the key.
     pub fn kind(&self) -> KeyKind {
-        match &self.signer {
+        match &self.0 {
             Signer::Ecdsa(curve, _) => KeyKind::Ecdsa(*curve),
             Signer::Ed25519(_) => KeyKind::Ed25519,
             Signer::Rsa(pair) => KeyKind::Rsa { bits: pair.public_modulus_len() * 8 },
@@ -234,13 +214,20 @@ impl PrivateKey {
     /// # Errors
     /// Only if the crypto library fails.
     pub fn to_der(&self, encoding: KeyEncoding) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        // The libraries wipe their own copies.
+        let pkcs8 = match &self.0 {
+            Signer::Ecdsa(_, pair) => pair.to_pkcs8v1()?.as_ref().to_vec(),
+            Signer::Ed25519(pair) => pair.to_pkcs8v1()?.as_ref().to_vec(),
+            Signer::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(&**pair)?.as_ref().to_vec(),
+        };
+        let pkcs8 = Zeroizing::new(pkcs8);
         if encoding == KeyEncoding::Pkcs8 {
-            return Ok(self.pkcs8.clone());
+            return Ok(pkcs8);
         }
-        let info = PrivateKeyInfoRef::from_der(&self.pkcs8).map_err(|_| KeyError::Malformed)?;
-        match &self.signer {
+        let info = PrivateKeyInfoRef::from_der(&pkcs8).map_err(|_| KeyError::Malformed)?;
+        match &self.0 {
             Signer::Rsa(_) => Ok(Zeroizing::new(info.private_key.as_bytes().to_vec())),
-            Signer::Ed25519(_) => Ok(self.pkcs8.clone()),
+            Signer::Ed25519(_) => Ok(pkcs8),
             Signer::Ecdsa(curve, pair) => {
                 let inner =
                     EcPrivateKey::from_der(info.private_key.as_bytes()).map_err(|_| KeyError::Malformed)?;
@@ -261,7 +248,7 @@ impl PrivateKey {
     /// # Errors
     /// Only if the crypto library fails.
     pub fn to_pem(&self, encoding: KeyEncoding) -> Result<Zeroizing<String>, KeyError> {
-        let label = match (&self.signer, encoding) {
+        let label = match (&self.0, encoding) {
             (Signer::Rsa(_), KeyEncoding::Traditional) => pem::PKCS1,
             (Signer::Ecdsa(..), KeyEncoding::Traditional) => pem::SEC1,
             _ => pem::PKCS8,
@@ -274,7 +261,7 @@ impl PrivateKey {
     /// # Errors
     /// Only if the crypto library fails.
     pub fn public_key_der(&self) -> Result<Vec<u8>, KeyError> {
-        let bytes = match &self.signer {
+        let bytes = match &self.0 {
             Signer::Ecdsa(_, pair) => {
                 AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key())?.as_ref().to_vec()
             }
@@ -288,7 +275,7 @@ impl PrivateKey {
 
     /// Returns the components of the public key.
     pub fn public_components(&self) -> PublicComponents {
-        match &self.signer {
+        match &self.0 {
             Signer::Ecdsa(curve, pair) => {
                 // SEC 1 section 2.3.3: 4, then both coordinates.
                 let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
@@ -305,7 +292,7 @@ impl PrivateKey {
 
     /// The public key as PKCS#1 DER (RSA) or as the bytes of the point. Its hash distinguishes keys.
     pub fn public_key_bytes(&self) -> &[u8] {
-        match &self.signer {
+        match &self.0 {
             Signer::Ecdsa(_, pair) => pair.public_key().as_ref(),
             Signer::Ed25519(pair) => pair.public_key().as_ref(),
             Signer::Rsa(pair) => pair.public_key().as_ref(),
@@ -318,7 +305,7 @@ impl PrivateKey {
     /// The crypto library fails.
     pub fn sign_jws(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let random = SystemRandom::new();
-        match &self.signer {
+        match &self.0 {
             Signer::Ecdsa(_, pair) => Ok(pair.sign(&random, message)?.as_ref().to_vec()),
             Signer::Ed25519(pair) => Ok(pair.try_sign(message)?.as_ref().to_vec()),
             Signer::Rsa(pair) => {
@@ -329,10 +316,6 @@ impl PrivateKey {
         }
     }
 
-    /// The key as PKCS#8 DER, for signing with rcgen.
-    pub(super) fn pkcs8_der(&self) -> &[u8] {
-        &self.pkcs8
-    }
 }
 
 #[cfg(test)]
