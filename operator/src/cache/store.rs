@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -37,6 +38,8 @@ struct Entry<K> {
     object: Stored<K>,
     /// The resourceVersion; 0 if it is not a number.
     version: u64,
+    /// A hash of the UID: it is compared more often than a packed object is read.
+    uid: u64,
     /// The list that has reported it last.
     list: u32,
 }
@@ -71,9 +74,27 @@ impl<K: Lookup<DynamicType = ()>> Store<K> {
         self.named(reference.namespace.as_deref().unwrap_or_default(), &reference.name)
     }
 
+    /// The object that a reference names, unless it is packed.
+    pub fn unpacked(&self, reference: &ObjectRef<K>) -> Option<Arc<K>> {
+        let namespaces = self.read();
+        let objects = namespaces.get(reference.namespace.as_deref().unwrap_or_default())?;
+        match &objects.get(reference.name.as_str())?.object {
+            Stored::Whole(object) => Some(Arc::clone(object)),
+            Stored::Packed(_) => None,
+        }
+    }
+
     /// The object with a name; the namespace is empty for a cluster-scoped one.
     pub fn named(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.read().get(namespace)?.get(name).and_then(|entry| self.whole(&entry.object))
+    }
+
+    /// Whether an object exists, and not another one of its name.
+    pub fn contains(&self, object: &K) -> bool {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name().unwrap_or_default());
+        let namespaces = self.read();
+        let entry = namespaces.get(&*namespace).and_then(|objects| objects.get(&*name));
+        entry.is_some_and(|entry| entry.uid == uid_hash(object))
     }
 
     /// The objects that a condition selects, in no particular order.
@@ -141,6 +162,12 @@ impl<K: Lookup<DynamicType = ()>> Store<K> {
     }
 }
 
+fn uid_hash<K: Lookup<DynamicType = ()>>(object: &K) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    object.uid().hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What changes a store. There is one.
 pub struct Writer<K> {
     store: Store<K>,
@@ -171,12 +198,12 @@ impl<K: Lookup<DynamicType = ()>> Writer<K> {
             let packed = store.0.packing.as_ref().and_then(packed);
             packed.map_or_else(|| Stored::Whole(Arc::clone(object)), Stored::Packed)
         };
-        let list = self.list;
+        let (uid, list) = (uid_hash(&**object), self.list);
         let mut namespaces = self.store.write();
         let namespace = object.namespace().unwrap_or_default();
         let name = object.name().unwrap_or_default();
         let Some(entry) = namespaces.get_mut(&*namespace).and_then(|objects| objects.get_mut(&*name)) else {
-            let entry = Entry { object: stored(&self.store), version, list };
+            let entry = Entry { object: stored(&self.store), version, uid, list };
             namespaces.entry((*namespace).into()).or_default().insert((*name).into(), entry);
             return Change::Created;
         };
@@ -185,7 +212,7 @@ impl<K: Lookup<DynamicType = ()>> Writer<K> {
             return Change::Same;
         }
         let is_older = version != 0 && version < entry.version;
-        entry.version = version;
+        (entry.version, entry.uid) = (version, uid);
         let old = std::mem::replace(&mut entry.object, stored(&self.store));
         match self.store.whole(&old) {
             Some(old) if is_older && old.uid() == object.uid() => Change::RolledBack(old),
@@ -266,6 +293,7 @@ mod tests {
         assert_eq!((store.named("a", "one"), store.named("a", "two")), (Some(one), Some(Arc::clone(&two))));
         assert_eq!((names(&store, false), names(&store, true).len()), (vec!["one".to_owned()], 2));
         assert_eq!(store.matching(|it| it.name_any() == "two"), [Arc::clone(&two)]);
+        assert!(store.contains(&two));
         assert_eq!(writer.remove(&two), Some(two));
         assert_eq!((store.named("a", "two"), store.len()), (None, 1));
     }

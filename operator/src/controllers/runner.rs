@@ -98,8 +98,9 @@ where
 {
     /// For whom and at which server an object is reconciled.
     fn lane(&self, reference: &ObjectRef<K>) -> Lane {
-        // Not every kind: getting an object from the cache may mean to unpack it.
-        let server = K::SERVER.and_then(|server| server(&*self.store.get(reference)?, &self.context.cache));
+        // What is packed has nothing to do at a server.
+        let server =
+            K::SERVER.and_then(|server| server(&*self.store.unpacked(reference)?, &self.context.cache));
         Lane { namespace: reference.namespace.clone().unwrap_or_default(), server }
     }
 
@@ -155,8 +156,7 @@ where
 
     /// Forgets an object that was deleted during its reconcile: what that remembers of it would stay.
     fn has_forgotten(&self, object: &K, reference: &ObjectRef<K>, attempts: &Attempts<K>) -> bool {
-        let is_known = |known: Arc<K>| known.meta().uid == object.meta().uid;
-        if self.store.get(reference).is_some_and(is_known) {
+        if self.store.contains(object) {
             return false;
         }
         self.context.forget(object);

@@ -137,7 +137,7 @@ impl Reconciler<'_> {
             // After the request, which may have taken a while: the watch has had no time before.
             let now = self.context.now();
             self.context.memory.expectations.expect(id, now);
-            let pace = Pace::after(self.pace(), revision, cause, now);
+            let pace = Pace::after(self.pace(&self.requests()), revision, cause, now);
             self.context.memory.paces.put(self.uid(), pace);
             tracing::info!(request = name, revision, "created CertificateRequest");
         } else if self.context.cache.requests.get(&self.namespace(), &name).is_some() {

@@ -23,6 +23,14 @@ use crate::{
 /// How many names of CertificateRequests are tried that belong to something else.
 const MOST_TAKEN_NAMES: i64 = 8;
 
+/// The requests of a Certificate and the Order of the latest one, as they were in the cache when its reconcile began. They are packed
+/// there, so each is read once.
+pub(super) struct Seen {
+    /// The latest revision last.
+    pub(super) requests: Vec<Arc<CertificateRequest>>,
+    pub(super) order: Option<Arc<Order>>,
+}
+
 /// What was read for a decision. It is dropped with the reconcile.
 pub(super) struct Observed {
     secret: Option<Arc<SecretView>>,
@@ -81,8 +89,8 @@ impl Observed {
 
 impl Reconciler<'_> {
     /// Decides with what is cached, and obtains what a decision asks for until it is complete.
-    pub(super) async fn gather_and_decide(&self) -> Result<Decision, ReconcileError> {
-        let mut observed = self.gather().await?;
+    pub(super) async fn gather_and_decide(&self, seen: Seen) -> Result<Decision, ReconcileError> {
+        let mut observed = self.gather(seen).await?;
         loop {
             match certificate::decide(&observed.view(self.certificate, self.context)) {
                 Ok(decision) => return Ok(decision),
@@ -91,18 +99,20 @@ impl Reconciler<'_> {
         }
     }
 
-    async fn gather(&self) -> Result<Observed, ReconcileError> {
+    async fn gather(&self, seen: Seen) -> Result<Observed, ReconcileError> {
         let secret = self.secret().await?;
-        let requests = self.with_next_chain(self.requests()).await?;
+        let Seen { requests, order } = seen;
+        let pace = self.pace(&requests);
+        let requests = self.with_next_chain(requests).await?;
         let next_key_name = self.next_key_name();
         let next_request = self.next_request();
         let now = self.context.now();
         Ok(Observed {
             secret,
-            order: self.order(&requests),
+            order,
             requests,
             is_requested: self.context.memory.expectations.is_pending(&self.request_id(&next_request.0), now),
-            pace: self.pace(),
+            pace,
             next_request,
             rivals: self.rivals(),
             next_key: self.next_key(&next_key_name).await?,
@@ -141,13 +151,13 @@ impl Reconciler<'_> {
     }
 
     /// The requests in a row, also those from before this process started, as far as they still exist.
-    pub(super) fn pace(&self) -> Option<Pace> {
+    pub(super) fn pace(&self, requests: &[Arc<CertificateRequest>]) -> Option<Pace> {
         let known = self.context.memory.paces.get(&self.uid());
         known.or_else(|| {
             // A failed attempt has its own backoff.
             let status =
                 self.certificate.status.as_ref().filter(|it| it.failed_issuance_attempts.is_none())?;
-            let requested = self.requests().last()?.creation_timestamp()?.0;
+            let requested = requests.last()?.creation_timestamp()?.0;
             Pace::of_another_process(status.revision?, requested, self.context.now())
         })
     }
@@ -157,6 +167,13 @@ impl Reconciler<'_> {
             IssuerLookup::Found(issuer) => Some(issuer),
             IssuerLookup::Foreign | IssuerLookup::UnknownKind | IssuerLookup::Missing => None,
         }
+    }
+
+    /// What the cache has now.
+    pub(super) fn look(&self) -> Seen {
+        let requests = self.requests();
+        let order = requests.last().and_then(|latest| self.context.cache.order_of(latest));
+        Seen { requests, order }
     }
 
     /// The CertificateRequests that the Certificate owns, the latest revision last.
@@ -203,11 +220,6 @@ impl Reconciler<'_> {
     fn controls(&self, metadata: &ObjectMeta) -> bool {
         controller_of_kind::<Certificate>(metadata).map(|owner| owner.uid.as_str())
             == self.certificate.uid().as_deref()
-    }
-
-    /// The Order of the latest request.
-    pub(super) fn order(&self, requests: &[Arc<CertificateRequest>]) -> Option<Arc<Order>> {
-        self.context.cache.order_of(requests.last()?)
     }
 
     /// Other Certificates with the same Secret.

@@ -55,11 +55,12 @@ pub(super) async fn reconcile(
 ) -> Result<Requeue, ReconcileError> {
     let reconciler = Reconciler { context: &context, certificate: &certificate };
     // Taken before anything is gathered: a later change gives another fingerprint, so it is not mistaken for what was decided on.
-    let fingerprint = reconciler.fingerprint();
+    let seen = reconciler.look();
+    let fingerprint = reconciler.fingerprint(&seen);
     if reconciler.is_settled(fingerprint) {
         return Ok(Requeue::OnChange);
     }
-    let decision = reconciler.gather_and_decide().await?;
+    let decision = reconciler.gather_and_decide(seen).await?;
     let applied = reconciler.apply(decision).await?;
     Ok(match applied.settled_version {
         Some(version) => reconciler.settle(fingerprint, &version, applied.requeue),

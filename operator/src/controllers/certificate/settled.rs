@@ -13,7 +13,7 @@ use crds::condition::{self, HasConditions};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{super::RESYNC, Reconciler};
+use super::{super::RESYNC, Reconciler, gather::Seen};
 use crate::{
     cache::{IssuerLookup, SecretRead},
     context::Context,
@@ -52,17 +52,16 @@ impl Fingerprint {
 
 impl Reconciler<'_> {
     /// The fingerprint of what is cached. It costs no request.
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    pub(super) fn fingerprint(&self, seen: &Seen) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
         self.certificate.metadata.uid.hash(&mut hasher);
         let next_key_name = self.next_key_name();
         self.secret_version().hash(&mut hasher);
         self.stored_secret(&next_key_name).map(|secret| secret.version.clone()).hash(&mut hasher);
-        let requests = self.requests();
-        for request in &requests {
+        for request in &seen.requests {
             request.metadata.resource_version.hash(&mut hasher);
         }
-        self.order(&requests).map(|order| order.resource_version()).hash(&mut hasher);
+        seen.order.as_ref().map(|order| order.resource_version()).hash(&mut hasher);
         for rival in self.rivals() {
             rival.metadata.uid.hash(&mut hasher);
         }
