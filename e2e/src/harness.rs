@@ -82,7 +82,14 @@ pub fn cluster() -> Result<&'static Cluster> {
 
 /// Starts a cluster without a node, named after the tests that it is for.
 pub async fn start_control_plane(tests: &str) -> Result<Cluster> {
-    let options = Options::new(format!("test-{tests}-{}", std::process::id()), Mode::ControlPlane);
+    start_control_plane_with(tests, &[]).await
+}
+
+/// The same, with further flags of the API server.
+pub async fn start_control_plane_with(tests: &str, flags: &[&str]) -> Result<Cluster> {
+    let name = format!("test-{tests}-{}", std::process::id());
+    let api_server_flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    let options = Options { api_server_flags, ..Options::new(name, Mode::ControlPlane) };
     bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 

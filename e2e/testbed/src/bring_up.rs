@@ -179,7 +179,7 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
     step.done("");
 
     let step = steps.begin("starting the control plane", Some(Duration::from_secs(6)));
-    for process in [plan.etcd(), plan.kube_apiserver(), plan.challtestsrv()] {
+    for process in [plan.etcd(), plan.kube_apiserver(&options.api_server_flags), plan.challtestsrv()] {
         cluster.start(process)?;
     }
     if node {

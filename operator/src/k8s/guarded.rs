@@ -12,6 +12,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::without_field_owners;
+
 /// The largest object that is kept, as JSON without what is never kept, bytes. A user may create hundreds of any size that the API
 /// server accepts, 1.5 MB.
 pub const MAX_OBJECT_BYTES: usize = 256 * 1024;
@@ -59,7 +61,7 @@ where
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        let error = match serde_json::from_str::<K>(text.get()) {
+        let error = match without_field_owners::from_json::<K>(text.get()) {
             Ok(mut object) => {
                 trim(object.meta_mut());
                 object.shrink();
@@ -80,9 +82,8 @@ where
     }
 }
 
-/// Drops metadata that is often half of an object's size, and the spare room of lists, of which there are thousands.
+/// Drops metadata that is often half of what is left of an object, and the spare room of lists, of which there are thousands.
 fn trim(metadata: &mut ObjectMeta) {
-    metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED);
     }

@@ -15,6 +15,7 @@ mod pages;
 mod queue;
 mod requester;
 mod watch;
+mod without_field_owners;
 mod work_queue;
 mod write;
 

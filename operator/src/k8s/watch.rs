@@ -89,8 +89,8 @@ where
         report: impl Fn(&K, ObjectEvent),
     ) {
         let store = self.writer.store().clone();
-        let config = self.config.page_size(PAGE);
-        let watch = || {
+        let watch = |listing| {
+            let config = configured(&self.config, listing);
             let watches = scopes.iter().map(|scope| {
                 let events = watcher::watcher(scope.api.clone(), config.clone()).default_backoff();
                 let events = events.filter_map(|event| {
@@ -119,8 +119,8 @@ where
     {
         let store = self.writer.store().clone();
         let keep = |object: PartialObjectMeta<K>| Some(keep(object.meta()));
-        let config = self.config.page_size(PAGE);
-        let watch = || {
+        let watch = |listing| {
+            let config = configured(&self.config, listing);
             let watches = scopes.iter().map(|scope| {
                 let events = watcher::watcher(scope.api.clone(), config.clone()).default_backoff();
                 let events =
@@ -133,8 +133,24 @@ where
     }
 }
 
+/// How a watch learns which objects there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    /// The watch begins with them. API servers take this from memory, and lists often from etcd, which costs them three times as much.
+    Streamed,
+    /// A list precedes the watch: before Kubernetes 1.32, and where an administrator has turned streams off.
+    Pages,
+}
+
+fn configured(config: &watcher::Config, listing: Listing) -> watcher::Config {
+    match listing {
+        Listing::Streamed => config.clone().streaming_lists(),
+        Listing::Pages => config.clone().page_size(PAGE),
+    }
+}
+
 async fn drive<K, E>(
-    watch: impl Fn() -> E,
+    watch: impl Fn(Listing) -> E,
     mut writer: Writer<K>,
     presence: Presence,
     report: impl Fn(&K, ObjectEvent),
@@ -143,18 +159,25 @@ async fn drive<K, E>(
     E: Stream<Item = watcher::Result<Event<K>>>,
 {
     let mut absent = false;
-    let mut events = Box::pin(watch());
+    let mut listing = Listing::Streamed;
+    let mut events = Box::pin(watch(listing));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
                 absent &= matches!(event, Event::Init);
                 apply(event, &mut writer, &report);
             }
+            Err(error) if listing == Listing::Streamed && is_refused(&error) => {
+                tracing::debug!(kind = %K::kind(&()), "the API server does not stream lists, will list in pages");
+                listing = Listing::Pages;
+                events = Box::pin(watch(listing));
+            }
             Err(error) if presence == Presence::Optional && is_unknown_kind(&error) => {
                 if matches!(error, watcher::Error::WatchStartFailed(_)) {
                     // This may be temporary. A list says what there is; the old watch would never list again.
                     tokio::time::sleep(RELIST_AFTER).await;
-                    events = Box::pin(watch());
+                    listing = Listing::Pages;
+                    events = Box::pin(watch(listing));
                 } else if !absent {
                     absent = true;
                     tracing::info!(kind = %K::kind(&()), "the API server does not know this kind, waiting for its CRD");
@@ -211,6 +234,12 @@ fn put<K: Lookup<DynamicType = ()>>(object: K, writer: &mut Writer<K>, report: &
         }
     };
     report(&object, event);
+}
+
+/// Whether the API server does not know a parameter of the watch, or does not accept it.
+fn is_refused(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
+    [400, 422].contains(&status.code)
 }
 
 /// Whether the API server does not serve the kind: its CRD is not installed, or was removed.
@@ -296,7 +325,7 @@ mod tests {
         let reports = RefCell::new(Vec::new());
         let report = |object: &ConfigMap, event| reports.borrow_mut().push((object.name_any(), event));
         let events = RefCell::new(Some(events));
-        drive(|| stream::iter(events.take().unwrap_or_default()), writer, presence, report).await;
+        drive(|_| stream::iter(events.take().unwrap_or_default()), writer, presence, report).await;
         let ready = kind.wait_until_listed().now_or_never().is_some();
         (reports.into_inner(), ready, kind.len())
     }
@@ -350,7 +379,7 @@ mod tests {
                 deleted.borrow_mut().push(object.name_any());
             }
         };
-        let watch = || stream::iter(watches.borrow_mut().pop_front().unwrap_or_default());
+        let watch = |_| stream::iter(watches.borrow_mut().pop_front().unwrap_or_default());
         drive(watch, writer, Presence::Optional, report).await;
         assert_eq!((deleted.into_inner(), kind.len()), (vec!["a".to_owned()], 1));
     }
@@ -391,6 +420,35 @@ mod tests {
                 ("new", ObjectEvent::Created),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn server_that_does_not_stream_is_listed() {
+        let refused = |code| {
+            let status =
+                Status::failure("sendInitialEvents is forbidden for watch", "Invalid").with_code(code);
+            Err(watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status))))
+        };
+        let kind = Kind::<ConfigMap>::default();
+        let writer = kind.take_writer().expect("it is taken once");
+        let begun = RefCell::new(Vec::new());
+        let watch = |listing| {
+            begun.borrow_mut().push(listing);
+            stream::iter(match listing {
+                Listing::Streamed => vec![refused(422)],
+                // Of a list, it says nothing.
+                Listing::Pages => {
+                    vec![
+                        refused(400),
+                        Ok(Event::Init),
+                        Ok(Event::InitApply(object("a"))),
+                        Ok(Event::InitDone),
+                    ]
+                }
+            })
+        };
+        drive(watch, writer, Presence::Required, |_, _| {}).await;
+        assert_eq!((begun.into_inner(), kind.len()), (vec![Listing::Streamed, Listing::Pages], 1));
     }
 
     /// An object that can't be read any more must not be acted on as it was.

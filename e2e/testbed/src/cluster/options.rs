@@ -34,6 +34,8 @@ pub struct Options {
     pub relay_port: Option<u16>,
     /// The class of the Ingresses that Traefik serves.
     pub ingress_class: String,
+    /// Further flags of the API server.
+    pub api_server_flags: Vec<String>,
 }
 
 impl Options {
@@ -45,6 +47,7 @@ impl Options {
             cni: Cni::default(),
             relay_port: None,
             ingress_class: TRAEFIK.to_owned(),
+            api_server_flags: Vec::new(),
         }
     }
 }

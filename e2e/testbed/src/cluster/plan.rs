@@ -36,7 +36,7 @@ impl Plan<'_> {
         )
     }
 
-    pub(crate) fn kube_apiserver(&self) -> Process {
+    pub(crate) fn kube_apiserver(&self, flags: &[String]) -> Process {
         let pki = |name: &str| self.layout.text(&format!("pki/{name}"));
         Process::new(
             "kube-apiserver",
@@ -65,7 +65,9 @@ impl Plan<'_> {
                 "--audit-log-mode=blocking-strict".into(),
                 // Practically never rotated, because a count may begin anywhere in the file.
                 "--audit-log-maxsize=100000".into(),
-            ],
+            ]
+            .into_iter()
+            .chain(flags.iter().cloned()),
         )
     }
 

@@ -108,8 +108,8 @@ impl Chain {
         };
         let leaf = LeafCertificate::from_x509(&first);
         // A CA may have the same name.
-        let is_temporary = common_name(first.issuer()) == TEMPORARY_ISSUER
-            && leaf.serial_number == TEMPORARY_SERIAL_NUMBER;
+        let is_temporary =
+            common_name(first.issuer()) == TEMPORARY_ISSUER && leaf.serial_number == TEMPORARY_SERIAL_NUMBER;
         Ok((leaf, is_temporary))
     }
 

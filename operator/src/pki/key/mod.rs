@@ -315,7 +315,6 @@ impl PrivateKey {
             }
         }
     }
-
 }
 
 #[cfg(test)]
