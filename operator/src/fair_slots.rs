@@ -6,14 +6,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     decision::fair_queue::{FairQueue, Lane, Slots},
     sync::lock,
 };
 
-type Waiters = Mutex<FairQueue<oneshot::Sender<Permit>>>;
+struct Waiters {
+    queue: Mutex<FairQueue<oneshot::Sender<Permit>>>,
+    began: Instant,
+}
 
 /// A number of permits that callers wait for. Cheap to clone.
 #[derive(Clone)]
@@ -29,13 +32,13 @@ pub struct Permit {
 impl FairSlots {
     /// A permit for each slot.
     pub fn new(slots: Slots) -> Self {
-        Self(Arc::new(Mutex::new(FairQueue::new(slots))))
+        Self(Arc::new(Waiters { queue: Mutex::new(FairQueue::new(slots)), began: Instant::now() }))
     }
 
     /// Waits for a permit.
     pub async fn acquire(&self, lane: Lane) -> Permit {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.0).push(lane.clone(), sender);
+        lock(&self.0.queue).push(lane.clone(), sender);
         dispatch(&self.0);
         // A waiter is removed only when it is given a permit, so this never fails; without a permit, there is nothing to give back.
         receiver.await.unwrap_or_else(|_| Permit { waiters: Arc::clone(&self.0), lane: None })
@@ -45,13 +48,13 @@ impl FairSlots {
 /// Gives free permits to waiting callers.
 fn dispatch(waiters: &Arc<Waiters>) {
     loop {
-        let Some((lane, waiter)) = lock(waiters).pop() else { return };
+        let Some((lane, waiter)) = lock(&waiters.queue).pop(waiters.began.elapsed()) else { return };
         let permit = Permit { waiters: Arc::clone(waiters), lane: Some(lane) };
         if let Err(mut permit) = waiter.send(permit)
             && let Some(lane) = permit.lane.take()
         {
             // It no longer waits.
-            lock(waiters).release(&lane);
+            lock(&waiters.queue).release(&lane);
         }
     }
 }
@@ -59,7 +62,7 @@ fn dispatch(waiters: &Arc<Waiters>) {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(lane) = self.lane.take() {
-            lock(&self.waiters).release(&lane);
+            lock(&self.waiters.queue).release(&lane);
             dispatch(&self.waiters);
         }
     }

@@ -1,11 +1,14 @@
 //! Who gets the next of a limited number of slots: tenants take turns, and none of them, nor any server, gets all slots.
 //!
-//! Knows counts and turns; must not know what a slot is for. Next: `k8s/work_queue.rs` and `fair_slots.rs`, which hand the slots out.
+//! Knows counts, turns, and times; must not read a clock, nor know what a slot is for. Next: `k8s/work_queue.rs` and `fair_slots.rs`, which hand the slots out.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-/// How many of the last slots say which namespaces use slots.
-const RECENT: usize = 256;
+/// How long a namespace counts as one that uses slots after it got one: the requests of one issuance have pauses between them.
+const IN_USE_FOR: Duration = Duration::from_secs(3);
 
 /// How many slots there are, and how many of these a namespace or a server gets while the others are free. If fewer are free, it gets
 /// fewer: as large a part of those as its share is of all.
@@ -66,14 +69,17 @@ pub struct Lane {
 /// has none gets the last one.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use operator::decision::fair_queue::{FairQueue, Lane, Slots};
 ///
+/// let now = Duration::ZERO;
 /// let lane = |namespace: &str| Lane { namespace: namespace.to_owned(), server: None };
 /// let mut queue = FairQueue::new(Slots::few(12));
 /// (0..1000).for_each(|number| queue.push(lane("noisy"), number));
-/// assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4);
+/// assert_eq!(std::iter::from_fn(|| queue.pop(now)).count(), 4);
 /// queue.push(lane("quiet"), 1000);
-/// assert_eq!(queue.pop(), Some((lane("quiet"), 1000)));
+/// assert_eq!(queue.pop(now), Some((lane("quiet"), 1000)));
 /// ```
 #[derive(Debug)]
 pub struct FairQueue<T> {
@@ -81,9 +87,10 @@ pub struct FairQueue<T> {
     used: usize,
     by_namespace: HashMap<String, usize>,
     by_server: HashMap<String, usize>,
-    /// The namespaces that got the last slots, the latest last, and how many each got. None if it makes no difference.
-    recent: VecDeque<String>,
-    recent_by_namespace: HashMap<String, usize>,
+    /// The namespace that got the last slot, and when.
+    latest: Option<(String, Duration)>,
+    /// The other namespace that got the last slot before, and when.
+    latest_other: Option<(String, Duration)>,
     /// What waits, by namespace.
     waiting: HashMap<String, VecDeque<Waiting<T>>>,
     /// The namespaces in which something waits, the next one first.
@@ -105,8 +112,8 @@ impl<T> FairQueue<T> {
             used: 0,
             by_namespace: HashMap::new(),
             by_server: HashMap::new(),
-            recent: VecDeque::new(),
-            recent_by_namespace: HashMap::new(),
+            latest: None,
+            latest_other: None,
             waiting: HashMap::new(),
             turns: VecDeque::new(),
         }
@@ -125,12 +132,14 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Takes what is next, and a slot for it, which [`Self::release`] gives back. `None` if nothing waits that may have one now.
-    pub fn pop(&mut self) -> Option<(Lane, T)> {
+    /// Takes what is next, and a slot for it, which [`Self::release`] gives back. `None` if nothing waits that may have one now. `now` is
+    /// the time since a fixed start, and never less than before.
+    pub fn pop(&mut self, now: Duration) -> Option<(Lane, T)> {
         if self.used >= self.slots.all {
             return None;
         }
-        let turn = (0..self.turns.len()).find_map(|turn| self.admissible(turn).map(|server| (turn, server)));
+        let turn =
+            (0..self.turns.len()).find_map(|turn| self.admissible(turn, now).map(|server| (turn, server)));
         let (turn, server) = turn?;
         let namespace = self.turns.remove(turn)?;
         let servers = self.waiting.get_mut(&namespace)?;
@@ -147,7 +156,7 @@ impl<T> FairQueue<T> {
         }
         self.used += 1;
         *self.by_namespace.entry(lane.namespace.clone()).or_default() += 1;
-        self.note(&lane.namespace);
+        self.note(&lane.namespace, now);
         if let Some(server) = &lane.server {
             *self.by_server.entry(server.clone()).or_default() += 1;
         }
@@ -164,29 +173,42 @@ impl<T> FairQueue<T> {
     }
 
     /// Notes that a namespace got a slot.
-    fn note(&mut self, namespace: &str) {
+    fn note(&mut self, namespace: &str, now: Duration) {
         // What belongs to no namespace belongs to no tenant.
-        if self.slots.contended >= self.slots.namespace || namespace.is_empty() {
+        if namespace.is_empty() {
             return;
         }
-        self.recent.push_back(namespace.to_owned());
-        *self.recent_by_namespace.entry(namespace.to_owned()).or_default() += 1;
-        if self.recent.len() > RECENT
-            && let Some(oldest) = self.recent.pop_front()
-        {
-            release(&mut self.recent_by_namespace, &oldest);
+        match &mut self.latest {
+            Some((latest, at)) if latest == namespace => *at = now,
+            latest => self.latest_other = latest.replace((namespace.to_owned(), now)),
+        }
+    }
+
+    /// Whether other namespaces use slots: they hold one, wait for one, or have got one recently.
+    fn others_use_slots(&self, namespace: &str, now: Duration) -> bool {
+        let is_other = |other: &String| other != namespace && !other.is_empty();
+        let mut recent = [&self.latest, &self.latest_other].into_iter().flatten();
+        recent.any(|(other, at)| is_other(other) && now.saturating_sub(*at) < IN_USE_FOR)
+            || self.turns.iter().any(is_other)
+            || self.by_namespace.keys().any(is_other)
+    }
+
+    /// How many slots a namespace may have.
+    fn share(&self, namespace: &str, now: Duration) -> usize {
+        let Slots { namespace: alone, contended, .. } = self.slots;
+        // What belongs to no namespace belongs to no tenant.
+        if contended < alone && !namespace.is_empty() && self.others_use_slots(namespace, now) {
+            contended
+        } else {
+            alone
         }
     }
 
     /// Which server's work comes next in the namespace that has this turn, if any may have a slot.
-    fn admissible(&self, turn: usize) -> Option<usize> {
+    fn admissible(&self, turn: usize, now: Duration) -> Option<usize> {
         let free = self.slots.all.saturating_sub(self.used);
         let namespace = self.turns.get(turn)?;
-        // What belongs to no namespace belongs to no tenant.
-        let others = !namespace.is_empty()
-            && self.recent_by_namespace.len() > usize::from(self.recent_by_namespace.contains_key(namespace));
-        let share =
-            if others { self.slots.contended.min(self.slots.namespace) } else { self.slots.namespace };
+        let share = self.share(namespace, now);
         if !self.slots.has_room(count(&self.by_namespace, namespace), free, share) {
             return None;
         }
@@ -220,8 +242,10 @@ mod tests {
         Lane { namespace: namespace.to_string(), server: Some(server.to_string()) }
     }
 
+    const START: Duration = Duration::ZERO;
+
     fn pop_all<T>(queue: &mut FairQueue<T>) -> Vec<(Lane, T)> {
-        std::iter::from_fn(|| queue.pop()).collect()
+        std::iter::from_fn(|| queue.pop(START)).collect()
     }
 
     #[test]
@@ -273,13 +297,13 @@ mod tests {
     fn released_slot_goes_to_the_longest_waiting_namespace() {
         let mut queue = FairQueue::new(Slots::unshared(1));
         (0..1000).for_each(|item| queue.push(lane(1, 1), item));
-        let (first, _) = queue.pop().expect("the first");
+        let (first, _) = queue.pop(START).expect("the first");
         queue.push(lane(2, 2), 1000);
-        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.pop(START), None);
         queue.release(&first);
-        assert_eq!(queue.pop().map(|(_, item)| item), Some(1));
+        assert_eq!(queue.pop(START).map(|(_, item)| item), Some(1));
         queue.release(&first);
-        assert_eq!(queue.pop().map(|(_, item)| item), Some(1000));
+        assert_eq!(queue.pop(START).map(|(_, item)| item), Some(1000));
     }
 
     #[test]
@@ -294,12 +318,35 @@ mod tests {
             queue.release(lane);
         }
         assert_eq!(pop_all(&mut queue).len(), 2, "the other one is there");
+        let pop_at = |queue: &mut FairQueue<()>, now| std::iter::from_fn(|| queue.pop(now)).count();
+        assert_eq!(pop_at(&mut queue, IN_USE_FOR), 0, "the other one holds a slot");
         queue.release(&lane(2, 2));
-        for _ in 0..RECENT {
-            queue.release(&lane(1, 1));
-            assert!(queue.pop().is_some());
-        }
-        assert_eq!(pop_all(&mut queue).len(), 10, "the other one has left");
+        assert_eq!(pop_at(&mut queue, IN_USE_FOR), 10, "the other one has left");
+    }
+
+    /// One request of another tenant must not slow down a burst that comes later.
+    #[test]
+    fn namespace_gets_its_share_after_others_left() {
+        let mut queue = FairQueue::new(Slots::few(48).contended(2));
+        queue.push(lane(2, 2), ());
+        pop_all(&mut queue);
+        queue.release(&lane(2, 2));
+        (0..1000).for_each(|_| queue.push(lane(1, 1), ()));
+        assert_eq!(pop_all(&mut queue).len(), 2, "the other one was there recently");
+        queue.release(&lane(1, 1));
+        assert!(queue.pop(IN_USE_FOR).is_some());
+        assert!(queue.pop(IN_USE_FOR).is_some(), "it is alone");
+    }
+
+    #[test]
+    fn waiting_namespaces_use_slots() {
+        let mut queue = FairQueue::new(Slots { all: 48, namespace: 16, server: 1, contended: 2 });
+        queue.push(lane(2, 2), ());
+        queue.push(lane(2, 2), ());
+        assert_eq!(pop_all(&mut queue).len(), 1);
+        (0..255).for_each(|server| queue.push(lane(1, server), ()));
+        let later = 2 * IN_USE_FOR;
+        assert_eq!(std::iter::from_fn(|| queue.pop(later)).count(), 2);
     }
 
     /// A person may have several namespaces and servers.
@@ -371,7 +418,7 @@ mod tests {
                 (0..*count).for_each(|item| queue.push(lane(namespace, 0), item));
             }
             let mut served = Vec::new();
-            while let Some((lane, item)) = queue.pop() {
+            while let Some((lane, item)) = queue.pop(START) {
                 queue.release(&lane);
                 served.push(item);
             }

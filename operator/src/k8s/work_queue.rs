@@ -19,6 +19,7 @@ type Due = (Instant, u64);
 #[derive(Debug)]
 pub struct WorkQueue<K> {
     ready: FairQueue<K>,
+    began: Instant,
     delayed: BTreeMap<Due, K>,
     states: HashMap<K, State>,
     delays: u64,
@@ -39,7 +40,13 @@ enum State {
 impl<K: Clone + Eq + Hash> WorkQueue<K> {
     /// No work yet. Each object that is reconciled takes a slot.
     pub fn new(slots: Slots) -> Self {
-        Self { ready: FairQueue::new(slots), delayed: BTreeMap::new(), states: HashMap::new(), delays: 0 }
+        Self {
+            ready: FairQueue::new(slots),
+            began: Instant::now(),
+            delayed: BTreeMap::new(),
+            states: HashMap::new(),
+            delays: 0,
+        }
     }
 
     /// Enqueues an object, unless it waits already. One that is being reconciled is reconciled again afterwards.
@@ -75,7 +82,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
 
     /// Takes the next object to reconcile, until [`Self::finish`].
     pub fn start(&mut self) -> Option<K> {
-        let (lane, object) = self.ready.pop()?;
+        let (lane, object) = self.ready.pop(self.began.elapsed())?;
         self.states.insert(object.clone(), State::Running { lane, again: false });
         Some(object)
     }
