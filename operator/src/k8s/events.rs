@@ -21,7 +21,7 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{sync::Mutex as AsyncMutex, time::timeout};
 
 use crate::{objects::EventNote, sync::lock};
 
@@ -49,13 +49,16 @@ pub struct Events {
 }
 
 /// An event that has happened, perhaps several times.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Series {
     /// The name of its object.
     name: String,
     count: i32,
     first: Timestamp,
     last: Timestamp,
+    /// The count that was written last. One event is written at a time: the second one would not find the object that the first one
+    /// is creating.
+    written: Arc<AsyncMutex<i32>>,
 }
 
 impl Events {
@@ -86,8 +89,17 @@ impl Events {
     }
 }
 
-/// Counts in an existing object, or creates one.
+/// Counts in an existing object, or creates one, unless a later event has been counted meanwhile.
 async fn write(events: &Api<Event>, event: &Event, series: &Series) -> Result<(), kube::Error> {
+    let mut written = series.written.lock().await;
+    if *written < series.count {
+        write_next(events, event, series).await?;
+        *written = series.count;
+    }
+    Ok(())
+}
+
+async fn write_next(events: &Api<Event>, event: &Event, series: &Series) -> Result<(), kube::Error> {
     if series.count > 1 {
         let again = json!({ "count": event.count, "lastTimestamp": event.last_timestamp });
         let patched =
@@ -155,7 +167,13 @@ impl Recent {
         let mut name = about.name.clone().unwrap_or_default();
         name.truncate(name.floor_char_boundary(LONGEST_NAME));
         let name = name.trim_end_matches(['-', '.']);
-        let series = Series { name: format!("{name}.{unique:016x}"), count: 1, first: now, last: now };
+        let series = Series {
+            name: format!("{name}.{unique:016x}"),
+            count: 1,
+            first: now,
+            last: now,
+            written: Arc::default(),
+        };
         if self.series.insert(key, series.clone()).is_none() {
             self.ages.push_back(key);
         }
@@ -170,8 +188,15 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use hyper::{Method, Response};
+    use k8s_openapi::api::core::v1::Service;
+    use kube::client::Body;
+    use tokio::time::sleep;
+
     use super::*;
-    use crate::reason::Reason;
+    use crate::{k8s::testing, reason::Reason};
 
     const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -192,6 +217,46 @@ mod tests {
         let later = recent.count(1, &about("web"), START + SignedDuration::from_mins(30));
         assert_eq!(later.count, 1, "the first ones may have expired");
         assert_ne!(later.name, first.name);
+    }
+
+    /// The events that an API server has, by name, with their counts. To create one takes it a second.
+    type Stored = Arc<Mutex<BTreeMap<String, i64>>>;
+
+    async fn serve(stored: Stored, method: Method, path: String, body: serde_json::Value) -> Response<Body> {
+        let count = body["count"].as_i64().expect("a count");
+        if method == Method::PATCH {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            return match lock(&stored).get_mut(name) {
+                Some(known) => {
+                    *known = count;
+                    testing::json(StatusCode::OK, &json!({ "metadata": { "name": name } }))
+                }
+                None => testing::status(StatusCode::NOT_FOUND),
+            };
+        }
+        sleep(Duration::from_secs(1)).await;
+        let name = body["metadata"]["name"].as_str().expect("a name").to_owned();
+        if lock(&stored).contains_key(&name) {
+            return testing::status(StatusCode::CONFLICT);
+        }
+        lock(&stored).insert(name, count);
+        testing::json(StatusCode::CREATED, &body)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_events_of_one_moment_are_all_counted() {
+        let stored = Stored::default();
+        let served = Arc::clone(&stored);
+        let client =
+            testing::client(move |method, path, body| serve(Arc::clone(&served), method, path, body));
+        let events = Events::new(client, "instance".to_owned());
+        let (note, mut about) = (EventNote::warning(Reason::Pending, "a"), Service::default());
+        (about.metadata.namespace, about.metadata.name) = (Some("a".to_owned()), Some("web".to_owned()));
+        for _ in 0..3 {
+            events.publish("issuing", &note, &about, START);
+        }
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!(lock(&stored).values().collect::<Vec<_>>(), [&3]);
     }
 
     #[test]

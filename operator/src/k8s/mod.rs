@@ -14,6 +14,8 @@ mod merge;
 mod pages;
 mod queue;
 mod requester;
+#[cfg(test)]
+pub(crate) mod testing;
 mod watch;
 mod without_field_owners;
 mod work_queue;
