@@ -123,7 +123,8 @@ fn renewal(order: &Order, account: Option<&str>, context: &Context) -> Renewal {
     let Some(certificate) = order.annotations().get(CERTIFICATE_NAME) else { return Renewal::Nothing };
     let namespace = order.namespace().unwrap_or_default();
     let names = context.cache.indexes.requests_by_certificate.names(&namespace, certificate);
-    let earlier = names.iter().filter_map(|name| context.cache.requests.get(&namespace, name));
+    let latest = order::latest_requests(names);
+    let earlier = latest.iter().filter_map(|name| context.cache.requests.get(&namespace, name));
     let renewals = earlier.map(|earlier| {
         let its_order = context.cache.order_of(&earlier);
         order::renewal(order, account, &earlier, its_order.as_deref())

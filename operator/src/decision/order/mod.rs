@@ -28,7 +28,7 @@ use jiff::Timestamp;
 pub use self::{
     answers::on_answer,
     challenges::{ChallengePlan, asks_for, is_left_behind},
-    placing::{Renewal, missing_profile, new_order, placed_only, renewal},
+    placing::{Renewal, latest_requests, missing_profile, new_order, placed_only, renewal},
     progress::OrderProgress,
 };
 use self::{

@@ -22,6 +22,10 @@ use crate::{
     pki::Csr,
 };
 
+/// How many CertificateRequests of a Certificate are read: the one of the Order, those of the revisions before it, and others that users
+/// may have created.
+const MOST_EARLIER: usize = 8;
+
 /// The longest type of a challenge that the status of an Order can hold.
 const MAX_TYPE_LENGTH: usize = 64;
 
@@ -66,6 +70,21 @@ pub enum Renewal {
     SomeNames,
     /// A certificate for exactly these names.
     AllNames,
+}
+
+/// Which of the CertificateRequests of a Certificate, by name, say whether an Order renews: those of the latest revisions, because names
+/// end with the number of the revision. Users choose how many earlier ones there are.
+///
+/// ```
+/// use operator::decision::order::latest_requests;
+///
+/// let names = (1..=1000).map(|revision| format!("web-{revision}")).collect();
+/// assert_eq!(latest_requests(names)[..2], ["web-1000", "web-999"]);
+/// ```
+pub fn latest_requests(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable_by(|one, other| (other.len(), other).cmp(&(one.len(), one)));
+    names.truncate(MOST_EARLIER);
+    names
 }
 
 /// What an Order renews of an earlier request of its Certificate. `earlier_order` is that request's Order, and `account` the URL of the

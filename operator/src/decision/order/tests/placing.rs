@@ -5,6 +5,14 @@ use crds::{annotations::order::ACCOUNT, certmanager::CertificateRequest};
 use super::{super::placing::stored_authorization, *};
 use crate::acme::Identifier;
 
+/// Users choose how many earlier requests are kept.
+#[test]
+fn only_the_latest_requests_say_what_is_renewed() {
+    let latest = latest_requests((1..=10_000).map(|revision| format!("web-{revision}")).collect());
+    assert_eq!(latest[..2], ["web-10000", "web-9999"]);
+    assert_eq!(latest.len(), 8);
+}
+
 /// What users can write, such as a revision, does not make a renewal: another issuer, another server, or other names are a new order for
 /// the CA.
 #[test]
