@@ -50,7 +50,10 @@ pub(super) async fn reconcile(
     }
     let namespace = object.namespace_or_empty();
     let issuer = context.cache.issuer(&object.spec.issuer_ref, namespace);
-    let order = context.cache.order_of(&object).or_else(|| of_the_same_name(&object, &issuer, &context));
+    let csr = Csr::from_pem(&object.spec.request.0);
+    let readable = csr.as_ref().ok();
+    let order =
+        context.cache.order_of(&object).or_else(|| of_the_same_name(&object, readable?, &issuer, &context));
     let order = match order {
         Some(order) => Some(with_chain(order, &context).await?),
         None => None,
@@ -58,11 +61,12 @@ pub(super) async fn reconcile(
     let owner = controller_of_kind::<Certificate>(&object.metadata);
     let is_orphan = owner.is_some_and(|owner| context.cache.has_owner(namespace, owner) == Some(false));
     let problem = context.memory.problems.get(object.uid_or_empty());
-    let refusal = refusal(&object, &issuer, order.is_some(), &context).await?;
+    let refusal = refusal(&object, readable, &issuer, order.is_some(), &context).await?;
     let pace = context.memory.paces.get(object.uid_or_empty()).filter(|_| order.is_none());
     let auto_approve = approves(&object, &issuer, &context).await?;
     let actions = request::decide(&View {
         request: &object,
+        csr: csr.as_ref(),
         is_orphan,
         issuer: match &issuer {
             _ if let Some(why) = &refusal => IssuerView::Refused(why),
@@ -121,12 +125,12 @@ fn is_decided(request: &CertificateRequest) -> bool {
 /// The Order with the name of the one that a request would create, and with another owner or none.
 fn of_the_same_name(
     request: &CertificateRequest,
+    csr: &Csr,
     issuer: &IssuerLookup,
     context: &Context,
 ) -> Option<Arc<Order>> {
     let IssuerLookup::Found(issuer) = issuer else { return None };
-    let csr = Csr::from_pem(&request.spec.request.0).ok()?;
-    let order = objects::order::build(request, issuer.config.acme()?, None, &csr, None);
+    let order = objects::order::build(request, issuer.config.acme()?, None, csr, None);
     context.cache.orders.get(request.namespace_or_empty(), &order.name_any())
 }
 
@@ -134,6 +138,7 @@ fn of_the_same_name(
 /// Order is created.
 async fn refusal(
     object: &CertificateRequest,
+    csr: Option<&Csr>,
     issuer: &IssuerLookup,
     has_order: bool,
     context: &Context,
@@ -157,12 +162,11 @@ async fn refusal(
         return Ok(None);
     }
     // One without a CSR that can be read fails anyway.
-    let Ok(csr) = Csr::from_pem(&object.spec.request.0) else { return Ok(None) };
+    let Some(csr) = csr else { return Ok(None) };
     let namespace = object.namespace_or_empty();
     let read = Api::<Namespace>::all(context.kube.client.clone()).get_metadata(namespace).await;
     let found = read.tried(|| format!("read Namespace {namespace}"))?;
-    let applicant =
-        Applicant { namespace, labels: found.labels(), annotations: found.annotations(), csr: &csr };
+    let applicant = Applicant { namespace, labels: found.labels(), annotations: found.annotations(), csr };
     Ok(restrictions.refusal(name, applicant))
 }
 

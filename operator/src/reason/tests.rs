@@ -33,7 +33,7 @@ use crate::{
     },
     error::ReconcileError,
     objects::{EventNote, metadata},
-    pki::{self, CsrRequest, Curve, KeyKind, PrivateKey},
+    pki::{self, Csr, CsrRequest, Curve, KeyKind, PrivateKey},
 };
 
 pub(crate) const CERTIFICATE: &str = "Certificates";
@@ -114,6 +114,7 @@ fn of_requests() -> Vec<Example> {
         });
         let actions = request::decide(&request::View {
             request,
+            csr: Csr::from_pem(&request.spec.request.0).as_ref(),
             is_orphan: false,
             issuer: request::IssuerView::Acme { acme: &acme, account: None, ready: true, message: None },
             order: order.as_ref(),

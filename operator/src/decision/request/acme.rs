@@ -10,7 +10,7 @@ use crds::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::{Action, Decision, WAITING};
+use super::{Action, Decision, View, WAITING};
 use crate::{
     decision::{
         certificate::{Cause, DEFAULT_USAGES},
@@ -27,22 +27,22 @@ use crate::{
 
 impl Decision<'_> {
     pub(super) fn sign_by_acme(&mut self, acme: &AcmeIssuer, account: Option<&str>) {
-        let csr = match valid_csr(self.view.request) {
+        let csr = match valid_csr(self.view) {
             Ok(csr) => csr,
             Err(message) => return self.invalid(message),
         };
-        if let Err(message) = check_names(&csr) {
+        if let Err(message) = check_names(csr) {
             return self.fail(message);
         }
         match self.view.order {
             None => match csr.verify() {
-                Ok(()) => self.create_order(acme, account, &csr),
+                Ok(()) => self.create_order(acme, account, csr),
                 Err(error) => self.invalid(error.to_string()),
             },
             Some(order) if self.owns(order) && is_stranded(order, account) => {
                 self.actions.push(Action::DeleteOrder(order.name_any()));
             }
-            Some(order) if self.owns(order) => self.mirror_order(order, &csr),
+            Some(order) if self.owns(order) => self.mirror_order(order, csr),
             Some(order) => self.take_over(order),
         }
     }
@@ -127,8 +127,8 @@ fn is_stranded(order: &Order, account: Option<&str>) -> bool {
 }
 
 /// The CSR of a request, if it is what the other fields of the request say, by which an approver may have judged it.
-fn valid_csr(request: &CertificateRequest) -> Result<Csr, String> {
-    let csr = Csr::from_pem(&request.spec.request.0).map_err(|error| error.to_string())?;
+fn valid_csr<'a>(view: &View<'a>) -> Result<&'a Csr, String> {
+    let (request, csr) = (view.request, view.csr.map_err(ToString::to_string)?);
     let usages = request.spec.usages.as_deref().filter(|usages| !usages.is_empty());
     if !csr.allows_usages(usages.unwrap_or(&DEFAULT_USAGES)) {
         return Err("the key usages in the CSR differ from spec.usages: create a request in which they are the same, or whose CSR \

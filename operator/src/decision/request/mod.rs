@@ -17,7 +17,12 @@ pub use self::{
     approval::signer_names,
     restrictions::{Applicant, CHECKED_EVERY_MINUTES, Restrictions},
 };
-use crate::{decision::certificate::Pace, objects::EventNote, reason::Reason};
+use crate::{
+    decision::certificate::Pace,
+    objects::EventNote,
+    pki::{Csr, ReadCsrError},
+    reason::Reason,
+};
 
 /// The beginning of a request's Ready message while its Order is in progress; cert-manager's words.
 pub const WAITING: &str = "Waiting on certificate issuance from order";
@@ -68,6 +73,8 @@ pub enum IssuerView<'a> {
 pub struct View<'a> {
     /// The request.
     pub request: &'a CertificateRequest,
+    /// Its CSR.
+    pub csr: Result<&'a Csr, &'a ReadCsrError>,
     /// Whether its owner is a Certificate that is gone: it is deleted soon.
     pub is_orphan: bool,
     /// Its issuer.

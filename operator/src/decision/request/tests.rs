@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     decision::certificate::{Cause, Pace},
     objects::metadata::controller,
-    pki::{Csr, CsrRequest, Curve, KeyKind, PrivateKey, Subject},
+    pki::{CsrRequest, Curve, KeyKind, PrivateKey, Subject},
 };
 
 fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
@@ -22,9 +22,14 @@ fn request(change: impl FnOnce(&mut CsrRequest)) -> CertificateRequest {
     })
 }
 
+fn csr(request: &CertificateRequest) -> Result<Csr, ReadCsrError> {
+    Csr::from_pem(&request.spec.request.0)
+}
+
 fn decided(request: &CertificateRequest, issuer: IssuerView<'_>, order: Option<&Order>) -> Vec<Action> {
     decide(&View {
         request,
+        csr: csr(request).as_ref(),
         is_orphan: false,
         issuer,
         order,
@@ -65,8 +70,10 @@ fn unapproved_requests_are_ignored() {
     let request = request(|_| {});
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
+    let csr = csr(&request);
     let view = View {
         request: &request,
+        csr: csr.as_ref(),
         is_orphan: false,
         issuer,
         order: None,
@@ -228,8 +235,10 @@ fn problem_is_reported_instead_of_what_is_waited_for() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let issuer = IssuerView::Acme { acme: &acme, account: None, ready: true, message: None };
     let problem = Some("failed to create Order a/web-1-x: exceeded quota");
+    let csr = csr(&request);
     let view = View {
         request: &request,
+        csr: csr.as_ref(),
         is_orphan: false,
         issuer,
         order: None,
@@ -304,9 +313,11 @@ fn order_that_is_deleted_again_and_again_waits() {
     let acme = fixtures::issuer("issuer", |_| {}).spec.acme.expect("an ACME issuer");
     let request = request(|_| {});
     let (mut pace, mut now, mut orders) = (None, Timestamp::UNIX_EPOCH, 0);
+    let csr = csr(&request);
     for _ in 0..3600 {
         let view = View {
             request: &request,
+            csr: csr.as_ref(),
             is_orphan: false,
             issuer: IssuerView::Acme { acme: &acme, account: None, ready: true, message: None },
             order: None,
