@@ -65,6 +65,17 @@ impl Context {
         })
     }
 
+    /// A context with the default flags.
+    #[cfg(test)]
+    pub(crate) fn for_test(client: Client, proxy: crate::net::Proxy) -> Arc<Self> {
+        use clap::Parser as _;
+
+        let settings = crate::args::Arguments::parse_from(["operator"]).settings();
+        let settings = Settings { proxy, ..settings };
+        let context = Self::new(client, Arc::new(crate::clock::SystemClock), settings, Arc::new(|_| {}));
+        Arc::new(context.expect("a context"))
+    }
+
     /// Now, UTC.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

@@ -342,3 +342,63 @@ impl LoadedKey {
         Ok(Self { view: KeyView::Present { hash: AccountKey::hash_of(&key)? }, key: Some(key) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use crds::fixtures;
+    use hyper::StatusCode;
+    use serde_json::{Value, json};
+    use tokio::{net::TcpListener, time::sleep};
+
+    use super::*;
+    use crate::{k8s::testing, net::Proxy, pki::Curve};
+
+    /// A proxy that closes every connection after a while, and counts them.
+    async fn closing_proxy() -> (Proxy, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok(connection) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(100)).await;
+                drop(connection);
+            }
+        });
+        (Proxy::new(&format!("http://{address}"), "").expect("a proxy"), connections)
+    }
+
+    /// That the directory can't be fetched is remembered for a while, and a user who has changed something does not wait for that.
+    #[tokio::test]
+    async fn changed_issuer_fetches_the_directory_again() {
+        let (proxy, connections) = closing_proxy().await;
+        let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256)).expect("a key");
+        let secret =
+            json!(objects::secret::account_key("a", "account-key", "tls.key", &key).expect("a Secret"));
+        let issuer = |generation: i64| {
+            fixtures::issuer("issuer", |it| {
+                it.metadata.namespace = Some("a".to_owned());
+                (it.metadata.uid, it.metadata.generation) = (Some("1".to_owned()), Some(generation));
+            })
+        };
+        let written = json!(issuer(1));
+        let client = testing::client(move |_, path, _| {
+            let response: Value = if path.contains("/secrets/") { secret.clone() } else { written.clone() };
+            async move { testing::json(StatusCode::OK, &response) }
+        });
+        let context = Context::for_test(client, proxy);
+        let reconciled = async |issuer: Issuer| {
+            reconcile(Arc::new(issuer), Arc::clone(&context)).await.expect("a requeue");
+            connections.load(Ordering::Relaxed)
+        };
+        let first = reconciled(issuer(1)).await;
+        assert!(first > 0, "the directory is fetched");
+        assert!(reconciled(issuer(2)).await > first, "a user has changed the issuer");
+    }
+}
