@@ -69,7 +69,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "")]
     pub namespace: Vec<String>,
     /// Whether to act only while holding the leader election Lease.
-    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub leader_elect: bool,
     /// Namespace of the leader election Lease.
     #[arg(long, default_value = "kube-system")]
@@ -99,7 +99,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',')]
     pub extra_certificate_annotations: Vec<String>,
     /// Whether a Certificate owns its Secret, which is then deleted with it.
-    #[arg(long, default_value = "false", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, default_value = "false", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub enable_certificate_owner_ref: bool,
     /// How long to wait after the first failed issuance. The delay doubles with each further failure.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
@@ -126,7 +126,7 @@ pub struct Arguments {
     #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
     /// Whether /metrics has series for each Certificate and Challenge: seven for a Certificate, eight for a Challenge.
-    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub enable_certificate_metrics: bool,
     /// Listen address of /livez, /healthz, and /readyz. "0" turns them off.
     #[arg(long, default_value = "0.0.0.0:9403", value_parser = parse_address)]
@@ -270,6 +270,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed: GoDuration =
         text.parse().map_err(|error: crds::duration::ParseDuration| error.to_string())?;
     parsed.to_std().ok_or_else(|| format!("{text:?} is negative"))
+}
+
+/// Parses a boolean like Go does.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither \"true\" nor \"false\"")),
+    }
 }
 
 /// Parses a label, such as `team=web`.

@@ -46,6 +46,20 @@ fn flags_of_the_cert_manager_chart_are_accepted() {
 }
 
 #[test]
+fn booleans_are_spelled_as_in_go() {
+    for (texts, expected) in
+        [(["1", "t", "T", "TRUE", "true", "True"], true), (["0", "f", "F", "FALSE", "false", "False"], false)]
+    {
+        for text in texts {
+            let (arguments, _) = read(&[&format!("--leader-elect={text}")]);
+            assert_eq!(arguments.leader_elect, expected, "{text}");
+        }
+    }
+    let error = try_read(&["--leader-elect=yes"]).expect_err("not a boolean of Go").to_string();
+    assert!(error.contains("\"yes\" is neither \"true\" nor \"false\""), "{error}");
+}
+
+#[test]
 fn flags_override_the_config_file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("config.yaml");
