@@ -2,6 +2,7 @@
 //! always connected to directly. Next: `address.rs` for what may be connected to without a proxy.
 
 use std::{
+    collections::BTreeMap,
     env,
     error::Error,
     fmt,
@@ -26,9 +27,20 @@ use tower::Service;
 
 use super::FilteringResolver;
 
+/// The port of a URL without one: ACME servers have https URLs.
+const DEFAULT_PORT: u16 = 443;
+
 /// Which proxy is used for which host. The default uses none.
 #[derive(Clone, Debug, Default)]
-pub struct Proxy(Option<Arc<Matcher>>);
+pub struct Proxy(Option<Arc<Matchers>>);
+
+#[derive(Debug)]
+struct Matchers {
+    /// For the ports that exceptions name: they have those without a port, too.
+    by_port: BTreeMap<u16, Matcher>,
+    /// For all other ports.
+    others: Matcher,
+}
 
 /// The environment has a proxy that can't be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -62,7 +74,8 @@ impl Proxy {
         url.map_or_else(|| Ok(Self::default()), |url| Self::new(&url, &except))
     }
 
-    /// Returns the proxy with a URL, except for a comma-separated list of hosts, domains, addresses, and networks.
+    /// Returns the proxy with a URL, except for a comma-separated list of hosts, domains, addresses, and networks. Each of them but a
+    /// network may have a port.
     ///
     /// # Errors
     /// The proxy can't be used.
@@ -74,12 +87,37 @@ impl Proxy {
             let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
             return Err(UnsupportedProxy { scheme: scheme.chars().take(20).collect() });
         }
-        Ok(Self(Some(Arc::new(Matcher::builder().https(url).no(except).build()))))
+        let matcher = |except: &str| Matcher::builder().https(url).no(except.to_owned()).build();
+        let mut without_port = String::new();
+        let mut with_port = BTreeMap::<u16, String>::new();
+        for entry in except.split(',').map(str::trim) {
+            let (host, list) = match split_port(entry) {
+                Some((host, port)) => (host, with_port.entry(port).or_default()),
+                None => (entry, &mut without_port),
+            };
+            // The same for Go: a domain with all names below it.
+            list.extend([host.strip_prefix('*').filter(|host| host.starts_with('.')).unwrap_or(host), ","]);
+        }
+        let by_port = with_port
+            .iter()
+            .map(|(port, hosts)| (*port, matcher(&format!("{without_port}{hosts}"))))
+            .collect();
+        Ok(Self(Some(Arc::new(Matchers { by_port, others: matcher(&without_port) }))))
     }
 
     fn of_host(&self, uri: &Uri) -> Option<Intercept> {
-        self.0.as_ref()?.intercept(uri)
+        let Matchers { by_port, others } = &**self.0.as_ref()?;
+        by_port.get(&uri.port_u16().unwrap_or(DEFAULT_PORT)).unwrap_or(others).intercept(uri)
     }
+}
+
+/// The host and the port of an exception that has a port, such as `ca.example.com:8443` or `[2001:db8::1]:443`.
+fn split_port(entry: &str) -> Option<(&str, u16)> {
+    let (host, port) = entry.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    // A bare IPv6 address has no port.
+    let host = bare.or_else(|| (!host.contains(':')).then_some(host))?;
+    Some((host, port.parse().ok()?))
 }
 
 /// Connects directly, or through a proxy. TLS is above it, so a proxy sees no content.
@@ -160,6 +198,37 @@ mod tests {
         }
         assert!(!proxied(&Proxy::default(), "example.com"));
         assert!(proxied(&Proxy::new("proxy.example:3128", "").expect("without a scheme"), "example.com"));
+    }
+
+    #[test]
+    fn no_proxy_can_name_ports() {
+        let except =
+            "ca.example:8443, .svc:443,10.0.0.1:14000,[2001:db8::1]:443,2001:db8::2,*.internal.example";
+        let proxy = Proxy::new("http://proxy.example:3128", except).expect("supported");
+        let direct = [
+            "ca.example:8443",
+            "below.ca.example:8443",
+            "ca.pki.svc",
+            "ca.pki.svc:443",
+            "10.0.0.1:14000",
+            "[2001:db8::1]",
+            "[2001:db8::2]:8443",
+            "acme.internal.example",
+            "acme.internal.example:8443",
+        ];
+        for host in direct {
+            assert!(!proxied(&proxy, host), "{host}");
+        }
+        for host in [
+            "ca.example",
+            "ca.example:443",
+            "ca.pki.svc:8443",
+            "10.0.0.1",
+            "[2001:db8::1]:8443",
+            "other.example",
+        ] {
+            assert!(proxied(&proxy, host), "{host}");
+        }
     }
 
     #[test]
