@@ -3,9 +3,9 @@
 //!
 //! Knows the order; must not parse flags. Next: `controllers/watches.rs` for the controllers, `leadership.rs` for the Lease.
 
-use std::{env, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kube::{
     Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -25,28 +25,40 @@ use crate::{
     watchdog,
 };
 
-/// How to connect to the API server.
+/// How to connect to the API server: directly.
 ///
 /// # Errors
-/// There is no valid configuration.
+/// There is no valid configuration, or it has a proxy.
 pub async fn configure(arguments: &Arguments) -> Result<Config> {
-    let mut config = match &arguments.kubeconfig {
+    let (mut config, file) = match &arguments.kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+            let config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default()).await?;
+            (config, Some(file))
         }
-        None => Config::infer().await?,
+        None => (Config::infer().await?, Kubeconfig::read().ok()),
     };
+    if file.as_ref().and_then(proxy_url).is_some() {
+        bail!(
+            "the kubeconfig file has a proxy-url, but the API server can only be connected to directly: remove it"
+        );
+    }
     // kube takes the proxy of the environment if there is a kubeconfig file. It is for ACME servers.
-    let variables = ["HTTPS_PROXY", "https_proxy"];
-    let of_environment = variables.iter().find_map(|name| env::var(name).ok()?.parse().ok());
-    config.proxy_url = config.proxy_url.filter(|url| Some(url) != of_environment.as_ref());
+    config.proxy_url = None;
     if !arguments.master.is_empty() {
         let url = &arguments.master;
         config.cluster_url =
             url.parse().with_context(|| format!("--master is {url:?}, which is not a URL"))?;
     }
     Ok(config)
+}
+
+/// The proxy of the cluster that a kubeconfig file selects, if it has one.
+fn proxy_url(file: &Kubeconfig) -> Option<&str> {
+    let current = file.current_context.as_ref()?;
+    let context = file.contexts.iter().find(|it| it.name == *current)?.context.as_ref()?;
+    let cluster = file.clusters.iter().find(|it| it.name == context.cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.as_deref().filter(|url| !url.is_empty())
 }
 
 /// Waits for leadership, if there is an election, and runs the controllers. Returns why they stopped, unless a signal asked for it.

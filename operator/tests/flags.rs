@@ -62,8 +62,13 @@ fn page_lists_every_setting() {
 
 /// Starts the operator, waits until it ends, and returns what it printed.
 fn run(flags: &[&str]) -> String {
+    run_in(&[], flags)
+}
+
+/// The same, in an environment.
+fn run_in(environment: &[(&str, &str)], flags: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_operator"));
-    command.env_clear().args(flags).stdin(Stdio::null());
+    command.env_clear().envs(environment.iter().copied()).args(flags).stdin(Stdio::null());
     let output = command.output().expect("the operator starts");
     assert!(!output.status.success(), "the operator ends with an error");
     [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).join("\n")
@@ -90,6 +95,22 @@ fn start_explains_what_it_ignores_and_rejects() {
     assert!(run(&["--max-challenges=1"]).contains("unexpected argument '--max-challenges' found"));
     let printed = run(&["--kubeconfig=/dev/null", "--master=https://not a url"]);
     assert!(printed.contains("--master is") || printed.contains("failed to configure"), "{printed}");
+}
+
+/// The user expects that the API server is connected to through the proxy.
+#[test]
+fn proxy_of_a_kubeconfig_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kubeconfig = folder.path().join("config");
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{ name: a, context: { cluster: a, user: a } }]\n\
+                clusters: [{ name: a, cluster: { server: 'http://127.0.0.1:1', proxy-url: 'http://127.0.0.1:1/' } }]\n\
+                users: [{ name: a, user: { token: secret-7 } }]\n";
+    fs::write(&kubeconfig, text).expect("a file");
+    let flag = format!("--kubeconfig={}", kubeconfig.display());
+    for environment in [&[][..], &[("HTTPS_PROXY", "http://127.0.0.1:1/")]] {
+        let printed = run_in(environment, &[&flag]);
+        assert!(printed.contains("the kubeconfig file has a proxy-url"), "{printed}");
+    }
 }
 
 #[test]
