@@ -75,7 +75,7 @@ pub fn challenge(name: &str, change: impl FnOnce(&mut Challenge)) -> Challenge {
         type_: ChallengeType::Http01,
         token: "a-token".to_owned(),
         key: "a-token.a-thumbprint".to_owned(),
-        solver: ingress_solver("nginx"),
+        solver: ingress_solver("nginx").into(),
         issuer_ref: issuer_ref(),
         wildcard: None,
     };

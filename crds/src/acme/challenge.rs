@@ -1,5 +1,7 @@
 //! Challenge: the proof that an ACME account controls one name of an order (RFC 8555 section 8).
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -44,7 +46,8 @@ pub struct ChallengeSpec {
     pub key: String,
     /// Solver for the challenge: a copy of the issuer's solver, with overrides from the Certificate's
     /// annotations.
-    pub solver: Solver,
+    // Shared, because thousands of Challenges have copies of the same few.
+    pub solver: Arc<Solver>,
     /// Token of the challenge, from the ACME server.
     pub token: String,
     /// Type of the challenge: "HTTP-01" or "DNS-01".

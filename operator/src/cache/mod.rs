@@ -11,6 +11,7 @@ mod kind;
 mod packed;
 mod secrets;
 mod shrink;
+mod solvers;
 mod store;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -37,6 +38,7 @@ pub use self::{
     issuers::{AnyIssuer, IssuerConfig, IssuerLookup},
     kind::Kind,
     secrets::{SecretRead, SecretReads},
+    solvers::Solvers,
     store::{Change, Store, Writer},
 };
 use crate::{
@@ -59,7 +61,7 @@ pub struct Cache {
     pub requests: Kind<CertificateRequest>,
     /// Every Order in the cluster, without chain. Those that are final are packed, and lack authorizations and CSR.
     pub orders: Kind<Order>,
-    /// Every Challenge in the cluster.
+    /// Every Challenge in the cluster. Those with equal solvers share one.
     pub challenges: Kind<Challenge>,
     /// Every Ingress in the cluster, packed: those of users, without rules, and the routes of Challenges.
     pub ingresses: Kind<Ingress>,
@@ -77,6 +79,8 @@ pub struct Cache {
     pub solver_slices: Kind<EndpointSlice>,
     /// Objects by something other than their name.
     pub indexes: Indexes,
+    /// The solvers of Challenges.
+    pub solvers: Solvers,
     /// What Certificates' Secrets contained when they were last read or written.
     pub secret_reads: SecretReads,
     /// The namespace of the Secrets that ClusterIssuers refer to.
@@ -98,6 +102,7 @@ impl Default for Cache {
             routed_slices: Kind::default(),
             solver_slices: Kind::default(),
             indexes: Indexes::default(),
+            solvers: Solvers::default(),
             secret_reads: SecretReads::default(),
             cluster_resource_namespace: String::new(),
         }

@@ -37,7 +37,7 @@ pub(super) trait Watched: Shrink {
         None
     }
 
-    /// Drops what only some settings need.
+    /// Drops what only some settings need, and shares what others have, too.
     fn reduce(&mut self, _: &Context) {}
 
     /// Updates the indexes, before anything is enqueued.
@@ -153,6 +153,10 @@ impl Watched for Order {
 }
 
 impl Watched for Challenge {
+    fn reduce(&mut self, context: &Context) {
+        context.cache.solvers.share(self);
+    }
+
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
         context.cache.indexes.challenges_by_namespace.note(self, event != ObjectEvent::Deleted);

@@ -25,7 +25,7 @@ pub fn build(
         dns_name: authorization.identifier.clone().unwrap_or_default(),
         issuer_ref: of.spec.issuer_ref.clone(),
         key: key_authorization,
-        solver,
+        solver: solver.into(),
         token: offered.token.clone(),
         type_,
         url: offered.url.clone(),

@@ -1,7 +1,7 @@
 //! Challenges whose solvers, texts, and routes are as long as they may be, Ingresses of users that get their paths, and the endpoints of
 //! the solver.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crds::{
     acme::{
@@ -65,8 +65,8 @@ fn challenge() -> impl Strategy<Value = Challenge> {
                 let offered = &authorization.challenges.as_ref().expect("challenges")[0];
                 (it.spec.url, it.spec.token) = (offered.url.clone(), offered.token.clone());
                 it.spec.key = "x".repeat(text);
-                it.spec.solver = solver(bytes);
-                it.spec.solver.wait_instead_of_self_check =
+                it.spec.solver = solver(bytes).into();
+                Arc::make_mut(&mut it.spec.solver).wait_instead_of_self_check =
                     wait.map(|wait| wait.parse().expect("a duration"));
                 it.metadata.creation_timestamp = created.map(Time);
                 it.metadata.deletion_timestamp = created.filter(|_| is_deleted).map(Time);
@@ -118,7 +118,7 @@ pub(crate) fn challenges_cost_little() {
         &(challenge(), orders::solvers(), phase, time()),
         |(challenge, solvers, phase, next)| {
             let acme = orders::acme(
-                &[&solvers[..solvers.len() - 1], std::slice::from_ref(&challenge.spec.solver)].concat(),
+                &[&solvers[..solvers.len() - 1], std::slice::from_ref(&*challenge.spec.solver)].concat(),
             );
             let now = "2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time");
             let progress = ChallengeProgress {

@@ -74,7 +74,7 @@ pub(crate) fn orders_cost_little() {
         let challenge = |number: usize, state: Option<State>| {
             let challenge = fixtures::challenge(&format!("web-1-{number}"), |it| {
                 it.spec.authorization_url = format!("https://ca.example.test/{number}");
-                it.spec.solver = solvers[solvers.len() - 1].clone();
+                it.spec.solver = solvers[solvers.len() - 1].clone().into();
                 it.status = state.map(|state| crds::acme::ChallengeStatus {
                     state: Some(state),
                     reason: Some("x".repeat(32_000)),

@@ -216,5 +216,5 @@ pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool
     });
     offered
         && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
-        && overridden_solvers(order, acme).any(|solver| solver == challenge.spec.solver)
+        && overridden_solvers(order, acme).any(|solver| solver == *challenge.spec.solver)
 }

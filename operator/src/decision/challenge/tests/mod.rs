@@ -5,6 +5,8 @@ mod ingresses;
 mod model;
 mod world;
 
+use std::sync::Arc;
+
 use crds::{acme::State, annotations::challenge::FINALIZER, duration::GoDuration, fixtures};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -81,7 +83,7 @@ fn solver_pods_are_probed_until_they_answer() {
 #[test]
 fn wait_in_place_of_probes_counts_from_presented_at() {
     let mut challenge = fixtures::challenge("web", |it| {
-        it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(30));
+        Arc::make_mut(&mut it.spec.solver).wait_instead_of_self_check = Some(GoDuration::from_secs(30));
     });
     let at = |challenge: &Challenge, now| {
         on_presented(&View { now, ..view(challenge, |_| {}) }, Presentation::InPlace)
@@ -101,7 +103,7 @@ fn wait_in_place_of_probes_counts_from_presented_at() {
 #[test]
 fn wait_in_place_of_probes_starts_again_with_a_lost_route() {
     let challenge = fixtures::challenge("web", |it| {
-        it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(30));
+        Arc::make_mut(&mut it.spec.solver).wait_instead_of_self_check = Some(GoDuration::from_secs(30));
         let presented_at = Some(Time(START));
         it.status = Some(ChallengeStatus { presented_at, ..ChallengeStatus::default() });
     });
@@ -120,7 +122,7 @@ fn wait_in_place_of_probes_starts_again_with_a_lost_route() {
 #[test]
 fn wait_in_place_of_probes_ends() {
     let mut challenge = fixtures::challenge("web", |it| {
-        it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(30));
+        Arc::make_mut(&mut it.spec.solver).wait_instead_of_self_check = Some(GoDuration::from_secs(30));
     });
     let mut seen = View { now: START, ..view(&challenge, |_| {}) }.progress;
     let mut now = START;
@@ -140,7 +142,7 @@ fn wait_in_place_of_probes_ends() {
 #[test]
 fn blocked_challenges_are_never_submitted() {
     let challenge = fixtures::challenge("web", |it| {
-        it.spec.solver.wait_instead_of_self_check = Some(GoDuration::from_secs(0));
+        Arc::make_mut(&mut it.spec.solver).wait_instead_of_self_check = Some(GoDuration::from_secs(0));
     });
     let late = View { now: START + Duration::from_hours(1), ..view(&challenge, |_| {}) };
     let decision = on_presented(&late, Presentation::Blocked("no Ingress".into()));

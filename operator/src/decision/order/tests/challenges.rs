@@ -99,7 +99,7 @@ fn only_requested_challenges_count() {
     let changes: [fn(&mut Challenge); 4] = [
         |it| it.spec.url = "https://elsewhere/".into(),
         |it| it.spec.dns_name = "b".into(),
-        |it| it.spec.solver = fixtures::ingress_solver("other"),
+        |it| it.spec.solver = fixtures::ingress_solver("other").into(),
         |it| it.spec.issuer_ref.name = "other".into(),
     ];
     for change in changes {
