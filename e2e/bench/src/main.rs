@@ -122,7 +122,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The commands that are published.
-const PUBLISHED: [&[&str]; 19] = [
+const PUBLISHED: [&[&str]; 20] = [
     &["baselines"],
     &["latency"],
     &["burst", "-n", "50"],
@@ -137,6 +137,7 @@ const PUBLISHED: [&[&str]; 19] = [
     &["adopt", "-n", "5000", "--runs", "3"],
     &["adopt", "-n", "20000"],
     &["restart", "-n", "5000"],
+    &["restart", "-n", "20000"],
     &["renew-wave"],
     &["idle", "-n", "1000"],
     &["failover"],
