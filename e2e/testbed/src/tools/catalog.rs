@@ -42,6 +42,8 @@ pub enum Tool {
     PebbleEd25519,
     /// Our own program, which reads keys, CSRs, and key stores with the libraries that users' programs use.
     PkiReader,
+    /// Checks Prometheus' rules, and evaluates them over given series.
+    Promtool,
     /// The ingress controller.
     Traefik,
 }
@@ -69,7 +71,7 @@ pub const PEBBLE: &[Tool] = &[Tool::Pebble, Tool::PebbleEd25519, Tool::Challtest
 pub const CERT_MANAGER: &[Tool] = &[Tool::CertManager, Tool::AcmeSolver];
 
 /// What cert-manager's users run besides it, for tests that it works with us.
-pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl];
+pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl, Tool::Promtool];
 
 /// All tools except for [`CERT_MANAGER`] and [`COMPANIONS`].
 pub fn testbed() -> Vec<Tool> {
@@ -93,6 +95,8 @@ pub(super) struct GoModule {
     pub(super) main: Option<&'static str>,
     /// The package with the Go variables for the version, and the module whose version they get.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
+    /// Go's build tags, separated by commas. May be empty.
+    pub(super) build_tags: &'static str,
     pub(super) edits: Option<&'static Edits>,
     pub(super) programs: &'static [GoProgram],
 }
@@ -139,6 +143,7 @@ macro_rules! module {
             go_sum: include_str!(concat!("../../tools/", $name, "/go.sum")),
             main: None,
             version_stamp: $stamp,
+            build_tags: "",
             edits: None,
             programs: &[$(GoProgram {
                 tool: Tool::$tool,
@@ -226,6 +231,15 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         None,
         [(ApproverPolicy, "approver-policy", "github.com/cert-manager/approver-policy/cmd", 40)]
     ),
+    GoModule {
+        // Service discovery has the clients of all clouds, and rules need none.
+        build_tags: "remove_all_sd",
+        ..module!(
+            "promtool",
+            None,
+            [(Promtool, "promtool", "github.com/prometheus/prometheus/cmd/promtool", 150)]
+        )
+    },
     GoModule {
         main: Some(include_str!("../../tools/acmesolver/main.go")),
         ..module!("acmesolver", None, [(AcmeSolver, "acmesolver", ".", 10)])

@@ -59,7 +59,9 @@ pub(super) async fn build(
         None => "-mod=readonly",
     };
     let output = partial.to_string_lossy();
-    let arguments = ["build", "-trimpath", mode, "-ldflags", &flags, "-o", &output, program.package];
+    let tags = module.build_tags;
+    let arguments =
+        ["build", "-trimpath", mode, "-tags", tags, "-ldflags", &flags, "-o", &output, program.package];
     if let Err(error) = go.run(&arguments).await {
         _ = fs::remove_file(&partial);
         return Err(error);

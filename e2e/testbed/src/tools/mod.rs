@@ -138,6 +138,9 @@ impl GoModule {
     fn hash(&self) -> String {
         let mut pins = vec![self.go_mod, self.go_sum];
         pins.extend(self.main);
+        if !self.build_tags.is_empty() {
+            pins.push(self.build_tags);
+        }
         if let Some(edits) = self.edits {
             pins.push(edits.file);
             pins.extend(edits.replaced.iter().flat_map(|(before, after)| [*before, *after]));
