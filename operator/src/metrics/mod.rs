@@ -2,6 +2,7 @@
 //! Must not use labels from open sets. Next: `scrape/mod.rs` for the text, `objects.rs` for gauges of objects.
 
 mod clock_time;
+mod counts;
 mod objects;
 mod own;
 mod scrape;
@@ -18,7 +19,7 @@ use prometheus::{
 };
 
 pub use self::scrape::{PAUSE_FACTOR, Scrapes};
-use self::{clock_time::ClockTime, own::Own};
+use self::{clock_time::ClockTime, counts::Counts, own::Own};
 use crate::{
     acme::Observer,
     clock::{Clock, SystemClock},
@@ -35,6 +36,7 @@ const OTHER: &str = "other";
 /// Counters of events. Gauges of objects are written from the cache on each scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    clock: Arc<dyn Clock>,
     registry: Registry,
     own: Own,
     of_clock: Registry,
@@ -90,9 +92,10 @@ impl Metrics {
         registry.register(Box::new(acme_durations.clone()))?;
         // Families are in the order of their names, so these come before and after others.
         let (of_clock, of_process) = (Registry::new(), Registry::new());
-        of_clock.register(Box::new(ClockTime::new(clock)?))?;
+        of_clock.register(Box::new(ClockTime::new(Arc::clone(&clock))?))?;
         of_process.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
+            clock,
             registry,
             own: Own::new()?,
             of_clock,
@@ -149,8 +152,8 @@ impl Metrics {
     }
 
     /// Appends what only this operator has.
-    fn write_own(&self, text: &mut String) {
-        self.own.refresh();
+    fn write_own(&self, text: &mut String, counts: &Counts) {
+        self.own.refresh(counts);
         write(text, &self.own.registry);
     }
 

@@ -7,9 +7,13 @@ use crds::{
     certmanager::{ClusterIssuer, Issuer},
     condition::{self, ConditionStatus, HasConditions},
 };
+use jiff::Timestamp;
 use kube::Resource;
 
-use super::text::{write_header, write_series};
+use super::{
+    counts::Counts,
+    text::{write_header, write_series},
+};
 use crate::{
     cache::{Cache, Gauge},
     objects::metadata::Identity,
@@ -96,6 +100,7 @@ enum Series {
 
 /// The objects of a scrape.
 pub(super) struct Objects {
+    pub(super) counts: Counts,
     /// Empty if `/metrics` has no series for each Certificate and Challenge; so are the Challenges.
     certificates: Vec<Arc<Gauge>>,
     challenges: Vec<Arc<Challenge>>,
@@ -104,9 +109,10 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// The objects that exist. `of_certificates` is whether Certificates and Challenges are among them.
-    pub(super) fn of(cache: &Cache, of_certificates: bool) -> Self {
+    /// The objects that exist. `of_certificates` is whether Certificates and Challenges are among them: they are always counted.
+    pub(super) fn of(cache: &Cache, of_certificates: bool, now: Timestamp) -> Self {
         Self {
+            counts: Counts::of(cache, now),
             certificates: if of_certificates { cache.indexes.certificate_gauges.all() } else { Vec::new() },
             challenges: if of_certificates { cache.challenges.all() } else { Vec::new() },
             issuers: cache.issuers.all(),

@@ -66,7 +66,7 @@ impl Scrapes {
         if let Some(view) = latest.upgrade().filter(|view| view.since.elapsed() < SHARED_FOR) {
             return view;
         }
-        let objects = Objects::of(&self.cache, self.of_certificates);
+        let objects = Objects::of(&self.cache, self.of_certificates, self.metrics.clock.now());
         let view = Arc::new(View { objects, since: Instant::now() });
         *latest = Arc::downgrade(&view);
         view
@@ -99,7 +99,7 @@ impl Position {
                 return Some(self);
             }
             match section {
-                Section::Own => metrics.write_own(text),
+                Section::Own => metrics.write_own(text, &objects.counts),
                 Section::Clock => metrics.write_clock(text),
                 Section::Counters => metrics.write_counters(text),
                 Section::Process => metrics.write_process(text),
