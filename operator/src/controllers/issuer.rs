@@ -23,6 +23,7 @@ use super::report::{Report, Reports, ServerOf};
 use crate::{
     accounts::{IssuerKey, IssuerVersion},
     acme::{Account, AccountKey, AccountStatus, ExternalAccountKey},
+    cache::IssuerConfig,
     context::Context,
     decision::{
         Requeue,
@@ -47,7 +48,9 @@ const CLUSTER_MANAGER: &str = "cert-manager-clusterissuers";
 const ACCOUNT_KEY: KeyKind = KeyKind::Rsa { bits: 2048 };
 
 pub(super) async fn reconcile(object: Arc<Issuer>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
-    let Some(acme) = &object.spec.acme else { return Ok(Requeue::Resync) };
+    let Some(acme) = &object.spec.acme else {
+        return Ok(leave_alone(&*object, &IssuerConfig::from(&object.spec), MANAGER, &context));
+    };
     let namespace = object.namespace().unwrap_or_default();
     let reconciling = Reconciling {
         context: &context,
@@ -67,7 +70,9 @@ pub(super) async fn reconcile_cluster(
     object: Arc<ClusterIssuer>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let Some(acme) = &object.spec.acme else { return Ok(Requeue::Resync) };
+    let Some(acme) = &object.spec.acme else {
+        return Ok(leave_alone(&*object, &IssuerConfig::from(&object.spec), CLUSTER_MANAGER, &context));
+    };
     let reconciling = Reconciling {
         context: &context,
         object: &*object,
@@ -80,6 +85,22 @@ pub(super) async fn reconcile_cluster(
         manager: CLUSTER_MANAGER,
     };
     reconciling.reconcile().await
+}
+
+/// Publishes once that an issuer is not served. Its status belongs to the program that serves it.
+fn leave_alone<K>(issuer: &K, config: &IssuerConfig, manager: &'static str, context: &Context) -> Requeue
+where
+    K: Resource<DynamicType = ()>,
+{
+    let published = &context.memory.notes;
+    let (uid, notes) = (issuer.uid_or_empty(), vec![issuer::unsupported(config.type_name())]);
+    if issuer.meta().deletion_timestamp.is_none() && published.get(uid).as_ref() != Some(&notes) {
+        for note in &notes {
+            context.kube.publish(manager, note, issuer, context.now());
+        }
+        published.put(uid.to_owned(), notes);
+    }
+    Requeue::Resync
 }
 
 impl Reports for Issuer {

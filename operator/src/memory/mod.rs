@@ -61,7 +61,7 @@ pub struct Memory {
     pub passwords: EphemeralMap<String, Vec<SecretVersion>>,
     /// Why the last reconcile of an object failed, by UID.
     pub problems: EphemeralMap<String, Problem>,
-    /// The events that were last published about an Ingress, by UID: each is published once.
+    /// The events that were last published about an Ingress or an issuer that is left alone, by UID: each is published once.
     pub notes: EphemeralMap<String, Vec<EventNote>>,
     /// What a check of a Certificate's managed fields has found, by UID: the resourceVersion, and that nothing has to change.
     pub checked_updates: EphemeralMap<String, (String, Checked)>,

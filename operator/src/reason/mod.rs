@@ -132,6 +132,9 @@ pub enum Reason {
     /// `server` is not a URL that can be used.
     #[strum(message = "Correct `server`")]
     InvalidURL,
+    /// The issuer is of a type that this operator does not support, and is left alone.
+    #[strum(message = "Use an issuer with `spec.acme`, or run another program that serves this one")]
+    UnsupportedType,
     // Objects of any kind.
     /// The object is ignored, because it is too large or does not follow its definition.
     #[strum(message = "Correct what the message names")]

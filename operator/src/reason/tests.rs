@@ -222,6 +222,7 @@ fn of_issuers() -> Vec<Example> {
         ),
         refused(Reason::InvalidURL, &issuer::View { acme: &plain, ..view }),
         refused(Reason::InvalidConfig, &issuer::View { acme: &old, ..view }),
+        Example::of_note(ISSUER, &issuer::unsupported("ca")),
     ]
 }
 

@@ -130,6 +130,17 @@ pub fn report(status: &IssuerStatus, generation: Option<i64>, problem: &str, now
     status
 }
 
+/// The event about an issuer that is left alone. `type_` is the name of the field of its spec that configures it.
+pub fn unsupported(type_: &str) -> EventNote {
+    EventNote::warning(
+        Reason::UnsupportedType,
+        format!(
+            "the issuer is of the type {type_}, which this operator does not support, so it is left alone. Use an issuer with \
+             spec.acme, or run another program that serves this one, such as cert-manager"
+        ),
+    )
+}
+
 /// Decides what to do next.
 pub fn decide(view: &View<'_>) -> Step {
     if let Err(problem) = spec::check(view.acme) {
