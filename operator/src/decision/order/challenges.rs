@@ -179,6 +179,11 @@ fn plan<'a>(
             issuer.kind, issuer.name
         ));
     };
+    check_support(identifier, solver, type_)?;
+    Ok(Plan { authorization, offered, type_, solver })
+}
+
+fn check_support(identifier: &str, solver: &Solver, type_: ChallengeType) -> Result<(), String> {
     if type_ == ChallengeType::Dns01 {
         return Err(format!("the solver for {identifier} uses DNS-01, which this operator does not support"));
     }
@@ -187,7 +192,30 @@ fn plan<'a>(
             "the solver for {identifier} uses gatewayHTTPRoute, which this operator does not support yet"
         ));
     }
-    Ok(Plan { authorization, offered, type_, solver })
+    Ok(())
+}
+
+/// Checks that each name has a solver that this operator supports, before the order is placed, if the server offers what CAs offer. A
+/// name without a solver passes: the server may know from before that the account controls it.
+///
+/// # Errors
+/// Why the solver of one of them can't be used, for people.
+pub(super) fn check_solvers(view: &View<'_>) -> Result<(), String> {
+    let solvers = Solvers::new(view.issuer.acme.solvers.as_deref().unwrap_or_default(), view.order.labels());
+    for identifier in super::new_order(&view.order.spec, view.now).identifiers {
+        let (name, offered) = match &identifier {
+            acme::Identifier::Dns(name) => (name.clone(), &[ChallengeType::Http01, ChallengeType::Dns01][..]),
+            acme::Identifier::Ip(address) => (address.to_string(), &[ChallengeType::Http01][..]),
+            _ => continue,
+        };
+        let bare = name.strip_prefix("*.");
+        let identifier = bare.unwrap_or(&name);
+        let what = solver_select::Authorization { identifier, wildcard: bare.is_some(), offered };
+        if let Some((solver, type_)) = solvers.select(what) {
+            check_support(&name, solver, type_)?;
+        }
+    }
+    Ok(())
 }
 
 /// The name of a type of challenge at the server.

@@ -46,8 +46,11 @@ impl<'a> Draft<'a> {
         Self { view, status, progress }
     }
 
-    /// The first request for an order that was not placed yet.
+    /// The first request for an order that was not placed yet. One that can't be completed is not placed: each counts for the CA.
     pub(super) fn place(self) -> Decision {
+        if let Err(reason) = challenges::check_solvers(self.view) {
+            return self.wait_for_solver(&reason);
+        }
         if !self.view.created_here && !self.progress.is_unplaced {
             return self.send(Request::Stored);
         }
@@ -87,12 +90,7 @@ impl<'a> Draft<'a> {
         let authorizations = self.status.authorizations.as_deref().unwrap_or_default();
         let missing = match challenges::missing(self.view, authorizations) {
             Ok(missing) => missing,
-            Err(reason) => {
-                // A change of the issuer enqueues the Order.
-                self.status.reason =
-                    Some(format!("{reason}. The Order continues when the issuer has such a solver"));
-                return self.write(Requeue::Resync);
-            }
+            Err(reason) => return self.wait_for_solver(&reason),
         };
         if !self.view.left_behind.is_empty() {
             let delete = challenges::delete(self.view, self.view.left_behind.to_vec());
@@ -114,6 +112,12 @@ impl<'a> Draft<'a> {
             }
             ChallengesState::Failed { state, reason } => self.fail(state, reason),
         }
+    }
+
+    /// Does nothing until a change of the issuer enqueues the Order.
+    fn wait_for_solver(mut self, reason: &str) -> Decision {
+        self.status.reason = Some(format!("{reason}. The Order continues when the issuer has such a solver"));
+        self.write(Requeue::Resync)
     }
 
     fn finalize(self) -> Decision {

@@ -1,6 +1,9 @@
 //! The Challenges of an Order.
 
-use crds::acme::{GatewaySolver, Http01Solver, Solver};
+use crds::{
+    Preserved,
+    acme::{GatewaySolver, Http01Solver, Selector, Solver},
+};
 
 use super::*;
 
@@ -64,6 +67,30 @@ fn order_waits_for_a_supported_solver() {
     assert!(decision.status.reason.is_some_and(|reason| reason.contains("gatewayHTTPRoute")));
     fixture.acme.solvers = Some(vec![fixtures::ingress_solver("nginx")]);
     assert!(matches!(fixture.request(), Request::KeyAuthorizations(_)), "the issuer was corrected");
+}
+
+/// The CA counts each order.
+#[test]
+fn order_is_not_placed_for_a_dns01_solver() {
+    let dns01 = |zones: Option<&str>| Solver {
+        dns01: Some(Preserved::default()),
+        selector: zones.map(|zone| Selector { dns_zones: Some(vec![zone.into()]), ..Selector::default() }),
+        ..Solver::default()
+    };
+    let mut fixture = Fixture::unplaced();
+    let name = fixture.order.spec.dns_names.clone().unwrap_or_default()[0].clone();
+    for solvers in [vec![dns01(None)], vec![fixtures::ingress_solver("nginx"), dns01(Some(&name))]] {
+        fixture.acme.solvers = Some(solvers);
+        let decision = fixture.decide();
+        let expected = format!("the solver for {name} uses DNS-01, which this operator does not support. ");
+        let reason = decision.status.reason.clone().unwrap_or_default();
+        assert!(reason.starts_with(&expected), "{reason}");
+        assert_eq!(actions(decision), [Action::WriteStatus]);
+    }
+    for solvers in [vec![fixtures::ingress_solver("nginx"), dns01(Some("other.test"))], Vec::new()] {
+        fixture.acme.solvers = Some(solvers);
+        assert!(matches!(fixture.request(), Request::Slot { .. }), "the order can be completed");
+    }
 }
 
 /// Each has a copy of its solver, which may be long.
