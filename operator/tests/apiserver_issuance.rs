@@ -276,6 +276,39 @@ async fn foreign_secret_is_never_overwritten() -> Result<()> {
     .await
 }
 
+/// An order that can't be completed is not placed, because the CA counts each. The Certificate says why.
+#[tokio::test]
+async fn order_without_prospects_is_not_placed() -> Result<()> {
+    let shared = shared_cluster()?;
+    let _processes = shared.processes.read().await;
+    let user = shared.user("no-prospects").await?;
+    let pebble = Pebble::of_cluster(&shared.cluster)?;
+    let dns01 = json!({ "dns01": { "webhook": { "groupName": "dns.test", "solverName": "dns" } } });
+    for (name, change, words) in [
+        (
+            "dns01",
+            json!({ "solvers": [dns01] }),
+            "the solver for dns01.no-prospects.example.test uses DNS-01, which this operator does not support",
+        ),
+        (
+            "profile",
+            json!({ "profile": "unknown" }),
+            "certificate authority does not advertise a profile with name unknown",
+        ),
+    ] {
+        user.create_cluster_issuer(&format!("no-prospects-{name}"), &pebble, change).await?;
+        let annotation = issuer_annotation(&format!("no-prospects-{name}"));
+        user.apply_ingress(name, &[user.host(name)], annotation).await?;
+        let says = |of: &Certificate| json!(of.status).to_string().contains(words);
+        user.await_certificate(name, "say why", harness::TIMEOUT, says).await?;
+    }
+    for order in user.api::<Order>().list(&ListParams::default()).await? {
+        let url = order.status.and_then(|status| status.url);
+        ensure!(url.is_none(), "the order {url:?} was placed");
+    }
+    Ok(())
+}
+
 /// If the CA rejects a name, the Certificate has the CA's problem and the time of the next attempt. The next attempt is made then, or
 /// immediately after a change of the spec.
 #[tokio::test]
@@ -290,7 +323,8 @@ async fn rejection_is_reported_with_the_next_attempt() -> Result<()> {
         crds::condition::find(conditions, "Issuing").is_some_and(|issuing| {
             issuing.status == crds::condition::ConditionStatus::False
                 && issuing.message.as_deref().is_some_and(|message| {
-                    message.contains("rejectedIdentifier") && message.contains("the next attempt is at")
+                    message.contains("400 urn:ietf:params:acme:error:rejectedIdentifier")
+                        && message.contains("the next attempt is at")
                 })
         })
     });

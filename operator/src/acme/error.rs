@@ -57,7 +57,7 @@ pub enum AcmeError {
         detail: String,
     },
     /// The server reported a problem document, RFC 7807.
-    #[error("{}", describe(problem))]
+    #[error("{}", describe(problem, *status))]
     Problem {
         /// The document, unchanged.
         problem: Problem,
@@ -197,13 +197,12 @@ impl AcmeError {
 /// The longest text of a server that is shown, in bytes: a status must not grow with what a server sends.
 const LONGEST_TEXT: usize = 1000;
 
-/// Formats a problem in the server's own words: its detail, then the detail of each subproblem with its identifier. Leaves out the
-/// rest of a long one.
-fn describe(problem: &Problem) -> String {
+/// Formats a problem as cert-manager does, with the HTTP status and the whole type, because programs match these. Then, in the server's
+/// own words, its detail and that of each subproblem with its identifier. Leaves out the rest of a long one.
+fn describe(problem: &Problem, status: StatusCode) -> String {
     let kind = problem.r#type.as_deref().unwrap_or("about:blank");
     let detail = problem.detail.as_deref().unwrap_or("the server gave no reason");
-    let mut text =
-        format!("{} ({})", one_line(detail, LONGEST_TEXT), kind.strip_prefix(PREFIX).unwrap_or(kind));
+    let mut text = format!("{} {kind}: {}", status.as_u16(), one_line(detail, LONGEST_TEXT));
     for part in &problem.subproblems {
         if text.len() > LONGEST_TEXT {
             break;
@@ -323,8 +322,8 @@ mod tests {
         });
         let problem = serde_json::from_value(document).expect("a problem document");
         assert_eq!(
-            describe(&problem),
-            "some identifiers are rejected (rejectedIdentifier); a.example.test: CAA forbids it (caa); 192.0.2.1: no"
+            describe(&problem, StatusCode::BAD_REQUEST),
+            "400 urn:ietf:params:acme:error:rejectedIdentifier: some identifiers are rejected; a.example.test: CAA forbids it (caa); 192.0.2.1: no"
         );
     }
 

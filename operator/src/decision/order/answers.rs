@@ -227,17 +227,18 @@ impl Draft<'_> {
             Request::Place(_) => Reaction::to_new_order(&error),
             _ => Reaction::to(&error),
         };
+        let places = matches!(request, Request::Place(_));
+        // As cert-manager says it.
+        let failure = || if places { format!("Failed to create Order: {error}") } else { error.to_string() };
         match reaction {
             Reaction::Retry => self.retry(error, Vec::new()),
             Reaction::WaitFor(wait) => self.wait_for_server(request, &error, wait),
             Reaction::RecoverAccount => self.retry(error, vec![Action::RecoverAccount]),
             // The account may have been deactivated: its issuer finds out.
-            Reaction::Fail
-                if matches!(request, Request::Place(_)) && error.problem_type() == Some("unauthorized") =>
-            {
-                self.fail_after(vec![Action::RecoverAccount], State::Errored, error.to_string())
+            Reaction::Fail if places && error.problem_type() == Some("unauthorized") => {
+                self.fail_after(vec![Action::RecoverAccount], State::Errored, failure())
             }
-            Reaction::Fail => self.fail(State::Errored, error.to_string()),
+            Reaction::Fail => self.fail(State::Errored, failure()),
         }
     }
 

@@ -138,22 +138,21 @@ pub fn placed_only(stored: Option<&OrderStatus>, status: &OrderStatus) -> Option
     })
 }
 
-/// Why a profile can't be ordered, if the server does not advertise it. The message begins as cert-manager's.
+/// Why a profile can't be ordered, if the server does not advertise it. The message is cert-manager's.
 ///
 /// ```
 /// use operator::decision::order::missing_profile;
 ///
 /// let offered = ["classic".to_owned(), "tlsserver".to_owned()];
 /// assert_eq!(missing_profile("classic", &offered), None);
-/// assert!(missing_profile("shortlived", &offered).is_some_and(|reason| reason.ends_with("it offers: classic, tlsserver")));
+/// assert!(missing_profile("shortlived", &offered).is_some_and(|reason| reason.ends_with("profile with name shortlived")));
 /// ```
 pub fn missing_profile(profile: &str, offered: &[String]) -> Option<String> {
     if offered.iter().any(|name| name == profile) {
         return None;
     }
-    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
     Some(format!(
-        "acme: certificate authority does not advertise a profile with name {profile:?}; it offers: {offered}"
+        "Failed to create Order: acme: certificate authority does not advertise a profile with name {profile}"
     ))
 }
 

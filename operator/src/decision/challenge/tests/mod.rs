@@ -258,14 +258,14 @@ fn acme_errors_end_or_are_retried() {
             Failure::problem("serverInternal", 500),
             0,
             None,
-            "the detail (serverInternal); the next attempt is within 5 minutes",
+            "500 urn:ietf:params:acme:error:serverInternal: the detail; the next attempt is within 5 minutes",
         ),
         (limited, 90, None, "; the next attempt is at 1970-01-01T00:01:30Z"),
         (
             Failure::problem("accountDoesNotExist", 400),
             0,
             Some(Notify::Issuer),
-            "(accountDoesNotExist); the next attempt is within 5 minutes",
+            ":accountDoesNotExist: the detail; the next attempt is within 5 minutes",
         ),
     ] {
         for decision in [submitted(failure), fetched(failure)] {

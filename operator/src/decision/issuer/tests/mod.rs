@@ -170,8 +170,10 @@ fn account_that_is_not_valid_is_reported() {
         secret: "account-key".into(),
     };
     let unauthorized = AccountError::Register(Failure::problem("unauthorized", 403).error());
-    for (error, cause) in [(not_valid, "acct/1 is deactivated"), (unauthorized, "the detail (unauthorized)")]
-    {
+    for (error, cause) in [
+        (not_valid, "acct/1 is deactivated"),
+        (unauthorized, "403 urn:ietf:params:acme:error:unauthorized: the detail"),
+    ] {
         let outcome = on_account_error(&view, &error);
         let (status, reason, message) = ready(&outcome.status);
         assert_eq!((status, reason), (ConditionStatus::False, "ErrRegisterACMEAccount"));
@@ -237,7 +239,10 @@ fn one_event_is_published_for_each_cause() {
     assert!(!first.event.expect("an event").message.contains("next attempt"));
     assert_eq!(fail(&first.status, limited).event, None);
     let other = fail(&first.status, Failure::problem("userActionRequired", 403)).event.expect("an event");
-    assert_eq!(other.message, "Failed to register ACME account: the detail (userActionRequired)");
+    assert_eq!(
+        other.message,
+        "Failed to register ACME account: 403 urn:ietf:params:acme:error:userActionRequired: the detail"
+    );
 }
 
 #[test]
@@ -253,9 +258,12 @@ fn rejected_external_account_comes_with_advice() {
     assert!(message(&unbound, "externalAccountRequired").contains("set spec.acme.externalAccountBinding"));
     assert!(message(&bound, "unauthorized").contains("gave out together"));
     assert!(
-        message(&unbound, "unauthorized").contains("(unauthorized). If the account was deactivated, delete")
+        message(&unbound, "unauthorized")
+            .contains(":unauthorized: the detail. If the account was deactivated, delete")
     );
-    assert!(message(&unbound, "badCSR").ends_with("(badCSR); the next attempt is within 5 minutes"));
+    assert!(
+        message(&unbound, "badCSR").ends_with(":badCSR: the detail; the next attempt is within 5 minutes")
+    );
 }
 
 #[test]

@@ -192,5 +192,8 @@ fn order_without_an_account_waits_for_its_issuer() {
 #[test]
 fn refusal_fails_the_order() {
     let (state, reason) = failure(Fixture::proven().failed(Failure::problem("badCSR", 400)));
-    assert_eq!((state, reason.as_str()), (State::Errored, "the detail (badCSR)"));
+    assert_eq!(
+        (state, reason.as_str()),
+        (State::Errored, "400 urn:ietf:params:acme:error:badCSR: the detail")
+    );
 }

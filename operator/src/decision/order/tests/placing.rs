@@ -113,7 +113,7 @@ fn profile_is_checked_before_the_slot() {
     assert_eq!(state, State::Errored);
     assert_eq!(
         reason,
-        "acme: certificate authority does not advertise a profile with name \"shortlived\"; it offers: classic"
+        "Failed to create Order: acme: certificate authority does not advertise a profile with name shortlived"
     );
 }
 
