@@ -149,12 +149,12 @@ revisionHistoryLimit: {{ .Values.global.revisionHistoryLimit }}
 {{/* Returns the spec of a PodDisruptionBudget. Argument: a list of the root context, its values, and the component. */}}
 {{- define "acme-operator.budget" -}}
 {{- with index . 1 -}}
-{{- if kindIs "invalid" .maxUnavailable }}
-minAvailable: {{ kindIs "invalid" .minAvailable | ternary 1 .minAvailable }}
-{{- else if not (kindIs "invalid" .minAvailable) }}
+{{- if kindIs "invalid" .minAvailable }}
+maxUnavailable: {{ kindIs "invalid" .maxUnavailable | ternary 1 .maxUnavailable }}
+{{- else if not (kindIs "invalid" .maxUnavailable) }}
 {{- fail "a PodDisruptionBudget has both minAvailable and maxUnavailable, but Kubernetes accepts one of them: remove the other" }}
 {{- else }}
-maxUnavailable: {{ .maxUnavailable }}
+minAvailable: {{ .minAvailable }}
 {{- end }}
 {{- with .unhealthyPodEvictionPolicy }}
 unhealthyPodEvictionPolicy: {{ . }}
