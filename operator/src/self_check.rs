@@ -23,7 +23,7 @@ use crate::{
     decision::{challenge::ProbeResult, fair_queue::Slots},
     error_chain::ErrorChain,
     fair_slots::FairSlots,
-    net::{FilteringResolver, MAX_LOOKUPS, Trust, is_forbidden, tls_config},
+    net::{FilteringResolver, MAX_LOOKUPS, NameServers, Trust, is_forbidden, tls_config},
 };
 
 /// The maximum duration of one probe, including redirects.
@@ -44,17 +44,20 @@ type Http = Client<HttpsConnector<HttpConnector<FilteringResolver>>, Empty<Bytes
 pub struct SelfCheck {
     tls: ClientConfig,
     lookups: FairSlots,
+    name_servers: NameServers,
 }
 
 impl SelfCheck {
-    /// Accepts any certificate behind a redirect, because CAs do.
+    /// Accepts any certificate behind a redirect, because CAs do. Asks the name servers for names, or the system resolver if there are
+    /// none.
     ///
     /// # Errors
     /// TLS can't be set up.
-    pub fn new() -> Result<Self, rustls::Error> {
+    pub fn new(name_servers: NameServers) -> Result<Self, rustls::Error> {
         Ok(Self {
             tls: tls_config(&Trust::AnyCertificate)?,
             lookups: FairSlots::new(Slots::few(MAX_LOOKUPS)),
+            name_servers,
         })
     }
 
@@ -65,6 +68,7 @@ impl SelfCheck {
             lookups: self.lookups.clone(),
             namespace: Some(namespace.to_owned()),
             allow_loopback: false,
+            name_servers: self.name_servers.clone(),
         });
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(DEADLINE / 4));

@@ -1,12 +1,13 @@
-//! What cert-manager's users run besides it works with the operator: `cmctl` and approver-policy, the real programs.
+//! What cert-manager's users run besides it works with the operator: `cmctl` and approver-policy, the real programs, and what reads
+//! events.
 //!
 //! Knows what they print; must not know controllers. Next: `e2e/testbed/tools` for their versions.
 
-use std::{path::Path, process::Output, sync::OnceLock};
+use std::{path::Path, process::Output, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crds::{
-    certmanager::{Certificate, CertificateRequest},
+    certmanager::{Certificate, CertificateRequest, Issuer},
     condition::{self, HasConditions},
 };
 use e2e::{
@@ -14,7 +15,8 @@ use e2e::{
     operator::{self, Processes},
     user::{User, issuer_annotation},
 };
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Event;
+use kube::{ResourceExt, api::ListParams};
 use serde_json::json;
 use testbed::{
     cluster::{Bound, Cluster, Layout, Process},
@@ -24,8 +26,13 @@ use testbed::{
 };
 use tokio::process::Command;
 
-/// The operator without automatic approval.
-const FLAGS: [&str; 3] = ["--logging-format=text", "--v=4", "--controllers=*,-certificaterequests-approver"];
+/// The operator without automatic approval, and with the name server that Pebble uses too.
+const FLAGS: [&str; 4] = [
+    "--logging-format=text",
+    "--v=4",
+    "--controllers=*,-certificaterequests-approver",
+    "--acme-http01-solver-nameservers=127.0.0.1:8053",
+];
 
 struct SharedCluster {
     cluster: Cluster,
@@ -108,6 +115,91 @@ async fn cmctl_works() -> Result<()> {
     let again = run_cmctl(&user, &["approve", "web-2"]).await?;
     ensure!(!again.status.success(), "a denied request was approved");
     Ok(())
+}
+
+/// Waits for events with a reason about an object of the user's namespace. Returns them.
+async fn await_events(user: &User<'_>, kind: &str, name: &str, reason: &str) -> Result<Vec<Event>> {
+    let fields = format!("involvedObject.kind={kind},involvedObject.name={name},reason={reason}");
+    let deadline = tokio::time::Instant::now() + harness::TIMEOUT;
+    loop {
+        let events = user.api::<Event>().list(&ListParams::default().fields(&fields)).await?.items;
+        if !events.is_empty() {
+            return Ok(events);
+        }
+        ensure!(tokio::time::Instant::now() < deadline, "no event {reason} about {kind} {name}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// cert-manager may serve it, so only an event says that this operator does not.
+#[tokio::test]
+async fn unsupported_issuer_gets_one_warning() -> Result<()> {
+    let cluster = &shared_cluster()?.cluster;
+    harness::create_namespace(&cluster.client().await?, "unsupported").await?;
+    let user = User::new(cluster, "unsupported").await?;
+    let mut issuer = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": { "name": "internal" },
+        "spec": { "selfSigned": {} },
+    });
+    cluster.apply_in(Some("unsupported"), &issuer.to_string()).await?;
+    await_events(&user, "Issuer", "internal", "UnsupportedType").await?;
+    // It is reconciled again.
+    issuer["metadata"]["labels"] = json!({ "changed": "true" });
+    issuer["spec"]["selfSigned"] = json!({ "crlDistributionPoints": ["http://crl.test"] });
+    cluster.apply_in(Some("unsupported"), &issuer.to_string()).await?;
+    user.await_quiet().await?;
+    let events = await_events(&user, "Issuer", "internal", "UnsupportedType").await?;
+    let message = events[0].message.as_deref().unwrap_or_default();
+    ensure!(events.len() == 1 && events[0].count == Some(1), "the events are {events:?}");
+    ensure!(
+        events[0].type_.as_deref() == Some("Warning") && message.contains("type selfSigned"),
+        "{message}"
+    );
+    let stored: Issuer = user.api().get("internal").await?;
+    ensure!(stored.status.is_none(), "its status is written: {:?}", stored.status);
+    Ok(())
+}
+
+/// The Ingress says what to add, because there is no Certificate that could.
+#[tokio::test]
+async fn ingress_without_tls_gets_a_warning() -> Result<()> {
+    let cluster = &shared_cluster()?.cluster;
+    harness::create_namespace(&cluster.client().await?, "without-tls").await?;
+    let user = User::new(cluster, "without-tls").await?;
+    for (name, tls, words) in [
+        ("nothing", json!([]), "Add a block with hosts and a secretName"),
+        ("no-secret", json!([{ "hosts": ["web.test"] }]), "spec.tls[0] has no secretName"),
+        ("no-hosts", json!([{ "secretName": "web" }]), "spec.tls[0] has no hosts"),
+    ] {
+        let ingress = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": { "name": name, "annotations": issuer_annotation("any") },
+            "spec": { "tls": tls, "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } } },
+        });
+        cluster.apply_in(Some("without-tls"), &ingress.to_string()).await?;
+        let events = await_events(&user, "Ingress", name, "BadConfig").await?;
+        let message = events[0].message.as_deref().unwrap_or_default();
+        ensure!(events[0].type_.as_deref() == Some("Warning"), "{name}: {events:?}");
+        ensure!(message.contains(words), "{name}: {message}");
+    }
+    Ok(())
+}
+
+/// The name servers of the cluster don't know the name, so without the flag, it would be left to the CA after two minutes.
+#[tokio::test]
+async fn self_check_asks_the_given_name_server() -> Result<()> {
+    let cluster = &shared_cluster()?.cluster;
+    harness::create_namespace(&cluster.client().await?, "name-server").await?;
+    let user = User::new(cluster, "name-server").await?;
+    user.create_cluster_issuer("name-server", &Pebble::of_cluster(cluster)?, json!({})).await?;
+    let hosts = ["web.elsewhere.invalid".to_owned()];
+    user.apply_ingress("web", &hosts, issuer_annotation("name-server")).await?;
+    await_request(&user, "web-1").await?;
+    cmctl(&user, &["approve", "web-1"]).await?;
+    user.await_issued("web", harness::TIMEOUT).await.map(drop)
 }
 
 /// Starts approver-policy with the rights of an administrator.

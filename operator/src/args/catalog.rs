@@ -237,14 +237,7 @@ pub const SETTINGS: &[Setting] = &[
         Text,
         NO_PODS,
     ),
-    setting(
-        "acme-http01-solver-nameservers",
-        &["acmeHTTP01Config.solverNameservers"],
-        Text,
-        Ignored(
-            "self-checks use the name servers of the operator's Pod, which the chart's values podDnsPolicy and podDnsConfig set",
-        ),
-    ),
+    setting("acme-http01-solver-nameservers", &["acmeHTTP01Config.solverNameservers"], Text, Supported),
     setting("acme-http01-solver-extra-labels", &["acmeHTTP01Config.solverExtraLabels"], Text, Supported),
     setting("dns01-recursive-nameservers", &["acmeDNS01Config.recursiveNameservers"], Text, NO_DNS01),
     setting(

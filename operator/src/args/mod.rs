@@ -25,7 +25,7 @@ use crate::{
     context::Settings,
     decision::{backoff::IssuanceBackoff, shim::ShimSettings},
     k8s::LeaseSettings,
-    net::Proxy,
+    net::{NameServers, Proxy},
 };
 
 /// The name of the Lease: the same as in cert-manager, so that the two never act concurrently.
@@ -122,6 +122,10 @@ pub struct Arguments {
     /// them, such as team=web,cost-center=7.
     #[arg(long, value_delimiter = ',', value_parser = parse_label)]
     pub acme_http01_solver_extra_labels: Vec<(String, String)>,
+    /// Name servers of the self-check, instead of those of the Pod, comma-separated, as host:port. For names with another
+    /// address inside, such as 8.8.8.8:53,1.1.1.1:53.
+    #[arg(long, value_delimiter = ',', value_parser = parse_name_server)]
+    pub acme_http01_solver_nameservers: Vec<String>,
     /// Listen address of /metrics. "0" turns it off.
     #[arg(long, default_value = "0.0.0.0:9402", value_parser = parse_address)]
     pub metrics_listen_address: SocketAddr,
@@ -203,6 +207,7 @@ impl Arguments {
             solver_service: self.solver_service.clone(),
             solver_labels: self.acme_http01_solver_extra_labels.iter().cloned().collect(),
             proxy: Proxy::default(),
+            name_servers: NameServers::new(&self.acme_http01_solver_nameservers),
             backoff: IssuanceBackoff {
                 minimum: self.certificate_request_minimum_backoff_duration,
                 maximum: self.certificate_request_maximum_backoff_duration,
@@ -286,6 +291,20 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     let (name, value) =
         text.split_once('=').ok_or_else(|| format!("{text:?} is not a label such as \"team=web\""))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Parses the host and the port of a name server. Nothing stands for no name server, as in an empty list.
+fn parse_name_server(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_address = text.parse::<SocketAddr>().is_ok();
+    let is_name = text
+        .split_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+    if is_address || is_name || text.is_empty() {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a name server such as \"8.8.8.8:53\""))
+    }
 }
 
 /// Parses an address like Go does: `:9402` means all addresses. `0` is port 0 of all addresses, where nothing listens.

@@ -129,6 +129,7 @@ fn sample(setting: &Setting) -> &'static str {
         (_, "logging-format") => "text",
         (_, "metrics-listen-address" | "healthz-listen-address") => "127.0.0.1:9000",
         (_, "acme-http01-solver-extra-labels") => "team=web",
+        (_, "acme-http01-solver-nameservers") => "8.8.8.8:53",
         (Kind::Text, _) => "value",
     }
 }
@@ -237,6 +238,22 @@ fn repeated_flags_add_to_a_list() -> Result<()> {
     let (arguments, _) = try_read_file(file, &[&label("a"), &label("d")])?;
     let names: Vec<_> = arguments.settings().solver_labels.into_keys().collect();
     assert_eq!(names, ["a", "d"]);
+    Ok(())
+}
+
+#[test]
+fn name_servers_have_a_host_and_a_port() -> Result<()> {
+    let flag = |servers: &str| format!("--acme-http01-solver-nameservers={servers}");
+    let servers = ["8.8.8.8:53", "[2001:db8::1]:53", "dns.test:5353"];
+    let (arguments, _) = try_read_file("{}", &[&flag(&servers.join(","))])?;
+    assert_eq!(arguments.acme_http01_solver_nameservers, servers);
+    let (_, ignored) =
+        try_read_file("acmeHTTP01Config: { solverNameservers: ['8.8.8.8:53'] }", &[&flag("")])?;
+    assert!(ignored.is_empty(), "{ignored:?}");
+    for wrong in ["8.8.8.8", "dns.test", ":53", "dns.test:0", "2001:db8::1"] {
+        let error = try_read_file("{}", &[&flag(wrong)]).err().map(|error| format!("{error:#}"));
+        assert!(error.is_some_and(|error| error.contains("is not a name server such as")), "{wrong}");
+    }
     Ok(())
 }
 

@@ -53,6 +53,7 @@ impl Context {
             cluster_resource_namespace: settings.cluster_resource_namespace.clone(),
             ..Cache::default()
         };
+        let self_check = SelfCheck::new(settings.name_servers.clone())?;
         Ok(Self {
             kube: KubeClient::new(client, settings.instance.clone()),
             memory: Memory::new(clock.now()),
@@ -60,7 +61,7 @@ impl Context {
             clock,
             settings,
             cache: Arc::new(cache),
-            self_check: SelfCheck::new()?,
+            self_check,
             keys: KeyPool::default(),
         })
     }

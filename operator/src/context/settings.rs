@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     decision::{backoff::IssuanceBackoff, shim::ShimSettings},
-    net::Proxy,
+    net::{NameServers, Proxy},
     objects::route::ExtraLabels,
 };
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub solver_labels: ExtraLabels,
     /// The proxy for connections to ACME servers.
     pub proxy: Proxy,
+    /// The name servers of self-checks.
+    pub name_servers: NameServers,
     /// How long failed issuances wait.
     pub backoff: IssuanceBackoff,
     /// Defaults for annotated Ingresses.

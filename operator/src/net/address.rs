@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tokio::task::spawn_blocking;
 use tower::Service;
 
+use super::name_servers::NameServers;
 use crate::{decision::fair_queue::Lane, fair_slots::FairSlots};
 
 /// Services of clouds that trust every machine or Pod that reaches them, as far as they are not link-local: metadata, credentials,
@@ -64,7 +65,7 @@ pub(crate) fn is_forbidden(address: IpAddr, allow_loopback: bool) -> bool {
     }
 }
 
-/// Resolves names with the system resolver and drops forbidden addresses. The connection uses the checked address, so a
+/// Resolves names with given name servers or the system resolver, and drops forbidden addresses. The connection uses the checked address, so a
 /// DNS change between check and connection has no effect.
 #[derive(Clone)]
 pub(crate) struct FilteringResolver {
@@ -73,6 +74,8 @@ pub(crate) struct FilteringResolver {
     /// For whom names are looked up; if it is `None`, each name takes turns with the others.
     pub(crate) namespace: Option<String>,
     pub(crate) allow_loopback: bool,
+    /// The name servers to ask; the system resolver if there are none.
+    pub(crate) name_servers: NameServers,
 }
 
 impl Service<Name> for FilteringResolver {
@@ -85,20 +88,23 @@ impl Service<Name> for FilteringResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self { lookups, namespace, allow_loopback } = self.clone();
+        let Self { lookups, namespace, allow_loopback, name_servers } = self.clone();
         Box::pin(async move {
             let namespace = namespace.unwrap_or_else(|| name.as_str().to_owned());
             let permit = lookups.acquire(Lane { namespace, server: None }).await;
-            let lookup = spawn_blocking(move || {
-                // Until the resolver gives up: this thread does not stop when its caller no longer waits.
-                let _permit = permit;
-                (name.as_str(), 0).to_socket_addrs()
-            });
-            let allowed: Vec<_> = lookup
-                .await
-                .map_err(io::Error::other)??
-                .filter(|address| !is_forbidden(address.ip(), allow_loopback))
-                .collect();
+            let addresses: Vec<_> = if name_servers.is_empty() {
+                let lookup = spawn_blocking(move || {
+                    // Until the resolver gives up: this thread does not stop when its caller no longer waits.
+                    let _permit = permit;
+                    (name.as_str(), 0).to_socket_addrs()
+                });
+                lookup.await.map_err(io::Error::other)??.collect()
+            } else {
+                let addresses = name_servers.lookup(name.as_str()).await?;
+                addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect()
+            };
+            let allowed: Vec<_> =
+                addresses.into_iter().filter(|it| !is_forbidden(it.ip(), allow_loopback)).collect();
             if allowed.is_empty() {
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, NO_ALLOWED_ADDRESS));
             }
@@ -159,8 +165,8 @@ mod tests {
         assert!(hanging.len() < MAX_LOOKUPS / 2, "{}", hanging.len());
         let resolve = |namespace: &str| {
             let namespace = Some(namespace.to_owned());
-            let mut resolver =
-                FilteringResolver { lookups: lookups.clone(), namespace, allow_loopback: true };
+            let (lookups, name_servers) = (lookups.clone(), NameServers::default());
+            let mut resolver = FilteringResolver { lookups, namespace, allow_loopback: true, name_servers };
             resolver.call("localhost".parse().expect("a name"))
         };
         assert!(resolve("b").await.is_ok());

@@ -1,12 +1,14 @@
 //! Connections to servers outside of the Kubernetes API: which addresses are allowed, which certificates are
-//! trusted, and through which proxy. Must not know protocols above TLS. Next: `address.rs`, `proxy.rs`, `tls.rs`.
+//! trusted, and through which proxy. Must not know protocols above TLS. Next: `address.rs`, `name_servers.rs`, `proxy.rs`, `tls.rs`.
 
 mod address;
+mod name_servers;
 mod proxy;
 mod tls;
 
 pub use self::{
     address::MAX_LOOKUPS,
+    name_servers::NameServers,
     proxy::{Proxy, UnsupportedProxy},
     tls::Trust,
 };

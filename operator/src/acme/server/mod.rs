@@ -40,7 +40,7 @@ use crate::{
     error_chain::ErrorChain,
     fair_slots::{FairSlots, Permit},
     fence,
-    net::{Connector, FilteringResolver, NO_ALLOWED_ADDRESS, is_forbidden, tls_config},
+    net::{Connector, FilteringResolver, NO_ALLOWED_ADDRESS, NameServers, is_forbidden, tls_config},
     sync::lock,
 };
 
@@ -90,6 +90,7 @@ impl Server {
             lookups: settings.lookups.clone(),
             namespace: None,
             allow_loopback: settings.allow_loopback,
+            name_servers: NameServers::default(),
         };
         let connector = Connector::new(settings.proxy.clone(), resolver, settings.deadline / 3);
         let connector = HttpsConnectorBuilder::new()
