@@ -139,6 +139,72 @@ async fn labels_of_an_object_win_over_common_ones() -> Result<()> {
     Ok(())
 }
 
+/// RoleBindings of users name the roles that cert-manager's chart has in a release of this name.
+#[tokio::test]
+async fn roles_of_users_have_the_names_of_cert_manager() -> Result<()> {
+    let names = async |release: &str, values: &[&str]| -> Result<Vec<String>> {
+        let objects = render_as(release, &[], values).await?;
+        let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole");
+        let names = roles.filter_map(|role| role["metadata"]["name"].as_str().map(ToOwned::to_owned));
+        Ok(names.filter(|name| name.ends_with("view") || name.ends_with("edit")).collect())
+    };
+    let all = |prefix: &str| ["view", "cluster-view", "edit"].map(|suffix| format!("{prefix}-{suffix}"));
+    ensure!(names("acme-operator", &[]).await? == all("acme-operator"));
+    let of_release = [all("cert-manager-acme-operator"), all("cert-manager")].concat();
+    ensure!(names("cert-manager", &[]).await? == of_release);
+    ensure!(names("cert-manager", &["fullnameOverride=cert-manager"]).await? == all("cert-manager"));
+    let by_value = names("acme-operator", &["global.rbac.roleAliases={cert-manager}"]).await?;
+    ensure!(by_value == [all("acme-operator"), all("cert-manager")].concat());
+    for object in render(&["global.rbac.aggregateClusterRoles=false"]).await? {
+        let labels = object["metadata"]["labels"].to_string();
+        ensure!(!labels.contains("aggregate-to"), "aggregated: {object}");
+    }
+    Ok(())
+}
+
+/// The solver's port for metrics is reached by Pods only, and its job differs from that of the operator, whose absence is an alert.
+#[tokio::test]
+async fn monitors_cover_the_solver() -> Result<()> {
+    for (value, kind, endpoints) in [
+        ("prometheus.podmonitor.enabled=true", "PodMonitor", "podMetricsEndpoints"),
+        ("prometheus.servicemonitor.enabled=true", "ServiceMonitor", "endpoints"),
+    ] {
+        let objects = render(&[value]).await?;
+        for (name, job) in
+            [(operator::NAME, "cert-manager"), (operator::SOLVER, "cert-manager-http01-solver")]
+        {
+            let endpoint = &chart::find(&objects, kind, name)["spec"][endpoints][0];
+            ensure!(endpoint["relabelings"][0]["replacement"] == job, "{name}: {endpoint}");
+        }
+        let service = &chart::find(&objects, "Service", operator::SOLVER)["spec"]["ports"];
+        ensure!(
+            !service.to_string().contains("9402"),
+            "everyone who is routed to the solver reaches {service}"
+        );
+    }
+    let off = render(&["prometheus.enabled=false"]).await?;
+    let solver = chart::find(&off, "Deployment", operator::SOLVER).to_string();
+    ensure!(!solver.contains("metrics"), "the solver has metrics: {solver}");
+    Ok(())
+}
+
+/// The only replica can be evicted, so that its node can be drained.
+#[tokio::test]
+async fn one_replica_does_not_block_a_drain() -> Result<()> {
+    let objects = render(&["solver.replicaCount=1", "podDisruptionBudget.enabled=true"]).await?;
+    for name in [operator::NAME, operator::SOLVER] {
+        let budget = &chart::find(&objects, "PodDisruptionBudget", name)["spec"];
+        ensure!(budget["maxUnavailable"] == 1 && budget["minAvailable"].is_null(), "{name}: {budget}");
+    }
+    let objects = render(&["solver.podDisruptionBudget.minAvailable=1"]).await?;
+    let budget = &chart::find(&objects, "PodDisruptionBudget", operator::SOLVER)["spec"];
+    ensure!(
+        budget["minAvailable"] == 1 && budget["maxUnavailable"].is_null(),
+        "a value is ignored: {budget}"
+    );
+    Ok(())
+}
+
 /// No role has wildcards, access to Pods, or permission to update Secrets.
 #[tokio::test]
 async fn roles_grant_only_needed_permissions() -> Result<()> {
@@ -176,8 +242,9 @@ async fn namespaced_roles_are_in_these_namespaces() -> Result<()> {
         let namespace = object["metadata"]["namespace"].as_str();
         match object["kind"].as_str().unwrap_or_default() {
             "ClusterRole" | "ClusterRoleBinding" => {
-                let allowed = ["acme-operator-approve", "acme-operator-edit", "acme-operator-view"];
-                ensure!(allowed.contains(&name), "a cluster-wide role: {object}");
+                let allowed = ["approve", "cluster-view", "edit", "view"];
+                let suffix = name.strip_prefix("acme-operator-").unwrap_or_default();
+                ensure!(allowed.contains(&suffix), "a cluster-wide role: {object}");
             }
             "Role" | "RoleBinding" => {
                 let own = ["acme-operator-leader-election", "acme-operator-solver"].contains(&name);

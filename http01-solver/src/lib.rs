@@ -8,6 +8,7 @@
 //! It answers requests for exactly the hosts and tokens of Challenges. Every other request gets the same 404 response, which
 //! contains nothing from the request. It has no access to Secrets and writes nothing. Next: `tokens.rs`.
 
+mod metrics;
 mod serve;
 mod tokens;
 mod watch;
@@ -25,6 +26,7 @@ use axum::{
 use crds::http01;
 
 pub use self::{
+    metrics::Metrics,
     serve::serve,
     tokens::Tokens,
     watch::{client, watch},

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use crds::http01::SOLVER_PORT;
-use http01_solver::{MAX_CONNECTIONS, Tokens};
+use http01_solver::{MAX_CONNECTIONS, Metrics, Tokens};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-/// Open connections for probes.
+/// Open connections for probes, and for scrapes.
 const MAX_HEALTH_CONNECTIONS: usize = 32;
 
 /// Answers the HTTP-01 challenges of all Certificates in a cluster.
@@ -30,6 +30,9 @@ struct Arguments {
     /// Address of /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:9403")]
     healthz_listen_address: SocketAddr,
+    /// Address of /metrics. Without it, there are no metrics.
+    #[arg(long)]
+    metrics_listen_address: Option<SocketAddr>,
     /// Namespaces whose challenges are answered, comma-separated; all if empty.
     #[arg(long, value_delimiter = ',', default_value = "")]
     namespace: Vec<String>,
@@ -49,6 +52,18 @@ async fn main() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let challenges = listen(arguments.listen_address).await?;
     let health = listen(arguments.healthz_listen_address).await?;
+    let metrics = Metrics::default();
+    if let Some(address) = arguments.metrics_listen_address {
+        let (listener, limit) = (listen(address).await?, MAX_HEALTH_CONNECTIONS);
+        let scrapes = http01_solver::serve(
+            listener,
+            metrics.router(),
+            limit,
+            Metrics::default(),
+            std::future::pending(),
+        );
+        tokio::spawn(scrapes);
+    }
     let tokens = Tokens::default();
     let config = kube::Config::infer().await.context("failed to configure the Kubernetes client")?;
     let client =
@@ -62,14 +77,16 @@ async fn main() -> Result<()> {
     };
     let challenge_server = tokio::spawn(http01_solver::serve(
         challenges,
-        http01_solver::router(tokens.clone()),
+        metrics.count_responses(http01_solver::router(tokens.clone())),
         MAX_CONNECTIONS,
+        metrics,
         until_stopped(stopped.clone()),
     ));
     let health_server = tokio::spawn(http01_solver::serve(
         health,
         http01_solver::health_router(tokens),
         MAX_HEALTH_CONNECTIONS,
+        Metrics::default(),
         until_stopped(stopped),
     ));
 

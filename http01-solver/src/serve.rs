@@ -19,6 +19,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use crate::Metrics;
+
 /// Time in which a client must send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,11 +43,17 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// connections have ended or a timeout has passed.
 ///
 /// At most `limit` connections are open at a time. A further one replaces the oldest: a request takes milliseconds, so clients that
-/// keep connections open can't keep others out.
-pub async fn serve(listener: TcpListener, router: Router, limit: usize, stop: impl Future<Output = ()>) {
+/// keep connections open can't keep others out. Connections are counted in `metrics`.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limit: usize,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = pin!(stop);
     let graceful = GracefulShutdown::new();
-    let mut connections = Connections { limit, open: VecDeque::new() };
+    let mut connections = Connections { limit, open: VecDeque::new(), metrics };
     let mut errors = AcceptErrors::default();
     loop {
         let accepted = tokio::select! {
@@ -67,6 +75,7 @@ pub async fn serve(listener: TcpListener, router: Router, limit: usize, stop: im
             }
         };
         connections.make_room().await;
+        connections.metrics.count_connection();
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
         let service = TowerToHyperService::new(router.clone());
@@ -87,6 +96,7 @@ pub async fn serve(listener: TcpListener, router: Router, limit: usize, stop: im
 struct Connections {
     limit: usize,
     open: VecDeque<JoinHandle<()>>,
+    metrics: Metrics,
 }
 
 impl Connections {
@@ -103,6 +113,7 @@ impl Connections {
     async fn close_oldest(&mut self) {
         self.open.retain(|connection| !connection.is_finished());
         if let Some(oldest) = self.open.pop_front() {
+            self.metrics.count_replaced_connection();
             oldest.abort();
             // It ends with an error, because it was aborted.
             _ = oldest.await;
@@ -148,7 +159,9 @@ mod tests {
     async fn connection_beyond_the_limit_replaces_the_oldest() -> anyhow::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let server = tokio::spawn(serve(listener, Router::new(), 3, std::future::pending()));
+        let metrics = Metrics::default();
+        let stop = std::future::pending();
+        let server = tokio::spawn(serve(listener, Router::new(), 3, metrics.clone(), stop));
         let mut idle = Vec::new();
         for _ in 0..3 {
             let mut stream = TcpStream::connect(address).await?;
@@ -174,6 +187,7 @@ mod tests {
             other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await?;
             anyhow::ensure!(other.read(&mut [0; 1024]).await? > 0, "another connection was closed");
         }
+        anyhow::ensure!(metrics.connections() == (4, 1), "counted {:?}", metrics.connections());
         server.abort();
         Ok(())
     }
@@ -181,7 +195,7 @@ mod tests {
     /// Connections that have ended count no more, and are forgotten.
     #[tokio::test]
     async fn ended_connections_make_room() {
-        let mut connections = Connections { limit: 2, open: VecDeque::new() };
+        let mut connections = Connections { limit: 2, open: VecDeque::new(), metrics: Metrics::default() };
         let open = tokio::spawn(std::future::pending());
         let ended = tokio::spawn(async {});
         tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use axum::http::{Request, StatusCode, header::HOST};
 use crds::{acme::Challenge, fixtures, http01};
 use e2e::harness::{self, with_namespace};
-use http01_solver::{Tokens, router, serve};
+use http01_solver::{Metrics, Tokens, router, serve};
 use kube::api::{DeleteParams, PostParams};
 use testbed::http::{self, Network, Trust};
 use tokio::{
@@ -32,7 +32,7 @@ async fn start(tokens: Tokens) -> Result<TestServer> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, router(tokens), 64, async {
+    let server = tokio::spawn(serve(listener, router(tokens), 64, Metrics::default(), async {
         _ = stopped.await;
     }));
     Ok(TestServer { address, stop, server })

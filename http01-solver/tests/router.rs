@@ -8,7 +8,7 @@ use axum::{
     http::{Method, Request, StatusCode, header::HOST},
 };
 use crds::fixtures::challenge;
-use http01_solver::{Tokens, health_router, router};
+use http01_solver::{Metrics, Tokens, health_router, router};
 use tokio::time::advance;
 use tower::ServiceExt;
 
@@ -65,6 +65,21 @@ async fn other_requests_return_the_same_404() -> anyhow::Result<()> {
         let response = send(router(tokens()), method.clone(), host, path).await?;
         assert_eq!(response, (StatusCode::NOT_FOUND, "not found\n".to_owned()), "{method} {host} {path}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn responses_are_counted_by_result() -> anyhow::Result<()> {
+    let metrics = Metrics::default();
+    let counted = metrics.count_responses(router(tokens()));
+    for path in ["a-token", "another", "a-token"] {
+        let path = format!("/.well-known/acme-challenge/{path}");
+        send(counted.clone(), Method::GET, "web.example.test", &path).await?;
+    }
+    let (status, text) = send(metrics.router(), Method::GET, "", "/metrics").await?;
+    assert_eq!(status, StatusCode::OK);
+    assert!(text.contains("\nacme_solver_requests_total{result=\"answered\"} 2\n"), "{text}");
+    assert!(text.contains("\nacme_solver_requests_total{result=\"not_found\"} 1\n"), "{text}");
     Ok(())
 }
 

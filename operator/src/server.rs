@@ -88,7 +88,13 @@ pub async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
     }
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
-    tokio::spawn(http01_solver::serve(listener, router, MAX_CONNECTIONS, std::future::pending()));
+    tokio::spawn(http01_solver::serve(
+        listener,
+        router,
+        MAX_CONNECTIONS,
+        http01_solver::Metrics::default(),
+        std::future::pending(),
+    ));
     Ok(())
 }
 
