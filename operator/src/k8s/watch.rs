@@ -138,7 +138,7 @@ where
 enum Listing {
     /// The watch begins with them. API servers take this from memory, and lists often from etcd, which costs them three times as much.
     Streamed,
-    /// A list precedes the watch: before Kubernetes 1.32, and where an administrator has turned streams off.
+    /// A list precedes the watch: in Kubernetes before 1.32 and in 1.33, and where an administrator has turned streams off.
     Pages,
 }
 
