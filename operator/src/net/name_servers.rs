@@ -11,15 +11,12 @@ use std::{
 
 use hickory_resolver::{
     TokioResolver,
-    config::{
-        ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-        ServerOrderingStrategy,
-    },
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     net::runtime::TokioRuntimeProvider,
 };
 use tokio::{net::lookup_host, time::timeout};
 
-/// How long a name server may take to answer. Each is asked twice.
+/// How long name servers may take to answer. They are asked twice.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Name servers as "host:port", each of which knows all names.
@@ -27,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 pub struct NameServers(Arc<[String]>);
 
 impl NameServers {
-    /// Name servers in the order in which they are asked. Empty ones are left out.
+    /// Name servers. Empty ones are left out.
     pub fn new(servers: &[String]) -> Self {
         Self(servers.iter().filter(|server| !server.is_empty()).cloned().collect())
     }
@@ -46,11 +43,12 @@ impl NameServers {
                 let text = format!("failed to look up the name server {server}: {error}");
                 io::Error::new(error.kind(), text)
             };
-            servers.extend(address.map_err(failed)?.next().map(name_server));
+            servers.extend(address.map_err(failed)?.next().map(configured));
         }
+        let options = options(servers.len());
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         let mut resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *resolver.options_mut() = options();
+        *resolver.options_mut() = options;
         // Without a dot at its end, names of the search path would be tried.
         let absolute = format!("{}.", name.trim_end_matches('.'));
         let failed =
@@ -60,16 +58,16 @@ impl NameServers {
     }
 }
 
-fn options() -> ResolverOpts {
+fn options(servers: usize) -> ResolverOpts {
     let mut options = ResolverOpts::default();
     (options.timeout, options.attempts, options.cache_size) = (DEADLINE, 2, 0);
-    options.num_concurrent_reqs = 1;
-    options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+    // All at the same time: one that does not answer takes the time of the others.
+    options.num_concurrent_reqs = servers;
     options.use_hosts_file = ResolveHosts::Never;
     options
 }
 
-fn name_server(address: SocketAddr) -> NameServerConfig {
+fn configured(address: SocketAddr) -> NameServerConfig {
     let mut server = NameServerConfig::udp_and_tcp(address.ip());
     server.connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].into();
     for connection in &mut server.connections {
@@ -95,9 +93,11 @@ mod tests {
 
     /// An answer with an alias, and the address of its target, to a question for it.
     fn answer(question: &[u8], flags: u16) -> Vec<u8> {
-        let mut message = question.to_vec();
+        // The header, the name, its type and class, and nothing that follows.
+        let name = question[12..].iter().position(|&byte| byte == 0).expect("the name ends");
+        let mut message = question[..12 + name + 5].to_vec();
         message[2..4].copy_from_slice(&flags.to_be_bytes());
-        message[7] = 2;
+        (message[7], message[11]) = (2, 0);
         let pointer = [0xc0, 12];
         for (kind, data) in [(5, &pointer[..]), (1, &[192, 0, 2, 1])] {
             let length = u16::try_from(data.len()).expect("it is short");
@@ -108,17 +108,15 @@ mod tests {
         message
     }
 
-    /// The first server does not listen, and the second one has more than fits into a datagram.
-    #[tokio::test]
-    async fn next_server_is_asked_and_long_answers_are_read() -> io::Result<()> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    /// Answers every question, with these flags over UDP.
+    async fn name_server(ip: Ipv4Addr, flags: u16) -> io::Result<String> {
+        let listener = TcpListener::bind((ip, 0)).await?;
         let address = listener.local_addr()?;
         let socket = UdpSocket::bind(address).await?;
-        let unused = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?;
         tokio::spawn(async move {
             let mut asked = [0; 512];
             while let Ok((length, client)) = socket.recv_from(&mut asked).await {
-                _ = socket.send_to(&answer(&asked[..length], TRUNCATED), client).await;
+                _ = socket.send_to(&answer(&asked[..length], flags), client).await;
             }
         });
         tokio::spawn(async move {
@@ -132,12 +130,23 @@ mod tests {
                 }
             }
         });
-        let servers = NameServers::new(&[unused.to_string(), address.to_string()]);
-        let found = servers.lookup("web.example.test").await?;
-        assert_eq!(found[0], IpAddr::from([192, 0, 2, 1]));
-        let error = NameServers::new(&[unused.to_string()]).lookup("web.example.test").await;
+        Ok(address.to_string())
+    }
+
+    #[tokio::test]
+    async fn any_server_may_answer_and_long_answers_are_read() -> io::Result<()> {
+        let silent = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).await?;
+        let silent_address = silent.local_addr()?.to_string();
+        let good = name_server(Ipv4Addr::LOCALHOST, RESPONSE).await?;
+        let long = name_server(Ipv4Addr::LOCALHOST, TRUNCATED).await?;
+        for servers in [vec![silent_address.clone(), good], vec![long]] {
+            let found = NameServers::new(&servers).lookup("web.example.test").await?;
+            assert_eq!(found[0], IpAddr::from([192, 0, 2, 1]));
+        }
+        let error = NameServers::new(std::slice::from_ref(&silent_address)).lookup("web.example.test").await;
         let error = error.expect_err("nobody answers").to_string();
-        assert!(error.starts_with(&format!("failed to look up web.example.test at {unused}: ")), "{error}");
+        let expected = format!("failed to look up web.example.test at {silent_address}: ");
+        assert!(error.starts_with(&expected), "{error}");
         Ok(())
     }
 }
