@@ -22,7 +22,7 @@ use crate::{
     context::Context,
     decision::certificate::SecretView,
     error_chain::ErrorChain,
-    k8s::{Pages, ReadPage, Scope},
+    k8s::{Page, Pages, ReadPage, Scope},
 };
 
 /// The fewest Certificates in a namespace or the cluster for which pages are read.
@@ -31,7 +31,7 @@ const FEWEST: usize = 50;
 /// How many Secrets with the label there may be for each Certificate, or most of what is read would be of no use.
 const MOST_SECRETS: usize = 4;
 
-/// How many Certificates have the content of their Secret in memory when the next page is read.
+/// How many Certificates have the content of their Secret in memory when the next page is taken.
 const MOST_AHEAD: usize = 50;
 
 /// How long the reconciles of a page are waited for. Those that take longer wait for something else, and hold up no page.
@@ -64,31 +64,43 @@ fn is_worthwhile(cache: &Cache, namespace: &str) -> bool {
     certificates >= FEWEST && secrets >= FEWEST && secrets / MOST_SECRETS <= certificates
 }
 
-/// Reads Secrets in pages, and enqueues their Certificates. The next page is read when most of them are reconciled, so that only one is
-/// in memory.
+/// Reads Secrets in pages, and enqueues their Certificates. Each page is requested while the one before is reconciled, so that only two
+/// are in memory.
 async fn read_secrets(scope: Scope<Secret>, context: &Context) -> Result<(), ReadPage> {
     let mut pages = Pages::new(scope.api, format!("{}=true", secret::FULL_ACCESS_LABEL));
     let mut ahead: Vec<Weak<SecretView>> = Vec::new();
-    while let Some(page) = pages.next().await? {
-        for secret in page.objects()? {
-            ahead.extend(take(&secret?, context));
-            // Parsing a page takes many milliseconds.
-            yield_now().await;
-        }
-        drop(page);
-        let deadline = Instant::now() + LONGEST_WAIT;
-        loop {
-            ahead.retain(|view| view.strong_count() > 0);
-            if Instant::now() > deadline {
-                ahead.clear();
-            }
-            if ahead.len() <= MOST_AHEAD {
-                break;
-            }
-            sleep(CHECK_EVERY).await;
-        }
+    let mut page = pages.next().await?;
+    while let Some(current) = page {
+        let (next, taken) = tokio::join!(pages.next(), take_page(current, &mut ahead, context));
+        taken?;
+        page = next?;
     }
     Ok(())
+}
+
+/// Takes the Secrets of a page, and waits until most of their Certificates are reconciled.
+async fn take_page(
+    page: Page<Secret>,
+    ahead: &mut Vec<Weak<SecretView>>,
+    context: &Context,
+) -> Result<(), ReadPage> {
+    for secret in page.objects()? {
+        ahead.extend(take(&secret?, context));
+        // Parsing a page takes many milliseconds.
+        yield_now().await;
+    }
+    drop(page);
+    let deadline = Instant::now() + LONGEST_WAIT;
+    loop {
+        ahead.retain(|view| view.strong_count() > 0);
+        if Instant::now() > deadline {
+            ahead.clear();
+        }
+        if ahead.len() <= MOST_AHEAD {
+            return Ok(());
+        }
+        sleep(CHECK_EVERY).await;
+    }
 }
 
 /// Enqueues the Certificates of a Secret, and keeps what it contains for them.
