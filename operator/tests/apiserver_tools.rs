@@ -195,7 +195,7 @@ async fn self_check_asks_the_given_name_server() -> Result<()> {
     harness::create_namespace(&cluster.client().await?, "name-server").await?;
     let user = User::new(cluster, "name-server").await?;
     user.create_cluster_issuer("name-server", &Pebble::of_cluster(cluster)?, json!({})).await?;
-    let hosts = ["web.elsewhere.invalid".to_owned()];
+    let hosts = ["web.elsewhere.example".to_owned()];
     user.apply_ingress("web", &hosts, issuer_annotation("name-server")).await?;
     await_request(&user, "web-1").await?;
     cmctl(&user, &["approve", "web-1"]).await?;
