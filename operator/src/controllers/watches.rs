@@ -100,7 +100,7 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     }
 
     registry.watch(|cache| &cache.certificates, scope::served(context), all(), Presence::Required);
-    registry.control_later(
+    registry.control(
         |cache| &cache.certificates,
         certificate::NAME,
         certificate::SLOTS,
@@ -246,7 +246,7 @@ impl Registry {
         Some(Watch { writer, config, presence })
     }
 
-    /// Reconciles the objects of a kind in so many slots, beginning with all of them.
+    /// Reconciles the objects of a kind in so many slots, beginning with those for which there may be something to do.
     fn control<K, F>(
         &mut self,
         select: Select<K>,
@@ -257,46 +257,14 @@ impl Registry {
         K: Reports + Clone + Debug + 'static,
         F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
     {
-        let Some(controlling) = self.controlling(select, name, slots, reconcile) else { return };
-        let context = Arc::clone(&self.context);
-        self.controllers.push(Box::pin(async move {
-            select(&context.cache).enqueue_unfinished();
-            controlling.await;
-        }));
-    }
-
-    /// The same, but something else enqueues the objects that there are when it starts.
-    fn control_later<K, F>(
-        &mut self,
-        select: Select<K>,
-        name: &'static str,
-        slots: Slots,
-        reconcile: fn(Arc<K>, Arc<Context>) -> F,
-    ) where
-        K: Reports + Clone + Debug + 'static,
-        F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
-    {
-        let controlling = self.controlling(select, name, slots, reconcile);
-        self.controllers.extend(controlling.map(|controlling| -> Task { Box::pin(controlling) }));
-    }
-
-    fn controlling<K, F>(
-        &mut self,
-        select: Select<K>,
-        name: &'static str,
-        slots: Slots,
-        reconcile: fn(Arc<K>, Arc<Context>) -> F,
-    ) -> Option<impl Future<Output = ()> + Send + 'static>
-    where
-        K: Reports + Clone + Debug + 'static,
-        F: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
-    {
         let (context, metrics) = (Arc::clone(&self.context), self.metrics.clone());
-        let queue = select(&context.cache).take_queue()?;
-        Some(async move {
-            let store = select(&context.cache).store();
-            let controller = Controller { name, store, slots, metrics, context: Arc::clone(&context) };
+        let Some(queue) = select(&context.cache).take_queue() else { return };
+        self.controllers.push(Box::pin(async move {
+            let kind = select(&context.cache);
+            kind.enqueue_unfinished();
+            let controller =
+                Controller { name, store: kind.store(), slots, metrics, context: Arc::clone(&context) };
             run(controller, queue, reconcile).await;
-        })
+        }));
     }
 }

@@ -40,11 +40,10 @@ const LONGEST_WAIT: Duration = Duration::from_millis(300);
 /// How often it is checked whether they are done.
 const CHECK_EVERY: Duration = Duration::from_millis(2);
 
-/// Enqueues all Certificates: first those with something to do, then the others, each with its Secret. Runs until the process ends, as
-/// all tasks of controllers do.
+/// Enqueues the Certificates that are issued, each with its Secret: the controller begins with the others. Runs until the process ends,
+/// as all tasks of controllers do.
 pub(in super::super) async fn enqueue_all(context: Arc<Context>) {
     let certificates = &context.cache.certificates;
-    certificates.enqueue_unfinished();
     for scope in scope::served::<Secret>(&context) {
         let namespace = scope.namespace.clone();
         if is_worthwhile(&context.cache, &namespace)
