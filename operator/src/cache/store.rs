@@ -76,25 +76,22 @@ impl<K: Lookup<DynamicType = ()>> Store<K> {
 
     /// The object that a reference names, unless it is packed.
     pub fn unpacked(&self, reference: &ObjectRef<K>) -> Option<Arc<K>> {
-        let namespaces = self.read();
-        let objects = namespaces.get(reference.namespace.as_deref().unwrap_or_default())?;
-        match &objects.get(reference.name.as_str())?.object {
+        let namespace = reference.namespace.as_deref().unwrap_or_default();
+        self.with_entry(namespace, &reference.name, |entry| match &entry.object {
             Stored::Whole(object) => Some(Arc::clone(object)),
             Stored::Packed(_) => None,
-        }
+        })?
     }
 
     /// The object with a name; the namespace is empty for a cluster-scoped one.
     pub fn named(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.read().get(namespace)?.get(name).and_then(|entry| self.whole(&entry.object))
+        self.with_entry(namespace, name, |entry| self.whole(&entry.object))?
     }
 
     /// Whether an object exists, and not another one of its name.
     pub fn contains(&self, object: &K) -> bool {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name().unwrap_or_default());
-        let namespaces = self.read();
-        let entry = namespaces.get(&*namespace).and_then(|objects| objects.get(&*name));
-        entry.is_some_and(|entry| entry.uid == uid_hash(object))
+        self.with_entry(&namespace, &name, |entry| entry.uid == uid_hash(object)).unwrap_or_default()
     }
 
     /// The objects that a condition selects, in no particular order.
@@ -144,6 +141,10 @@ impl<K: Lookup<DynamicType = ()>> Store<K> {
     pub(super) async fn wait_until_listed(&self) {
         // The sender lives as long as the store.
         _ = self.0.listed.subscribe().wait_for(|listed| *listed).await;
+    }
+
+    fn with_entry<T>(&self, namespace: &str, name: &str, read: impl FnOnce(&Entry<K>) -> T) -> Option<T> {
+        self.read().get(namespace)?.get(name).map(read)
     }
 
     fn whole(&self, stored: &Stored<K>) -> Option<Arc<K>> {
