@@ -291,21 +291,23 @@ where
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    use clap::Parser;
     use futures::future::ready;
     use k8s_openapi::api::core::v1::Service;
     use kube::{Client, Config};
 
     use super::*;
-    use crate::{args::Arguments, clock::SystemClock};
+    use crate::{cache::Writer, net::Proxy};
 
     fn context() -> Arc<Context> {
         // Where nothing listens: what is under test sends no request that has to succeed.
         let config = Config::new("http://127.0.0.1:1".parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
-        let settings = Arguments::parse_from(["operator"]).settings();
-        let context = Context::new(client, Arc::new(SystemClock), settings, Arc::new(|_| {}));
-        Arc::new(context.expect("a context"))
+        Context::for_test(client, Proxy::default())
+    }
+
+    fn halves(context: &Context) -> (Writer<Service>, Queue<Service>) {
+        let services = &context.cache.services;
+        (services.take_writer().expect("the first call"), services.take_queue().expect("the first call"))
     }
 
     fn service(name: &str) -> Arc<Service> {
@@ -339,10 +341,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_of_deleted_objects_are_forgotten() {
         let context = context();
-        let (mut writer, queue) = (
-            context.cache.services.take_writer().expect("a writer"),
-            context.cache.services.take_queue().expect("a queue"),
-        );
+        let (mut writer, queue) = halves(&context);
         let (controller, attempts) = (controller(&context), Attempts(Mutex::default()));
         let known = || lock(&attempts.0).len();
         let fail = |_, _| ready(Err(ReconcileError::Internal("for the test".to_owned())));
@@ -369,10 +368,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn object_deleted_during_its_reconcile_is_forgotten() {
         let context = context();
-        let (mut writer, queue) = (
-            context.cache.services.take_writer().expect("a writer"),
-            context.cache.services.take_queue().expect("a queue"),
-        );
+        let (mut writer, queue) = halves(&context);
         let (controller, attempts) = (controller(&context), Attempts(Mutex::default()));
         let (begun, may_end, ended) =
             (&AtomicUsize::new(0), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
