@@ -13,12 +13,13 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use crds::certmanager::KeyUsage;
 use operator::pki::{
-    self, CsrRequest, Curve, KeyEncoding, KeyKind, OtherName, Pkcs12Profile, PrivateKey, Subject,
+    self, Authorities, CsrRequest, Curve, KeyEncoding, KeyKind, OtherName, Pkcs12Profile, PrivateKey, Subject,
 };
 use support::{Issued, World, order};
 use testbed::{
     paths,
     pebble::Settings,
+    pki::Authority,
     tools::{Tool, Tools},
 };
 
@@ -110,7 +111,7 @@ async fn go_and_openssl_read_keystores() -> Result<()> {
         Pkcs12Profile::LegacyDes,
         Pkcs12Profile::LegacyRc2,
     ] {
-        let store = pki::pkcs12(profile, PASSWORD, &key, &chain)?;
+        let store = pki::pkcs12(profile, PASSWORD, &key, &chain, &Authorities::default())?;
         let output = run(&reader()?, &["pkcs12", PASSWORD], &store)?;
         ensure!(output == expected, "{profile:?}: {output}");
         ensure!(
@@ -134,7 +135,7 @@ async fn go_and_openssl_read_keystores() -> Result<()> {
     let now = "2026-01-01T00:00:00Z".parse()?;
     // The Go library treats bytes as characters, so it agrees with Java on ASCII only. We follow Java.
     let password = "changeit 123";
-    let store = pki::jks(password, "Certificate", &key, &chain, now)?;
+    let store = pki::jks(password, "Certificate", &key, &chain, &Authorities::default(), now)?;
     let output = run(&reader()?, &["jks", password], &store)?;
     ensure!(output == format!("certificate: {expected}"), "{output}");
     ensure!(run(&reader()?, &["jks", "wrong"], &store).is_err());
@@ -148,7 +149,7 @@ async fn keystores_of_cert_manager_match() -> Result<()> {
     let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
     let Issued { chain, key } = world.issue(&account, &order(&["store.example.test"])).await?;
     let password = "changeit 123";
-    let store = pki::pkcs12(Pkcs12Profile::Modern2023, password, &key, &chain)?;
+    let store = pki::pkcs12(Pkcs12Profile::Modern2023, password, &key, &chain, &Authorities::default())?;
     let output = run(&reader()?, &["encode", password], &store)?;
     let mut stores = 0;
     for line in output.lines() {
@@ -178,10 +179,22 @@ async fn java_reads_keystores_and_imports_the_key() -> Result<()> {
     // Java accepts only ASCII passwords for PKCS#12.
     let ascii = "changeit 123";
     let stores = [
-        ("JKS", PASSWORD, pki::jks(PASSWORD, "Certificate", &key, &chain, now)?),
-        ("PKCS12", ascii, pki::pkcs12(Pkcs12Profile::Modern2023, ascii, &key, &chain)?),
-        ("PKCS12", ascii, pki::pkcs12(Pkcs12Profile::LegacyDes, ascii, &key, &chain)?),
-        ("PKCS12", ascii, pki::pkcs12(Pkcs12Profile::LegacyRc2, ascii, &key, &chain)?),
+        ("JKS", PASSWORD, pki::jks(PASSWORD, "Certificate", &key, &chain, &Authorities::default(), now)?),
+        (
+            "PKCS12",
+            ascii,
+            pki::pkcs12(Pkcs12Profile::Modern2023, ascii, &key, &chain, &Authorities::default())?,
+        ),
+        (
+            "PKCS12",
+            ascii,
+            pki::pkcs12(Pkcs12Profile::LegacyDes, ascii, &key, &chain, &Authorities::default())?,
+        ),
+        (
+            "PKCS12",
+            ascii,
+            pki::pkcs12(Pkcs12Profile::LegacyRc2, ascii, &key, &chain, &Authorities::default())?,
+        ),
     ];
     for (number, (r#type, password, store)) in stores.into_iter().enumerate() {
         let folder = tempfile::tempdir()?;
@@ -203,6 +216,43 @@ async fn java_reads_keystores_and_imports_the_key() -> Result<()> {
         let output = run(&reader()?, &["pkcs12", "changeit"], &std::fs::read(&*theirs)?)?;
         ensure!(output == "ECDSA P-256 dns=[java.example.test] and 1 more", "{type} {number}: {output}");
     }
+    Ok(())
+}
+
+/// keytool finds the CA in truststores, and in the keystore beside the key.
+#[tokio::test]
+async fn java_trusts_the_ca_of_an_issuer() -> Result<()> {
+    let world = World::new(&Settings::calm()).await?;
+    let account = world.account(KeyKind::Ecdsa(Curve::P256)).await?;
+    let Issued { chain, key } = world.issue(&account, &order(&["java.example.test"])).await?;
+    let names = ["First", "Second"];
+    let certificates: Vec<_> =
+        names.iter().map(|name| Ok(Authority::new(name)?.certificate().to_owned())).collect::<Result<_>>()?;
+    let authorities = Authorities::from_pem(certificates.concat().as_bytes());
+    let (now, password) = ("2026-01-01T00:00:00Z".parse()?, "changeit 123");
+    let trusted = ["Your keystore contains 2 entries", "trustedCertEntry", "CN=First", "CN=Second"];
+    let with_key = ["PrivateKeyEntry", "Your keystore contains 3 entries", "trustedCertEntry", "CN=Second"];
+    let mut stores = vec![
+        ("JKS", pki::jks_trust(password, &authorities, now)?, &trusted),
+        ("JKS", pki::jks(password, "key", &key, &chain, &authorities, now)?, &with_key),
+    ];
+    for profile in [Pkcs12Profile::Modern2023, Pkcs12Profile::LegacyDes, Pkcs12Profile::LegacyRc2] {
+        stores.push(("PKCS12", pki::pkcs12_trust(profile, password, &authorities)?, &trusted));
+    }
+    for (number, (r#type, store, parts)) in stores.into_iter().enumerate() {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("store");
+        std::fs::write(&path, store)?;
+        let path = path.to_string_lossy();
+        let listed =
+            keytool(&["-list", "-v", "-keystore", &path, "-storetype", r#type, "-storepass", password])?;
+        for part in parts {
+            ensure!(listed.contains(part), "{type} {number}: {part} is missing in {listed}");
+        }
+    }
+    let store = pki::pkcs12(Pkcs12Profile::Modern2023, password, &key, &chain, &authorities)?;
+    let output = run(&reader()?, &["pkcs12", password], &store)?;
+    ensure!(output == "ECDSA P-256 dns=[java.example.test] and 3 more", "{output}");
     Ok(())
 }
 

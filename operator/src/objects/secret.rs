@@ -19,6 +19,10 @@ use crate::pki::{KeyEncoding, KeyError, LeafCertificate, PrivateKey, combined_pe
 pub const JKS: &str = "keystore.jks";
 /// The data key of the PKCS#12 key store.
 pub const PKCS12: &str = "keystore.p12";
+/// The data key of the Java trust store.
+pub const JKS_TRUST: &str = "truststore.jks";
+/// The data key of the PKCS#12 trust store.
+pub const PKCS12_TRUST: &str = "truststore.p12";
 
 /// The annotation with the data keys, separated by commas, of keystores that have an earlier certificate, because they could not be
 /// created again. It is removed when they are.
@@ -64,19 +68,21 @@ pub fn annotations(certificate: &Certificate, leaf: &LeafCertificate) -> BTreeMa
 }
 
 /// The data keys that a spec may ask for. Others, such as `ca.crt` of another type of issuer, are left alone.
-pub const OPTIONAL_DATA_KEYS: [&str; 4] = [JKS, PKCS12, secret::KEY_DER, secret::TLS_COMBINED_PEM];
+pub const OPTIONAL_DATA_KEYS: [&str; 6] =
+    [JKS, JKS_TRUST, PKCS12, PKCS12_TRUST, secret::KEY_DER, secret::TLS_COMBINED_PEM];
 
-/// The data keys that a Certificate's Secret has.
+/// The data keys that a Certificate's Secret has. Trust stores only if its issuer provides a CA certificate.
 pub fn data_keys(spec: &CertificateSpec) -> Vec<&'static str> {
     let formats = spec.additional_output_formats.iter().flatten().map(|format| match format.type_ {
         OutputFormat::DER => secret::KEY_DER,
         OutputFormat::CombinedPEM => secret::TLS_COMBINED_PEM,
     });
     let stores = spec.keystores.as_deref();
-    let jks = stores.and_then(|stores| stores.jks.as_ref()).filter(|store| store.create).map(|_| JKS);
-    let pkcs12 =
-        stores.and_then(|stores| stores.pkcs12.as_ref()).filter(|store| store.create).map(|_| PKCS12);
-    [secret::TLS_CRT, secret::TLS_KEY].into_iter().chain(formats).chain(jks).chain(pkcs12).collect()
+    let jks = stores.and_then(|stores| stores.jks.as_ref()).is_some_and(|store| store.create);
+    let pkcs12 = stores.and_then(|stores| stores.pkcs12.as_ref()).is_some_and(|store| store.create);
+    let stores = [(jks, [JKS, JKS_TRUST]), (pkcs12, [PKCS12, PKCS12_TRUST])];
+    let stores = stores.into_iter().filter(|(create, _)| *create).flat_map(|(_, names)| names);
+    [secret::TLS_CRT, secret::TLS_KEY].into_iter().chain(formats).chain(stores).collect()
 }
 
 /// A Certificate's Secret, for server-side apply: the operator owns the fields in it, and leaves others alone. `chain` is PEM, leaf

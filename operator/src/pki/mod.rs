@@ -20,7 +20,8 @@ pub use self::{
     },
     key::{Curve, KeyEncoding, KeyError, KeyKind, PrivateKey, PublicComponents},
     keystore::{
-        KeystoreError, Pkcs12Profile, jks, jks_accepts, jks_matches, pkcs12, pkcs12_accepts, pkcs12_matches,
+        Authorities, KeystoreError, Pkcs12Profile, jks, jks_accepts, jks_matches, jks_trust, pkcs12,
+        pkcs12_accepts, pkcs12_matches, pkcs12_trust,
     },
     limits::{
         MAX_ACCOUNT_KEY_BITS, MAX_CHAIN_LENGTH, MAX_CHAIN_PEM_BYTES, MAX_CSR_PEM_BYTES,

@@ -257,7 +257,8 @@ fn of_errors() -> Vec<Example> {
         pki::testing::issue(&key, &["a".into()], Timestamp::UNIX_EPOCH, jiff::SignedDuration::from_hours(1));
     let chain = pki::Chain::from_pem(chain.as_bytes()).expect("a chain");
     let keystore =
-        pki::jks("secret", "\u{1f511}", &key, &chain, Timestamp::UNIX_EPOCH).expect_err("an alias");
+        pki::jks("secret", "\u{1f511}", &key, &chain, &pki::Authorities::default(), Timestamp::UNIX_EPOCH)
+            .expect_err("an alias");
     let csr = CsrRequest { dns_names: vec!["\u{fc}".into()], ..CsrRequest::default() };
     let errors = [
         Failure::Unreachable(Phase::Connecting).error().into(),

@@ -11,14 +11,14 @@ use crate::meta::SecretKeySelector;
 #[serde(rename_all = "camelCase")]
 pub struct Keystores {
     /// Java keystore (JKS) with the private key and the certificate chain, stored as "keystore.jks". If
-    /// create is true, exactly one of password and passwordSecretRef must be set. A truststore is not
-    /// created, because ACME servers do not return a CA certificate.
+    /// create is true, exactly one of password and passwordSecretRef must be set. If the issuer provides a CA
+    /// certificate, which ACME servers do not, "truststore.jks" has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "exactly one of password and passwordSecretRef must be set"))]
     pub jks: Option<JksKeystore>,
     /// PKCS#12 keystore with the private key and the certificate chain, stored as "keystore.p12". If create
-    /// is true, exactly one of password and passwordSecretRef must be set. A truststore is not created,
-    /// because ACME servers do not return a CA certificate.
+    /// is true, exactly one of password and passwordSecretRef must be set. If the issuer provides a CA
+    /// certificate, which ACME servers do not, "truststore.p12" has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("!self.create || (has(self.password) && self.password != '') != has(self.passwordSecretRef)", "exactly one of password and passwordSecretRef must be set"))]
     pub pkcs12: Option<Pkcs12Keystore>,

@@ -17,7 +17,7 @@ use crate::{
     error::{ReconcileError, Tried},
     k8s::{self, is_newer},
     objects::{managed_fields, secret},
-    pki::{self, MAX_FAST_CHAIN_PEM_BYTES, MAX_FAST_KEY_PEM_BYTES, PrivateKey},
+    pki::{self, Authorities, MAX_FAST_CHAIN_PEM_BYTES, MAX_FAST_KEY_PEM_BYTES, PrivateKey},
 };
 
 /// How long a Secret without a watch event is assumed to be still missing.
@@ -103,7 +103,8 @@ impl Reconciler<'_> {
     ) -> Result<(), ReconcileError> {
         let SecretPlan { key, encoding, ca, keystores, type_, owner, force } = plan;
         let Keystores { jks, pkcs12, outdated, .. } = keystores;
-        let keystores = self.create_keystores(jks, pkcs12, &key, chain)?;
+        let authorities = ca.as_deref().map(Authorities::from_pem).unwrap_or_default();
+        let keystores = self.create_keystores(jks, pkcs12, &key, chain, &authorities)?;
         let leaf = chain.parsed().leaf();
         let mut secret = secret::certificate(self.certificate, leaf, chain.pem(), &key, encoding, keystores)?;
         secret.metadata.owner_references = owner.map(|owner| vec![owner]);
@@ -127,16 +128,25 @@ impl Reconciler<'_> {
         pkcs12: Option<Pkcs12Plan>,
         key: &PrivateKey,
         chain: &CertificateChain,
+        authorities: &Authorities,
     ) -> Result<BTreeMap<String, Vec<u8>>, ReconcileError> {
         let mut data = BTreeMap::new();
-        if let Some(jks) = jks {
-            let (password, now) = (jks.password.reveal(), self.context.now());
-            let store = pki::jks(password, &jks.alias, key, chain.parsed(), now)?;
+        if let Some(JksPlan { alias, password }) = jks {
+            let (password, now) = (password.reveal(), self.context.now());
+            let store = pki::jks(password, &alias, key, chain.parsed(), authorities, now)?;
             data.insert(secret::JKS.to_owned(), store);
+            if !authorities.is_empty() {
+                data.insert(secret::JKS_TRUST.to_owned(), pki::jks_trust(password, authorities, now)?);
+            }
         }
-        if let Some(pkcs12) = pkcs12 {
-            let store = pki::pkcs12(pkcs12.profile, pkcs12.password.reveal(), key, chain.parsed())?;
+        if let Some(Pkcs12Plan { profile, password }) = pkcs12 {
+            let password = password.reveal();
+            let store = pki::pkcs12(profile, password, key, chain.parsed(), authorities)?;
             data.insert(secret::PKCS12.to_owned(), store);
+            if !authorities.is_empty() {
+                let store = pki::pkcs12_trust(profile, password, authorities)?;
+                data.insert(secret::PKCS12_TRUST.to_owned(), store);
+            }
         }
         Ok(data)
     }

@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 use super::{Dependency, SecretView, prerequisite::Prerequisite};
 use crate::{
-    objects::secret::{JKS, OUTDATED_KEYSTORES, PKCS12},
+    objects::secret::{JKS, JKS_TRUST, OUTDATED_KEYSTORES, PKCS12, PKCS12_TRUST},
     pki::{Pkcs12Profile, jks_accepts, jks_matches, pkcs12_accepts, pkcs12_matches},
 };
 
-/// The keystores that a spec asks for.
+/// The keystores that a spec asks for. Each comes with a truststore if the issuer provides a CA certificate.
 #[derive(Clone, Debug, Default)]
 pub struct Keystores {
     /// `keystore.jks`.
@@ -111,14 +111,14 @@ impl Keystores {
             let password = password(store.password.as_ref(), store.password_secret_ref.as_ref())?;
             let usable = password.and_then(|it| if jks_accepts(alias) { Ok(it) } else { Err(unfit_alias()) });
             let plan = usable.map(|password| JksPlan { alias: alias.to_owned(), password });
-            parsed.jks = parsed.usable(plan, JKS, secret.and_then(|secret| secret.jks.as_ref()));
+            parsed.jks = parsed.usable(plan, [JKS, JKS_TRUST], secret);
         }
         if let Some(store) = pkcs12 {
             let password = password(store.password.as_ref(), store.password_secret_ref.as_ref())?;
             let usable = password
                 .and_then(|it| if pkcs12_accepts(it.reveal()) { Ok(it) } else { Err(unfit_password()) });
             let plan = usable.map(|password| Pkcs12Plan { profile: profile(store.profile), password });
-            parsed.pkcs12 = parsed.usable(plan, PKCS12, secret.and_then(|secret| secret.pkcs12.as_ref()));
+            parsed.pkcs12 = parsed.usable(plan, [PKCS12, PKCS12_TRUST], secret);
         }
         Ok(parsed)
     }
@@ -127,14 +127,17 @@ impl Keystores {
     fn usable<P>(
         &mut self,
         plan: Result<P, Dependency>,
-        name: &'static str,
-        existing: Option<&Vec<u8>>,
+        names: [&'static str; 2],
+        secret: Option<&SecretView>,
     ) -> Option<P> {
         match plan {
             Ok(plan) => Some(plan),
             Err(obstacle) => {
                 self.obstacle.get_or_insert(obstacle);
-                self.outdated.extend(existing.map(|store| (name, store.clone())));
+                let existing = names.into_iter().filter_map(|name| {
+                    Some((name, secret.and_then(|secret| secret.keystores.get(name))?.clone()))
+                });
+                self.outdated.extend(existing);
                 None
             }
         }
@@ -144,15 +147,16 @@ impl Keystores {
     pub(super) fn unfit_in(&self, secret: &SecretView) -> Option<String> {
         let jks = self.jks.as_ref().map(|plan| {
             let matches = |store: &Vec<u8>| jks_matches(store, &plan.alias, plan.password.reveal());
-            (JKS, "JKS", secret.jks.as_ref().is_none_or(matches))
+            ([JKS, JKS_TRUST], "JKS", secret.keystores.get(JKS).is_none_or(matches))
         });
         let pkcs12 = self.pkcs12.as_ref().map(|plan| {
             let matches = |store: &Vec<u8>| pkcs12_matches(store, plan.profile, plan.password.reveal());
-            (PKCS12, "PKCS12", secret.pkcs12.as_ref().is_none_or(matches))
+            ([PKCS12, PKCS12_TRUST], "PKCS12", secret.keystores.get(PKCS12).is_none_or(matches))
         });
         let outdated = secret.annotations.get(OUTDATED_KEYSTORES);
-        jks.into_iter().chain(pkcs12).find_map(|(name, kind, matches)| {
-            if !secret.present.iter().any(|present| present == name) {
+        let has = |name: &str| secret.present.iter().any(|present| present == name);
+        jks.into_iter().chain(pkcs12).find_map(|([name, trust], kind, matches)| {
+            if !has(name) || (secret.provides_authorities && !has(trust)) {
                 Some(format!("{kind} Keystore key does not contain data"))
             } else if outdated.is_some_and(|names| names.split(',').any(|it| it == name)) {
                 Some(format!("{name:?} in the Secret has an earlier certificate"))

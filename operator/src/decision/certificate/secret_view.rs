@@ -12,9 +12,9 @@ use super::handmade;
 use crate::{
     objects::{
         managed_fields::{keys, members},
-        secret::{FIELD_MANAGER, JKS, PKCS12},
+        secret::{FIELD_MANAGER, JKS, JKS_TRUST, PKCS12, PKCS12_TRUST},
     },
-    pki::{Chain, Csr, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, combined_pem},
+    pki::{Authorities, Chain, Csr, KeyEncoding, KeyKind, LeafCertificate, PrivateKey, combined_pem},
 };
 
 /// The longest keystore that is kept in memory, in bytes. One with a usual chain has a fifth of that.
@@ -103,10 +103,10 @@ pub struct SecretView {
     pub temporary: bool,
     /// The data keys that have a value.
     pub present: Vec<String>,
-    /// `keystore.jks`, if the operator's field manager owns it and it is not too long to be checked.
-    pub jks: Option<Vec<u8>>,
-    /// `keystore.p12`, if the operator's field manager owns it and it is not too long to be checked.
-    pub pkcs12: Option<Vec<u8>>,
+    /// The keystores and truststores, by data key, that the operator's field manager owns and that are not too long to be checked.
+    pub keystores: BTreeMap<&'static str, Vec<u8>>,
+    /// Whether `ca.crt` has certificates of the issuer's CA, which truststores get.
+    pub provides_authorities: bool,
     /// What the operator, or cert-manager, has set in it.
     pub owned: Owned,
     /// Whether `key.der` is the private key.
@@ -143,16 +143,18 @@ impl SecretView {
         };
         let presented = bytes(secret::TLS_CRT).map(Chain::presented);
         let owned = Owned::parse(object);
-        let owned_bytes = |name: &str| {
-            let bytes = bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
-            bytes.filter(|bytes| bytes.len() <= LONGEST_KEYSTORE).map(ToOwned::to_owned)
+        let owned_bytes = |name: &str| bytes(name).filter(|_| owned.data.iter().any(|owned| owned == name));
+        let keystore = |name: &'static str| {
+            let store = owned_bytes(name).filter(|bytes| bytes.len() <= LONGEST_KEYSTORE)?;
+            Some((name, store.to_owned()))
         };
         // One that was issued may have lost its annotations.
         let is_issued = object.annotations().contains_key(secret::CERTIFICATE_NAME)
             || owned.data.iter().any(|key| key == secret::TLS_CRT);
         Self {
-            jks: owned_bytes(JKS),
-            pkcs12: owned_bytes(PKCS12),
+            keystores: [JKS, JKS_TRUST, PKCS12, PKCS12_TRUST].into_iter().filter_map(keystore).collect(),
+            provides_authorities: owned_bytes(secret::CA_CRT)
+                .is_some_and(|ca| !Authorities::from_pem(ca).is_empty()),
             temporary: matches!(presented, Some(Ok((_, true)))),
             type_: object.type_.clone(),
             annotations: object.annotations().clone(),

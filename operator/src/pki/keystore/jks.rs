@@ -16,6 +16,7 @@ use super::KeystoreError;
 const MAGIC: u32 = 0xfeed_feed;
 const VERSION: u32 = 2;
 const TAG_KEY: u32 = 1;
+const TAG_TRUSTED: u32 = 2;
 const CERTIFICATE_TYPE: &str = "X.509";
 /// A constant of the format that is hashed before the content.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
@@ -57,6 +58,18 @@ impl Writer {
         self.write_bytes(&encrypted)?;
         self.write_length(chain.len())?;
         for certificate in chain {
+            self.write_certificate(certificate)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds certificates (DER) that the store's users trust, by their aliases.
+    pub(super) fn add_trusted<'a>(
+        mut self,
+        certificates: impl Iterator<Item = (String, &'a Vec<u8>)>,
+    ) -> Result<Self, KeystoreError> {
+        for (alias, certificate) in certificates {
+            self.begin_entry(TAG_TRUSTED, &alias)?;
             self.write_certificate(certificate)?;
         }
         Ok(self)
@@ -131,18 +144,48 @@ impl Writer {
     }
 }
 
-/// Whether a keystore has the digest that a password leads to, and its first entry has an alias.
+/// Whether a keystore has the digest that a password leads to, and its first key has an alias. Other entries may come first, because
+/// cert-manager writes them in any order.
 pub(super) fn matches(store: &[u8], alias: &str, password: &str) -> bool {
     let writer = Writer::new(password, Timestamp::UNIX_EPOCH);
-    let alias = alias.to_lowercase();
-    let length = u16::try_from(alias.len()).unwrap_or_default().to_be_bytes();
-    // Magic number, version, number of entries, then the tag of the first entry.
-    let is_named = store.get(16..).is_some_and(|entry| {
-        entry.strip_prefix(&length).is_some_and(|entry| entry.starts_with(alias.as_bytes()))
-    });
     store.split_last_chunk::<SALT_LENGTH>().is_some_and(|(content, digest)| {
-        is_named && sha1(&[&writer.password, WHITENER, content]).as_ref() == digest
+        key_alias(content).is_some_and(|found| found == alias.to_lowercase().as_bytes())
+            && sha1(&[&writer.password, WHITENER, content]).as_ref() == digest
     })
+}
+
+/// The alias of the first key in a keystore.
+fn key_alias(content: &[u8]) -> Option<&[u8]> {
+    // The magic number, the version, and the number of entries.
+    let mut rest = content.get(12..)?;
+    loop {
+        let tag = take_number(&mut rest)?;
+        let alias = take_text(&mut rest)?;
+        match tag {
+            TAG_KEY => return Some(alias),
+            TAG_TRUSTED => {
+                // The creation time.
+                rest = rest.get(8..)?;
+                take_text(&mut rest)?;
+                let length = usize::try_from(take_number(&mut rest)?).ok()?;
+                rest = rest.get(length..)?;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<u32> {
+    let (number, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u32::from_be_bytes(*number))
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk()?;
+    let (text, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
+    *rest = after;
+    Some(text)
 }
 
 fn too_long() -> KeystoreError {

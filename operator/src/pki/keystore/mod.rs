@@ -1,5 +1,5 @@
-//! Keystores, for Java and Windows programs that don't read PEM. There are no truststores, because an ACME server does
-//! not provide a CA certificate. Must not decide which keystores a Certificate gets. Next: `pkcs12.rs`, `jks.rs`.
+//! Keystores and truststores, for Java and Windows programs that don't read PEM. What a truststore has is what the issuer provides as
+//! its CA, which an ACME server doesn't. Must not decide which of them a Certificate gets. Next: `pkcs12.rs`, `jks.rs`.
 
 mod jks;
 mod mac;
@@ -7,9 +7,10 @@ mod pbmac1;
 mod pkcs12;
 
 use jiff::Timestamp;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 pub use self::pkcs12::Pkcs12Profile;
-use super::{Chain, KeyEncoding, KeyError, PrivateKey};
+use super::{Chain, KeyEncoding, KeyError, PrivateKey, limits, pem};
 
 /// Why a keystore can't be created.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,35 @@ pub enum KeystoreError {
     Encode(String),
 }
 
-/// Creates a PKCS#12 keystore (RFC 7292) with a key and its chain.
+/// The certificates of the CA that a keystore has after the chain, and a truststore alone.
+#[derive(Clone, Debug, Default)]
+pub struct Authorities(Vec<Vec<u8>>);
+
+impl Authorities {
+    /// Parses the certificates in `ca.crt`, which any issuer may have written. Nothing is trusted if the text is not PEM, is longer than
+    /// a chain may be, or has a certificate that is malformed.
+    pub fn from_pem(text: &[u8]) -> Self {
+        let parsed = pem::certificates(text, limits::MAX_CHAIN_PEM_BYTES, limits::MAX_CHAIN_LENGTH);
+        let certificates = parsed.unwrap_or_default();
+        let is_certificate = |der: &Vec<u8>| matches!(X509Certificate::from_der(der), Ok(([], _)));
+        Self(if certificates.iter().all(is_certificate) { certificates } else { Vec::new() })
+    }
+
+    /// Whether there is nothing to trust.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The certificates, DER, each with cert-manager's alias.
+    fn entries(&self) -> impl Iterator<Item = (String, &Vec<u8>)> {
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(index, der)| (if index == 0 { "ca".to_owned() } else { format!("ca-{index}") }, der))
+    }
+}
+
+/// Creates a PKCS#12 keystore (RFC 7292) with a key, its chain, and the certificates of the CA that the chain lacks.
 ///
 /// # Errors
 /// The format can't represent the key, the chain, or the password.
@@ -31,9 +60,24 @@ pub fn pkcs12(
     password: &str,
     key: &PrivateKey,
     chain: &Chain,
+    authorities: &Authorities,
 ) -> Result<Vec<u8>, KeystoreError> {
     let der = key.to_der(KeyEncoding::Pkcs8)?;
-    pkcs12::key_store(profile, password, &der, chain.certificates())
+    let missing = authorities.0.iter().filter(|it| !chain.certificates().contains(it));
+    let all: Vec<_> = chain.certificates().iter().chain(missing).cloned().collect();
+    pkcs12::key_store(profile, password, &der, &all)
+}
+
+/// Creates a PKCS#12 truststore with the certificates of the CA.
+///
+/// # Errors
+/// The format can't represent the password.
+pub fn pkcs12_trust(
+    profile: Pkcs12Profile,
+    password: &str,
+    authorities: &Authorities,
+) -> Result<Vec<u8>, KeystoreError> {
+    pkcs12::trust_store(profile, password, authorities.entries())
 }
 
 /// Whether a PKCS#12 keystore is encrypted with a profile and opens with a password.
@@ -52,12 +96,12 @@ pub fn jks_accepts(alias: &str) -> bool {
         && alias.chars().all(|character| character != '\0' && u32::from(character) <= 0xffff)
 }
 
-/// Whether a Java keystore opens with a password, and its first entry has an alias.
+/// Whether a Java keystore opens with a password, and its key has an alias.
 pub fn jks_matches(store: &[u8], alias: &str, password: &str) -> bool {
     jks::matches(store, alias, password)
 }
 
-/// Creates a Java keystore (JKS) with a key and its chain. `now` is the creation time of the entry.
+/// Creates a Java keystore (JKS) with a key, its chain, and the certificates of the CA. `now` is the creation time of the entries.
 ///
 /// # Errors
 /// The format can't represent the alias or the chain.
@@ -66,10 +110,24 @@ pub fn jks(
     alias: &str,
     key: &PrivateKey,
     chain: &Chain,
+    authorities: &Authorities,
     now: Timestamp,
 ) -> Result<Vec<u8>, KeystoreError> {
     let der = key.to_der(KeyEncoding::Pkcs8)?;
-    Ok(jks::Writer::new(password, now).add_key(alias, &der, chain.certificates())?.finish())
+    let writer = jks::Writer::new(password, now).add_key(alias, &der, chain.certificates())?;
+    Ok(writer.add_trusted(authorities.entries())?.finish())
+}
+
+/// Creates a Java truststore (JKS) with the certificates of the CA. `now` is the creation time of the entries.
+///
+/// # Errors
+/// A certificate is longer than the format can represent.
+pub fn jks_trust(
+    password: &str,
+    authorities: &Authorities,
+    now: Timestamp,
+) -> Result<Vec<u8>, KeystoreError> {
+    Ok(jks::Writer::new(password, now).add_trusted(authorities.entries())?.finish())
 }
 
 #[cfg(test)]
@@ -82,6 +140,8 @@ mod tests {
         let key = PrivateKey::generate(KeyKind::Ecdsa(Curve::P256))?;
         let names = ["store.example.test".to_owned()];
         let chain = temporary(&key, &names, &[], Timestamp::UNIX_EPOCH)?;
+        let authorities = Authorities::from_pem(chain.as_bytes());
+        assert!(!authorities.is_empty());
         let chain = Chain::from_pem(chain.as_bytes())?;
         let profiles = [
             Pkcs12Profile::LegacyDes,
@@ -90,12 +150,13 @@ mod tests {
             Pkcs12Profile::Modern2026,
         ];
         for password in ["", "changeit", "pässwörd with spaces", &"long".repeat(64)] {
-            let store = jks(password, "Web", &key, &chain, Timestamp::UNIX_EPOCH)?;
+            let store = jks(password, "Web", &key, &chain, &authorities, Timestamp::UNIX_EPOCH)?;
             assert!(jks_matches(&store, "web", password), "{password:?}");
             assert!(!jks_matches(&store, "web", "another"), "{password:?}");
             assert!(!jks_matches(&store, "other", password), "{password:?}");
+            assert!(!jks_matches(&store, "ca", password), "the alias of a trusted certificate");
             for profile in profiles {
-                let store = pkcs12(profile, password, &key, &chain)?;
+                let store = pkcs12(profile, password, &key, &chain, &authorities)?;
                 for other in profiles {
                     let matches = pkcs12_matches(&store, other, password);
                     assert_eq!(matches, other == profile, "{profile:?} {other:?} {password:?}");
@@ -103,10 +164,10 @@ mod tests {
                 assert!(!pkcs12_matches(&store, profile, "another"), "{profile:?} {password:?}");
             }
         }
-        let store = jks("🔑", "web", &key, &chain, Timestamp::UNIX_EPOCH)?;
+        let store = jks("🔑", "web", &key, &chain, &authorities, Timestamp::UNIX_EPOCH)?;
         assert!(jks_matches(&store, "web", "🔑"));
-        let error =
-            pkcs12(Pkcs12Profile::Modern2023, "🔑", &key, &chain).expect_err("the format has no such text");
+        let error = pkcs12(Pkcs12Profile::Modern2023, "🔑", &key, &chain, &authorities)
+            .expect_err("the format has no such text");
         assert!(error.to_string().contains("U+FFFF"), "{error}");
         Ok(())
     }
@@ -119,7 +180,7 @@ mod tests {
         let chain = Chain::from_pem(chain.as_bytes())?;
         let iterations = [0x02, 0x02, 0x08, 0x00];
         for profile in [Pkcs12Profile::LegacyRc2, Pkcs12Profile::Modern2023, Pkcs12Profile::Modern2026] {
-            let mut store = pkcs12(profile, "changeit", &key, &chain)?;
+            let mut store = pkcs12(profile, "changeit", &key, &chain, &Authorities::default())?;
             for at in 0..store.len() - iterations.len() {
                 if store[at..].starts_with(&iterations) {
                     store[at + 2..at + 4].copy_from_slice(&[0x7f, 0xff]);
@@ -128,6 +189,15 @@ mod tests {
             assert!(!pkcs12_matches(&store, profile, "changeit"), "{profile:?}");
         }
         Ok(())
+    }
+
+    /// An issuer of another group may write anything.
+    #[test]
+    fn only_well_formed_certificates_are_trusted() {
+        let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for text in ["", "their CA", malformed, &malformed.repeat(2000)] {
+            assert!(Authorities::from_pem(text.as_bytes()).is_empty(), "{}", text.len());
+        }
     }
 
     #[test]

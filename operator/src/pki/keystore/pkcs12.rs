@@ -76,6 +76,19 @@ pub(super) fn key_store(
     write(&store, profile, password)
 }
 
+/// Certificates (DER) with their aliases.
+pub(super) fn trust_store<'a>(
+    profile: Pkcs12Profile,
+    password: &str,
+    certificates: impl Iterator<Item = (String, &'a Vec<u8>)>,
+) -> Result<Vec<u8>, KeystoreError> {
+    let mut store = KeyStore::new();
+    for (alias, der) in certificates {
+        store.add_entry(&alias, KeyStoreEntry::Certificate(Certificate::from_der(der).map_err(encode)?));
+    }
+    write(&store, profile, password)
+}
+
 fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec<u8>, KeystoreError> {
     if !pkcs12_accepts(password) {
         let why = "the password of a PKCS#12 keystore can't contain emoji or other characters beyond U+FFFF";

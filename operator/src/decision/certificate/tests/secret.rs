@@ -268,7 +268,8 @@ fn keystore_is_encoded_again_when_its_password_changes() {
     assert_eq!(world.writes, writes, "nothing else writes it");
     let key = PrivateKey::from_pem(&world.data("tls.key").expect("a key")).expect("a key");
     let chain = Chain::from_pem(&world.data("tls.crt").expect("a chain")).expect("a chain");
-    let store = pki::jks("old", "certificate", &key, &chain, world.now).expect("a keystore");
+    let store = pki::jks("old", "certificate", &key, &chain, &pki::Authorities::default(), world.now)
+        .expect("a keystore");
     let secret = world.secret.as_mut().expect("a Secret");
     secret.data.get_or_insert_default().insert(objects::secret::JKS.to_owned(), ByteString(store));
     world.manage(json!({ "f:data": { "f:keystore.jks": {} } }));
@@ -307,6 +308,32 @@ fn certificate_of_the_ca_is_kept_on_rewrites() {
     assert!(world.run(5), "it settles");
     assert_eq!(world.rewrites.last().map(|why| why.reason), Some(Reason::SecretManagedMetadataMismatch));
     assert_eq!(world.data("ca.crt").as_deref(), Some(&b"their CA"[..]));
+}
+
+/// cert-manager writes a truststore with the certificate of the CA, and so a Secret without it is rewritten.
+#[test]
+fn truststore_is_missing_only_if_there_is_a_ca() {
+    let jks = JksKeystore { create: true, password: Some("secret".into()), ..JksKeystore::default() };
+    let keystores = Keystores { jks: Some(jks), pkcs12: None };
+    let mut world = World::new(|it| it.spec.keystores = Some(Box::new(keystores)));
+    assert!(world.run(5));
+    world.issue();
+    assert!(world.run(5));
+    let writes = world.writes;
+    let ca = world.data("tls.crt").expect("a chain");
+    let mut rewrites = |fields, ca: &[u8], trust: &[u8]| {
+        let data = world.secret.as_mut().and_then(|secret| secret.data.as_mut()).expect("data");
+        data.insert("ca.crt".to_owned(), ByteString(ca.to_vec()));
+        data.insert(objects::secret::JKS_TRUST.to_owned(), ByteString(trust.to_vec()));
+        world.manage(fields);
+        matches!(world.decide(), Err(Prerequisite::KeyPair))
+    };
+    let owned = || json!({ "f:data": { "f:tls.crt": {}, "f:ca.crt": {} } });
+    assert!(rewrites(owned(), &ca, b""));
+    assert!(!rewrites(owned(), &ca, b"a truststore"));
+    assert!(!rewrites(owned(), b"not a certificate", b""), "nothing could be in it");
+    assert!(!rewrites(json!({ "f:data": { "f:tls.crt": {} } }), &ca, b""), "a user has put it there");
+    assert_eq!(world.writes, writes);
 }
 
 /// What the Certificate's Secret has is removed only if the spec could ask for it, and no longer does.
