@@ -7,6 +7,7 @@ use std::{path::Path, process::Output, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crds::{
+    acme::Challenge,
     certmanager::{Certificate, CertificateRequest, Issuer},
     condition::{self, HasConditions},
 };
@@ -15,8 +16,17 @@ use e2e::{
     operator::{self, Processes},
     user::{User, issuer_annotation},
 };
-use k8s_openapi::api::core::v1::Event;
-use kube::{ResourceExt, api::ListParams};
+use k8s_openapi::{
+    api::{
+        core::v1::{Event, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use serde_json::json;
 use testbed::{
     cluster::{Bound, Cluster, Layout, Process},
@@ -120,15 +130,11 @@ async fn cmctl_works() -> Result<()> {
 /// Waits for events with a reason about an object of the user's namespace. Returns them.
 async fn await_events(user: &User<'_>, kind: &str, name: &str, reason: &str) -> Result<Vec<Event>> {
     let fields = format!("involvedObject.kind={kind},involvedObject.name={name},reason={reason}");
-    let deadline = tokio::time::Instant::now() + harness::TIMEOUT;
-    loop {
+    let listed = async || {
         let events = user.api::<Event>().list(&ListParams::default().fields(&fields)).await?.items;
-        if !events.is_empty() {
-            return Ok(events);
-        }
-        ensure!(tokio::time::Instant::now() < deadline, "no event {reason} about {kind} {name}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        Ok((!events.is_empty()).then_some(events))
+    };
+    poll(&format!("an event {reason} about {kind} {name}"), listed).await
 }
 
 /// cert-manager may serve it, so only an event says that this operator does not.
@@ -200,6 +206,70 @@ async fn self_check_asks_the_given_name_server() -> Result<()> {
     await_request(&user, "web-1").await?;
     cmctl(&user, &["approve", "web-1"]).await?;
     user.await_issued("web", harness::TIMEOUT).await.map(drop)
+}
+
+/// Knative's controller lists Services by the label of a name, and takes the name of the Challenge from the first owner and the port
+/// from the first port.
+#[tokio::test]
+async fn knative_finds_the_service_of_a_challenge() -> Result<()> {
+    let cluster = &shared_cluster()?.cluster;
+    harness::create_namespace(&cluster.client().await?, "knative").await?;
+    let user = User::new(cluster, "knative").await?;
+    // Nothing serves this class, so the Challenge stays.
+    let solvers = json!([{ "http01": { "ingress": { "ingressClassName": "none" } } }]);
+    let issuer = json!({ "solvers": solvers });
+    user.create_cluster_issuer("knative", &Pebble::of_cluster(cluster)?, issuer).await?;
+    let certificate = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": { "name": "web", "ownerReferences": [{
+            "apiVersion": "networking.internal.knative.dev/v1alpha1",
+            "kind": "Certificate",
+            "name": "web",
+            "uid": "5f0e6b8e-2f6c-4f0c-9c1e-0c7b6a1d2e3f",
+            "controller": true,
+            "blockOwnerDeletion": true,
+        }] },
+        "spec": {
+            "dnsNames": ["web.knative.example.test"],
+            "secretName": "web",
+            "issuerRef": { "name": "knative", "kind": "ClusterIssuer" },
+        },
+    });
+    cluster.apply_in(Some("knative"), &certificate.to_string()).await?;
+    await_request(&user, "web-1").await?;
+    cmctl(&user, &["approve", "web-1"]).await?;
+
+    // Adler-32 of the name.
+    let labeled = ListParams::default().labels("acme.cert-manager.io/http-domain=1954220391");
+    let found = async || Ok::<_, kube::Error>(user.api::<Service>().list(&labeled).await?.items.pop());
+    let service = poll("a Service with the label of the name", found).await?;
+    let owner = service.owner_references().first().context("the Service has no owner")?;
+    user.api::<Challenge>().get(&owner.name).await.context("the owner is not the Challenge")?;
+    let port = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()?.first()?.target_port.clone());
+    ensure!(port == Some(IntOrString::Int(8089)), "the port is {port:?}");
+    let slices = ListParams::default().labels(&format!("kubernetes.io/service-name={}", service.name_any()));
+    let reachable = async || {
+        let slices = user.api::<EndpointSlice>().list(&slices).await?.items;
+        Ok::<_, kube::Error>(slices.into_iter().find(|slice| !slice.endpoints.is_empty()))
+    };
+    poll("endpoints of the Service", reachable).await?;
+
+    user.api::<Certificate>().delete("web", &DeleteParams::default()).await?;
+    let gone = async || Ok(found().await?.is_none().then_some(()));
+    poll("the end of the Service", gone).await
+}
+
+/// Asks until there is an answer.
+async fn poll<T>(what: &str, ask: impl AsyncFn() -> Result<Option<T>, kube::Error>) -> Result<T> {
+    let deadline = tokio::time::Instant::now() + harness::TIMEOUT;
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        ensure!(tokio::time::Instant::now() < deadline, "waited too long for {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Starts approver-policy with the rights of an administrator.

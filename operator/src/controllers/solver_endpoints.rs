@@ -1,4 +1,5 @@
-//! The Services to http01-solver: each stays as long as its namespace has a Challenge, and follows the solver's Pods.
+//! The Services to http01-solver: each stays as long as its namespace has a Challenge, or as the Challenge that owns it, and follows the
+//! solver's Pods.
 //!
 //! Next: `decision/route_service.rs`, then `solvers/service.rs`, which creates what is kept and deleted here.
 
@@ -78,17 +79,15 @@ pub(super) async fn reconcile(
     }
 }
 
-/// Returns what a change of the solver's own EndpointSlices leads to: the Services of all namespaces with Challenges are enqueued if
-/// their endpoints have to follow.
+/// Returns what a change of the solver's own EndpointSlices leads to: the Services to the solver are enqueued if their endpoints have to
+/// follow.
 pub(super) fn wake_routes(context: Arc<Context>) -> impl Fn(&EndpointSlice, ObjectEvent) + Send + 'static {
     let routed = RoutedEndpoints::default();
     move |slice, event| {
         if event == ObjectEvent::Listed || !routed.note(slice, event == ObjectEvent::Deleted) {
             return;
         }
-        for namespace in context.cache.indexes.challenges_by_namespace.namespaces() {
-            context.cache.services.enqueuer().enqueue_named(route::SERVICE, Some(&namespace));
-        }
+        context.cache.services.enqueue_all();
     }
 }
 

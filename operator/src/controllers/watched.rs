@@ -210,7 +210,9 @@ impl Watched for EndpointSlice {
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
-        cache.services.enqueuer().enqueue_named(route::SERVICE, ResourceExt::namespace(self).as_deref());
+        if let Some(service) = self.labels().get(route::SERVICE_NAME) {
+            cache.services.enqueuer().enqueue_named(service, ResourceExt::namespace(self).as_deref());
+        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! How long a namespace keeps its Service to http01-solver.
+//! How long a namespace keeps its Services to http01-solver.
 
 use std::time::Duration;
 
+use crds::acme::Challenge;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use crate::objects::route;
+use crate::objects::{metadata::controller_of_kind, route};
 
 /// How long the Service stays after the last Challenge: often the next one comes soon.
 const IDLE_FOR: Duration = Duration::from_secs(2);
@@ -31,10 +32,13 @@ pub enum Step {
 
 /// Decides about a Service. `idle_since` is when its namespace was first seen without a Challenge.
 pub fn decide(service: &Service, has_challenge: bool, idle_since: Option<Timestamp>, now: Timestamp) -> Step {
-    if service.name_any() != route::SERVICE || service.metadata.deletion_timestamp.is_some() {
+    let is_shared = service.name_any() == route::SERVICE;
+    // One that a Challenge owns is deleted with it.
+    let is_owned = controller_of_kind::<Challenge>(&service.metadata).is_some();
+    if !(is_shared || is_owned) || service.metadata.deletion_timestamp.is_some() {
         return Step::Nothing;
     }
-    if has_challenge {
+    if has_challenge || is_owned {
         return Step::Keep;
     }
     let since = idle_since.unwrap_or(now);
@@ -65,6 +69,13 @@ mod tests {
         ] {
             assert_eq!(decide(&service, has_challenge, idle_since, now), expected);
         }
+    }
+
+    #[test]
+    fn service_of_a_challenge_is_kept() {
+        let challenge = crds::fixtures::challenge("web", |it| it.metadata.uid = Some("1".to_owned()));
+        let service = route::challenge_service(&challenge, &BTreeMap::new());
+        assert_eq!(decide(&service, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX), Step::Keep);
     }
 
     #[test]

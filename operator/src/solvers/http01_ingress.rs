@@ -42,6 +42,7 @@ impl Http01Ingress<'_> {
         }
         let node_port = self.solver.service_type.as_deref() == Some("NodePort");
         service::ensure(&self.namespace(), node_port, context).await?;
+        service::ensure_for_knative(self.challenge, context).await?;
         match edited_ingress(&self.challenge.spec.solver) {
             Some(name) => self.add_path(name, context).await,
             None => self.write_ingress(create_route, context).await,

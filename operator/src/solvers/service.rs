@@ -4,6 +4,10 @@
 
 use std::sync::Arc;
 
+use crds::{
+    acme::{Challenge, Order},
+    certmanager::{Certificate, CertificateRequest},
+};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::ResourceExt;
 
@@ -12,7 +16,7 @@ use crate::{
     decision::challenge::{must_empty_slice, must_write_slice},
     error::{ReconcileError, Tried},
     k8s,
-    objects::route,
+    objects::{metadata::controller_of_kind, route},
 };
 
 /// Field manager of what all Challenges of a namespace share.
@@ -54,6 +58,39 @@ pub async fn ensure(namespace: &str, node_port: bool, context: &Context) -> Resu
         });
     }
     write_slices(&service, context).await
+}
+
+/// The API group of Knative's own Certificates.
+const KNATIVE_GROUP: &str = "networking.internal.knative.dev/";
+
+/// Creates a Service for a Challenge alone if its Certificate belongs to Knative, which looks it up by labels and takes the Challenge's
+/// name from its owner. Its own controller writes the EndpointSlices.
+///
+/// # Errors
+/// The API server rejects a request.
+pub async fn ensure_for_knative(challenge: &Challenge, context: &Context) -> Result<(), ReconcileError> {
+    let namespace = challenge.namespace().unwrap_or_default();
+    if !belongs_to_knative(challenge, &namespace, context) {
+        return Ok(());
+    }
+    let service = route::challenge_service(challenge, &context.settings.solver_labels);
+    if context.cache.services.get(&namespace, &service.name_any()).is_some() {
+        return Ok(());
+    }
+    k8s::create(&context.kube.api::<Service>(&namespace), FIELD_MANAGER, &service).await.map(drop)
+}
+
+fn belongs_to_knative(challenge: &Challenge, namespace: &str, context: &Context) -> bool {
+    let cache = &context.cache;
+    let certificate = || {
+        let order = cache.orders.get(namespace, &controller_of_kind::<Order>(&challenge.metadata)?.name)?;
+        let request = &controller_of_kind::<CertificateRequest>(&order.metadata)?.name;
+        let request = cache.requests.get(namespace, request)?;
+        cache.certificates.get(namespace, &controller_of_kind::<Certificate>(&request.metadata)?.name)
+    };
+    certificate().is_some_and(|certificate| {
+        certificate.owner_references().iter().any(|owner| owner.api_version.starts_with(KNATIVE_GROUP))
+    })
 }
 
 fn existing(namespace: &str, context: &Context) -> Option<Arc<Service>> {

@@ -1,4 +1,4 @@
-//! The EndpointSlices of a namespace's Service.
+//! The EndpointSlices of a Service that leads to the solver.
 
 use k8s_openapi::api::{
     core::v1::Service,
@@ -6,10 +6,10 @@ use k8s_openapi::api::{
 };
 use kube::{ResourceExt, api::ObjectMeta};
 
-use super::{ExtraLabels, PORT, SERVICE, SERVICE_NAME, shared_labels};
+use super::{ExtraLabels, PORT, SERVICE, SERVICE_NAME, common_labels};
 use crate::objects::{metadata::controller, names};
 
-/// Builds the EndpointSlices of a namespace's Service from those of the solver's own Service. The Service owns them, so they are
+/// Builds the EndpointSlices of a Service in a namespace from those of the solver's own Service. The Service owns them, so they are
 /// deleted with it.
 pub fn endpoint_slices(
     service: &Service,
@@ -19,9 +19,13 @@ pub fn endpoint_slices(
     solver.iter().map(|slice| endpoint_slice(service, slice, extra)).collect()
 }
 
-/// The name of the EndpointSlice that is built from one of the solver's.
+/// The name of the EndpointSlice of a namespace's shared Service that is built from one of the solver's.
 pub fn endpoint_slice_name(of: &EndpointSlice) -> String {
-    format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
+    slice_name(SERVICE, of)
+}
+
+fn slice_name(service: &str, of: &EndpointSlice) -> String {
+    format!("{service}-{}", names::short_hash(&of.name_any()))
 }
 
 /// Whether an EndpointSlice may have this name.
@@ -49,7 +53,7 @@ pub fn emptied_endpoint_slice(
 }
 
 fn endpoint_slice(service: &Service, of: &EndpointSlice, extra: &ExtraLabels) -> EndpointSlice {
-    build(service, endpoint_slice_name(of), of.address_type.clone(), routed_endpoints(of), extra)
+    build(service, slice_name(&service.name_any(), of), of.address_type.clone(), routed_endpoints(of), extra)
 }
 
 fn build(
@@ -59,8 +63,8 @@ fn build(
     endpoints: Vec<Endpoint>,
     extra: &ExtraLabels,
 ) -> EndpointSlice {
-    let mut labels = shared_labels(extra);
-    labels.insert(SERVICE_NAME.to_owned(), SERVICE.to_owned());
+    let mut labels = common_labels(extra);
+    labels.insert(SERVICE_NAME.to_owned(), service.name_any());
     EndpointSlice {
         metadata: ObjectMeta {
             name: Some(name),

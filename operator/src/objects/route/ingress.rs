@@ -36,7 +36,7 @@ impl PathType {
     }
 }
 
-/// The name of the Ingress of a Challenge.
+/// The name of the Ingress of a Challenge, and of its own Service if it has one.
 pub fn ingress_name(of: &Challenge) -> String {
     format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
 }
@@ -121,8 +121,8 @@ pub fn relax_path_type(ingress: &mut Ingress) {
     }
 }
 
-/// The labels by which users' tools find the Ingress of a Challenge.
-fn labels(of: &Challenge) -> BTreeMap<String, String> {
+/// The labels by which users' tools find the Ingress and the Service of a Challenge.
+pub(super) fn labels(of: &Challenge) -> BTreeMap<String, String> {
     BTreeMap::from(
         [
             (challenge::SOLVER_LABEL, "true".to_owned()),

@@ -1,5 +1,5 @@
 //! The objects that route the CA's request for a challenge to the solver: an Ingress for each Challenge, and for each namespace one
-//! Service without a selector, with EndpointSlices that list the solver's Pods.
+//! Service without a selector, with EndpointSlices that list the solver's Pods. Knative gets a Service for each Challenge.
 //!
 //! Must not decide whether an object is needed. Next: `ingress.rs`.
 
@@ -18,14 +18,14 @@ pub use self::{
         routed_endpoints,
     },
     ingress::{PathType, ingress, ingress_name, patch_to_add, patch_to_remove, relax_path_type},
-    service::service,
+    service::{challenge_service, service},
     template::refused_annotation,
 };
 
 /// The name of the Service, and the prefix of the names of its EndpointSlices and of Ingresses.
 pub const SERVICE: &str = "cm-acme-http-solver";
 
-/// The label of what all Challenges of a namespace share, with its value.
+/// The label of Services to the solver and their EndpointSlices, with its value.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-operator");
 
 /// The label by which an EndpointSlice belongs to a Service.
@@ -37,7 +37,7 @@ const PORT: i32 = http01::SOLVER_PORT as i32;
 /// Labels that the operator's flags add to everything that routes challenges, because policies of a cluster may require them.
 pub type ExtraLabels = BTreeMap<String, String>;
 
-fn shared_labels(extra: &ExtraLabels) -> BTreeMap<String, String> {
+fn common_labels(extra: &ExtraLabels) -> BTreeMap<String, String> {
     let mut labels = extra.clone();
     labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
     labels.insert(challenge::SOLVER_LABEL.to_owned(), "true".to_owned());

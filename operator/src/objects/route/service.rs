@@ -1,17 +1,39 @@
-//! The Service of a namespace with Challenges.
+//! The Service of a namespace with Challenges, and the one of a single Challenge, which only Knative needs.
 
 use std::collections::BTreeMap;
 
+use crds::acme::Challenge;
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::api::ObjectMeta;
 
-use super::{ExtraLabels, PORT, SERVICE, shared_labels};
+use super::{ExtraLabels, PORT, SERVICE, common_labels, ingress::labels, ingress_name};
+use crate::objects::metadata::owned;
 
 /// Builds the Service of a namespace. It has no selector, because the operator writes its EndpointSlices.
 pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service {
+    let metadata = ObjectMeta {
+        name: Some(SERVICE.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(common_labels(extra)),
+        ..ObjectMeta::default()
+    };
+    build(metadata, node_port)
+}
+
+/// Builds the Service of a Challenge: like the one of its namespace, with cert-manager's labels for its name and token, and owned by the
+/// Challenge.
+pub fn challenge_service(of: &Challenge, extra: &ExtraLabels) -> Service {
+    let mut all_labels = common_labels(extra);
+    all_labels.extend(labels(of));
+    build(ObjectMeta { labels: Some(all_labels), ..owned(&ingress_name(of), of) }, false)
+}
+
+fn build(mut metadata: ObjectMeta, node_port: bool) -> Service {
+    // Exempts the port from Istio's STRICT mTLS, as cert-manager does.
+    metadata.annotations = Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())]));
     let port = ServicePort {
         name: Some("http".to_owned()),
         port: PORT,
@@ -19,14 +41,7 @@ pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service
         ..ServicePort::default()
     };
     Service {
-        metadata: ObjectMeta {
-            name: Some(SERVICE.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            labels: Some(shared_labels(extra)),
-            // Exempts the port from Istio's STRICT mTLS, as cert-manager does.
-            annotations: Some(BTreeMap::from([("auth.istio.io/8089".to_owned(), "NONE".to_owned())])),
-            ..ObjectMeta::default()
-        },
+        metadata,
         spec: Some(ServiceSpec {
             ports: Some(vec![port]),
             type_: node_port.then(|| "NodePort".to_owned()),
