@@ -61,7 +61,12 @@ enum Attempt {
     /// This process is the leader.
     Won,
     /// Another one is, and its Lease is valid for this time unless it renews.
-    Held(Duration),
+    Held {
+        /// Its name in the Lease.
+        holder: String,
+        /// From now.
+        left: Duration,
+    },
     /// Another process has written the Lease since it was read. The next attempt shows what.
     Conflict,
 }
@@ -76,11 +81,23 @@ impl Lease {
     /// Waits until this process is the leader.
     pub async fn acquire(&mut self) {
         let retry_period = self.settings.retry_period;
+        let mut reported = None;
         loop {
             match self.attempt_in_time().await {
                 Ok(Attempt::Won) => return,
-                // The next attempt notices a leader that has crashed; the watch, one that has released the Lease.
-                Ok(Attempt::Held(left)) => _ = timeout(left.min(retry_period), self.released()).await,
+                Ok(Attempt::Held { holder, left }) => {
+                    if reported.as_ref() != Some(&holder) {
+                        let seconds = left.as_secs();
+                        tracing::info!(
+                            holder,
+                            seconds,
+                            "waiting for the Lease, which is valid for this time after a renewal"
+                        );
+                        reported = Some(holder);
+                    }
+                    // The next attempt notices a leader that has crashed; the watch, one that has released the Lease.
+                    _ = timeout(left.min(retry_period), self.released()).await;
+                }
                 Ok(Attempt::Conflict) => sleep(retry_period).await,
                 Err(error) => {
                     tracing::warn!(error, "failed to acquire leadership, will retry");
@@ -112,7 +129,7 @@ impl Lease {
             sleep_until(next).await;
             next = Instant::now() + self.settings.retry_period;
             match self.attempt_in_time().await {
-                Ok(Attempt::Held(_)) => return "another process holds the Lease",
+                Ok(Attempt::Held { .. }) => return "another process holds the Lease",
                 Ok(Attempt::Won | Attempt::Conflict) => {}
                 Err(error) => {
                     tracing::warn!(error, "failed to renew leadership, will retry");
@@ -167,7 +184,7 @@ impl Lease {
             }
         };
         if let Claim::Wait(left) = claim(&old, identity, *lease_duration, unchanged_for) {
-            return Ok(Attempt::Held(left));
+            return Ok(Attempt::Held { holder: old.holder_identity.unwrap_or_default(), left });
         }
         let spec = Some(claimed(&old, identity, *lease_duration, &MicroTime(SystemClock.now())));
         let began = Moment::now();
