@@ -91,6 +91,11 @@ pub async fn install_release(cluster: &Cluster, release: &str, flags: &[&str]) -
         "metadata": { "name": release, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
     });
     cluster.apply(&namespace.to_string()).await?;
+    upgrade(cluster, release, flags).await
+}
+
+/// Installs the chart like [`install_release`], or upgrades a release of another chart to it. The namespace exists.
+pub async fn upgrade(cluster: &Cluster, release: &str, flags: &[&str]) -> Result<()> {
     let chart = chart();
     let chart = chart.to_string_lossy();
     let mut arguments = vec![

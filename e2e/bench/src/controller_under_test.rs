@@ -94,7 +94,7 @@ impl<'a> ControllerUnderTest<'a> {
             Controller::External(pid) => Run::External(*pid),
             Controller::CertManager => {
                 cert_manager::install_definitions(cluster).await?;
-                Run::Command { process: cert_manager::prepare(cluster).await?, running: None }
+                Run::Command { process: cert_manager::prepare(cluster, &[]).await?, running: None }
             }
             Controller::Command(command) => {
                 let mut words = command.split_whitespace();

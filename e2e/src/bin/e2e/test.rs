@@ -54,14 +54,15 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
                 arguments.cargo_test(&level.targets(), None)?;
             }
             Level::Apiserver => {
-                let needed = [&[Tool::Helm], tools::COMPANIONS].concat();
+                let needed = [&[Tool::Helm, Tool::CertManager], tools::COMPANIONS].concat();
                 let cluster = start(Mode::ControlPlane, &needed, steps).await?;
                 arguments.cargo_test(&level.targets(), Some(&cluster))?;
                 cluster.end()?;
             }
             Level::E2e => {
                 // Some tests run `cargo xtask tools` with this cache, some run cert-manager.
-                let needed = [tools::testbed(), tools::CERT_MANAGER.to_vec()].concat();
+                let needed = [&tools::testbed(), tools::CERT_MANAGER, tools::POLICIES].concat();
+                host::ensure(host::EGRESS, steps).await?;
                 let cluster = start(Mode::Node, &needed, steps).await?;
                 // The tests assert latency and memory, so they need the release images.
                 let profile = ImageProfile::Release;

@@ -30,6 +30,8 @@ pub enum Tool {
     KubeControllerManager,
     /// Makes the `ClusterIP`s of Services reachable on a node.
     KubeProxy,
+    /// Enforces NetworkPolicies.
+    KubeRouter,
     /// Assigns Pods to nodes.
     KubeScheduler,
     /// The command-line client.
@@ -70,12 +72,16 @@ pub const PEBBLE: &[Tool] = &[Tool::Pebble, Tool::PebbleEd25519, Tool::Challtest
 /// The tools of cert-manager, for benchmarks of it and for takeovers from it.
 pub const CERT_MANAGER: &[Tool] = &[Tool::CertManager, Tool::AcmeSolver];
 
+/// What enforces policies in a cluster whose network does not.
+pub const POLICIES: &[Tool] = &[Tool::KubeRouter];
+
 /// What cert-manager's users run besides it, for tests that it works with us.
 pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl, Tool::Promtool];
 
-/// All tools except for [`CERT_MANAGER`] and [`COMPANIONS`].
+/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], and [`POLICIES`].
 pub fn testbed() -> Vec<Tool> {
-    all().filter(|tool| !CERT_MANAGER.contains(tool) && !COMPANIONS.contains(tool)).collect()
+    let others = [CERT_MANAGER, COMPANIONS, POLICIES].concat();
+    all().filter(|tool| !others.contains(tool)).collect()
 }
 
 /// All tools, in the order in which [`super::Tools::ensure`] gets them.
@@ -225,6 +231,11 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         main: Some(include_str!("../../tools/certmanager/main.go")),
         ..module!("certmanager", None, [(CertManager, "cert-manager", ".", 90)])
     },
+    module!(
+        "kuberouter",
+        None,
+        [(KubeRouter, "kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", 90)]
+    ),
     module!("cmctl", None, [(Cmctl, "cmctl", "github.com/cert-manager/cmctl/v2", 60)]),
     module!(
         "approverpolicy",

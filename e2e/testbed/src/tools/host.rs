@@ -42,6 +42,9 @@ pub const NODE: &[Need] = &[
     ("/usr/lib/cni/portmap", "containernetworking-plugins"),
 ];
 
+/// The programs that clusters need in which policies are enforced, or in which a proxy is the only way out.
+pub const EGRESS: &[Need] = &[("ipset", "ipset"), ("iptables", "iptables"), ("tinyproxy", "tinyproxy-bin")];
+
 /// The programs that tests of the Pebble level need: setpriv ends their processes, the others read keys and key stores.
 pub const PEBBLE: &[Need] =
     &[("setpriv", "util-linux"), ("openssl", "openssl"), ("keytool", "default-jre-headless")];

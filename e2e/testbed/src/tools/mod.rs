@@ -25,7 +25,7 @@ use self::catalog::{
     APPROVER_POLICY_MODULE, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY,
     TRAEFIK_REQUIREMENTS,
 };
-pub use self::catalog::{CERT_MANAGER, COMPANIONS, CONTROL_PLANE, NODE, PEBBLE, Tool, testbed};
+pub use self::catalog::{CERT_MANAGER, COMPANIONS, CONTROL_PLANE, NODE, PEBBLE, POLICIES, Tool, testbed};
 
 /// The tools in a cache.
 #[derive(Clone, Debug)]
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
-        let all = [testbed(), CERT_MANAGER.to_vec(), COMPANIONS.to_vec()].concat();
+        let all = [testbed(), CERT_MANAGER.to_vec(), COMPANIONS.to_vec(), POLICIES.to_vec()].concat();
         let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
@@ -215,6 +215,7 @@ mod tests {
             testbed(),
             CERT_MANAGER.to_vec(),
             COMPANIONS.to_vec(),
+            POLICIES.to_vec(),
         ] {
             for tool in &set {
                 assert!(find(*tool).is_some() || *tool == Tool::Traefik, "{tool:?} is not in the catalog");
