@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    slice,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use crds::{
     condition::{self, ConditionStatus},
 };
 use k8s_openapi::api::{
-    core::v1::{Namespace, Secret, Service},
+    core::v1::{Event, Namespace, Secret, Service},
     discovery::v1::EndpointSlice,
     networking::v1::Ingress,
 };
@@ -25,7 +26,11 @@ use kube::{
     api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::json;
-use testbed::pebble::{Pebble, Settings};
+use testbed::{
+    http::Trust,
+    pebble::{Pebble, Settings},
+    probe::{self, ServedChain},
+};
 use tokio::time::sleep;
 
 use crate::{
@@ -43,6 +48,7 @@ macro_rules! each_scenario {
             shared_secret_belongs_to_the_older_certificate,
             broken_issuers_report_the_cause,
             hundred_hosts_get_one_certificate,
+            handmade_secret_is_served_until_it_is_replaced,
         );
     };
 }
@@ -202,4 +208,44 @@ pub async fn hundred_hosts_get_one_certificate(user: &User<'_>) -> Result<()> {
     user.await_issued("web", Duration::from_mins(2)).await?;
     println!("a certificate for 100 hosts was issued in {:.1?}", began.elapsed());
     await_no_leftovers(user).await
+}
+
+/// The order of many tutorials: a user creates the TLS Secret with kubectl, and annotates the Ingress later. Their certificate is served
+/// until the first one that is issued replaces it, and an event says so.
+pub async fn handmade_secret_is_served_until_it_is_replaced(user: &User<'_>) -> Result<()> {
+    let (name, host) = ("handmade", user.host("handmade"));
+    let made = rcgen::generate_simple_self_signed([host.clone()])?;
+    let folder = tempfile::tempdir()?;
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let mut create = user.cluster.kubectl();
+    create.args(["create", "secret", "tls", name, "--namespace", &user.namespace]);
+    let created = create.arg("--cert").arg(&certificate).arg("--key").arg(&key).output().await?;
+    ensure!(created.status.success(), "{}", xtask::process::text(&created));
+    user.apply_ingress(name, slice::from_ref(&host), json!({})).await?;
+    let served = async || probe::tls(&user.cluster.network(), &host, 443, &host, &Trust::Nothing).await;
+    let is_theirs = |chain: &ServedChain| chain.leaf() == made.cert.der();
+    let deadline = Instant::now() + harness::TIMEOUT;
+    while !served().await.as_ref().is_ok_and(is_theirs) {
+        ensure!(Instant::now() < deadline, "the certificate of the user is not served");
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    user.apply_ingress(name, slice::from_ref(&host), issuer_annotation(&user.namespace)).await?;
+    let root = Pebble::of_cluster(user.cluster)?.issuing_root(0).await?;
+    loop {
+        let chain = probe::tls(&user.cluster.network(), &host, 443, &host, &root).await?;
+        if chain.verdict.is_ok() {
+            break;
+        }
+        ensure!(is_theirs(&chain), "neither certificate is served: {:?}", chain.verdict);
+        ensure!(Instant::now() < deadline, "the certificate of the user is not replaced");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let events = user.api::<Event>().list(&ListParams::default()).await?;
+    let says =
+        |event: &Event| event.message.as_deref().is_some_and(|it| it.contains("is served until the new one"));
+    ensure!(events.iter().any(says), "no event is about the Secret of the user: {events:?}");
+    Ok(())
 }

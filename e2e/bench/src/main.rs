@@ -134,7 +134,7 @@ const PUBLISHED: [&[&str]; 20] = [
     &["burst", "-n", "200", "--key", "ecdsa", "--acme-latency", "100ms"],
     &["many-names"],
     &["adopt", "-n", "1000"],
-    &["adopt", "-n", "5000", "--runs", "3"],
+    &["adopt", "-n", "5000"],
     &["adopt", "-n", "20000"],
     &["restart", "-n", "5000"],
     &["restart", "-n", "20000"],
@@ -151,7 +151,7 @@ const COMPARED: [&[&str]; 6] = [
     &["burst", "-n", "50"],
     &["many-names"],
     &["adopt", "-n", "1000"],
-    &["adopt", "-n", "5000", "--runs", "3"],
+    &["adopt", "-n", "5000"],
     &["idle", "-n", "1000"],
 ];
 

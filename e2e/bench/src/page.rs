@@ -30,11 +30,11 @@ const SHOWN: [(&str, &str, &str); 11] = [
     ("many-names", "Secret with all hosts", "one Ingress with 100 hosts, until its Secret is ready"),
     ("burst -n 1000 --key ecdsa", "rate", "1000 concurrent Ingresses, ECDSA"),
     (
-        "adopt -n 5000 --runs 3",
+        "adopt -n 5000",
         "start to the last request",
         "first start with 5000 existing Certificates, until all are reconciled",
     ),
-    ("adopt -n 5000 --runs 3", "operator peak memory", "peak memory during that start"),
+    ("adopt -n 5000", "operator peak memory", "peak memory during that start"),
     ("idle -n 1000", "operator peak memory", "peak memory with 1000 Certificates and nothing to do"),
     (
         "failover",
