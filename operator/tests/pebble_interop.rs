@@ -219,7 +219,7 @@ async fn java_reads_keystores_and_imports_the_key() -> Result<()> {
     Ok(())
 }
 
-/// keytool finds the CA in truststores, and in the keystore beside the key.
+/// keytool finds the CA in truststores, and in the keystore beside the key, and Go finds it in truststores.
 #[tokio::test]
 async fn java_trusts_the_ca_of_an_issuer() -> Result<()> {
     let world = World::new(&Settings::calm()).await?;
@@ -236,8 +236,20 @@ async fn java_trusts_the_ca_of_an_issuer() -> Result<()> {
         ("JKS", pki::jks_trust(password, &authorities, now)?, &trusted),
         ("JKS", pki::jks(password, "key", &key, &chain, &authorities, now)?, &with_key),
     ];
-    for profile in [Pkcs12Profile::Modern2023, Pkcs12Profile::LegacyDes, Pkcs12Profile::LegacyRc2] {
-        stores.push(("PKCS12", pki::pkcs12_trust(profile, password, &authorities)?, &trusted));
+    for profile in [
+        Pkcs12Profile::Modern2026,
+        Pkcs12Profile::Modern2023,
+        Pkcs12Profile::LegacyDes,
+        Pkcs12Profile::LegacyRc2,
+    ] {
+        let store = pki::pkcs12_trust(profile, password, &authorities)?;
+        let output = run(&reader()?, &["truststore", password], &store)?;
+        ensure!(output == "CN=First CN=Second", "{profile:?}: {output}");
+        ensure!(run(&reader()?, &["truststore", "wrong"], &store).is_err(), "{profile:?}");
+        // Java verifies PBMAC1 from version 26 on.
+        if profile != Pkcs12Profile::Modern2026 {
+            stores.push(("PKCS12", store, &trusted));
+        }
     }
     for (number, (r#type, store, parts)) in stores.into_iter().enumerate() {
         let folder = tempfile::tempdir()?;

@@ -49,7 +49,7 @@ fn pods(user: &User<'_>) -> Api<Pod> {
 }
 
 fn of_operator() -> ListParams {
-    ListParams::default().labels("app.kubernetes.io/component=operator")
+    ListParams::default().labels("app.kubernetes.io/component=controller")
 }
 
 /// Installs the chart with Pods that have never crashed: the kubelet restarts a container immediately only the first time.

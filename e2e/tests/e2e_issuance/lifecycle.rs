@@ -187,7 +187,7 @@ async fn restart_with_nothing_due_writes_nothing() -> Result<()> {
         user.await_quiet().await?;
         let mark = AuditMark::now(user.cluster)?;
         let pods: Api<Pod> = Api::namespaced(user.client.clone(), operator::NAME);
-        let selector = ListParams::default().labels("app.kubernetes.io/component=operator");
+        let selector = ListParams::default().labels("app.kubernetes.io/component=controller");
         for pod in pods.list(&selector).await? {
             pods.delete(&pod.name_any(), &DeleteParams::default()).await?;
         }

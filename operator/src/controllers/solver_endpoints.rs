@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use crds::acme::Challenge;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     core::v1::Service,
@@ -24,7 +25,10 @@ use crate::{
     },
     error::ReconcileError,
     k8s::{self, ObjectEvent},
-    objects::{metadata::Identity, route},
+    objects::{
+        metadata::{Identity, controller_of_kind},
+        route,
+    },
     solvers::{FIELD_MANAGER, service::write_slices},
     sync::lock,
 };
@@ -57,7 +61,8 @@ pub(super) async fn reconcile(
     let namespace = service.namespace().unwrap_or_default();
     let idle_since = context.memory.idle_since.get(&namespace);
     let has_challenge = context.cache.indexes.challenges_by_namespace.has_any(&namespace);
-    let step = route_service::decide(&service, has_challenge, idle_since, context.now());
+    let owner = owner(&service, &namespace, &context);
+    let step = route_service::decide(&service, owner.as_deref(), has_challenge, idle_since, context.now());
     match step {
         Step::Nothing => Ok(Requeue::Resync),
         Step::Keep => {
@@ -77,6 +82,13 @@ pub(super) async fn reconcile(
             Ok(Requeue::Resync)
         }
     }
+}
+
+/// The Challenge that owns a Service, if it exists.
+fn owner(service: &Service, namespace: &str, context: &Context) -> Option<Arc<Challenge>> {
+    let owner = controller_of_kind::<Challenge>(&service.metadata)?;
+    let challenge = context.cache.challenges.get(namespace, &owner.name)?;
+    (challenge.uid().as_ref() == Some(&owner.uid)).then_some(challenge)
 }
 
 /// Returns what a change of the solver's own EndpointSlices leads to: the Services to the solver are enqueued if their endpoints have to

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use crate::objects::{metadata::controller_of_kind, route};
+use crate::objects::route;
 
 /// How long the Service stays after the last Challenge: often the next one comes soon.
 const IDLE_FOR: Duration = Duration::from_secs(2);
@@ -30,12 +30,19 @@ pub enum Step {
     Delete,
 }
 
-/// Decides about a Service. `idle_since` is when its namespace was first seen without a Challenge.
-pub fn decide(service: &Service, has_challenge: bool, idle_since: Option<Timestamp>, now: Timestamp) -> Step {
-    let is_shared = service.name_any() == route::SERVICE;
-    // One that a Challenge owns is deleted with it.
-    let is_owned = controller_of_kind::<Challenge>(&service.metadata).is_some();
-    if !(is_shared || is_owned) || service.metadata.deletion_timestamp.is_some() {
+/// Decides about a Service. `owner` is the Challenge that owns it, if one does that exists, and `idle_since` is when its namespace was
+/// first seen without a Challenge.
+pub fn decide(
+    service: &Service,
+    owner: Option<&Challenge>,
+    has_challenge: bool,
+    idle_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Step {
+    let name = service.name_any();
+    // It is deleted with its owner. Users can write the labels and owners of their Services.
+    let is_owned = owner.is_some_and(|owner| name == route::ingress_name(owner));
+    if !(name == route::SERVICE || is_owned) || service.metadata.deletion_timestamp.is_some() {
         return Step::Nothing;
     }
     if has_challenge || is_owned {
@@ -67,21 +74,28 @@ mod tests {
             (false, Some(start), at(1), linger(1)),
             (false, Some(start), at(2), Step::Delete),
         ] {
-            assert_eq!(decide(&service, has_challenge, idle_since, now), expected);
+            assert_eq!(decide(&service, None, has_challenge, idle_since, now), expected);
         }
     }
 
     #[test]
     fn service_of_a_challenge_is_kept() {
-        let challenge = crds::fixtures::challenge("web", |it| it.metadata.uid = Some("1".to_owned()));
-        let service = route::challenge_service(&challenge, &BTreeMap::new());
-        assert_eq!(decide(&service, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX), Step::Keep);
+        let challenge = crds::fixtures::challenge("web", |_| {});
+        let mut service = route::challenge_service(&challenge, &BTreeMap::new());
+        let decided = |service: &Service, owner| {
+            decide(service, owner, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX)
+        };
+        assert_eq!(decided(&service, Some(&challenge)), Step::Keep);
+        assert_eq!(decided(&service, None), Step::Nothing, "its Challenge is gone");
+        service.metadata.name = Some("web".to_owned());
+        assert_eq!(decided(&service, Some(&challenge)), Step::Nothing, "a user has written it");
     }
 
     #[test]
     fn services_of_others_are_left_alone() {
         let mut service = route::service("a", false, &BTreeMap::new());
         service.metadata.name = Some("web".into());
-        assert_eq!(decide(&service, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX), Step::Nothing);
+        let decided = decide(&service, None, false, Some(Timestamp::UNIX_EPOCH), Timestamp::MAX);
+        assert_eq!(decided, Step::Nothing);
     }
 }

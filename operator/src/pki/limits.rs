@@ -10,6 +10,9 @@ pub const MAX_CHAIN_PEM_BYTES: usize = 95_000;
 /// The maximum number of certificates in a chain.
 pub const MAX_CHAIN_LENGTH: usize = 20;
 
+/// The maximum size of the CA certificates that an issuer provides, in PEM, bytes.
+pub const MAX_AUTHORITIES_PEM_BYTES: usize = 330_000;
+
 /// The maximum size of a CSR in PEM, bytes: the same as for one certificate.
 pub const MAX_CSR_PEM_BYTES: usize = 36_500;
 

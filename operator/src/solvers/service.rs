@@ -16,7 +16,10 @@ use crate::{
     decision::challenge::{must_empty_slice, must_write_slice},
     error::{ReconcileError, Tried},
     k8s,
-    objects::{metadata::controller_of_kind, route},
+    objects::{
+        metadata::{controller_of, controller_of_kind},
+        route,
+    },
 };
 
 /// Field manager of what all Challenges of a namespace share.
@@ -60,6 +63,9 @@ pub async fn ensure(namespace: &str, node_port: bool, context: &Context) -> Resu
     write_slices(&service, context).await
 }
 
+/// How many Challenges of a namespace get a Service of their own at a time: each Service has an address of the cluster.
+const MOST_FOR_KNATIVE: usize = 60;
+
 /// The API group of Knative's own Certificates.
 const KNATIVE_GROUP: &str = "networking.internal.knative.dev/";
 
@@ -74,7 +80,8 @@ pub async fn ensure_for_knative(challenge: &Challenge, context: &Context) -> Res
         return Ok(());
     }
     let service = route::challenge_service(challenge, &context.settings.solver_labels);
-    if context.cache.services.get(&namespace, &service.name_any()).is_some() {
+    let exists = context.cache.services.get(&namespace, &service.name_any()).is_some();
+    if exists || context.cache.services.len_in(&namespace) > MOST_FOR_KNATIVE {
         return Ok(());
     }
     k8s::create(&context.kube.api::<Service>(&namespace), FIELD_MANAGER, &service).await.map(drop)
@@ -89,7 +96,8 @@ fn belongs_to_knative(challenge: &Challenge, namespace: &str, context: &Context)
         cache.certificates.get(namespace, &controller_of_kind::<Certificate>(&request.metadata)?.name)
     };
     certificate().is_some_and(|certificate| {
-        certificate.owner_references().iter().any(|owner| owner.api_version.starts_with(KNATIVE_GROUP))
+        let owner = controller_of(&certificate.metadata);
+        owner.is_some_and(|it| it.kind == "Certificate" && it.api_version.starts_with(KNATIVE_GROUP))
     })
 }
 
@@ -131,6 +139,9 @@ pub async fn write_slices(service: &Service, context: &Context) -> Result<(), Re
     }
     for name in context.cache.indexes.routed_slices_by_namespace.names(&namespace) {
         let Some(existing) = context.cache.routed_slices.get(&namespace, &name) else { continue };
+        if existing.labels().get(route::SERVICE_NAME) != service.metadata.name.as_ref() {
+            continue;
+        }
         let emptied = route::emptied_endpoint_slice(service, &existing, extra);
         if must_empty_slice(&existing, &emptied, &all) {
             tracing::debug!(

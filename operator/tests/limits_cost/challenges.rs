@@ -216,7 +216,7 @@ pub(crate) fn routes_cost_little() {
         (Some("1".into()), Some(Time(Timestamp::MIN)));
     service.metadata.annotations = Some([("x".repeat(200), "x".repeat(LARGEST_OBJECT))].into());
     let decided = measured("a Service", || {
-        route_service::decide(&service, true, Some(Timestamp::MAX), Timestamp::MIN);
+        route_service::decide(&service, None, true, Some(Timestamp::MAX), Timestamp::MIN);
         let desired = route::endpoint_slices(&service, &[slice.clone()], &BTreeMap::new());
         let emptied = route::emptied_endpoint_slice(&service, &desired[0], &BTreeMap::new());
         challenge::must_write_slice(&desired[0], Some(&slice), Some(&slice));

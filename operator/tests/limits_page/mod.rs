@@ -147,6 +147,12 @@ fn of_secrets() -> Vec<Row> {
             "A longer one is created again only with the next certificate",
         ),
         (
+            "the CA certificates of an issuer in keystores and truststores",
+            format!("{} of PEM", bytes(pki::MAX_AUTHORITIES_PEM_BYTES)),
+            CODE,
+            "`ca.crt` has all of them, and the stores none",
+        ),
+        (
             "the private key of an ACME account",
             format!("{} bits for RSA", grouped(pki::MAX_ACCOUNT_KEY_BITS)),
             CODE,

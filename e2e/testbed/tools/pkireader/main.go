@@ -78,6 +78,13 @@ func read(kind, password string, input []byte) (string, error) {
 			return "", err
 		}
 		return matched(key, leaf, len(rest))
+	case "truststore":
+		trusted, err := pkcs12.DecodeTrustStore(input, password)
+		var names []string
+		for _, certificate := range trusted {
+			names = append(names, certificate.Subject.String())
+		}
+		return strings.Join(names, " "), err
 	case "jks":
 		store := keystore.New()
 		if err := store.Load(bytes.NewReader(input), []byte(password)); err != nil {

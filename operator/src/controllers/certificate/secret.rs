@@ -28,7 +28,9 @@ pub(super) fn is_slow(secret: &Secret) -> bool {
     let is_longer = |key: &str, most: usize| {
         secret.data.as_ref().and_then(|data| data.get(key)).is_some_and(|value| value.0.len() > most)
     };
-    is_longer(TLS_KEY, MAX_FAST_KEY_PEM_BYTES) || is_longer(TLS_CRT, MAX_FAST_CHAIN_PEM_BYTES)
+    is_longer(TLS_KEY, MAX_FAST_KEY_PEM_BYTES)
+        || is_longer(TLS_CRT, MAX_FAST_CHAIN_PEM_BYTES)
+        || is_longer(CA_CRT, MAX_FAST_CHAIN_PEM_BYTES)
 }
 
 impl Reconciler<'_> {

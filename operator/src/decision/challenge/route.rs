@@ -69,7 +69,7 @@ pub fn must_empty_slice(
     desired: &[EndpointSlice],
 ) -> bool {
     let is_ours = route::is_endpoint_slice_name(&existing.name_any())
-        && existing.labels().get(route::SERVICE_NAME).is_some_and(|of| of == route::SERVICE)
+        && existing.labels().get(route::SERVICE_NAME) == emptied.labels().get(route::SERVICE_NAME)
         && existing.metadata.owner_references == emptied.metadata.owner_references;
     is_ours
         && !existing.endpoints.is_empty()

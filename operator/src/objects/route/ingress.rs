@@ -121,8 +121,8 @@ pub fn relax_path_type(ingress: &mut Ingress) {
     }
 }
 
-/// The labels by which users' tools find the Ingress and the Service of a Challenge.
-pub(super) fn labels(of: &Challenge) -> BTreeMap<String, String> {
+/// The labels by which users' tools find the Ingress of a Challenge.
+fn labels(of: &Challenge) -> BTreeMap<String, String> {
     BTreeMap::from(
         [
             (challenge::SOLVER_LABEL, "true".to_owned()),

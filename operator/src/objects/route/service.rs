@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crds::acme::Challenge;
+use crds::{acme::Challenge, annotations::challenge};
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::api::ObjectMeta;
 
-use super::{ExtraLabels, PORT, SERVICE, common_labels, ingress::labels, ingress_name};
-use crate::objects::metadata::owned;
+use super::{ExtraLabels, PORT, SERVICE, common_labels, ingress_name};
+use crate::objects::{metadata::owned, names};
 
 /// Builds the Service of a namespace. It has no selector, because the operator writes its EndpointSlices.
 pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service {
@@ -23,11 +23,11 @@ pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service
     build(metadata, node_port)
 }
 
-/// Builds the Service of a Challenge: like the one of its namespace, with cert-manager's labels for its name and token, and owned by the
-/// Challenge.
+/// Builds the Service of a Challenge: like the one of its namespace, with cert-manager's label for its name, and owned by the Challenge.
+/// Without the label for its token, cert-manager doesn't take it for its own after a switch back.
 pub fn challenge_service(of: &Challenge, extra: &ExtraLabels) -> Service {
     let mut all_labels = common_labels(extra);
-    all_labels.extend(labels(of));
+    all_labels.insert(challenge::DOMAIN_LABEL.to_owned(), names::adler32_label(&of.spec.dns_name));
     build(ObjectMeta { labels: Some(all_labels), ..owned(&ingress_name(of), of) }, false)
 }
 

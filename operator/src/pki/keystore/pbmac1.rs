@@ -26,7 +26,7 @@ const UNUSED_SALT: &[u8] = b"NOT USED";
 /// `PFX`, RFC 7292 section 4, with any MAC.
 #[derive(Sequence)]
 pub(super) struct Pfx<'a> {
-    version: u8,
+    pub(super) version: u8,
     pub(super) auth_safe: ContentInfo<'a>,
     pub(super) mac_data: AnyRef<'a>,
 }
@@ -41,7 +41,7 @@ struct PfxWithPbmac1<'a> {
 
 #[derive(Sequence)]
 pub(super) struct ContentInfo<'a> {
-    content_type: ObjectIdentifier,
+    pub(super) content_type: ObjectIdentifier,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
     pub(super) content: &'a OctetStringRef,
 }

@@ -73,7 +73,7 @@ pub(super) fn key_store(
     let chain = PrivateKeyChain::new(vec![1], key, certificates);
     let mut store = KeyStore::new();
     store.add_entry("certificate", KeyStoreEntry::PrivateKeyChain(chain));
-    write(&store, profile, password)
+    finish(Some(write(&store, profile, password)?), profile, password)
 }
 
 /// Certificates (DER) with their aliases.
@@ -86,28 +86,39 @@ pub(super) fn trust_store<'a>(
     for (alias, der) in certificates {
         store.add_entry(&alias, KeyStoreEntry::Certificate(Certificate::from_der(der).map_err(encode)?));
     }
-    write(&store, profile, password)
+    finish(mac::keep_first_safe(&write(&store, profile, password)?, password), profile, password)
 }
 
+/// Writes a keystore with the older MAC.
 fn write(store: &KeyStore, profile: Pkcs12Profile, password: &str) -> Result<Vec<u8>, KeystoreError> {
     if !pkcs12_accepts(password) {
         let why = "the password of a PKCS#12 keystore can't contain emoji or other characters beyond U+FFFF";
         return Err(KeystoreError::Encode(why.to_owned()));
     }
     let (encryption, mac) = profile.algorithms();
-    let written = store
+    store
         .writer(password)
         .encryption_algorithm(encryption)
         .encryption_iterations(ITERATIONS.get())
         .mac_algorithm(mac)
         .mac_iterations(ITERATIONS.get())
         .write()
-        .map_err(encode)?;
-    match profile {
-        Pkcs12Profile::Modern2026 => pbmac1::replace_mac(&written, password, ITERATIONS)
-            .ok_or_else(|| KeystoreError::Encode("the crypto library gives no details".to_owned())),
-        Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => Ok(written),
-    }
+        .map_err(encode)
+}
+
+/// Gives a keystore the MAC of its profile.
+fn finish(
+    written: Option<Vec<u8>>,
+    profile: Pkcs12Profile,
+    password: &str,
+) -> Result<Vec<u8>, KeystoreError> {
+    let finished = match profile {
+        Pkcs12Profile::Modern2026 => {
+            written.and_then(|written| pbmac1::replace_mac(&written, password, ITERATIONS))
+        }
+        Pkcs12Profile::LegacyDes | Pkcs12Profile::LegacyRc2 | Pkcs12Profile::Modern2023 => written,
+    };
+    finished.ok_or_else(|| KeystoreError::Encode("the crypto library gives no details".to_owned()))
 }
 
 /// Whether a keystore is encrypted with a profile and opens with a password.
