@@ -56,7 +56,7 @@ const FIXED_SIZES: Treatment = Ignored(
 );
 const NO_CREDENTIALS: Treatment = Ignored("no issuer that uses credentials of the environment is served");
 const NO_CLIENT_LIMIT: Treatment = Ignored(
-    "requests to the API server are not limited by rate; at most 64 are in flight, and the API server's priority and fairness \
+    "requests to the API server are not limited by rate; at most 48 are in flight, and the API server's priority and fairness \
      apply",
 );
 const NO_METRICS_TLS: Treatment = Rejected(
