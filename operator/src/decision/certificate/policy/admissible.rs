@@ -53,9 +53,12 @@ fn secret_is_foreign(view: &View<'_>) -> Option<Refusal> {
     let name = &view.certificate.spec.secret_name;
     let message = format!(
         "the Secret {name:?} contains {what} that was not issued for a Certificate, and is left alone, because \
-         {obstacle}. Change spec.secretName, delete the Secret, or hand it over with `kubectl annotate secret {name} {}={}`",
+         {obstacle}. Change spec.secretName, delete the Secret, or hand it over with `kubectl annotate secret {name} --namespace \
+         {} {}={}`; it is looked at every {} s",
+        view.certificate.namespace().unwrap_or_default(),
         secret::CERTIFICATE_NAME,
         view.certificate.name_any(),
+        LONGEST_UNWATCHED.as_secs(),
     );
     // It lacks the label that Secrets are watched by.
     Some(Refusal {
