@@ -139,11 +139,8 @@ pub async fn write_slices(service: &Service, context: &Context) -> Result<(), Re
     }
     for name in context.cache.indexes.routed_slices_by_namespace.names(&namespace) {
         let Some(existing) = context.cache.routed_slices.get(&namespace, &name) else { continue };
-        if existing.labels().get(route::SERVICE_NAME) != service.metadata.name.as_ref() {
-            continue;
-        }
-        let emptied = route::emptied_endpoint_slice(service, &existing, extra);
-        if must_empty_slice(&existing, &emptied, &all) {
+        if must_empty_slice(&existing, service, &all) {
+            let emptied = route::emptied_endpoint_slice(service, &existing, extra);
             tracing::debug!(
                 namespace,
                 slice = name,

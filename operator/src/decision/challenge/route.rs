@@ -1,9 +1,12 @@
 //! Which objects of a Challenge's route have to be written.
 
-use k8s_openapi::api::{discovery::v1::EndpointSlice, networking::v1::Ingress};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::Ingress};
 use kube::ResourceExt;
 
-use crate::objects::{metadata::includes, route};
+use crate::objects::{
+    metadata::{controller, includes},
+    route,
+};
 
 /// What to do about the Ingress of a Challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +63,13 @@ pub fn must_write_slice(
     }
 }
 
-/// Whether an EndpointSlice of the namespace's Service has to be replaced by `emptied`: it is not one of `desired`, because
-/// http01-solver's own Service, or its EndpointSlice, is another one than when it was written. EndpointSlices that users have
-/// written are left alone.
-pub fn must_empty_slice(
-    existing: &EndpointSlice,
-    emptied: &EndpointSlice,
-    desired: &[EndpointSlice],
-) -> bool {
+/// Whether an EndpointSlice of a Service to the solver has to be emptied: it is not one of `desired`, because http01-solver's own
+/// Service, or its EndpointSlice, is another one than when it was written. EndpointSlices that users have written are left alone.
+pub fn must_empty_slice(existing: &EndpointSlice, service: &Service, desired: &[EndpointSlice]) -> bool {
+    let owners = existing.metadata.owner_references.as_deref().unwrap_or_default();
     let is_ours = route::is_endpoint_slice_name(&existing.name_any())
-        && existing.labels().get(route::SERVICE_NAME) == emptied.labels().get(route::SERVICE_NAME)
-        && existing.metadata.owner_references == emptied.metadata.owner_references;
+        && existing.labels().get(route::SERVICE_NAME) == service.metadata.name.as_ref()
+        && owners == controller(service).as_slice();
     is_ours
         && !existing.endpoints.is_empty()
         && desired.iter().all(|slice| slice.metadata.name != existing.metadata.name)
@@ -123,10 +122,10 @@ mod tests {
         };
         let (before, after) = (slices("http01-solver-abc12"), slices("http01-solver-def34"));
         let emptied = route::emptied_endpoint_slice(&service, &before[0], &BTreeMap::new());
-        assert!(must_empty_slice(&before[0], &emptied, &after));
-        assert!(must_empty_slice(&before[0], &emptied, &[]), "the solver has none");
-        assert!(!must_empty_slice(&after[0], &emptied, &after), "it is up to date");
-        assert!(!must_empty_slice(&emptied, &emptied, &after), "it is emptied once");
+        assert!(must_empty_slice(&before[0], &service, &after));
+        assert!(must_empty_slice(&before[0], &service, &[]), "the solver has none");
+        assert!(!must_empty_slice(&after[0], &service, &after), "it is up to date");
+        assert!(!must_empty_slice(&emptied, &service, &after), "it is emptied once");
         assert_eq!(
             emptied,
             EndpointSlice { endpoints: Vec::new(), ..before[0].clone() },
@@ -139,7 +138,7 @@ mod tests {
         ] {
             let mut of_others = before[0].clone();
             change(&mut of_others);
-            assert!(!must_empty_slice(&of_others, &emptied, &after), "{of_others:?}");
+            assert!(!must_empty_slice(&of_others, &service, &after), "{of_others:?}");
         }
     }
 
