@@ -8,7 +8,7 @@ use pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier};
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
 use zeroize::Zeroizing;
 
-use super::pbmac1::{ContentInfo, DigestInfo, MOST_ITERATIONS, MacData, Pfx};
+use super::pbmac1::{ContentInfo, MOST_ITERATIONS, MacData, Pfx};
 
 /// id-sha1, RFC 8017 appendix A.2.4.
 const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
@@ -55,11 +55,10 @@ pub(super) fn keep_first_safe(store: &[u8], password: &str) -> Option<Vec<u8>> {
     let Pfx { version, auth_safe, mac_data } = Pfx::from_der(store).ok()?;
     let safes = Vec::<AnyRef<'_>>::from_der(auth_safe.content.as_bytes()).ok()?;
     let content = vec![*safes.first()?].to_der().ok()?;
-    let Mac { mac, mac_salt, iterations } = mac_data.decode_as().ok()?;
-    let old = Mac { mac, mac_salt, iterations };
-    let digest = hmac::sign(&key(&old, password)?, &content);
-    let mac = DigestInfo { algorithm: old.mac.algorithm, digest: OctetStringRef::new(digest.as_ref()).ok()? };
-    let mac_data = Mac { mac, mac_salt, iterations }.to_der().ok()?;
+    let mut mac_data: Mac<'_> = mac_data.decode_as().ok()?;
+    let digest = hmac::sign(&key(&mac_data, password)?, &content);
+    mac_data.mac.digest = OctetStringRef::new(digest.as_ref()).ok()?;
+    let mac_data = mac_data.to_der().ok()?;
     let auth_safe =
         ContentInfo { content_type: auth_safe.content_type, content: OctetStringRef::new(&content).ok()? };
     Pfx { version, auth_safe, mac_data: AnyRef::from_der(&mac_data).ok()? }.to_der().ok()
