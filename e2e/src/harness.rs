@@ -93,6 +93,12 @@ pub async fn start_control_plane_with(tests: &str, flags: &[&str]) -> Result<Clu
     bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 
+/// Starts a cluster with a node, named after the tests that it is for, with the tools of the shared cluster.
+pub async fn start_node(tests: &str) -> Result<Cluster> {
+    let options = Options::new(format!("test-{tests}-{}", std::process::id()), Mode::Node);
+    bring_up::start(&options, cluster()?.tools(), &Steps::default()).await
+}
+
 /// Starts what all tests of a program share, in the first test that needs it.
 ///
 /// # Errors

@@ -13,20 +13,13 @@ use support::migration::{
     CERT_MANAGER_TIMEOUT, ISSUER, NAMESPACE, TAKEOVER_TIMEOUT, account, annotate, await_no_pods,
     await_placed, await_presented, ensure_kept, ensure_one_order, scale_solver,
 };
-use testbed::{
-    bring_up,
-    cluster::{Mode, Options},
-    helm::helm,
-    pebble::Pebble,
-};
-use xtask::progress::Steps;
+use testbed::{helm::helm, pebble::Pebble};
 
 /// The operator keeps what cert-manager issued, resumes what it started, and uses the same ACME account. After a return to
 /// cert-manager, all certificates are kept again.
 #[tokio::test]
 async fn cert_manager_takeover_resumes_and_reverts() -> Result<()> {
-    let options = Options::new(support::cluster_name("takeover"), Mode::Node);
-    let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    let cluster = harness::start_node("takeover").await?;
     operator::load_images(&cluster).await?;
     cert_manager::install_definitions(&cluster).await?;
     let cert_manager = cert_manager::prepare(&cluster, &[]).await?;

@@ -3,8 +3,6 @@
 //!
 //! Knows the chart's values and docs/NETWORK.md; must not know the operator's code. Next: `e2e::operator`.
 
-mod support;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,13 +12,11 @@ use e2e::{
 };
 use serde_json::json;
 use testbed::{
-    bring_up,
-    cluster::{Bound, Cluster, Layout, Mode, NODE_ADDRESS, NODE_NAME, Options, Process, SERVICE_RANGE},
+    cluster::{Bound, Cluster, Layout, NODE_ADDRESS, NODE_NAME, Process, SERVICE_RANGE},
     pebble::Pebble,
     tools::{Tool, Tools, host},
 };
 use tokio::time::{Instant, sleep};
-use xtask::progress::Steps;
 
 const NAMESPACE: &str = "tenant";
 const ISSUER: &str = "issuer";
@@ -33,8 +29,7 @@ const TIMEOUT: Duration = Duration::from_mins(3);
 /// what can't be reached, and it is issued once a proxy leads there.
 #[tokio::test]
 async fn certificates_are_issued_where_connections_are_denied() -> Result<()> {
-    let options = Options::new(support::cluster_name("egress"), Mode::Node);
-    let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    let cluster = harness::start_node("egress").await?;
     operator::load_images(&cluster).await?;
     let client = cluster.client().await?;
     harness::create_namespace(&client, NAMESPACE).await?;

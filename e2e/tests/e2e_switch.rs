@@ -15,13 +15,8 @@ use support::migration::{
     CERT_MANAGER_TIMEOUT, ISSUER, NAMESPACE, TAKEOVER_TIMEOUT, account, annotate, await_no_pods,
     await_placed, await_presented, ensure_kept, ensure_one_order, scale_solver,
 };
-use testbed::{
-    bring_up,
-    cluster::{Cluster, Mode, Options},
-    helm::helm,
-    pebble::Pebble,
-};
-use xtask::{paths, progress::Steps};
+use testbed::{cluster::Cluster, helm::helm, pebble::Pebble};
+use xtask::paths;
 
 const RELEASE: &str = cert_manager::NAME;
 
@@ -33,8 +28,7 @@ const LEASE_TIMEOUT: Duration = Duration::from_mins(2);
 /// upgrade gives the operator's Deployment the name of cert-manager's.
 #[tokio::test]
 async fn upgrade_to_our_chart_and_rollback_keep_everything() -> Result<()> {
-    let options = Options::new(support::cluster_name("switch"), Mode::Node);
-    let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    let cluster = harness::start_node("switch").await?;
     operator::load_images(&cluster).await?;
     cert_manager::load_images(&cluster).await?;
     let values = paths::workspace().join("e2e/tests/data/values/first-steps.yaml");

@@ -87,8 +87,8 @@ fn writes(mark: &AuditMark) -> Result<Vec<AuditEvent>> {
     Ok(events)
 }
 
-/// Each issues what it serves, a Secret has the CA of its issuer, also in truststores, requests for a missing issuer don't make them write against each other, and then neither writes
-/// anything.
+/// Each issues what it serves, a Secret has the CA of its issuer, also in truststores, requests for a missing issuer don't make them
+/// write against each other, and then neither writes anything.
 #[tokio::test]
 async fn reduced_cert_manager_and_the_operator_share_a_cluster() -> Result<()> {
     let cluster = harness::start_control_plane("coexistence").await?;

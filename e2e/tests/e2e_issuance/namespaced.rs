@@ -11,13 +11,7 @@ use e2e::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use serde_json::json;
-use testbed::{
-    audit::AuditMark,
-    bring_up,
-    cluster::{Cluster, Mode, Options},
-    pebble::Pebble,
-};
-use xtask::progress::Steps;
+use testbed::{audit::AuditMark, cluster::Cluster, pebble::Pebble};
 
 use crate::{MEASURING, forgery};
 
@@ -32,8 +26,7 @@ const OUTSIDE: &str = "outside";
 #[tokio::test]
 async fn namespaced_releases_stay_in_their_namespaces() -> Result<()> {
     let _not_measuring = MEASURING.read().await;
-    let options = Options::new(format!("test-releases-{}", std::process::id()), Mode::Node);
-    let cluster = bring_up::start(&options, harness::cluster()?.tools(), &Steps::default()).await?;
+    let cluster = harness::start_node("releases").await?;
     operator::load_images(&cluster).await?;
     for (_, namespace) in RELEASES.iter().chain(&[("", OUTSIDE)]) {
         harness::create_namespace(&cluster.client().await?, namespace).await?;
