@@ -251,15 +251,20 @@ impl Namespace {
     }
 
     async fn kubectl(&self, arguments: &[&str]) -> String {
-        let output = self.cluster.kubectl().args(["--namespace", &self.name]).args(arguments).output().await;
-        output.map_or_else(
-            |error| format!("failed to start kubectl: {error}\n"),
-            |output| {
-                let error = String::from_utf8_lossy(&output.stderr);
-                format!("{}{error}", String::from_utf8_lossy(&output.stdout))
-            },
-        )
+        kubectl_text(self.cluster, &[&["--namespace", &self.name], arguments].concat()).await
     }
+}
+
+/// What kubectl prints, for the messages of failed tests.
+pub async fn kubectl_text(cluster: &Cluster, arguments: &[&str]) -> String {
+    let output = cluster.kubectl().args(arguments).output().await;
+    output.map_or_else(
+        |error| format!("failed to start kubectl: {error}\n"),
+        |output| {
+            let error = String::from_utf8_lossy(&output.stderr);
+            format!("{}{error}", String::from_utf8_lossy(&output.stdout))
+        },
+    )
 }
 
 /// Applies our six CRDs with kubectl, as users do, and waits until they are established. Returns what kubectl printed.

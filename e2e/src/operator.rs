@@ -110,7 +110,14 @@ pub async fn upgrade(cluster: &Cluster, release: &str, flags: &[&str]) -> Result
         "--set=image.pullPolicy=Never,solver.image.pullPolicy=Never",
     ];
     arguments.extend(flags);
-    helm(cluster, &arguments).await.map(drop)
+    if let Err(error) = helm(cluster, &arguments).await {
+        let pods =
+            harness::kubectl_text(cluster, &["--namespace", release, "get", "pods", "--output=wide"]).await;
+        let events = harness::kubectl_text(cluster, &["--namespace", release, "events"]).await;
+        let node = harness::kubectl_text(cluster, &["describe", "nodes"]).await;
+        bail!("{error:#}\n{pods}{events}{node}");
+    }
+    Ok(())
 }
 
 /// The operator's writes since a mark, except for its Lease, in the namespaces that `of` selects. For cluster-scoped

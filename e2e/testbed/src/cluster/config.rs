@@ -114,8 +114,10 @@ pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
     }
 }
 
-/// The configuration of the kubelet: no quotas, practically no eviction when the machine's disk is full, and control
-/// groups of version 1 or 2.
+/// The configuration of the kubelet: no quotas, no eviction for the machine's disk, and control groups of version 1 or 2.
+///
+/// When the disk is short, the kubelet would remove the images that no Pod uses at that moment, such as that of every
+/// sandbox, and nothing imports these again: no Pod could start until the cluster ends. "0%" turns a threshold off.
 pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -139,7 +141,13 @@ pub(crate) fn kubelet(cluster: &str, layout: &Layout) -> Value {
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
         "failSwapOn": false,
-        "evictionHard": { "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
+        "evictionHard": {
+            "memory.available": "50Mi",
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%",
+            "imagefs.inodesFree": "0%",
+        },
         "imageGCHighThresholdPercent": 100,
         // The defaults are for thousands of nodes, and tests would wait for them.
         "syncFrequency": "5s",
