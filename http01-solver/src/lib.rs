@@ -5,8 +5,8 @@
 //! API server ──Challenges──▶ watch ──▶ Tokens ◀── router ◀── ingress controller ◀── the CA
 //! ```
 //!
-//! It answers requests for exactly the hosts and tokens of Challenges. Every other request gets the same 404 response, which
-//! contains nothing from the request. It has no access to Secrets and writes nothing. Next: `tokens.rs`.
+//! It answers requests for exactly the hosts and tokens of Challenges. Requests for `/` and `/healthz` get an empty response, because
+//! load balancers of clouds check these. Every other request gets the same 404 response, which contains nothing from the request. It has no access to Secrets and writes nothing. Next: `tokens.rs`.
 
 mod metrics;
 mod serve;
@@ -44,6 +44,12 @@ pub fn router(tokens: Tokens) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .with_state(tokens)
+}
+
+/// Lets a router answer what load balancers of clouds request to find out whether a backend works.
+pub fn answer_health_checks(router: Router) -> Router {
+    let healthy = async || ([(CACHE_CONTROL, "no-store")], "");
+    router.route("/", get(healthy)).route("/healthz", get(healthy))
 }
 
 /// Returns the router for Kubernetes probes, which are served on another port: `/livez` is always 200, `/readyz` once all

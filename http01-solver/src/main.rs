@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use crds::http01::SOLVER_PORT;
-use http01_solver::{MAX_CONNECTIONS, Metrics, Tokens};
+use http01_solver::{MAX_CONNECTIONS, Metrics, Tokens, answer_health_checks};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -77,7 +77,7 @@ async fn main() -> Result<()> {
     };
     let challenge_server = tokio::spawn(http01_solver::serve(
         challenges,
-        metrics.count_responses(http01_solver::router(tokens.clone())),
+        answer_health_checks(metrics.count_responses(http01_solver::router(tokens.clone()))),
         MAX_CONNECTIONS,
         metrics,
         until_stopped(stopped.clone()),

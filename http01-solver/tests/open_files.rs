@@ -61,7 +61,7 @@ async fn shortage_of_files_is_survived() -> Result<()> {
         let ticks = processor_ticks(process.id())? - before;
         ensure!(ticks < 50, "it used the processor for {ticks}0 ms of a second");
         let mut request = TcpStream::connect(address).await?;
-        request.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+        request.write_all(b"GET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
         let mut response = String::new();
         timeout(Duration::from_secs(20), request.read_to_string(&mut response))
             .await

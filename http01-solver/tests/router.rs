@@ -8,7 +8,7 @@ use axum::{
     http::{Method, Request, StatusCode, header::HOST},
 };
 use crds::fixtures::challenge;
-use http01_solver::{Metrics, Tokens, health_router, router};
+use http01_solver::{Metrics, Tokens, answer_health_checks, health_router, router};
 use tokio::time::advance;
 use tower::ServiceExt;
 
@@ -65,6 +65,22 @@ async fn other_requests_return_the_same_404() -> anyhow::Result<()> {
         let response = send(router(tokens()), method.clone(), host, path).await?;
         assert_eq!(response, (StatusCode::NOT_FOUND, "not found\n".to_owned()), "{method} {host} {path}");
     }
+    Ok(())
+}
+
+/// Load balancers of clouds take a backend out of service that doesn't answer these. They are not counted as challenges.
+#[tokio::test]
+async fn health_checks_of_load_balancers_are_answered() -> anyhow::Result<()> {
+    let metrics = Metrics::default();
+    let router = answer_health_checks(metrics.count_responses(router(tokens())));
+    for (path, expected) in
+        [("/", StatusCode::OK), ("/healthz", StatusCode::OK), ("/health", StatusCode::NOT_FOUND)]
+    {
+        let (status, _) = send(router.clone(), Method::GET, "10.0.0.1:8089", path).await?;
+        assert_eq!(status, expected, "{path}");
+    }
+    let (_, text) = send(metrics.router(), Method::GET, "", "/metrics").await?;
+    assert!(text.contains("acme_solver_requests_total{result=\"answered\"} 0"), "{text}");
     Ok(())
 }
 
