@@ -93,6 +93,13 @@ pub async fn start_control_plane_with(tests: &str, flags: &[&str]) -> Result<Clu
     bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 
+/// Starts a cluster without a node whose Traefik also serves Gateways.
+pub async fn start_gateways(tests: &str) -> Result<Cluster> {
+    let name = format!("test-{tests}-{}", std::process::id());
+    let options = Options { gateway_api: true, ..Options::new(name, Mode::ControlPlane) };
+    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+}
+
 /// Starts a cluster with a node, named after the tests that it is for, with the tools of the shared cluster.
 pub async fn start_node(tests: &str) -> Result<Cluster> {
     let options = Options::new(format!("test-{tests}-{}", std::process::id()), Mode::Node);

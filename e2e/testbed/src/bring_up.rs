@@ -225,7 +225,7 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
         step.done("");
     }
     let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
-    ingress::start(cluster).await?;
+    ingress::start(cluster, options.gateway_api).await?;
     wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::is_up(cluster).await.then_some(())))
         .await?;
     step.done("");

@@ -8,7 +8,7 @@ use xtask::progress::Steps;
 use crate::{
     bring_up,
     cluster::{self, Cluster, ClusterState, DEFAULT_NAME, Mode, Options},
-    tools::Tools,
+    tools::{Tool, Tools},
 };
 
 /// The subcommands of `cargo xtask cluster`.
@@ -66,6 +66,9 @@ pub struct ClusterArguments {
     /// The class of the Ingresses that Traefik serves.
     #[arg(long, default_value = "nginx")]
     pub ingress_class: String,
+    /// Install the CRDs of the Gateway API, and let Traefik also serve Gateways of the class "traefik".
+    #[arg(long)]
+    pub gateway_api: bool,
 }
 
 impl ClusterArguments {
@@ -73,7 +76,8 @@ impl ClusterArguments {
     pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
-        Options { relay_port: self.relay_port, ingress_class, ..Options::new(&self.name.name, mode) }
+        let (relay_port, gateway_api) = (self.relay_port, self.gateway_api);
+        Options { relay_port, ingress_class, gateway_api, ..Options::new(&self.name.name, mode) }
     }
 }
 
@@ -83,7 +87,10 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
         Task::Up(arguments) => {
             let options = arguments.options();
             bring_up::prepare_host(options.mode, steps).await?;
-            let tools = Tools::ensure(&bring_up::tools_for(options.mode), steps).await?;
+            let mut needed = bring_up::tools_for(options.mode);
+            // It pins the version of the CRDs.
+            needed.extend(options.gateway_api.then_some(Tool::CertManager));
+            let tools = Tools::ensure(&needed, steps).await?;
             let cluster = bring_up::start(&options, &tools, steps).await?;
             cluster.keep()?;
             steps.summary(&format!("the cluster {:?}", cluster.name()));

@@ -9,6 +9,7 @@ use hyper::StatusCode;
 
 use crate::{
     cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Process, TRAEFIK},
+    gateway_api,
     http::{self, Trust},
     tools::{Tool, Tools},
 };
@@ -25,15 +26,18 @@ const PING_PORT: u16 = 8082;
 /// seconds. There are two changes to wait for: the one before, and the Ingress that is measured.
 pub const REST: Duration = Duration::from_millis(4500);
 
-/// Starts Traefik without waiting for it; see [`is_up`].
-pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
+/// Starts Traefik without waiting for it; see [`is_up`]. `gateway_api` is whether it also serves Gateways.
+pub(crate) async fn start(cluster: &Cluster, gateway_api: bool) -> Result<()> {
     let class = cluster.ingress_class();
+    if gateway_api {
+        gateway_api::prepare(cluster).await?;
+    }
     cluster.apply(&include_str!("../manifests/traefik.yaml").replace("$CLASS", class)).await?;
     match cluster.mode() {
         Mode::Node => {
             let pod = include_str!("../manifests/traefik-pod.yaml")
                 .replace("$IMAGE", IMAGE)
-                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class))?);
+                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class, gateway_api))?);
             cluster.apply(&pod).await
         }
         Mode::ControlPlane => {
@@ -41,7 +45,8 @@ pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
             let kubeconfig = Layout::inside().kubeconfig(TRAEFIK);
             cluster
                 .start(
-                    Process::new(TRAEFIK, program, arguments(class)).env("KUBECONFIG", kubeconfig.display()),
+                    Process::new(TRAEFIK, program, arguments(class, gateway_api))
+                        .env("KUBECONFIG", kubeconfig.display()),
                 )
                 .map(drop)
         }
@@ -56,7 +61,7 @@ pub(crate) async fn is_up(cluster: &Cluster) -> bool {
         .is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-fn arguments(class: &str) -> Vec<String> {
+fn arguments(class: &str, gateway_api: bool) -> Vec<String> {
     let mut arguments = vec![
         "--entrypoints.web.address=:80".to_owned(),
         "--entrypoints.websecure.address=:443".to_owned(),
@@ -69,6 +74,9 @@ fn arguments(class: &str) -> Vec<String> {
         "--global.checknewversion=false".to_owned(),
         "--global.sendanonymoususage=false".to_owned(),
     ];
+    if gateway_api {
+        arguments.push("--providers.kubernetesgateway=true".to_owned());
+    }
     // The flag is only for classes other than `traefik`.
     if class != TRAEFIK {
         arguments.push(format!("--providers.kubernetesingress.ingressclass={class}"));

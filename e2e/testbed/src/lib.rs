@@ -14,6 +14,7 @@ pub mod audit;
 pub mod bring_up;
 pub mod cluster;
 pub mod commands;
+pub mod gateway_api;
 pub mod helm;
 pub mod http;
 pub mod ingress;

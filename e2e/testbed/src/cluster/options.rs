@@ -34,12 +34,14 @@ pub struct Options {
     pub relay_port: Option<u16>,
     /// The class of the Ingresses that Traefik serves.
     pub ingress_class: String,
+    /// Whether the CRDs of the Gateway API are installed, and Traefik also serves Gateways.
+    pub gateway_api: bool,
     /// Further flags of the API server.
     pub api_server_flags: Vec<String>,
 }
 
 impl Options {
-    /// Options with any free relay port, the bridge CNI, and the ingress class `traefik`.
+    /// Options with any free relay port, the bridge CNI, the ingress class `traefik`, and without the Gateway API.
     pub fn new(name: impl Into<String>, mode: Mode) -> Self {
         Self {
             name: name.into(),
@@ -47,6 +49,7 @@ impl Options {
             cni: Cni::default(),
             relay_port: None,
             ingress_class: TRAEFIK.to_owned(),
+            gateway_api: false,
             api_server_flags: Vec::new(),
         }
     }

@@ -1,0 +1,59 @@
+//! The Gateway API in a cluster: its CRDs, in the version that cert-manager is built with, and what Traefik needs to serve Gateways.
+//! Knows nothing about certificates. Next: `manifests/traefik-gateways.yaml`, then `ingress.rs`.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cluster::Cluster;
+
+/// The Go module with the CRDs.
+const MODULE: &str = "sigs.k8s.io/gateway-api";
+
+/// The class of the Gateways that Traefik serves.
+pub const CLASS: &str = "traefik";
+
+/// The CRDs of the standard channel, YAML.
+async fn definitions(cluster: &Cluster) -> Result<String> {
+    let module = cluster.tools().cert_manager_dependency(MODULE).await?;
+    let folder = module.join("config/crd/standard");
+    let mut all = String::new();
+    let entries = fs::read_dir(&folder).with_context(|| format!("failed to list {}", folder.display()))?;
+    for entry in entries {
+        let text = fs::read_to_string(entry?.path())?;
+        // The bundle also has an admission policy for upgrades.
+        if text.contains("kind: CustomResourceDefinition") {
+            all += "---\n";
+            all += &text;
+        }
+    }
+    ensure!(!all.is_empty(), "{MODULE} has no CRDs in {}", folder.display());
+    Ok(all)
+}
+
+/// Installs the CRDs, and waits until the API server serves them.
+pub async fn install(cluster: &Cluster) -> Result<()> {
+    cluster.apply(&definitions(cluster).await?).await?;
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+    let output = cluster.kubectl().args(wait).output().await?;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the CRDs of the Gateway API are not established: {printed}");
+    Ok(())
+}
+
+/// Removes the CRDs, and with them all objects of their kinds. Waits until they are gone.
+pub async fn remove(cluster: &Cluster) -> Result<()> {
+    let names = ["gateways", "gatewayclasses", "httproutes", "listenersets"];
+    let names = names.map(|name| format!("{name}.gateway.networking.k8s.io"));
+    let output =
+        cluster.kubectl().args(["delete", "crd", "--wait", "--timeout=60s"]).args(&names).output().await?;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "failed to remove the CRDs of the Gateway API: {printed}");
+    Ok(())
+}
+
+/// Installs the CRDs, the rights of Traefik, and a GatewayClass for it.
+pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
+    install(cluster).await?;
+    cluster.apply(&include_str!("../manifests/traefik-gateways.yaml").replace("$CLASS", CLASS)).await
+}
