@@ -65,6 +65,10 @@ pub mod source {
     pub const SECRET_TEMPLATE: &str = "cert-manager.io/secret-template";
     /// Names of the Gateway's listeners to ignore, comma-separated.
     pub const IGNORE_TLS_LISTENERS: &str = "cert-manager.io/ignore-tls-listeners";
+    /// On a ListenerSet: `"true"` attaches the challenge's HTTPRoute to its Gateway, because its own listeners may all be for TLS.
+    pub const HTTP01_PARENT_REF_FALLBACK: &str = "acme.cert-manager.io/http01-parentreffallback";
+    /// On a Gateway or ListenerSet: `"true"` stores a self-signed certificate in each Secret until the first one is issued.
+    pub const ISSUE_TEMPORARY_CERTIFICATE: &str = super::request::ISSUE_TEMPORARY_CERTIFICATE;
     /// `"true"` adds the challenge's path to this Ingress instead of creating a new one.
     pub const HTTP01_EDIT_IN_PLACE: &str = "acme.cert-manager.io/http01-edit-in-place";
     /// Class of the challenge's Ingress, set as its class annotation.

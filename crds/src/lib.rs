@@ -19,6 +19,7 @@ pub mod condition;
 pub mod duration;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+pub mod gateway;
 pub mod generate;
 pub mod http01;
 pub mod meta;

@@ -12,7 +12,7 @@ use kube::{
 };
 use operator::{
     cache::Kind,
-    k8s::{ObjectEvent, Presence, Scope, Shrink, Watch},
+    k8s::{Definition, ObjectEvent, Presence, Scope, Shrink, Watch},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -27,8 +27,8 @@ struct WidgetSpec {}
 
 impl Shrink for Widget {}
 
-/// How long the watch may take to notice: its backoff ends at 30 s, plus jitter.
-const NOTICE: Duration = Duration::from_secs(90);
+/// How long the watch may take to notice. The API server serves a kind a moment after its CRD was created.
+const NOTICE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn optional_kind_comes_and_goes() -> Result<()> {
@@ -37,7 +37,12 @@ async fn optional_kind_comes_and_goes() -> Result<()> {
         let kind = Arc::new(Kind::<Widget>::default());
         let (report, mut reports) = unbounded_channel();
         let writer = kind.take_writer().context("the writer is taken once")?;
-        let watch = Watch { writer, config: Config::default(), presence: Presence::Optional };
+        let definition = Definition::default();
+        let presence = Presence::Optional(definition.clone());
+        let watch = Watch { writer, config: Config::default(), presence };
+        let of_client = client.clone();
+        let noticing =
+            tokio::spawn(async move { definition.watch(of_client, "widgets.optional.example.test").await });
         let scope = Scope { namespace: String::new(), api: Api::all(client.clone()) };
         let task = tokio::spawn(watch.run(
             vec![scope],
@@ -64,6 +69,7 @@ async fn optional_kind_comes_and_goes() -> Result<()> {
             assert!(kind.is_empty(), "objects outlive their CRD");
         }
         task.abort();
+        noticing.abort();
         Ok(())
     })
     .await

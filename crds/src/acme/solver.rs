@@ -55,8 +55,7 @@ pub struct Selector {
 #[x_kube(validation = ("has(self.ingress) != has(self.gatewayHTTPRoute)", "exactly one of ingress and gatewayHTTPRoute must be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Http01Solver {
-    /// Routes challenges with an HTTPRoute of the Gateway API. This operator does not support it yet: orders
-    /// that need it fail.
+    /// Routes challenges with an HTTPRoute of the Gateway API.
     #[serde(default, rename = "gatewayHTTPRoute", skip_serializing_if = "Option::is_none")]
     pub gateway_http_route: Option<GatewaySolver>,
     /// Routes challenges with an Ingress. At most one of class, ingressClassName, and name may be set. If
@@ -126,8 +125,8 @@ pub struct GatewaySolver {
     /// Labels to set on the HTTPRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Resources that the HTTPRoute attaches to, usually Gateways, at most 32. Defaults to the Gateway that
-    /// the Certificate was created for.
+    /// Resources that the HTTPRoute attaches to, usually Gateways, at most 32. The Gateway or ListenerSet that
+    /// the Certificate was created for is added to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub parent_refs: Option<Vec<ParentReference>>,

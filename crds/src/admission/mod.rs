@@ -15,7 +15,7 @@ pub const IDENTITY: &str = include_str!("identity.yaml");
 pub const STAMP: &str = include_str!("stamp.yaml");
 
 /// Limits the operator's own ServiceAccount, `acme-operator` in the namespace `acme-operator` unless that is replaced, to its own
-/// Secrets, Ingresses, Services, and EndpointSlices. Requires `admissionregistration.k8s.io/v1`.
+/// Secrets, Ingresses, HTTPRoutes, Services, and EndpointSlices. Requires `admissionregistration.k8s.io/v1`.
 pub const OPERATOR: &str = include_str!("operator.yaml");
 
 /// Permissions of the built-in roles view, edit, and admin for our resources, in `rbac.authorization.k8s.io/v1`.

@@ -48,7 +48,6 @@ const NO_PODS: Treatment = Ignored(
     "there is no Pod for each challenge; the chart's values solver.* configure the Pods that answer all challenges",
 );
 const NO_DNS01: Treatment = Ignored("DNS-01 challenges are not served");
-const NO_GATEWAYS: Treatment = Ignored("Gateways, HTTPRoutes, and ListenerSets get no certificates");
 const NO_PROFILER: Treatment = Ignored("there is no profiler");
 const NO_LOG_BUFFER: Treatment = Ignored("log lines are written immediately, all to standard output");
 const FIXED_SIZES: Treatment = Ignored(
@@ -104,14 +103,14 @@ pub const SETTINGS: &[Setting] = &[
         NO_CREDENTIALS,
     ),
     setting("enable-certificate-owner-ref", &["enableCertificateOwnerRef"], Switch, Supported),
-    setting("enable-gateway-api", &["enableGatewayAPI", "gatewayAPI.enabled"], Switch, NO_GATEWAYS),
+    setting("enable-gateway-api", &["enableGatewayAPI", "gatewayAPI.enabled"], Switch, Supported),
     setting(
         "enable-gateway-api-listenerset",
         &["enableGatewayAPIListenerSet", "gatewayAPI.enableListenerSet"],
         Switch,
-        NO_GATEWAYS,
+        Supported,
     ),
-    setting("gateway-api-extra-protocols", &["gatewayAPI.extraProtocols"], Text, NO_GATEWAYS),
+    setting("gateway-api-extra-protocols", &["gatewayAPI.extraProtocols"], Text, Supported),
     setting(
         "copied-annotation-prefixes",
         &["copiedAnnotationPrefixes"],

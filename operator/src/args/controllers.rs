@@ -1,12 +1,13 @@
-//! The setting `--controllers`: which of cert-manager's controllers run. Here, three of them can be turned off.
+//! The setting `--controllers`: which of cert-manager's controllers run. Here, four of them can be turned off.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
-/// The controllers that can be turned off: approval, Certificates for Ingresses, and the metrics of Certificates.
+/// The controllers that can be turned off: approval, Certificates for Ingresses and for Gateways, and the metrics of Certificates.
 const APPROVER: &str = "certificaterequests-approver";
 const INGRESS_SHIM: &str = "ingress-shim";
+const GATEWAY_SHIM: &str = "gateway-shim";
 const METRICS: &str = "certificates-metrics";
 
 /// The controller that is needed unless only some namespaces are served.
@@ -28,8 +29,7 @@ const NEEDED: [&str; 11] = [
 ];
 
 /// The other controllers of cert-manager, whose work is not done here.
-const NOT_SERVED: [&str; 10] = [
-    "gateway-shim",
+const NOT_SERVED: [&str; 9] = [
     "certificaterequests-issuer-ca",
     "certificaterequests-issuer-selfsigned",
     "certificaterequests-issuer-vault",
@@ -42,15 +42,19 @@ const NOT_SERVED: [&str; 10] = [
 ];
 
 /// What happens if a controller of [`NOT_SERVED`] is turned on.
-const UNSERVED: &str = "Gateways, CertificateSigningRequests, and issuers other than ACME are not served, so their controllers don't run";
+const UNSERVED: &str =
+    "CertificateSigningRequests and issuers other than ACME are not served, so their controllers don't run";
 
 /// What `--controllers` turns on and off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a controller of cert-manager")]
 pub(super) struct Controllers {
     /// Whether CertificateRequests are approved automatically.
     pub(super) approver: bool,
     /// Whether annotated Ingresses get Certificates.
     pub(super) ingress_shim: bool,
+    /// Whether annotated Gateways and ListenerSets get Certificates.
+    pub(super) gateway_shim: bool,
     /// Whether there are metrics of each Certificate.
     pub(super) metrics: bool,
     /// What happens here, if a controller was turned on whose work is not done.
@@ -59,7 +63,7 @@ pub(super) struct Controllers {
 
 impl Default for Controllers {
     fn default() -> Self {
-        Self { approver: true, ingress_shim: true, metrics: true, unserved: None }
+        Self { approver: true, ingress_shim: true, gateway_shim: true, metrics: true, unserved: None }
     }
 }
 
@@ -71,7 +75,7 @@ impl Controllers {
     /// A name is unknown, or a controller is turned off without which certificates can't be issued.
     pub(super) fn of<'a>(entries: impl IntoIterator<Item = &'a str>, is_namespaced: bool) -> Result<Self> {
         let (mut on, mut off, mut names_unserved) = (BTreeSet::new(), BTreeSet::new(), false);
-        let all = || NEEDED.into_iter().chain([APPROVER, INGRESS_SHIM, METRICS]);
+        let all = || NEEDED.into_iter().chain([APPROVER, INGRESS_SHIM, GATEWAY_SHIM, METRICS]);
         for entry in entries.into_iter().map(str::trim).filter(|entry| !entry.is_empty()) {
             if entry == "*" {
                 on.extend(all());
@@ -95,13 +99,14 @@ impl Controllers {
             NEEDED.iter().filter(needed).filter(|name| !on.contains(*name)).copied().collect();
         ensure!(
             missing.is_empty(),
-            "--controllers leaves out {}, but here only {APPROVER}, {INGRESS_SHIM}, and {METRICS} can be turned off: to stop all \
-             of the others, stop the operator",
+            "--controllers leaves out {}, but here only {APPROVER}, {INGRESS_SHIM}, {GATEWAY_SHIM}, and {METRICS} can be turned \
+             off: to stop all of the others, stop the operator",
             missing.join(", ")
         );
         Ok(Self {
             approver: on.contains(APPROVER),
             ingress_shim: on.contains(INGRESS_SHIM),
+            gateway_shim: on.contains(GATEWAY_SHIM),
             metrics: on.contains(METRICS),
             unserved: names_unserved.then_some(UNSERVED),
         })
@@ -119,6 +124,13 @@ mod tests {
     fn on(list: &str) -> (bool, bool, bool) {
         let Controllers { approver, ingress_shim, metrics, .. } = read(list).expect("a valid list");
         (approver, ingress_shim, metrics)
+    }
+
+    #[test]
+    fn gateways_are_served_unless_their_controller_is_left_out() {
+        for (list, expected) in [("*", true), ("*,-gateway-shim", false), (&NEEDED.join(","), false)] {
+            assert_eq!(read(list).expect("a valid list").gateway_shim, expected, "{list}");
+        }
     }
 
     #[test]
@@ -144,7 +156,7 @@ mod tests {
 
     #[test]
     fn unserved_controllers_are_noted_if_turned_on() {
-        assert!(read("*,gateway-shim").expect("known").unserved.is_some());
+        assert!(read("*,certificaterequests-issuer-vault").expect("known").unserved.is_some());
         assert!(read("*,-certificaterequests-issuer-vault").expect("known").unserved.is_none());
     }
 }

@@ -50,6 +50,7 @@ pub enum LogFormat {
 /// happens instead; those that would be dangerous to ignore are rejected (docs/FLAGS.md).
 #[derive(Clone, Debug, Parser)]
 #[command(version, args_override_self = true, verbatim_doc_comment)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of cert-manager")]
 pub struct Arguments {
     /// A YAML file of kind ControllerConfiguration (controller.config.cert-manager.io/v1alpha1). Flags override its
     /// values.
@@ -95,12 +96,22 @@ pub struct Arguments {
     /// Annotations that select the default issuer if their value is "true".
     #[arg(long, value_delimiter = ',', default_value = source::TLS_ACME)]
     pub auto_certificate_annotations: Vec<String>,
-    /// Annotations that are copied from an Ingress to its Certificates.
+    /// Annotations that are copied from an Ingress, Gateway, or ListenerSet to its Certificates.
     #[arg(long, value_delimiter = ',')]
     pub extra_certificate_annotations: Vec<String>,
     /// Whether a Certificate owns its Secret, which is then deleted with it.
     #[arg(long, default_value = "false", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub enable_certificate_owner_ref: bool,
+    /// Whether to serve Gateways, ListenerSets, and HTTP-01 solvers with gatewayHTTPRoute while the CRDs of the Gateway API are
+    /// installed.
+    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub enable_gateway_api: bool,
+    /// Whether annotated ListenerSets get Certificates, too.
+    #[arg(long, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub enable_gateway_api_listenerset: bool,
+    /// Protocols of listeners that serve TLS, besides HTTPS and TLS, such as example.com/tls.
+    #[arg(long, value_delimiter = ',')]
+    pub gateway_api_extra_protocols: Vec<String>,
     /// How long to wait after the first failed issuance. The delay doubles with each further failure.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     pub certificate_request_minimum_backoff_duration: Duration,
@@ -108,8 +119,8 @@ pub struct Arguments {
     #[arg(long, default_value = "32h", value_parser = parse_duration)]
     pub certificate_request_maximum_backoff_duration: Duration,
     /// Controllers to run, by their cert-manager names; "*" means all, and "-name" turns one off. Here,
-    /// certificaterequests-approver (automatic approval), ingress-shim (Certificates for Ingresses), and
-    /// certificates-metrics can be turned off.
+    /// certificaterequests-approver (automatic approval), ingress-shim (Certificates for Ingresses), gateway-shim
+    /// (Certificates for Gateways and ListenerSets), and certificates-metrics can be turned off.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
     /// Namespace of the http01-solver.
@@ -200,6 +211,17 @@ impl Arguments {
             kind: Some(self.default_issuer_kind.clone()),
             name: self.default_issuer_name.clone(),
         });
+        // Auto annotations and the default issuer are for Ingresses only, as in cert-manager.
+        let gateway = ShimSettings {
+            extra_annotations: self.extra_certificate_annotations.clone(),
+            extra_protocols: self.gateway_api_extra_protocols.clone(),
+            is_off: !self.switches.gateway_shim || !self.enable_gateway_api,
+            ..ShimSettings::default()
+        };
+        let listener_set = ShimSettings {
+            is_off: gateway.is_off || !self.enable_gateway_api_listenerset,
+            ..gateway.clone()
+        };
         Settings {
             namespaces: self.namespaces().map(ToOwned::to_owned).collect(),
             cluster_resource_namespace: self.cluster_resource_namespace.clone(),
@@ -217,7 +239,11 @@ impl Arguments {
                 auto_annotations: self.auto_certificate_annotations.clone(),
                 extra_annotations: self.extra_certificate_annotations.clone(),
                 is_off: !self.switches.ingress_shim,
+                ..ShimSettings::default()
             },
+            gateway,
+            listener_set,
+            gateway_api: self.enable_gateway_api,
             auto_approve: self.switches.approver,
             set_secret_owner_ref: self.enable_certificate_owner_ref,
             instance: self.instance.clone(),

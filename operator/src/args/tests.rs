@@ -215,7 +215,7 @@ fn invalid_files_are_explained() {
 fn settings_have_the_types_of_cert_manager() -> Result<()> {
     let text = "leaderElectionConfig: { leaseDuration: 30000000000, enabled: false }\nlogging: { verbosity: 4 }\n\
                 acmeHTTP01Config: { solverExtraLabels: { team: web, cost: '7' } }\nnamespace: shop\nkubeConfig: /a\n\
-                apiServerHost: https://b\ncontrollers: ['*', -ingress-shim, -certificates-metrics, gateway-shim]\n\
+                apiServerHost: https://b\ncontrollers: ['*', -ingress-shim, -certificates-metrics, certificaterequests-issuer-ca]\n\
                 ingressShimConfig: { extraCertificateAnnotations: [a, b] }\n";
     let (arguments, ignored) = try_read_file(text, &[])?;
     assert_eq!(arguments.leader_election_lease_duration, Duration::from_secs(30));
@@ -260,10 +260,26 @@ fn name_servers_have_a_host_and_a_port() -> Result<()> {
 /// A flag and a member, or two members, that set the same.
 #[test]
 fn ignored_setting_is_reported_once() -> Result<()> {
-    let file = "enableGatewayAPI: true\ngatewayAPI: { enabled: true }\nmaxConcurrentChallenges: 3";
+    let file = "maxConcurrentChallenges: 3";
     let (_, ignored) = try_read_file(file, &["--max-concurrent-challenges=4"])?;
     let names: Vec<_> = ignored.iter().map(|it| &*it.name).collect();
-    assert_eq!(names, ["--max-concurrent-challenges", "enableGatewayAPI"]);
+    assert_eq!(names, ["--max-concurrent-challenges"]);
+    Ok(())
+}
+
+#[test]
+fn gateways_are_served_unless_turned_off() -> Result<()> {
+    let is_off = |file: &str, flags: &[&str]| -> Result<[bool; 3]> {
+        let settings = try_read_file(file, flags)?.0.settings();
+        Ok([!settings.gateway_api, settings.gateway.is_off, settings.listener_set.is_off])
+    };
+    assert_eq!(is_off("{}", &[])?, [false; 3]);
+    assert_eq!(is_off("{}", &["--enable-gateway-api=false"])?, [true; 3]);
+    assert_eq!(is_off("enableGatewayAPI: false\ngatewayAPI: { enabled: false }", &[])?, [true; 3]);
+    assert_eq!(is_off("gatewayAPI: { enableListenerSet: false }", &[])?, [false, false, true]);
+    assert_eq!(is_off("{}", &["--controllers=*,-gateway-shim"])?, [false, true, true], "HTTPRoutes are");
+    let (arguments, _) = try_read_file("gatewayAPI: { extraProtocols: [example.com/tls] }", &[])?;
+    assert_eq!(arguments.settings().gateway.extra_protocols, ["example.com/tls"]);
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use std::{
 
 use crds::{
     acme::{Challenge, Order},
-    annotations::request::CERTIFICATE_NAME,
+    annotations::{challenge::TOKEN_LABEL, request::CERTIFICATE_NAME},
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    gateway::{Gateway, HttpRoute, Listener, ListenerSet},
     meta::{CLUSTER_ISSUER_KIND, IssuerRef},
 };
 use k8s_openapi::api::networking::v1::Ingress;
@@ -17,7 +18,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{ByNamespace, Gauges};
 use crate::{
-    decision::{order, request},
+    decision::{order, request, shim::parent_namespace},
     objects::metadata::{Identity, controller_of, controller_of_kind},
     sync::lock,
 };
@@ -35,6 +36,14 @@ pub struct Indexes {
     pub certificates_by_owner: Index,
     /// Ingresses by the name of a Secret in their TLS blocks.
     pub ingresses_by_secret: Index,
+    /// Gateways by the name of a Secret in their listeners.
+    pub gateways_by_secret: Index,
+    /// ListenerSets by the name of a Secret in their listeners.
+    pub listener_sets_by_secret: Index,
+    /// ListenerSets, each as `<namespace>/<name>`, by the namespace and name of their Gateway.
+    pub listener_sets_by_gateway: Index,
+    /// HTTPRoutes of Challenges by the label of the token.
+    pub http_routes_by_token: Index,
     /// CertificateRequests by the name of the Certificate that an annotation names, with any owner.
     pub requests_by_certificate: Index,
     /// Orders by the UID of their CertificateRequest.
@@ -117,6 +126,36 @@ impl Indexed for Ingress {
     }
 }
 
+impl Indexed for Gateway {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        secrets_of(&self.spec.listeners).map(|secret| (&indexes.gateways_by_secret, secret)).collect()
+    }
+}
+
+impl Indexed for ListenerSet {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        secrets_of(&self.spec.listeners).map(|secret| (&indexes.listener_sets_by_secret, secret)).collect()
+    }
+
+    fn note(&self, indexes: &Indexes, exists: bool) {
+        let (namespace, gateway) = (parent_namespace(self), &self.spec.parent_ref.name);
+        let name = format!("{}/{}", self.namespace_or_empty(), self.name_any());
+        let index = &indexes.listener_sets_by_gateway;
+        if exists {
+            index.put(namespace, gateway, &name);
+        } else {
+            index.remove(namespace, gateway, &name);
+        }
+    }
+}
+
+impl Indexed for HttpRoute {
+    fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
+        let token = self.labels().get(TOKEN_LABEL);
+        token.map(|token| (&indexes.http_routes_by_token, &**token)).into_iter().collect()
+    }
+}
+
 impl Indexed for CertificateRequest {
     fn keys<'a>(&'a self, indexes: &'a Indexes) -> Vec<(&'a Index, &'a str)> {
         let certificate = self.annotations().get(CERTIFICATE_NAME);
@@ -173,6 +212,12 @@ impl Indexed for Challenge {
 fn secrets(ingress: &Ingress) -> impl Iterator<Item = &str> {
     let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     blocks.filter_map(|block| block.secret_name.as_deref())
+}
+
+/// The Secrets of listeners.
+fn secrets_of(listeners: &[Listener]) -> impl Iterator<Item = &str> {
+    let references = listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    references.flat_map(|tls| &tls.certificate_refs).map(|reference| &*reference.name)
 }
 
 /// Names of objects by a property that they have, within a namespace.

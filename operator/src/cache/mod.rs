@@ -19,6 +19,7 @@ use std::{net::SocketAddr, sync::Arc};
 use crds::{
     acme::{Challenge, Order},
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    gateway::{Gateway, HttpRoute, ListenerSet},
     http01,
 };
 use k8s_openapi::{
@@ -46,6 +47,7 @@ use crate::{
         certificate::{self, MOST_RIVALS},
         order, request,
     },
+    k8s::Definition,
     objects::{
         metadata::{Identity, controller_of_kind, is_of_kind},
         order::has_csr_of,
@@ -65,6 +67,14 @@ pub struct Cache {
     pub challenges: Kind<Challenge>,
     /// Every Ingress in the cluster, packed: those of users, without rules, and the routes of Challenges.
     pub ingresses: Kind<Ingress>,
+    /// Every Gateway in the cluster, packed.
+    pub gateways: Kind<Gateway>,
+    /// Every ListenerSet in the cluster, packed.
+    pub listener_sets: Kind<ListenerSet>,
+    /// The routes of Challenges: HTTPRoutes with the label of those. No controller reconciles them.
+    pub http_routes: Kind<HttpRoute>,
+    /// Which kinds of the Gateway API exist.
+    pub definitions: Definitions,
     /// Every Issuer in the cluster.
     pub issuers: Kind<Issuer>,
     /// Every ClusterIssuer.
@@ -87,6 +97,17 @@ pub struct Cache {
     pub cluster_resource_namespace: String,
 }
 
+/// The CRDs of the Gateway API, which may be installed and removed at any time.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    /// That of Gateways.
+    pub gateways: Definition,
+    /// That of HTTPRoutes.
+    pub http_routes: Definition,
+    /// That of ListenerSets.
+    pub listener_sets: Definition,
+}
+
 impl Default for Cache {
     fn default() -> Self {
         Self {
@@ -95,6 +116,10 @@ impl Default for Cache {
             orders: Kind::packed_if(|it| order::is_final(it.status.as_ref().and_then(|status| status.state))),
             challenges: Kind::default(),
             ingresses: Kind::packed(),
+            gateways: Kind::packed(),
+            listener_sets: Kind::packed(),
+            http_routes: Kind::default(),
+            definitions: Definitions::default(),
             issuers: Kind::default(),
             cluster_issuers: Kind::default(),
             secrets: Kind::default(),

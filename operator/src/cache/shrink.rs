@@ -6,6 +6,7 @@
 use crds::{
     acme::{Challenge, Order},
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    gateway::{Gateway, HttpRoute, ListenerSet},
 };
 use k8s_openapi::{
     ByteString,
@@ -74,6 +75,9 @@ impl Shrink for Ingress {
     }
 }
 
+impl Shrink for Gateway {}
+impl Shrink for ListenerSet {}
+impl Shrink for HttpRoute {}
 impl Shrink for Challenge {}
 impl Shrink for Issuer {}
 impl Shrink for ClusterIssuer {}

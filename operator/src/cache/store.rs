@@ -1,7 +1,7 @@
 //! The objects of a kind, as the watch last reported them: one that writes, any number that read.
 //!
 //! Unlike kube's store, it holds objects packed that are read rarely, says what a write replaced, and is not built a second time for a
-//! list. Must not know which kinds there are. Next: `packed.rs`, and `k8s/watch.rs`, which writes.
+//! list. Must not know which kinds there are. Next: `packed.rs`, and `k8s/watch/mod.rs`, which writes.
 
 use std::{
     collections::HashMap,

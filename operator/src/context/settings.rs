@@ -29,6 +29,12 @@ pub struct Settings {
     pub backoff: IssuanceBackoff,
     /// Defaults for annotated Ingresses.
     pub ingress: ShimSettings,
+    /// The same for Gateways.
+    pub gateway: ShimSettings,
+    /// The same for ListenerSets.
+    pub listener_set: ShimSettings,
+    /// Whether the kinds of the Gateway API are watched while their CRDs are installed.
+    pub gateway_api: bool,
     /// Whether CertificateRequests are approved automatically.
     pub auto_approve: bool,
     /// Whether a Secret gets an owner reference to its Certificate, so that both are deleted together.

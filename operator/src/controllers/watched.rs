@@ -7,6 +7,7 @@ use crds::{
     acme::{Challenge, Order},
     annotations::request,
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
+    gateway::{Gateway, HttpRoute, ListenerSet},
     meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND},
 };
 use k8s_openapi::{
@@ -19,7 +20,7 @@ use super::enqueue::{enqueue_owner, enqueue_waiting_for_issuer};
 use crate::{
     cache::{Cache, Indexed},
     context::Context,
-    decision::{problem, shim::asks_for_certificates},
+    decision::{challenge::ChallengeProgress, problem, shim::asks_for_certificates},
     k8s::{Guarded, ObjectEvent, Shrink, Unreadable},
     objects::{
         metadata::{Identity, controller_of, controller_of_kind},
@@ -59,21 +60,66 @@ impl Watched for Ingress {
 
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
-        if event == ObjectEvent::Deleted
-            && let Some(owner) = controller_of_kind::<Challenge>(&self.metadata)
-        {
+        if event == ObjectEvent::Deleted {
             // The route of a Challenge is created again.
-            let namespace = ResourceExt::namespace(self);
-            if let Some(progress) = context.memory.challenges.get(&owner.uid) {
-                context.memory.challenges.put(owner.uid.clone(), progress.without_route());
-            }
-            context.cache.challenges.enqueuer().enqueue_named(&owner.name, namespace.as_deref());
+            wake_challenge(self, context, ChallengeProgress::without_route);
         }
     }
 
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.ingresses.enqueuer().enqueue(self);
     }
+}
+
+impl Watched for Gateway {
+    fn reduce(&mut self, context: &Context) {
+        // ListenerSets inherit its issuer.
+        if self.spec.allowed_listeners.is_none()
+            && !asks_for_certificates(&self.metadata, &context.settings.gateway)
+        {
+            (self.metadata.annotations, self.metadata.labels) = (None, None);
+            self.spec.listeners.clear();
+        }
+    }
+
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        update_indexes(self, context, event);
+    }
+
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.gateways.enqueuer().enqueue(self);
+        for set in cache.indexes.listener_sets_by_gateway.names(self.namespace_or_empty(), &self.name_any()) {
+            if let Some((namespace, name)) = set.split_once('/') {
+                cache.listener_sets.enqueuer().enqueue_named(name, Some(namespace));
+            }
+        }
+    }
+}
+
+impl Watched for ListenerSet {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        update_indexes(self, context, event);
+    }
+
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.listener_sets.enqueuer().enqueue(self);
+    }
+}
+
+/// The routes of Challenges. What a controller says about one may be that it routes now.
+impl Watched for HttpRoute {
+    fn index(&self, context: &Context, event: ObjectEvent) {
+        update_indexes(self, context, event);
+        match event {
+            ObjectEvent::Deleted => wake_challenge(self, context, ChallengeProgress::without_route),
+            ObjectEvent::Applied if self.status.is_some() => {
+                wake_challenge(self, context, ChallengeProgress::checked_now);
+            }
+            _ => {}
+        }
+    }
+
+    fn enqueue_dependents(&self, _: &Cache) {}
 }
 
 impl Watched for Certificate {
@@ -94,10 +140,19 @@ impl Watched for Certificate {
         }
         cache.certificates.enqueuer().enqueue(self);
         enqueue_owner(cache.ingresses.enqueuer(), self);
+        enqueue_owner(cache.gateways.enqueuer(), self);
+        enqueue_owner(cache.listener_sets.enqueuer(), self);
         if controller_of(&self.metadata).is_none() {
-            // An Ingress may wait for its name.
-            for name in cache.indexes.ingresses_by_secret.names(&namespace, &self.name_any()) {
-                cache.ingresses.enqueuer().enqueue_named(&name, Some(&namespace));
+            // What was annotated may wait for its name.
+            let (name, indexes) = (self.name_any(), &cache.indexes);
+            for ingress in indexes.ingresses_by_secret.names(&namespace, &name) {
+                cache.ingresses.enqueuer().enqueue_named(&ingress, Some(&namespace));
+            }
+            for gateway in indexes.gateways_by_secret.names(&namespace, &name) {
+                cache.gateways.enqueuer().enqueue_named(&gateway, Some(&namespace));
+            }
+            for set in indexes.listener_sets_by_secret.names(&namespace, &name) {
+                cache.listener_sets.enqueuer().enqueue_named(&set, Some(&namespace));
             }
         }
     }
@@ -236,6 +291,20 @@ fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context
     if event == ObjectEvent::Created && is_orphan() {
         context.memory.note_restoration(namespace, context.now());
     }
+}
+
+/// Changes what is remembered of the Challenge that a route belongs to, and enqueues it.
+fn wake_challenge<K: Resource<DynamicType = ()>>(
+    route: &K,
+    context: &Context,
+    change: fn(ChallengeProgress) -> ChallengeProgress,
+) {
+    let Some(owner) = controller_of_kind::<Challenge>(route.meta()) else { return };
+    if let Some(progress) = context.memory.challenges.get(&owner.uid) {
+        context.memory.challenges.put(owner.uid.clone(), change(progress));
+    }
+    let namespace = ResourceExt::namespace(route);
+    context.cache.challenges.enqueuer().enqueue_named(&owner.name, namespace.as_deref());
 }
 
 fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent) {

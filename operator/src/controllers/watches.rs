@@ -12,7 +12,10 @@ use std::{
     },
 };
 
-use crds::annotations::secret;
+use crds::{
+    annotations::{challenge::SOLVER_LABEL, secret},
+    gateway::{Gateway, ListenerSet},
+};
 use futures::future::join_all;
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use kube::{
@@ -34,11 +37,11 @@ use super::{
     watched::{Watched, skipped},
 };
 use crate::{
-    cache::{Cache, Kind},
+    cache::{Cache, Definitions, Kind},
     context::Context,
     decision::{Requeue, fair_queue::Slots},
     error::ReconcileError,
-    k8s::{Guarded, ObjectEvent, Presence, Scope, Watch},
+    k8s::{Definition, Guarded, ObjectEvent, Presence, Scope, Watch},
     memory::sweep,
     metrics::Metrics,
     objects::{metadata::Identity, route, secret_meta::SecretMeta},
@@ -137,8 +140,26 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry.watch(|cache| &cache.routed_slices, scope::served(context), own(), Presence::Required);
     registry.watch_solver();
     registry.watch_secrets();
+    registry.watch_gateway_api();
     registry.controllers.push(Box::pin(sweep(Arc::clone(context))));
     registry
+}
+
+/// Learns which kinds of the Gateway API exist. With the rights of namespaces alone, that can't be learnt: their own watches find out.
+async fn watch_definitions(context: Arc<Context>) {
+    let Definitions { gateways, http_routes, listener_sets } = &context.cache.definitions;
+    let (settings, client) = (&context.settings, &context.kube.client);
+    if !settings.gateway_api || !settings.namespaces.is_empty() {
+        for definition in [gateways, http_routes, listener_sets] {
+            definition.note(settings.gateway_api);
+        }
+        return std::future::pending().await;
+    }
+    futures::join!(
+        gateways.watch(client.clone(), "gateways.gateway.networking.k8s.io"),
+        http_routes.watch(client.clone(), "httproutes.gateway.networking.k8s.io"),
+        listener_sets.watch(client.clone(), "listenersets.gateway.networking.k8s.io"),
+    );
 }
 
 /// The tasks of all kinds, before they run.
@@ -199,6 +220,35 @@ impl Registry {
         };
         let skip = move |object: &Guarded<K>| skipped(object, &context);
         self.watches.push(Box::pin(watch.run(scopes, keep, skip, report)));
+    }
+
+    /// Watches the kinds of the Gateway API while their CRDs are installed.
+    fn watch_gateway_api(&mut self) {
+        let context = Arc::clone(&self.context);
+        let definitions = &context.cache.definitions;
+        let routes = Config::default().labels(&format!("{SOLVER_LABEL}=true"));
+        let present = |definition: &Definition| Presence::Optional(definition.clone());
+        self.watch(
+            |cache| &cache.gateways,
+            scope::served(&context),
+            Config::default(),
+            present(&definitions.gateways),
+        );
+        self.watch(
+            |cache| &cache.listener_sets,
+            scope::served(&context),
+            Config::default(),
+            present(&definitions.listener_sets),
+        );
+        self.watch(
+            |cache| &cache.http_routes,
+            scope::served(&context),
+            routes,
+            present(&definitions.http_routes),
+        );
+        self.control(|cache| &cache.gateways, Gateway::NAME, Slots::few(96), shim::reconcile);
+        self.control(|cache| &cache.listener_sets, ListenerSet::NAME, Slots::few(96), shim::reconcile);
+        self.watches.push(Box::pin(watch_definitions(context)));
     }
 
     /// Watches the solver's own EndpointSlices, which all routes follow.

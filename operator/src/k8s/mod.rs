@@ -4,6 +4,7 @@
 
 mod client;
 mod contact;
+mod definition;
 mod dispatch;
 mod error_text;
 mod events;
@@ -24,6 +25,7 @@ mod write;
 pub use self::{
     client::KubeClient,
     contact::{CONTENDED, Contact, MAX_CONCURRENT_REQUESTS, connect},
+    definition::Definition,
     dispatch::dispatch,
     error_text::error_text,
     events::Events,

@@ -1,10 +1,16 @@
 //! The Challenges of an Order.
 
+use std::collections::BTreeSet;
+
 use crds::{
-    acme::{Authorization, Challenge, ChallengeSpec, ChallengeType, OfferedChallenge, Order, Solver},
+    acme::{
+        Authorization, Challenge, ChallengeSpec, ChallengeType, GatewaySolver, OfferedChallenge, Order,
+        ParentReference, Solver,
+    },
     annotations::{challenge::FINALIZER, request},
+    gateway::{self, Gateway},
 };
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::{metadata::owned, names};
 
@@ -49,18 +55,202 @@ pub fn edited_ingress(solver: &Solver) -> Option<&str> {
     ingress.name.as_deref().filter(|name| !name.is_empty())
 }
 
-/// An issuer's solver, with the Ingress or class that annotations of the Certificate set instead: the Order has them too.
+/// An issuer's solver, with the Ingress, class, or parent of the HTTPRoute that annotations of the Certificate set instead: the Order has
+/// them too.
 pub fn overridden(solver: &Solver, order: &Order) -> Solver {
     let mut solver = solver.clone();
-    let Some(ingress) = solver.http01.as_mut().and_then(|http01| http01.ingress.as_mut()) else {
-        return solver;
-    };
-    let annotation = |name: &str| order.annotations().get(name).filter(|value| !value.is_empty()).cloned();
-    let name = annotation(request::OVERRIDE_INGRESS_NAME);
-    let class = annotation(request::OVERRIDE_INGRESS_CLASS);
-    let class_name = annotation(request::OVERRIDE_INGRESS_CLASS_NAME);
-    if name.is_some() || class.is_some() || class_name.is_some() {
-        (ingress.name, ingress.class, ingress.ingress_class_name) = (name, class, class_name);
+    let Some(http01) = solver.http01.as_mut() else { return solver };
+    if let Some(ingress) = http01.ingress.as_mut() {
+        let name = annotation(order, request::OVERRIDE_INGRESS_NAME);
+        let class = annotation(order, request::OVERRIDE_INGRESS_CLASS);
+        let class_name = annotation(order, request::OVERRIDE_INGRESS_CLASS_NAME);
+        if name.is_some() || class.is_some() || class_name.is_some() {
+            (ingress.name, ingress.class, ingress.ingress_class_name) = (name, class, class_name);
+        }
+    }
+    if let Some(gateway) = http01.gateway_http_route.as_mut() {
+        add_parent(&mut gateway.parent_refs, order);
     }
     solver
+}
+
+fn annotation(order: &Order, name: &str) -> Option<String> {
+    order.annotations().get(name).filter(|value| !value.is_empty()).cloned()
+}
+
+/// Adds the parent that annotations name. If the issuer names sections or ports of it, these are kept, because they say more; otherwise
+/// the annotations replace what the issuer says, as in cert-manager.
+fn add_parent(parents: &mut Option<Vec<ParentReference>>, order: &Order) {
+    let (Some(kind), Some(name)) =
+        (annotation(order, request::PARENT_REF_KIND), annotation(order, request::PARENT_REF_NAME))
+    else {
+        return;
+    };
+    let own = order.namespace().unwrap_or_default();
+    let namespace = annotation(order, request::PARENT_REF_NAMESPACE).unwrap_or_else(|| own.clone());
+    let added =
+        ParentReference { kind: Some(kind), name, namespace: Some(namespace), ..ParentReference::default() };
+    let is_same = |parent: &ParentReference| without_section(parent, &own) == without_section(&added, &own);
+    let parents = parents.get_or_insert_default();
+    parents.retain(|parent| !is_same(parent) || parent.section_name.is_some() || parent.port.is_some());
+    if !parents.iter().any(is_same) {
+        parents.push(added);
+    }
+}
+
+/// Why no HTTPRoute can be created with an issuer's solver, for people; `None` also for a solver of another kind.
+pub fn parents_problem(solver: &Solver, order: &Order) -> Option<String> {
+    const MOST: usize = 32;
+    let mut parents = gateway_solver(solver)?.parent_refs.clone();
+    let (kind, name) = (request::PARENT_REF_KIND, request::PARENT_REF_NAME);
+    let is_set = |of: &str| annotation(order, of).is_some();
+    if is_set(kind) != is_set(name) {
+        return Some(format!(
+            "cannot specify only one of parentRefName, parentRefKind override annotations. Set both {name} and {kind} on the \
+             Certificate, or neither"
+        ));
+    }
+    add_parent(&mut parents, order);
+    match parents.map_or(0, |parents| parents.len()) {
+        0 => Some(format!(
+            "must specify parentRefs either through annotations or solver config. Add the Gateway to the issuer's \
+             http01.gatewayHTTPRoute.parentRefs, or set {name} and {kind} on the Certificate"
+        )),
+        1..=MOST => None,
+        more => Some(format!(
+            "the solver and the annotations name {more} parents, but an HTTPRoute can have {MOST}. Remove some of the issuer's \
+             http01.gatewayHTTPRoute.parentRefs"
+        )),
+    }
+}
+
+/// A parent with the group, kind, and namespace that it has by default in an HTTPRoute of a namespace.
+pub fn normalized(parent: &ParentReference, namespace: &str) -> ParentReference {
+    let or = |value: &Option<String>, default: &str| Some(value.as_deref().unwrap_or(default).to_owned());
+    ParentReference {
+        group: or(&parent.group, gateway::GROUP),
+        kind: or(&parent.kind, &Gateway::kind(&())),
+        namespace: or(&parent.namespace, namespace),
+        ..parent.clone()
+    }
+}
+
+fn without_section(parent: &ParentReference, namespace: &str) -> ParentReference {
+    ParentReference { section_name: None, port: None, ..normalized(parent, namespace) }
+}
+
+/// Whether two solvers of Challenges in a namespace are the same. cert-manager writes the parents of an HTTPRoute in another way, and
+/// without sections that the issuer names.
+pub fn is_same_solver(one: &Solver, other: &Solver, namespace: &str) -> bool {
+    let (Some(of_one), Some(of_other)) = (gateway_solver(one), gateway_solver(other)) else {
+        return one == other;
+    };
+    let parents = |of: &GatewaySolver| -> BTreeSet<_> {
+        let parents = of.parent_refs.iter().flatten().map(|parent| without_section(parent, namespace));
+        parents.map(|parent| (parent.group, parent.kind, parent.namespace, parent.name)).collect()
+    };
+    one.selector == other.selector
+        && one.wait_instead_of_self_check == other.wait_instead_of_self_check
+        && of_one.labels == of_other.labels
+        && of_one.service_type == of_other.service_type
+        && of_one.pod_template == of_other.pod_template
+        && parents(of_one) == parents(of_other)
+}
+
+fn gateway_solver(solver: &Solver) -> Option<&GatewaySolver> {
+    solver.http01.as_ref()?.gateway_http_route.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::{acme::Http01Solver, fixtures};
+
+    use super::*;
+
+    fn parent(text: &str) -> ParentReference {
+        // [namespace/]name[#section], of a Gateway, or of the kind before a colon.
+        let (kind, rest) = text.split_once(':').map_or((None, text), |(kind, rest)| (Some(kind), rest));
+        let (rest, section) =
+            rest.split_once('#').map_or((rest, None), |(rest, section)| (rest, Some(section)));
+        let (namespace, name) =
+            rest.split_once('/').map_or((None, rest), |(namespace, name)| (Some(namespace), name));
+        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+        ParentReference {
+            kind: owned(kind),
+            name: name.to_owned(),
+            namespace: owned(namespace),
+            section_name: owned(section),
+            ..ParentReference::default()
+        }
+    }
+
+    fn solver(parents: &[&str]) -> Solver {
+        let parents = (!parents.is_empty()).then(|| parents.iter().map(|it| parent(it)).collect());
+        let gateway = GatewaySolver { parent_refs: parents, ..GatewaySolver::default() };
+        let http01 = Http01Solver { gateway_http_route: Some(gateway), ingress: None };
+        Solver { http01: Some(http01), ..Solver::default() }
+    }
+
+    fn order(annotations: &[(&str, &str)]) -> Order {
+        fixtures::order("web", |it| {
+            it.metadata.namespace = Some("a".to_owned());
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            it.metadata.annotations = Some(annotations.iter().map(pair).collect());
+        })
+    }
+
+    /// What the issuer names, what the annotations name, and what the HTTPRoute attaches to.
+    #[test]
+    fn annotations_add_a_parent() {
+        let cases: [(&[&str], &[&str; 3], &[&str]); 7] = [
+            (&["b/web"], &["", "", ""], &["b/web"]),
+            (&[], &["Gateway", "web", ""], &["Gateway:a/web"]),
+            (&["b/other"], &["ListenerSet", "web", "c"], &["b/other", "ListenerSet:c/web"]),
+            (&["web"], &["Gateway", "web", ""], &["Gateway:a/web"]),
+            (&["a/web", "b/web"], &["Gateway", "web", ""], &["b/web", "Gateway:a/web"]),
+            (&["web#http"], &["Gateway", "web", ""], &["web#http"]),
+            (&["web#http", "web"], &["Gateway", "web", "a"], &["web#http"]),
+        ];
+        for (configured, [kind, name, namespace], expected) in cases {
+            let order = order(&[
+                (request::PARENT_REF_KIND, kind),
+                (request::PARENT_REF_NAME, name),
+                (request::PARENT_REF_NAMESPACE, namespace),
+            ]);
+            let overridden = overridden(&solver(configured), &order);
+            assert_eq!(overridden, solver(expected), "{configured:?} {kind} {name} {namespace}");
+            assert_eq!(parents_problem(&solver(configured), &order), None);
+        }
+    }
+
+    #[test]
+    fn parents_that_no_route_can_have_are_reported() {
+        let problem = |solver: Solver, annotations: &[(&str, &str)]| {
+            parents_problem(&solver, &order(annotations)).unwrap_or_default()
+        };
+        let none = problem(solver(&[]), &[]);
+        assert!(
+            none.starts_with("must specify parentRefs either through annotations or solver config"),
+            "{none}"
+        );
+        let half = problem(solver(&["web"]), &[(request::PARENT_REF_NAME, "web")]);
+        assert!(half.starts_with("cannot specify only one of parentRefName, parentRefKind"), "{half}");
+        let names: Vec<_> = (0..32).map(|number| format!("web-{number}")).collect();
+        let names: Vec<_> = names.iter().map(|name| &**name).collect();
+        assert_eq!(problem(solver(&names), &[]), "");
+        let both = [(request::PARENT_REF_NAME, "more"), (request::PARENT_REF_KIND, "Gateway")];
+        assert!(problem(solver(&names), &both).contains("33 parents"));
+    }
+
+    /// The Challenge was created by cert-manager, or by us before the takeover.
+    #[test]
+    fn parents_are_compared_by_what_they_mean() {
+        let ours = solver(&["web#http", "b/other"]);
+        assert!(is_same_solver(&ours, &solver(&["b/other", "Gateway:a/web"]), "a"));
+        for different in
+            [solver(&["b/other"]), solver(&["b/web", "b/other"]), fixtures::ingress_solver("nginx")]
+        {
+            assert!(!is_same_solver(&ours, &different, "a"), "{different:?}");
+        }
+    }
 }

@@ -4,14 +4,13 @@ use crds::{
     acme::{Challenge, IngressSolver},
     meta::CLUSTER_ISSUER_KIND,
 };
-use futures::future::join_all;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, ResourceExt, api::Patch};
 
-use super::{FIELD_MANAGER, service};
+use super::{FIELD_MANAGER, http01, service, write_route};
 use crate::{
     context::Context,
-    decision::challenge::{Presentation, Probe, ProbeResult, RouteWrite, pods_result, route_write},
+    decision::challenge::{Presentation, Probe, ProbeResult, route_write},
     error::{ReconcileError, Tried},
     k8s,
     objects::{
@@ -55,18 +54,9 @@ impl Http01Ingress<'_> {
     }
 
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
-        let spec = &self.challenge.spec;
-        let (check, namespace) = (&context.self_check, self.namespace());
-        match probe {
-            Probe::Solver => {
-                let pods = context.cache.solver_addresses();
-                let probes = pods.iter().map(|pod| check.probe_solver(&namespace, spec, *pod));
-                pods_result(join_all(probes).await)
-            }
-            Probe::Route => match check.probe_route(&namespace, spec).await {
-                ProbeResult::WrongAnswer(why) => ProbeResult::WrongAnswer(self.with_class(why)),
-                result => result,
-            },
+        match (probe, http01::probe(self.challenge, probe, context).await) {
+            (Probe::Route, ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(self.with_class(why)),
+            (_, result) => result,
         }
     }
 
@@ -83,7 +73,7 @@ impl Http01Ingress<'_> {
     pub(super) fn is_served(self, context: &Context) -> bool {
         let name = match edited_ingress(&self.challenge.spec.solver) {
             Some(name) => name.to_owned(),
-            None => route::ingress_name(self.challenge),
+            None => route::route_name(self.challenge),
         };
         let ingress = context.cache.ingresses.get(&self.namespace(), &name);
         let status = ingress.as_ref().and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());
@@ -110,35 +100,17 @@ impl Http01Ingress<'_> {
         let mut desired = route::ingress(self.challenge, self.solver, &context.settings.solver_labels);
         let existing = context.cache.ingresses.get(&self.namespace(), &desired.name_any());
         let write = route_write(existing.as_deref(), &desired, create_route);
-        let written = match self.write(write, &desired, context).await {
+        let (api, existing) = (self.api(context), existing.as_deref());
+        let written = match write_route(write, &api, existing, &desired).await {
             // Admission webhooks of ingress controllers reject a dot in a path of type Exact.
             Err(error) if error.is_rejected() => {
                 route::relax_path_type(&mut desired);
                 // If that is rejected as well, the first reason is the one to report.
-                self.write(write, &desired, context).await.map_err(|_| error)?
+                write_route(write, &api, existing, &desired).await.map_err(|_| error)?
             }
             written => written?,
         };
         Ok(if written { Presentation::Written } else { Presentation::InPlace })
-    }
-
-    /// Returns whether something was written.
-    async fn write(
-        self,
-        write: RouteWrite,
-        desired: &Ingress,
-        context: &Context,
-    ) -> Result<bool, ReconcileError> {
-        let api = self.api(context);
-        match write {
-            RouteWrite::Nothing => Ok(false),
-            RouteWrite::Create => Ok(k8s::create(&api, FIELD_MANAGER, desired).await?.is_some()),
-            RouteWrite::Restore => {
-                let before = context.cache.ingresses.get(&self.namespace(), &desired.name_any());
-                let applied = k8s::apply(&api, FIELD_MANAGER, desired, true).await?;
-                Ok(before.is_none_or(|before| before.resource_version() != applied.resource_version()))
-            }
-        }
     }
 
     /// Adds the path to an Ingress of the user's. Its rules are one atomic list, so the patch touches nothing but this path.

@@ -1,18 +1,26 @@
 //! How challenges are solved: what makes the CA's request reach an answer, how that is probed, and how it is undone.
 //!
 //! Does the I/O that `decision::challenge` asks for; must not decide what a result means, or when to try again. An enum, not a
-//! trait: the set of solvers is closed, and a `match` finds every place that a new one has to fill. Next: `http01_ingress.rs`.
+//! trait: the set of solvers is closed, and a `match` finds every place that a new one has to fill. Next: `http01_ingress.rs` and
+//! `http01_gateway.rs`.
 
+mod http01;
+mod http01_gateway;
 mod http01_ingress;
 pub mod service;
 
-use crds::acme::Challenge;
+use std::fmt::Debug;
 
-use self::http01_ingress::Http01Ingress;
+use crds::acme::Challenge;
+use kube::{Api, Resource, ResourceExt};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::{http01_gateway::Http01Gateway, http01_ingress::Http01Ingress};
 use crate::{
     context::Context,
-    decision::challenge::{Presentation, Probe, ProbeResult},
+    decision::challenge::{Presentation, Probe, ProbeResult, RouteWrite},
     error::ReconcileError,
+    k8s,
     objects::challenge,
 };
 
@@ -24,12 +32,15 @@ pub const FIELD_MANAGER: &str = "cert-manager-challenges";
 pub enum Solver<'a> {
     /// HTTP-01 (RFC 8555 section 8.3), with an Ingress that routes the challenge's path to http01-solver.
     Http01Ingress(Http01Ingress<'a>),
+    /// HTTP-01 with an HTTPRoute of the Gateway API.
+    Http01Gateway(Http01Gateway<'a>),
 }
 
 /// The solver of a Challenge is one that this operator does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this operator solves challenges only with http01.ingress so far. Configure such a solver in the issuer for this name"
+    "this operator solves challenges only with http01.ingress and http01.gatewayHTTPRoute so far. Configure such a solver in the \
+     issuer for this name"
 )]
 pub struct Unsupported;
 
@@ -39,9 +50,12 @@ impl<'a> Solver<'a> {
     /// # Errors
     /// [`Unsupported`]: the Challenge can't be solved until the issuer has another solver.
     pub fn of(challenge: &'a Challenge) -> Result<Self, Unsupported> {
-        let http01 = challenge.spec.solver.http01.as_ref();
-        let solver = http01.and_then(|http01| http01.ingress.as_ref()).ok_or(Unsupported)?;
-        Ok(Self::Http01Ingress(Http01Ingress { challenge, solver }))
+        let http01 = challenge.spec.solver.http01.as_ref().ok_or(Unsupported)?;
+        match (&http01.ingress, &http01.gateway_http_route) {
+            (Some(solver), _) => Ok(Self::Http01Ingress(Http01Ingress { challenge, solver })),
+            (None, Some(solver)) => Ok(Self::Http01Gateway(Http01Gateway { challenge, solver })),
+            (None, None) => Err(Unsupported),
+        }
     }
 
     /// Makes the challenge's answer reachable. `create_route` is whether an object that the watch does not show may be created.
@@ -55,6 +69,7 @@ impl<'a> Solver<'a> {
     ) -> Result<Presentation, ReconcileError> {
         match self {
             Self::Http01Ingress(solver) => solver.present(create_route, context).await,
+            Self::Http01Gateway(solver) => solver.present(create_route, context).await,
         }
     }
 
@@ -62,6 +77,7 @@ impl<'a> Solver<'a> {
     pub async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         match self {
             Self::Http01Ingress(solver) => solver.probe(probe, context).await,
+            Self::Http01Gateway(solver) => solver.probe(probe, context).await,
         }
     }
 
@@ -69,6 +85,7 @@ impl<'a> Solver<'a> {
     pub fn is_served(self, context: &Context) -> bool {
         match self {
             Self::Http01Ingress(solver) => solver.is_served(context),
+            Self::Http01Gateway(solver) => solver.is_served(context),
         }
     }
 
@@ -80,6 +97,7 @@ impl<'a> Solver<'a> {
     pub async fn clean_up(self, context: &Context) -> Result<(), ReconcileError> {
         match self {
             Self::Http01Ingress(solver) => solver.clean_up(context).await,
+            Self::Http01Gateway(_) => Ok(()),
         }
     }
 
@@ -87,6 +105,28 @@ impl<'a> Solver<'a> {
     pub fn needs_finalizer(self) -> bool {
         match self {
             Self::Http01Ingress(solver) => challenge::needs_finalizer(&solver.challenge.spec.solver),
+            // The garbage collector deletes the route.
+            Self::Http01Gateway(_) => false,
+        }
+    }
+}
+
+/// Writes the route of a Challenge, which `existing` is if the watch shows it. Returns whether something was written.
+async fn write_route<K>(
+    write: RouteWrite,
+    api: &Api<K>,
+    existing: Option<&K>,
+    desired: &K,
+) -> Result<bool, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    match write {
+        RouteWrite::Nothing => Ok(false),
+        RouteWrite::Create => Ok(k8s::create(api, FIELD_MANAGER, desired).await?.is_some()),
+        RouteWrite::Restore => {
+            let applied = k8s::apply(api, FIELD_MANAGER, desired, true).await?;
+            Ok(existing.is_none_or(|before| before.resource_version() != applied.resource_version()))
         }
     }
 }

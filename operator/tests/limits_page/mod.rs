@@ -21,7 +21,7 @@ const CODE: &str = "operator";
 const DEFINITION: &str = "definition";
 const REFUSED: &str = "The API server rejects the object";
 const INVALID_SPEC: &str = "`Ready` is False with the reason `InvalidSpec`, and nothing is requested";
-const BAD_CONFIG: &str = "A `BadConfig` event with the limit and the value. No Certificate of the Ingress is created, changed, or deleted";
+const BAD_CONFIG: &str = "A `BadConfig` event with the limit and the value. No Certificate of the object is created, changed, or deleted";
 
 /// A number with separators.
 fn grouped(number: usize) -> String {
@@ -163,7 +163,12 @@ fn of_secrets() -> Vec<Row> {
 
 fn of_ingresses() -> Vec<Row> {
     vec![
-        ("TLS blocks of an Ingress", grouped(shim::MOST_BLOCKS), CODE, BAD_CONFIG),
+        (
+            "TLS blocks of an Ingress; Secrets of a Gateway or ListenerSet",
+            grouped(shim::MOST_BLOCKS),
+            CODE,
+            BAD_CONFIG,
+        ),
         ("hosts of a block and names of annotations", grouped(shim::MOST_NAMES), CODE, BAD_CONFIG),
         (
             "annotations of `cert-manager.io` and `acme.cert-manager.io`, those that a flag copies, and labels together",
@@ -333,7 +338,7 @@ objects of each kind at the limits, and fails if a decision about one takes "
     for (title, rows) in [
         ("Certificates", of_certificates(&all)),
         ("Secrets", of_secrets()),
-        ("Ingresses", of_ingresses()),
+        ("Ingresses, Gateways, and ListenerSets", of_ingresses()),
         ("CertificateRequests and issuers", of_requests(&all)),
         ("What an ACME server sends", of_servers()),
         ("What is shared", of_shares()),

@@ -8,13 +8,21 @@ use super::{
     super::report::{Report, Reports},
     Shimmed,
 };
-use crate::{context::Context, decision::shim::CertificateSource, objects::metadata::Identity};
+use crate::{
+    context::Context,
+    decision::shim::{CertificateSource, ShimSettings},
+    objects::metadata::Identity,
+};
 
 impl Shimmed for Ingress {
     const NAME: &'static str = "ingress-shim";
     const MANAGER: &'static str = "cert-manager-ingress-shim";
 
-    fn source(&self) -> CertificateSource<'_> {
+    fn settings(context: &Context) -> &ShimSettings {
+        &context.settings.ingress
+    }
+
+    fn source(&self, _: &Context) -> CertificateSource<'_> {
         self.into()
     }
 }

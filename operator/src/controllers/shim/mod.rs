@@ -1,8 +1,9 @@
 //! Objects that ask for Certificates by annotation: creates, changes and deletes these Certificates.
 //!
 //! Knows stores and writes, for every kind that implements [`Shimmed`]; must not know what an annotation means.
-//! Next: `ingress.rs` for such a kind, then `decision/shim`.
+//! Next: `ingress.rs` and `gateway.rs` for such kinds, then `decision/shim`.
 
+mod gateway;
 mod ingress;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -14,7 +15,7 @@ use crate::{
     context::Context,
     decision::{
         Requeue,
-        shim::{self, CertificateSource, Change, Checked, Decision, Update},
+        shim::{self, CertificateSource, Change, Checked, Decision, ShimSettings, SourceKind, Update},
     },
     error::{ReconcileError, Tried},
     k8s,
@@ -29,18 +30,21 @@ pub(super) trait Shimmed: Resource<DynamicType = ()> + Send + Sync + 'static {
     /// The field manager of the Certificates and the reporter of Events, as in cert-manager.
     const MANAGER: &'static str;
 
+    /// What the flags say about this kind.
+    fn settings(context: &Context) -> &ShimSettings;
+
     /// What an object of this kind asks for.
-    fn source(&self) -> CertificateSource<'_>;
+    fn source(&self, context: &Context) -> CertificateSource<'_>;
 }
 
 pub(super) async fn reconcile<K: Shimmed>(
     object: Arc<K>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let source = object.source();
+    let source = object.source(&context);
     let existing = gather(&source, &context);
-    let decision = shim::decide(&source, &existing, &context.settings.ingress);
-    apply(decision, &*object, &context).await?;
+    let decision = shim::decide(&source, &existing, K::settings(&context));
+    apply(decision, source.kind, &*object, &context).await?;
     Ok(Requeue::Resync)
 }
 
@@ -57,6 +61,7 @@ fn gather(source: &CertificateSource<'_>, context: &Context) -> Vec<Arc<Certific
 
 async fn apply<K: Shimmed>(
     decision: Decision<'_>,
+    kind: SourceKind,
     source: &K,
     context: &Context,
 ) -> Result<(), ReconcileError> {
@@ -75,15 +80,16 @@ async fn apply<K: Shimmed>(
                 if let Ok(Some(_)) = created {
                     report(Reason::CreateCertificate, &name);
                 }
-                outcome = outcome.and(created.map(drop).or_else(|error| noted(error, &name, &mut notes)));
+                outcome =
+                    outcome.and(created.map(drop).or_else(|error| noted(error, kind, &name, &mut notes)));
             }
             Change::Update(update) => match write(&certificates, K::MANAGER, &update, context).await {
                 Ok(Checked::Patch(_)) => report(Reason::UpdateCertificate, &update.name),
                 Ok(Checked::Same) => {}
-                Ok(Checked::LeftAlone) => notes.push(shim::left_alone(source.source().kind, &update.name)),
-                Err(error) => outcome = outcome.and(noted(error, &update.name, &mut notes)),
+                Ok(Checked::LeftAlone) => notes.push(shim::left_alone(kind, &update.name)),
+                Err(error) => outcome = outcome.and(noted(error, kind, &update.name, &mut notes)),
             },
-            Change::LeaveAlone(name) => notes.push(shim::left_alone(source.source().kind, &name)),
+            Change::LeaveAlone(name) => notes.push(shim::left_alone(kind, &name)),
         }
     }
     for name in delete {
@@ -99,12 +105,17 @@ async fn apply<K: Shimmed>(
 }
 
 /// Notes that the API server does not accept a Certificate, until the source is corrected. Other errors are retried.
-fn noted(error: ReconcileError, name: &str, notes: &mut Vec<EventNote>) -> Result<(), ReconcileError> {
+fn noted(
+    error: ReconcileError,
+    kind: SourceKind,
+    name: &str,
+    notes: &mut Vec<EventNote>,
+) -> Result<(), ReconcileError> {
     let fields = error.invalid_fields();
     if fields.is_empty() {
         return Err(error);
     }
-    notes.push(shim::rejected(name, &fields));
+    notes.push(shim::rejected(kind, name, &fields));
     Ok(())
 }
 

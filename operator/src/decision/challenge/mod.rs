@@ -11,6 +11,7 @@
 mod probe;
 mod responses;
 mod route;
+mod route_status;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,8 @@ pub use self::{
         on_probe, pods_result,
     },
     responses::{VALIDATING, on_authorization, on_submitted},
-    route::{RouteWrite, must_empty_slice, must_write_slice, route_write},
+    route::{RouteWrite, http_route_write, must_empty_slice, must_write_slice, route_write},
+    route_status::{explanation, is_accepted},
 };
 use super::{Requeue, order::is_final};
 use crate::{acme::AcmeError, objects::EventNote};
@@ -98,6 +100,15 @@ impl ChallengeProgress {
 }
 
 impl ChallengeProgress {
+    /// The progress once a controller has said something about the route: it is probed immediately.
+    #[must_use]
+    pub fn checked_now(self) -> Self {
+        match self.phase {
+            Phase::Presenting | Phase::Reachable => Self { next_attempt: self.since, ..self },
+            Phase::Accepted | Phase::Valid => self,
+        }
+    }
+
     /// The progress once the route was deleted: it is presented again immediately.
     #[must_use]
     pub fn without_route(self) -> Self {

@@ -1,5 +1,6 @@
 //! Which objects of a Challenge's route have to be written.
 
+use crds::gateway::HttpRoute;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::Ingress};
 use kube::ResourceExt;
 
@@ -40,6 +41,18 @@ pub fn route_write(existing: Option<&Ingress>, desired: &Ingress, create: bool) 
                 && includes(existing.labels(), desired.labels())
                 && includes(existing.annotations(), desired.annotations()) =>
         {
+            RouteWrite::Nothing
+        }
+        Some(_) => RouteWrite::Restore,
+    }
+}
+
+/// The same for an HTTPRoute. A user may have added filters or timeouts, which stay.
+pub fn http_route_write(existing: Option<&HttpRoute>, desired: &HttpRoute, create: bool) -> RouteWrite {
+    match existing {
+        None if create => RouteWrite::Create,
+        None => RouteWrite::Nothing,
+        Some(existing) if existing.spec == desired.spec && includes(existing.labels(), desired.labels()) => {
             RouteWrite::Nothing
         }
         Some(_) => RouteWrite::Restore,

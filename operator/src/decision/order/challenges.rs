@@ -11,7 +11,10 @@ use super::{Action, View};
 use crate::{
     acme,
     decision::solver_select::{self, Solvers},
-    objects::{self, metadata::controller_of},
+    objects::{
+        self,
+        metadata::{Identity, controller_of},
+    },
 };
 
 /// How many Challenges are created in one reconcile: each has a copy of its solver. Their creation is followed by another reconcile.
@@ -83,7 +86,7 @@ pub(super) fn strays(view: &View<'_>, authorizations: &[Authorization]) -> Vec<S
     let solvers: Vec<_> = overridden_solvers(view.order, view.issuer.acme).collect();
     let is_stray = |challenge: &&Arc<Challenge>| {
         open(authorizations).all(|authorization| challenge.spec.authorization_url != authorization.url)
-            || !is_valid(challenge) && !solvers.contains(&challenge.spec.solver)
+            || !is_valid(challenge) && !solvers.iter().any(|solver| is_same_solver(solver, challenge))
     };
     view.challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
 }
@@ -102,6 +105,10 @@ fn is_valid(challenge: &Challenge) -> bool {
 /// The solvers that the Challenges of an Order may have.
 fn overridden_solvers(order: &Order, acme: &AcmeIssuer) -> impl Iterator<Item = Solver> {
     acme.solvers.iter().flatten().map(|solver| objects::challenge::overridden(solver, order))
+}
+
+fn is_same_solver(solver: &Solver, challenge: &Challenge) -> bool {
+    objects::challenge::is_same_solver(solver, &challenge.spec.solver, challenge.namespace_or_empty())
 }
 
 /// Deletes Challenges, except those whose deletion the watch has not shown yet.
@@ -179,20 +186,23 @@ fn plan<'a>(
             issuer.kind, issuer.name
         ));
     };
-    check_support(identifier, solver, type_)?;
+    check_support(view.order, identifier, solver, type_)?;
     Ok(Plan { authorization, offered, type_, solver })
 }
 
-fn check_support(identifier: &str, solver: &Solver, type_: ChallengeType) -> Result<(), String> {
+fn check_support(
+    order: &Order,
+    identifier: &str,
+    solver: &Solver,
+    type_: ChallengeType,
+) -> Result<(), String> {
     if type_ == ChallengeType::Dns01 {
         return Err(format!("the solver for {identifier} uses DNS-01, which this operator does not support"));
     }
-    if solver.http01.as_ref().is_some_and(|http01| http01.ingress.is_none()) {
-        return Err(format!(
-            "the solver for {identifier} uses gatewayHTTPRoute, which this operator does not support yet"
-        ));
+    match objects::challenge::parents_problem(solver, order) {
+        Some(problem) => Err(format!("the solver for {identifier}: {problem}")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks that each name has a solver that this operator supports, before the order is placed, if the server offers what CAs offer. A
@@ -212,7 +222,7 @@ pub(super) fn check_solvers(view: &View<'_>) -> Result<(), String> {
         let identifier = bare.unwrap_or(&name);
         let what = solver_select::Authorization { identifier, wildcard: bare.is_some(), offered };
         if let Some((solver, type_)) = solvers.select(what) {
-            check_support(&name, solver, type_)?;
+            check_support(view.order, &name, solver, type_)?;
         }
     }
     Ok(())
@@ -244,5 +254,5 @@ pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool
     });
     offered
         && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
-        && overridden_solvers(order, acme).any(|solver| solver == *challenge.spec.solver)
+        && overridden_solvers(order, acme).any(|solver| is_same_solver(&solver, challenge))
 }

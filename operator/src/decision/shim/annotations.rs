@@ -21,7 +21,7 @@ use crds::{
 use kube::api::ObjectMeta;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{CertificateSource, ShimSettings, SourceKind, TlsBlock};
+use super::{CertificateSource, RouteParent, ShimSettings, SourceKind, TlsBlock};
 use crate::objects::metadata::non_empty;
 
 /// Marks the members of a `kubectl apply` set. It is not copied, because kubectl prunes members that are not in the manifests.
@@ -34,6 +34,10 @@ pub(super) const TRANSLATED: [(&str, &str); 4] = [
     (source::HTTP01_INGRESS_CLASS, request::OVERRIDE_INGRESS_CLASS),
     (source::HTTP01_INGRESS_CLASS_NAME, request::OVERRIDE_INGRESS_CLASS_NAME),
 ];
+
+/// The annotations of Certificates that say what the HTTPRoutes for their names attach to.
+pub(super) const PARENT_REFS: [&str; 3] =
+    [request::PARENT_REF_KIND, request::PARENT_REF_NAME, request::PARENT_REF_NAMESPACE];
 
 /// The issuer that a source asks for. `None` if it does not ask for certificates.
 pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<Option<IssuerRef>, String> {
@@ -124,7 +128,7 @@ impl Template {
         issuer: IssuerRef,
         settings: &ShimSettings,
     ) -> Result<Self, String> {
-        let read = Annotations::of(source.metadata);
+        let read = Annotations::of(&source.metadata);
         let spec = CertificateSpec {
             common_name: read.string(source::COMMON_NAME),
             duration: read.duration(source::DURATION)?,
@@ -179,14 +183,14 @@ impl Template {
     }
 }
 
-/// What of an Ingress a field of a Certificate's spec comes from.
-pub(super) fn source_of(field: &str) -> Option<&'static str> {
+/// What of a source a field of a Certificate's spec comes from.
+pub(super) fn source_of(kind: SourceKind, field: &str) -> Option<String> {
     const SOURCES: [(&str, &str); 12] = [
         ("spec.commonName", "the annotation cert-manager.io/common-name"),
-        ("spec.dnsNames", "spec.tls.hosts and the annotation cert-manager.io/alt-names"),
+        ("spec.dnsNames", "$HOSTS and the annotation cert-manager.io/alt-names"),
         ("spec.duration", "the annotation cert-manager.io/duration"),
         ("spec.emailAddresses", "the annotation cert-manager.io/email-sans"),
-        ("spec.ipAddresses", "spec.tls.hosts and the annotation cert-manager.io/ip-sans"),
+        ("spec.ipAddresses", "$HOSTS and the annotation cert-manager.io/ip-sans"),
         ("spec.issuerRef", "the annotation that names the issuer"),
         (
             "spec.privateKey",
@@ -197,11 +201,14 @@ pub(super) fn source_of(field: &str) -> Option<&'static str> {
             "the annotations cert-manager.io/renew-before and cert-manager.io/renew-before-percentage",
         ),
         ("spec.revisionHistoryLimit", "the annotation cert-manager.io/revision-history-limit"),
-        ("spec.secretName", "spec.tls.secretName"),
+        ("spec.secretName", "$SECRET"),
         ("spec.secretTemplate", "the annotation cert-manager.io/secret-template"),
         ("spec.subject", "the annotations cert-manager.io/subject-*"),
     ];
-    SOURCES.iter().find(|(of, _)| field.starts_with(of)).map(|(_, source)| *source)
+    let field_of = |field: &str| format!("{}.{field}", kind.tls_field());
+    let (_, source) = SOURCES.iter().find(|(of, _)| field.starts_with(of))?;
+    let source = source.replace("$HOSTS", &field_of(kind.hosts_field()));
+    Some(source.replace("$SECRET", &field_of(kind.secret_field())))
 }
 
 /// Values of a source and of an annotation, each once; `None` if there is none.
@@ -217,9 +224,16 @@ fn certificate_annotations(
     source: &CertificateSource<'_>,
     settings: &ShimSettings,
 ) -> Result<BTreeMap<String, String>, String> {
-    let mut annotations = match source.kind {
-        SourceKind::Ingress => solver_overrides(source.metadata)?,
-    };
+    let mut annotations = solver_overrides(&source.metadata)?;
+    if let Some(RouteParent { kind, name, namespace }) = &source.parent {
+        // A listener may not be served before its Secret exists, and then no challenge either.
+        if Annotations::of(&source.metadata).flag(source::ISSUE_TEMPORARY_CERTIFICATE)? {
+            annotations.insert(source::ISSUE_TEMPORARY_CERTIFICATE.to_owned(), "true".to_owned());
+        }
+        let values = [Some((*kind).to_owned()), Some(name.clone()), namespace.clone()];
+        let parents = PARENT_REFS.into_iter().zip(values);
+        annotations.extend(parents.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
     let all = source.metadata.annotations.iter().flatten();
     let extra = all.filter(|(name, _)| settings.extra_annotations.contains(name));
     annotations.extend(extra.map(|(name, value)| (name.clone(), value.clone())));

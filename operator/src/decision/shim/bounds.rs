@@ -2,7 +2,7 @@
 
 use crds::annotations::{ACME_PREFIX, PREFIX};
 
-use super::{CertificateSource, ShimSettings, TlsBlock};
+use super::{CertificateSource, ShimSettings, SourceKind, TlsBlock};
 
 /// How many TLS blocks a source may have.
 pub const MOST_BLOCKS: usize = 100;
@@ -19,9 +19,11 @@ pub(super) fn check(source: &CertificateSource<'_>, settings: &ShimSettings) -> 
     let field = source.kind.tls_field();
     if source.blocks > MOST_BLOCKS {
         return Err(format!(
-            "{field} has {} blocks, but at most {MOST_BLOCKS} are allowed, so none of its Certificates is created or changed. Split \
-             the {}",
-            source.blocks,
+            "{field} {}, but at most {MOST_BLOCKS} are allowed, so none of its Certificates is created or changed. Split the {}",
+            match source.kind {
+                SourceKind::Ingress => format!("has {} blocks", source.blocks),
+                SourceKind::Gateway | SourceKind::ListenerSet => format!("names {} Secrets", source.blocks),
+            },
             source.kind.name()
         ));
     }

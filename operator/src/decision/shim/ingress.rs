@@ -1,5 +1,7 @@
 //! What an Ingress asks for.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use super::{CertificateSource, MOST_BLOCKS, SourceKind, TlsBlock};
@@ -25,11 +27,14 @@ impl<'a> From<&'a Ingress> for CertificateSource<'a> {
         }
         Self {
             kind: SourceKind::Ingress,
-            metadata: &ingress.metadata,
+            metadata: Cow::Borrowed(&ingress.metadata),
             owner: metadata::controller(ingress),
             blocks: blocks.len(),
             tls,
             incomplete,
+            kept: BTreeSet::new(),
+            parent: None,
+            refused: None,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Which Certificates an annotated object asks for, and what has to change in the Certificates that exist.
 //!
 //! Knows TLS blocks and annotations, from whatever kind of object they come; must not know how Certificates are issued.
-//! Next: `ingress.rs` for what an Ingress asks for, then `annotations.rs` for what each annotation becomes.
+//! Next: `ingress.rs` and `gateway.rs` for what an object asks for, then `annotations.rs` for what each annotation becomes.
 
 mod annotations;
 mod bounds;
+mod gateway;
 mod ingress;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -17,8 +19,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerRe
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
-use self::annotations::{TRANSLATED, Template, issuer, source_of};
-pub use self::bounds::{LONGEST_METADATA, MOST_BLOCKS, MOST_NAMES};
+use self::annotations::{PARENT_REFS, TRANSLATED, Template, issuer, source_of};
+pub use self::{
+    bounds::{LONGEST_METADATA, MOST_BLOCKS, MOST_NAMES},
+    gateway::parent_namespace,
+};
 use crate::{
     objects::{
         EventNote, extra,
@@ -38,6 +43,8 @@ pub struct ShimSettings {
     pub auto_annotations: Vec<String>,
     /// Annotations that are copied from an object to its Certificates.
     pub extra_annotations: Vec<String>,
+    /// Protocols of listeners that serve TLS, besides `HTTPS` and `TLS`.
+    pub extra_protocols: Vec<String>,
     /// Whether no object gets Certificates. Those that exist stay as they are.
     pub is_off: bool,
 }
@@ -47,16 +54,33 @@ pub struct ShimSettings {
 pub struct CertificateSource<'a> {
     /// What kind of object it is.
     pub kind: SourceKind,
-    /// Its name, namespace, labels and annotations.
-    pub metadata: &'a ObjectMeta,
+    /// Its name, namespace, labels and annotations, including those that count for it but are on another object.
+    pub metadata: Cow<'a, ObjectMeta>,
     /// Makes it the controller of its Certificates. `None` if it has no UID; objects from the API server always have one.
     pub owner: Option<OwnerReference>,
-    /// How many TLS blocks it has.
+    /// How many TLS blocks it has. The listeners of a Gateway with one Secret are one block.
     pub blocks: usize,
     /// The complete ones among its first [`MOST_BLOCKS`] TLS blocks, in its own order. One Certificate is created for each.
     pub tls: Vec<TlsBlock<'a>>,
     /// What the other blocks lack, for people.
     pub incomplete: Vec<String>,
+    /// Secrets of other blocks, whose Certificates are kept.
+    pub kept: BTreeSet<&'a str>,
+    /// What the HTTPRoutes for its names attach to.
+    pub parent: Option<RouteParent>,
+    /// Why it gets no Certificates, for people.
+    pub refused: Option<String>,
+}
+
+/// What an HTTPRoute attaches to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteParent {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its namespace, unless it is that of the Certificates.
+    pub namespace: Option<String>,
 }
 
 /// The kinds of objects that may ask for Certificates.
@@ -64,6 +88,10 @@ pub struct CertificateSource<'a> {
 pub enum SourceKind {
     /// An Ingress of `networking.k8s.io/v1`.
     Ingress,
+    /// A Gateway of `gateway.networking.k8s.io/v1`.
+    Gateway,
+    /// A ListenerSet of `gateway.networking.k8s.io/v1`.
+    ListenerSet,
 }
 
 /// The certificate that one TLS block asks for.
@@ -166,10 +194,12 @@ pub fn checked(update: &Update, who: &str, managed: &[ManagedFieldsEntry]) -> Ch
 }
 
 impl SourceKind {
-    /// Its name in the API, for messages.
+    /// Its name in the API.
     const fn name(self) -> &'static str {
         match self {
             Self::Ingress => "Ingress",
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
         }
     }
 
@@ -177,7 +207,33 @@ impl SourceKind {
     const fn tls_field(self) -> &'static str {
         match self {
             Self::Ingress => "spec.tls",
+            Self::Gateway | Self::ListenerSet => "spec.listeners",
         }
+    }
+
+    /// The field of a TLS block that names the Secret, for messages.
+    const fn secret_field(self) -> &'static str {
+        match self {
+            Self::Ingress => "secretName",
+            Self::Gateway | Self::ListenerSet => "tls.certificateRefs",
+        }
+    }
+
+    /// The field of a TLS block that has the hosts, for messages.
+    const fn hosts_field(self) -> &'static str {
+        match self {
+            Self::Ingress => "hosts",
+            Self::Gateway | Self::ListenerSet => "hostname",
+        }
+    }
+
+    /// The annotations of Certificates that come only from the source: they are removed once it no longer asks for them.
+    fn translated(self) -> Vec<&'static str> {
+        let parents: &[_] = match self {
+            Self::Ingress => &[],
+            Self::Gateway | Self::ListenerSet => &PARENT_REFS,
+        };
+        TRANSLATED.iter().map(|(_, name)| *name).chain(parents.iter().copied()).collect()
     }
 }
 
@@ -235,6 +291,11 @@ pub fn decide<'a>(
     if source.metadata.deletion_timestamp.is_some() || settings.is_off {
         return decision;
     }
+    if let Some(why) = &source.refused {
+        let asks = asks_for_certificates(&source.metadata, settings);
+        decision.notes.extend(asks.then(|| EventNote::warning(Reason::BadConfig, why)));
+        return decision;
+    }
     let existing: BTreeMap<_, _> =
         existing.iter().map(|certificate| (certificate.name_any(), &**certificate)).collect();
     let owned = existing.iter().filter(|(_, it)| source.controls(it)).map(|(name, _)| name);
@@ -250,7 +311,8 @@ pub fn decide<'a>(
         }
     };
     decision.notes.extend(source.incomplete.iter().map(|lack| EventNote::warning(Reason::BadConfig, lack)));
-    let names: BTreeSet<_> = source.tls.iter().map(|block| block.secret_name).collect();
+    let mut names = source.kept.clone();
+    names.extend(source.tls.iter().map(|block| block.secret_name));
     decision.delete = owned.filter(|name| !names.contains(name.as_str())).cloned().collect();
     decision.changes = Box::new(source.tls.iter().filter_map(move |block| {
         let certificate = template.certificate(block);
@@ -286,20 +348,20 @@ pub fn asks_for_certificates(metadata: &ObjectMeta, settings: &ShimSettings) -> 
 
 /// The event about a Certificate that a user or another object created under the name that a source asks for.
 pub fn left_alone(kind: SourceKind, name: &str) -> EventNote {
-    let kind = kind.name();
+    let (kind, field) = (kind.name(), kind.secret_field());
     EventNote::warning(
         Reason::BadConfig,
         format!(
             "the Certificate {name:?} was not created for this {kind}, so it is left alone, and its certificate may lack these \
-             hosts. Change the secretName, or delete the Certificate, and another is created for this {kind}"
+             hosts. Change the {field}, or delete the Certificate, and another is created for this {kind}"
         ),
     )
 }
 
 /// The event about a Certificate that the API server does not accept, by the fields and why.
-pub fn rejected(name: &str, fields: &[(String, String)]) -> EventNote {
+pub fn rejected(kind: SourceKind, name: &str, fields: &[(String, String)]) -> EventNote {
     let problems: Vec<_> = fields.iter().map(|(field, why)| format!("{field}: {why}")).collect();
-    let sources: BTreeSet<_> = fields.iter().filter_map(|(field, _)| source_of(field)).collect();
+    let sources: BTreeSet<_> = fields.iter().filter_map(|(field, _)| source_of(kind, field)).collect();
     let sources = sources.into_iter().collect::<Vec<_>>().join(", ");
     let sources = if sources.is_empty() { "the annotations" } else { &*sources };
     let problems = problems.join("; ");
@@ -329,7 +391,7 @@ fn kept(owned: &[&str]) -> Option<EventNote> {
 
 /// What the Certificates have in common that a source asks for; `None` if it asks for none.
 fn template(source: &CertificateSource<'_>, settings: &ShimSettings) -> Result<Option<Template>, String> {
-    let Some(issuer) = issuer(source.metadata, settings)? else { return Ok(None) };
+    let Some(issuer) = issuer(&source.metadata, settings)? else { return Ok(None) };
     bounds::check(source, settings)?;
     let template = Template::of(source, issuer, settings)?;
     let mut secret_names = BTreeSet::new();
@@ -357,7 +419,7 @@ fn update(
     let is_outdated = |name: &&str| {
         existing.annotations().contains_key(*name) && !desired.annotations().contains_key(*name)
     };
-    let outdated: Vec<_> = TRANSLATED.into_iter().map(|(_, name)| name).filter(is_outdated).collect();
+    let outdated: Vec<_> = source.kind.translated().into_iter().filter(is_outdated).collect();
     let (existing_spec, desired_spec) = (spec(existing), source.spec(desired));
     let mut extra = extra(&existing_spec, &desired_spec);
     // Without the annotation, the source asks for no usages, and the default is as good as what is there.

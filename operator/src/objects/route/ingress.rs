@@ -1,10 +1,8 @@
 //! The Ingress of a Challenge, or its path in a user's Ingress.
 
-use std::collections::BTreeMap;
-
 use crds::{
     acme::{Challenge, IngressSolver},
-    annotations::{INGRESS_CLASS, challenge},
+    annotations::INGRESS_CLASS,
     http01,
 };
 use json_patch::Patch;
@@ -15,8 +13,8 @@ use k8s_openapi::api::networking::v1::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{ExtraLabels, PORT, SERVICE};
-use crate::objects::{metadata::owned, names};
+use super::{ExtraLabels, PORT, SERVICE, route_name, solver_labels};
+use crate::objects::metadata::owned;
 
 /// The type of the path of a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +34,14 @@ impl PathType {
     }
 }
 
-/// The name of the Ingress of a Challenge, and of its own Service if it has one.
-pub fn ingress_name(of: &Challenge) -> String {
-    format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
-}
-
 /// Builds the Ingress of a Challenge.
 pub fn ingress(of: &Challenge, solver: &IngressSolver, extra: &ExtraLabels) -> Ingress {
     const ALL_SOURCES: &str = "nginx.ingress.kubernetes.io/whitelist-source-range";
     let template = solver.ingress_template.clone().and_then(|template| template.metadata).unwrap_or_default();
-    let mut metadata = owned(&ingress_name(of), of);
+    let mut metadata = owned(&route_name(of), of);
     let mut all_labels = extra.clone();
     all_labels.extend(template.labels.unwrap_or_default());
-    all_labels.extend(labels(of));
+    all_labels.extend(solver_labels(of));
     let mut annotations = template.annotations.unwrap_or_default();
     if !annotations.keys().any(|name| name.ends_with("/whitelist-source-range")) {
         annotations.insert(ALL_SOURCES.to_owned(), "0.0.0.0/0,::/0".to_owned());
@@ -119,18 +112,6 @@ pub fn relax_path_type(ingress: &mut Ingress) {
     for path in rules.flat_map(|rule| rule.http.iter_mut().flat_map(|http| &mut http.paths)) {
         PathType::Relaxed.name().clone_into(&mut path.path_type);
     }
-}
-
-/// The labels by which users' tools find the Ingress of a Challenge.
-fn labels(of: &Challenge) -> BTreeMap<String, String> {
-    BTreeMap::from(
-        [
-            (challenge::SOLVER_LABEL, "true".to_owned()),
-            (challenge::DOMAIN_LABEL, names::adler32_label(&of.spec.dns_name)),
-            (challenge::TOKEN_LABEL, names::adler32_label(&of.spec.token)),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    )
 }
 
 /// The path of a Challenge, and the Service that it leads to.

@@ -1,28 +1,32 @@
-//! The objects that route the CA's request for a challenge to the solver: an Ingress for each Challenge, and for each namespace one
-//! Service without a selector, with EndpointSlices that list the solver's Pods. Knative gets a Service for each Challenge.
+//! The objects that route the CA's request for a challenge to the solver: an Ingress or HTTPRoute for each Challenge, and for each
+//! namespace one Service without a selector, with EndpointSlices that list the solver's Pods. Knative gets a Service for each Challenge.
 //!
 //! Must not decide whether an object is needed. Next: `ingress.rs`.
 
 mod endpoint_slice;
+mod http_route;
 mod ingress;
 mod service;
 mod template;
 
 use std::collections::BTreeMap;
 
-use crds::{annotations::challenge, http01};
+use crds::{acme::Challenge, annotations::challenge, http01};
+use kube::ResourceExt;
 
 pub use self::{
     endpoint_slice::{
         emptied_endpoint_slice, endpoint_slice_name, endpoint_slices, is_endpoint_slice_name,
         routed_endpoints,
     },
-    ingress::{PathType, ingress, ingress_name, patch_to_add, patch_to_remove, relax_path_type},
+    http_route::http_route,
+    ingress::{PathType, ingress, patch_to_add, patch_to_remove, relax_path_type},
     service::{challenge_service, service},
     template::refused_annotation,
 };
+use super::names;
 
-/// The name of the Service, and the prefix of the names of its EndpointSlices and of Ingresses.
+/// The name of the Service, and the prefix of the names of its EndpointSlices and of routes.
 pub const SERVICE: &str = "cm-acme-http-solver";
 
 /// The label of Services to the solver and their EndpointSlices, with its value.
@@ -30,6 +34,23 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-oper
 
 /// The label by which an EndpointSlice belongs to a Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The name of the Ingress or HTTPRoute of a Challenge, and of its own Service if it has one.
+pub fn route_name(of: &Challenge) -> String {
+    format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
+}
+
+/// The labels by which users' tools find the Ingress or HTTPRoute of a Challenge.
+pub fn solver_labels(of: &Challenge) -> BTreeMap<String, String> {
+    BTreeMap::from(
+        [
+            (challenge::SOLVER_LABEL, "true".to_owned()),
+            (challenge::DOMAIN_LABEL, names::adler32_label(&of.spec.dns_name)),
+            (challenge::TOKEN_LABEL, names::adler32_label(&of.spec.token)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    )
+}
 
 /// The port of the solver and its Services, in the type that Kubernetes has for ports.
 const PORT: i32 = http01::SOLVER_PORT as i32;

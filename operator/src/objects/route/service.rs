@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::api::ObjectMeta;
 
-use super::{ExtraLabels, PORT, SERVICE, common_labels, ingress_name};
+use super::{ExtraLabels, PORT, SERVICE, common_labels, route_name};
 use crate::objects::{metadata::owned, names};
 
 /// Builds the Service of a namespace. It has no selector, because the operator writes its EndpointSlices.
@@ -28,7 +28,7 @@ pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service
 pub fn challenge_service(of: &Challenge, extra: &ExtraLabels) -> Service {
     let mut all_labels = common_labels(extra);
     all_labels.insert(challenge::DOMAIN_LABEL.to_owned(), names::adler32_label(&of.spec.dns_name));
-    build(ObjectMeta { labels: Some(all_labels), ..owned(&ingress_name(of), of) }, false)
+    build(ObjectMeta { labels: Some(all_labels), ..owned(&route_name(of), of) }, false)
 }
 
 fn build(mut metadata: ObjectMeta, node_port: bool) -> Service {
