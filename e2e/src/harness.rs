@@ -102,7 +102,13 @@ pub async fn start_gateways(tests: &str) -> Result<Cluster> {
 
 /// Starts a cluster with a node, named after the tests that it is for, with the tools of the shared cluster.
 pub async fn start_node(tests: &str) -> Result<Cluster> {
-    let options = Options::new(format!("test-{tests}-{}", std::process::id()), Mode::Node);
+    start_node_with(tests, false).await
+}
+
+/// The same, where Traefik may also serve Gateways.
+pub async fn start_node_with(tests: &str, gateway_api: bool) -> Result<Cluster> {
+    let name = format!("test-{tests}-{}", std::process::id());
+    let options = Options { gateway_api, ..Options::new(name, Mode::Node) };
     bring_up::start(&options, cluster()?.tools(), &Steps::default()).await
 }
 

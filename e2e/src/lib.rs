@@ -11,6 +11,7 @@
 pub mod backup;
 pub mod cert_manager;
 pub mod cert_manager_fixture;
+pub mod gateways;
 pub mod harness;
 pub mod intruder;
 pub mod noise;

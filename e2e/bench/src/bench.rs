@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use e2e::{cert_manager, cert_manager_fixture::KeyAlgorithm};
 use jiff::Timestamp;
 use testbed::{
@@ -68,6 +69,16 @@ impl Workload {
     }
 }
 
+/// What users annotate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// Ingresses, whose challenges are routed by Ingresses.
+    #[default]
+    Ingress,
+    /// Gateways, whose challenges are routed by HTTPRoutes.
+    Gateway,
+}
+
 /// The options of a command.
 #[derive(Debug)]
 pub struct Bench {
@@ -77,6 +88,8 @@ pub struct Bench {
     pub number: usize,
     /// The algorithm of the private keys.
     pub key: KeyAlgorithm,
+    /// What is annotated.
+    pub source: Source,
     /// The extra latency of each request to the ACME server.
     pub acme_latency: Duration,
     /// How long `idle` observes the controller.
@@ -106,7 +119,8 @@ impl Bench {
             return Cluster::attach(name);
         }
         let name = format!("bench-{}", std::process::id());
-        bring_up::start(&Options::new(name, mode), &self.tools, steps).await
+        let options = Options { gateway_api: self.source == Source::Gateway, ..Options::new(name, mode) };
+        bring_up::start(&options, &self.tools, steps).await
     }
 
     /// A record without figures.

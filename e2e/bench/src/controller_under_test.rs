@@ -16,6 +16,8 @@ use nix::{
 use testbed::cluster::{Bound, Cluster, Process, pid_inside};
 use tokio::time::{Instant, sleep};
 
+use crate::bench::Source;
+
 /// How long a process may take to end after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -88,13 +90,18 @@ impl<'a> ControllerUnderTest<'a> {
         controller: &Controller,
         client: Option<&str>,
         binaries: &Path,
+        source: Source,
     ) -> Result<Self> {
         let run = match controller {
             Controller::Ours => Run::Ours(Box::new(Processes::prepare(cluster, binaries, &[]).await?)),
             Controller::External(pid) => Run::External(*pid),
             Controller::CertManager => {
                 cert_manager::install_definitions(cluster).await?;
-                Run::Command { process: cert_manager::prepare(cluster, &[]).await?, running: None }
+                let flags: &[_] = match source {
+                    Source::Ingress => &[],
+                    Source::Gateway => &["--enable-gateway-api"],
+                };
+                Run::Command { process: cert_manager::prepare(cluster, flags).await?, running: None }
             }
             Controller::Command(command) => {
                 let mut words = command.split_whitespace();

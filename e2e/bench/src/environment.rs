@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::{
     cert_manager_fixture::KeyAlgorithm,
+    gateways,
     harness::create_namespace,
     user::{self, User, secret_value},
 };
@@ -15,6 +16,8 @@ use testbed::{
     cluster::{Bound, Cluster, NODE_ADDRESS, Process},
     pebble::{self, Pebble},
 };
+
+use crate::bench::Source;
 
 const NAMESPACE: &str = "bench";
 
@@ -32,13 +35,19 @@ pub(crate) struct Environment<'a> {
     pub(crate) user: User<'a>,
     pebble: Pebble,
     key: KeyAlgorithm,
+    source: Source,
     /// The relay that delays requests to the ACME server, and its port.
     relay: Option<(u16, Bound)>,
 }
 
 impl<'a> Environment<'a> {
     /// Prepares a cluster. `acme_latency` is added to each request to the ACME server.
-    pub(crate) async fn new(cluster: &'a Cluster, acme_latency: Duration, key: KeyAlgorithm) -> Result<Self> {
+    pub(crate) async fn new(
+        cluster: &'a Cluster,
+        acme_latency: Duration,
+        key: KeyAlgorithm,
+        source: Source,
+    ) -> Result<Self> {
         let created = create_namespace(&cluster.client().await?, NAMESPACE).await;
         created.context("the cluster was already used by a benchmark: start a new one")?;
         let relay = if acme_latency.is_zero() {
@@ -56,17 +65,27 @@ impl<'a> Environment<'a> {
             Some((port, cluster.start_bound(process)?))
         };
         let user = User::new(cluster, NAMESPACE).await?;
-        Ok(Self { cluster, user, pebble: Pebble::of_cluster(cluster)?, key, relay })
+        Ok(Self { cluster, user, pebble: Pebble::of_cluster(cluster)?, key, source, relay })
     }
 
-    /// A merge patch of the issuer's `spec.acme`, which sends its requests through the relay.
+    /// A merge patch of the issuer's `spec.acme`, which sends its requests through the relay, and fits to what is annotated.
     fn issuer_change(&self) -> Value {
-        match &self.relay {
-            Some((port, _)) => {
-                let direct = format!(":{}/", pebble::CLUSTER_PORT);
-                json!({ "server": self.pebble.directory_url().replace(&direct, &format!(":{port}/")) })
-            }
-            None => json!({}),
+        let mut change = match self.source {
+            Source::Ingress => json!({}),
+            Source::Gateway => gateways::solvers(),
+        };
+        if let Some((port, _)) = &self.relay {
+            let direct = format!(":{}/", pebble::CLUSTER_PORT);
+            change["server"] = self.pebble.directory_url().replace(&direct, &format!(":{port}/")).into();
+        }
+        change
+    }
+
+    /// Applies what is annotated, for a host and a Secret of its name.
+    pub(crate) async fn apply_source(&self, name: &str, annotations: Value) -> Result<()> {
+        match self.source {
+            Source::Ingress => self.user.apply_ingress(name, &[self.user.host(name)], annotations).await,
+            Source::Gateway => gateways::apply_simple(&self.user, name, &annotations).await,
         }
     }
 
@@ -78,7 +97,7 @@ impl<'a> Environment<'a> {
     /// Creates the issuer and an annotated Ingress, and waits until the running controller has issued its certificate.
     pub(crate) async fn await_first_certificate(&self) -> Result<()> {
         self.user.create_cluster_issuer(ISSUER, &self.pebble, self.issuer_change()).await?;
-        self.user.apply_ingress(FIRST, &[self.user.host(FIRST)], self.annotations()).await?;
+        self.apply_source(FIRST, self.annotations()).await?;
         self.await_secret(FIRST).await
     }
 

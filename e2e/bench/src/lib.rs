@@ -27,7 +27,7 @@ pub mod simulation;
 mod workloads;
 
 pub use self::{
-    bench::{Bench, Workload},
+    bench::{Bench, Source, Workload},
     controller_under_test::Controller,
     delay::relay,
     record::{Figure, Machine, Record, Records},

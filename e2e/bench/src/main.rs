@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use bench::{Bench, Controller, Record, Records, Workload, page};
+use bench::{Bench, Controller, Record, Records, Source, Workload, page};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use e2e::cert_manager_fixture::KeyAlgorithm;
 use testbed::tools::{self, Tool, Tools};
@@ -90,6 +90,9 @@ struct Options {
     /// Algorithm of the private keys. The default depends on the workload.
     #[arg(long, value_enum)]
     key: Option<KeyAlgorithm>,
+    /// What `latency` and `burst` annotate.
+    #[arg(long, value_enum, default_value = "ingress")]
+    source: Source,
     /// Extra latency of each request to the ACME server, such as 100ms.
     #[arg(long, value_parser = duration, default_value = "0s")]
     acme_latency: Duration,
@@ -219,6 +222,10 @@ impl Options {
             !cfg!(debug_assertions),
             "this program was built without optimizations, which would distort the figures: use `cargo xtask bench`"
         );
+        ensure!(
+            self.source == Source::Ingress || matches!(workload, Workload::Latency | Workload::Burst),
+            "only `latency` and `burst` can annotate Gateways"
+        );
         let is_prepared = matches!(self.controller, Controller::Ours | Controller::CertManager);
         if !is_prepared && self.cluster.is_none() {
             bail!(
@@ -231,6 +238,8 @@ impl Options {
             needed.extend(tools::NODE);
             needed.extend(tools::CERT_MANAGER);
         }
+        // It pins the version of the CRDs.
+        needed.extend((self.source == Source::Gateway).then_some(Tool::CertManager));
         let tools = Tools::ensure(&needed, steps).await?;
         let binaries = match self.controller {
             _ if matches!(workload, Workload::Simulation | Workload::Baselines) => PathBuf::new(),
@@ -248,6 +257,7 @@ impl Options {
             command: self.command(workload),
             number: self.number.unwrap_or(number),
             key: self.key.unwrap_or(key),
+            source: self.source,
             acme_latency: self.acme_latency,
             observed: self.watch,
             controller: self.controller.clone(),
@@ -280,6 +290,7 @@ impl Options {
         add("-n", self.number.map(|number| number.to_string()));
         let key = self.key.and_then(|key| Some(key.to_possible_value()?.get_name().to_owned()));
         add("--key", key);
+        add("--source", (self.source == Source::Gateway).then(|| "gateway".to_owned()));
         let latency = self.acme_latency;
         add("--acme-latency", (!latency.is_zero()).then(|| format!("{}ms", latency.as_millis())));
         add("--runs", (self.runs > 1).then(|| self.runs.to_string()));

@@ -22,10 +22,15 @@ impl Bench {
             _ => {}
         }
         let cluster = self.cluster(self.mode(workload), steps).await?;
-        let controller =
-            ControllerUnderTest::prepare(&cluster, &self.controller, self.client.as_deref(), &self.binaries)
-                .await?;
-        let environment = Environment::new(&cluster, self.acme_latency, self.key).await?;
+        let controller = ControllerUnderTest::prepare(
+            &cluster,
+            &self.controller,
+            self.client.as_deref(),
+            &self.binaries,
+            self.source,
+        )
+        .await?;
+        let environment = Environment::new(&cluster, self.acme_latency, self.key, self.source).await?;
         let step = steps.begin(format!("{} of {}", workload.name(), self.number), None);
         let mut session =
             Session { bench: self, steps, controller, environment, record: self.record(workload)? };

@@ -26,11 +26,10 @@ impl Session<'_> {
         let mut times = Vec::new();
         for run in 0..self.bench.number {
             let name = format!("web-{run}");
-            let hosts = [environment.user.host(&name)];
-            environment.user.apply_ingress(&name, &hosts, json!({})).await?;
+            environment.apply_source(&name, json!({})).await?;
             sleep(ingress::REST).await;
             let began = Instant::now();
-            environment.user.apply_ingress(&name, &hosts, environment.annotations()).await?;
+            environment.apply_source(&name, environment.annotations()).await?;
             environment.await_secret(&name).await?;
             times.push(began.elapsed());
         }
@@ -52,7 +51,7 @@ impl Session<'_> {
         let number = self.bench.number;
         let ready_watch = ReadyWatch::begin(&self.environment, number, 0).await?;
         let measuring = self.measure().await?;
-        self.create_ingresses("w", number, CONCURRENCY).await?;
+        self.create_sources("w", number, CONCURRENCY).await?;
         let ready = ready_watch.end(&self.controller, &measuring).await?;
         // The cleanup counts too.
         self.await_quiet(&measuring).await?;
@@ -67,21 +66,12 @@ impl Session<'_> {
         self.account(&costs)
     }
 
-    /// Creates annotated Ingresses, so many at a time, whose names begin with a prefix.
-    pub(super) async fn create_ingresses(
-        &self,
-        prefix: &str,
-        number: usize,
-        concurrency: usize,
-    ) -> Result<()> {
+    /// Creates annotated objects, so many at a time, whose names begin with a prefix.
+    pub(super) async fn create_sources(&self, prefix: &str, number: usize, concurrency: usize) -> Result<()> {
         let environment = &self.environment;
         stream::iter((0..number).map(Ok))
             .try_for_each_concurrent(concurrency, async |index| {
-                let name = format!("{prefix}{index}");
-                environment
-                    .user
-                    .apply_ingress(&name, &[environment.user.host(&name)], environment.annotations())
-                    .await
+                environment.apply_source(&format!("{prefix}{index}"), environment.annotations()).await
             })
             .await
     }

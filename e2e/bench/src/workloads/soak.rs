@@ -37,7 +37,7 @@ impl Session<'_> {
         let measuring = self.measure().await?;
         for burst in 0..self.bench.number {
             let ready_watch = ReadyWatch::begin(&self.environment, BURST, 0).await?;
-            self.create_ingresses(&format!("s{burst}-"), BURST, CONCURRENCY).await?;
+            self.create_sources(&format!("s{burst}-"), BURST, CONCURRENCY).await?;
             ready_watch.end(&self.controller, &measuring).await?;
             self.delete_all().await?;
             let requests = || Ok(Some(measuring.events(&self.controller)?.len()));

@@ -43,6 +43,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/acmechallenges"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/acmeorders"
 	"github.com/cert-manager/cert-manager/pkg/controller/cainjector"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificate-shim/gateways"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificate-shim/ingresses"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/acme"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
@@ -228,6 +229,7 @@ type settings struct {
 	leaderElect              bool
 	leaseNamespace           string
 	healthAddress            string
+	gatewayAPI               bool
 }
 
 func runControllers(ctx context.Context, arguments []string) error {
@@ -239,6 +241,7 @@ func runControllers(ctx context.Context, arguments []string) error {
 	flags.BoolVar(&set.leaderElect, "leader-elect", true, "whether to wait for the Lease")
 	flags.StringVar(&set.leaseNamespace, "leader-election-namespace", "kube-system", "where the Lease is")
 	flags.StringVar(&set.healthAddress, "internal-healthz-listen-address", ":9403", "where to answer the kubelet; nowhere if it is empty")
+	flags.BoolVar(&set.gatewayAPI, "enable-gateway-api", false, "whether Gateways are served, whose CRDs must exist then")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -302,6 +305,7 @@ func (set settings) options() controller.ContextOptions {
 		Kubeconfig:         os.Getenv("KUBECONFIG"),
 		KubernetesAPIQPS:   20,
 		KubernetesAPIBurst: 50,
+		ConfigOptions:      controller.ConfigOptions{EnableGatewayAPI: set.gatewayAPI},
 		IssuerOptions: controller.IssuerOptions{
 			ClusterResourceNamespace:        set.clusterResourceNamespace,
 			ClusterIssuerAmbientCredentials: true,
@@ -334,6 +338,9 @@ func (set settings) options() controller.ContextOptions {
 
 // Whether a controller runs.
 func (set settings) enables(name string) bool {
+	if name == "gateway-shim" && !set.gatewayAPI {
+		return false
+	}
 	return !slices.Contains(set.controllers, "-"+name) &&
 		(slices.Contains(set.controllers, "*") || slices.Contains(set.controllers, name))
 }
@@ -362,6 +369,9 @@ func (set settings) run(ctx context.Context) error {
 	shared.SharedInformerFactory.Start(ctx.Done())
 	shared.KubeSharedInformerFactory.Start(ctx.Done())
 	shared.HTTP01ResourceMetadataInformersFactory.Start(ctx.Done())
+	if set.gatewayAPI {
+		shared.GWShared.Start(ctx.Done())
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	for _, it := range controllers {
