@@ -85,6 +85,9 @@ pub struct Listener {
     /// Its name, unique in the object.
     #[serde(default)]
     pub name: String,
+    /// The port.
+    #[serde(default)]
+    pub port: i32,
     /// `HTTP`, `HTTPS`, `TLS`, or another one.
     #[serde(default)]
     pub protocol: String,

@@ -12,6 +12,7 @@ use crds::{
     gateway::{Gateway, HttpRoute, ListenerSet},
 };
 use e2e::{
+    gateways::{apply, gateway, http, https, solvers},
     harness,
     intruder::Intruder,
     operator::{self, Processes},
@@ -43,9 +44,7 @@ fn bed() -> Result<&'static Bed> {
         let cluster = harness::start_gateways("gateway").await?;
         let processes = Processes::start(&cluster, binaries()?, &operator::VERBOSE).await?;
         let user = User::new(&cluster, operator::NAME).await?;
-        let solver = json!([{ "http01": { "gatewayHTTPRoute": {} } }]);
-        let pebble = Pebble::of_cluster(&cluster)?;
-        user.create_cluster_issuer(ISSUER, &pebble, json!({ "solvers": solver })).await?;
+        user.create_cluster_issuer(ISSUER, &Pebble::of_cluster(&cluster)?, solvers()).await?;
         Ok(Bed { cluster, _processes: processes })
     })
 }
@@ -59,33 +58,6 @@ async fn user(namespace: &str) -> Result<User<'static>> {
     let cluster = &bed()?.cluster;
     harness::create_namespace(&cluster.client().await?, namespace).await?;
     User::new(cluster, namespace).await
-}
-
-fn http() -> Value {
-    json!({ "name": "http", "port": 80, "protocol": "HTTP" })
-}
-
-fn https(name: &str, host: &str, secret: &str) -> Value {
-    json!({
-        "name": name,
-        "port": 443,
-        "protocol": "HTTPS",
-        "hostname": host,
-        "tls": { "certificateRefs": [{ "name": secret }] },
-    })
-}
-
-fn gateway(name: &str, annotations: &Value, listeners: &[Value]) -> Value {
-    json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": { "name": name, "annotations": annotations },
-        "spec": { "gatewayClassName": gateway_api::CLASS, "listeners": listeners },
-    })
-}
-
-async fn apply(user: &User<'_>, object: &Value) -> Result<()> {
-    user.cluster.apply_in(Some(&user.namespace), &object.to_string()).await
 }
 
 async fn await_served(user: &User<'_>, host: &str) -> Result<()> {
@@ -198,14 +170,41 @@ async fn forged_routes_are_rejected() -> Result<()> {
     let allowed = serde_json::from_value(route(name, &own, path, service))?;
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     intruder.api::<HttpRoute>().create(&dry_run, &allowed).await.context("the route of a Challenge")?;
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut forged = route(name, &own, path, service);
+        change(&mut forged);
+        forged
+    };
     for (forged, expected) in [
         (route("web", &own, path, service), "only HTTPRoutes of Challenges"),
         (route(name, &json!([]), path, service), "only HTTPRoutes of Challenges"),
         (route(name, &own, "/login", service), "only paths of challenges"),
         (route(name, &own, path, "web"), "lead only to the solver"),
+        (
+            changed(&|it| it["spec"]["rules"][0]["matches"][0]["path"]["type"] = "PathPrefix".into()),
+            "only paths",
+        ),
+        (
+            changed(&|it| it["spec"]["rules"][0]["backendRefs"][0]["namespace"] = "b".into()),
+            "lead only to the solver",
+        ),
     ] {
         intruder.ensure_no_creation::<HttpRoute>(forged, expected).await?;
     }
+    // Without a listener for HTTP, the challenge waits, so its route stays.
+    let listeners = [https("https", &user.host("web"), "web")];
+    apply(&user, &gateway("web", &issuer_annotation(ISSUER), &listeners)).await?;
+    let created = async || Ok(!user.names::<HttpRoute>().await?.is_empty());
+    eventually("the route of a challenge", harness::TIMEOUT, created).await?;
+    let own = user.names::<HttpRoute>().await?.remove(0);
+    let redirect =
+        json!({ "type": "RequestRedirect", "requestRedirect": { "hostname": "evil.example.test" } });
+    let rule = json!({
+        "matches": [{ "path": { "type": "Exact", "value": path } }],
+        "filters": [redirect],
+    });
+    let change = json!({ "spec": { "rules": [rule] } });
+    intruder.ensure_no_change::<HttpRoute>(&own, change, "without filters").await?;
     let theirs: HttpRoute = serde_json::from_value(route("theirs", &json!([]), "/", "web"))?;
     user.api::<HttpRoute>().create(&PostParams::default(), &theirs).await?;
     let change = json!({ "spec": { "hostnames": ["evil.example.test"] } });
@@ -235,6 +234,75 @@ async fn challenge_is_solved_beside_a_redirect() -> Result<()> {
     await_served(&user, &host).await?;
     let routes = async || Ok(user.names::<HttpRoute>().await? == ["redirect"]);
     eventually("only the user's route to be left", harness::TIMEOUT, routes).await.map(drop)
+}
+
+/// What a user corrects, on the Certificate, the issuer, or the Gateway, reaches the order in progress.
+#[tokio::test]
+async fn corrections_reach_the_order_in_progress() -> Result<()> {
+    let user = user("gw-corrected").await?;
+    apply(&user, &gateway("web", &json!({}), &[http()])).await?;
+    let annotate = async |name: &str| {
+        let certificate = json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "Certificate",
+            "metadata": { "name": "annotated", "annotations": {
+                "acme.cert-manager.io/http01-parentrefkind": "Gateway",
+                "acme.cert-manager.io/http01-parentrefname": name,
+            } },
+            "spec": {
+                "secretName": "annotated",
+                "dnsNames": [user.host("annotated")],
+                "issuerRef": { "kind": "ClusterIssuer", "name": ISSUER },
+            },
+        });
+        apply(&user, &certificate).await
+    };
+    annotate("").await?;
+    user.await_ready_message("annotated", "cannot specify only one of parentRefName, parentRefKind").await?;
+    annotate("wrong").await?;
+    user.await_ready_message("annotated", "the Gateway \"gw-corrected/wrong\" does not exist").await?;
+    annotate("web").await?;
+    user.await_issued("annotated", Duration::from_secs(20)).await?;
+
+    let pebble = Pebble::of_cluster(user.cluster)?;
+    let issuer = async |section: &str| {
+        let parents = json!([{ "name": "web", "sectionName": section }]);
+        let solvers = json!([{ "http01": { "gatewayHTTPRoute": { "parentRefs": parents } } }]);
+        user.apply_issuer("own", &pebble, json!({ "solvers": solvers })).await
+    };
+    issuer("htttp").await?;
+    let spec = json!({ "dnsNames": [user.host("section")], "issuerRef": { "name": "own" } });
+    user.apply_certificate("section", spec).await?;
+    user.await_ready_message("section", "Correct sectionName or port in the issuer's parentRefs").await?;
+    issuer("http").await?;
+    user.await_issued("section", Duration::from_secs(20)).await?;
+
+    let mut annotations = issuer_annotation(ISSUER);
+    annotations["cert-manager.io/issue-temporary-certificate"] = "true".into();
+    let listener = https("https", &user.host("tls"), "tls");
+    apply(&user, &gateway("tls", &annotations, std::slice::from_ref(&listener))).await?;
+    user.await_ready_message("tls", "has no listener for HTTP that accepts the name").await?;
+    apply(&user, &gateway("tls", &annotations, &[http(), listener])).await?;
+    user.await_issued("tls", Duration::from_secs(20)).await.map(drop)
+}
+
+/// Neither the Ingress nor the Gateway is wrong by itself.
+#[tokio::test]
+async fn solver_of_another_kind_is_explained() -> Result<()> {
+    let user = user("gw-ingress").await?;
+    user.apply_issuer(
+        "own",
+        &Pebble::of_cluster(user.cluster)?,
+        json!({
+            "solvers": [{ "http01": { "ingress": { "ingressClassName": "missing" } } }],
+        }),
+    )
+    .await?;
+    let annotation = json!({ "cert-manager.io/issuer": "own" });
+    apply(&user, &gateway("web", &annotation, &[http(), https("https", &user.host("web"), "web")])).await?;
+    user.await_ready_message("web", "use http01.gatewayHTTPRoute in the issuer").await?;
+    user.apply_issuer("own", &Pebble::of_cluster(user.cluster)?, solvers()).await?;
+    user.await_issued("web", harness::TIMEOUT).await.map(drop)
 }
 
 /// The listeners of a ListenerSet are served by no Traefik so far, but its certificates are issued through the Gateway.
@@ -310,8 +378,7 @@ async fn definitions_come_and_go() -> Result<()> {
     let client = cluster.client().await?;
     harness::create_namespace(&client, "a").await?;
     let user = User::new(&cluster, "a").await?;
-    let solver = json!([{ "http01": { "gatewayHTTPRoute": {} } }]);
-    user.create_cluster_issuer(ISSUER, &Pebble::of_cluster(&cluster)?, json!({ "solvers": solver })).await?;
+    user.create_cluster_issuer(ISSUER, &Pebble::of_cluster(&cluster)?, solvers()).await?;
     // The annotations are those of a Gateway, which can't exist yet.
     let certificate = json!({
         "apiVersion": "cert-manager.io/v1",

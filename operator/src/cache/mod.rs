@@ -14,7 +14,7 @@ mod shrink;
 mod solvers;
 mod store;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crds::{
     acme::{Challenge, Order},
@@ -50,7 +50,7 @@ use crate::{
     k8s::Definition,
     objects::{
         metadata::{Identity, controller_of_kind, is_of_kind},
-        order::has_csr_of,
+        order::{has_csr_of, with_routing_of},
         secret_meta::SecretMeta,
     },
 };
@@ -144,6 +144,10 @@ impl Cache {
             self.requests.get(namespace, name).and_then(|it| it.uid())
         } else if is_of_kind::<Ingress>(owner) {
             self.ingresses.get(namespace, name).and_then(|it| it.uid())
+        } else if is_of_kind::<Gateway>(owner) && !self.definitions.gateways.is_missing() {
+            self.gateways.get(namespace, name).and_then(|it| it.uid())
+        } else if is_of_kind::<ListenerSet>(owner) && !self.definitions.listener_sets.is_missing() {
+            self.listener_sets.get(namespace, name).and_then(|it| it.uid())
         } else {
             return None;
         };
@@ -165,6 +169,18 @@ impl Cache {
             let created = order.metadata.creation_timestamp.as_ref().map(|time| time.0);
             (!is_placed, created, order.name_any())
         })
+    }
+
+    /// An Order whose challenges are routed as its Certificate says now.
+    pub fn routed<'a>(&self, order: &'a Order) -> Cow<'a, Order> {
+        let namespace = order.namespace_or_empty();
+        let certificate = || {
+            let owner = controller_of_kind::<CertificateRequest>(&order.metadata)?;
+            let request = self.requests.get(namespace, &owner.name)?;
+            let owner = controller_of_kind::<Certificate>(&request.metadata)?;
+            self.certificates.get(namespace, &owner.name).filter(|it| it.uid_or_empty() == owner.uid)
+        };
+        certificate().map_or(Cow::Borrowed(order), |certificate| with_routing_of(order, &certificate))
     }
 
     /// The names of Certificates with a Secret: all, or enough to know that there are too many.

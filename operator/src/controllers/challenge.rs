@@ -74,14 +74,19 @@ pub(super) async fn reconcile(
 
 fn gather<'a>(challenge: &'a Challenge, context: &'a Context) -> Reconciling<'a> {
     let uid = challenge.uid().unwrap_or_default();
+    let now = context.now();
     let progress = context.memory.challenges.get(&uid);
+    let mut progress = progress.unwrap_or_else(|| ChallengeProgress::new(challenge, now));
+    if context.memory.woken.forget(&uid).is_some() {
+        progress = progress.woken(now);
+    }
     Reconciling {
         context,
         challenge,
         issuer: requested_issuer(challenge, context),
         solver: Solver::of(challenge),
         namespace: challenge.namespace().unwrap_or_default(),
-        progress: progress.unwrap_or_else(|| ChallengeProgress::new(challenge, context.now())),
+        progress,
         uid,
     }
 }
@@ -96,7 +101,7 @@ fn requested_issuer(challenge: &Challenge, context: &Context) -> Option<Box<AnyI
     let order = context.cache.orders.get(&namespace, &owner.name)?;
     let asked = order.uid().as_deref() == Some(&owner.uid)
         && !objects::order::is_of_another_account(&order, issuer.account())
-        && asks_for(&order, issuer.config.acme().as_ref()?, challenge);
+        && asks_for(&context.cache.routed(&order), issuer.config.acme().as_ref()?, challenge);
     asked.then_some(issuer)
 }
 

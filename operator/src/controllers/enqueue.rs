@@ -1,11 +1,17 @@
 //! Enqueues what depends on an object that has changed, where that takes a look into an index.
 
-use kube::{Resource, ResourceExt, runtime::reflector::Lookup};
+use kube::{
+    Resource, ResourceExt,
+    runtime::reflector::{Lookup, ObjectRef},
+};
 
 use crate::{
     cache::Cache,
     k8s::Enqueuer,
-    objects::{metadata::controller_of_kind, secret_meta::SecretMeta},
+    objects::{
+        metadata::{Identity, controller_of_kind},
+        secret_meta::SecretMeta,
+    },
 };
 
 /// Enqueues the Certificates that name the Secret, the one whose next key it holds, and the issuers whose account key it holds.
@@ -24,6 +30,18 @@ pub(super) fn enqueue_by_secret(cache: &Cache, secret: &SecretMeta) {
     if namespace == cache.cluster_resource_namespace {
         for name in cache.indexes.cluster_issuers_by_secret.names("", secret.name()) {
             cache.cluster_issuers.enqueuer().enqueue_named(&name, None);
+        }
+    }
+}
+
+/// Enqueues the Orders in progress of a Certificate.
+pub(super) fn enqueue_orders(cache: &Cache, namespace: &str, certificate: &str) {
+    let requests = cache.requests.store();
+    for request in cache.indexes.requests_by_certificate.names(namespace, certificate) {
+        // Those that are final are packed.
+        let Some(request) = requests.unpacked(&ObjectRef::new(&request).within(namespace)) else { continue };
+        for order in cache.indexes.orders_by_request.names(namespace, request.uid_or_empty()) {
+            cache.orders.enqueuer().enqueue_named(&order, Some(namespace));
         }
     }
 }

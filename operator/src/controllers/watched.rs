@@ -3,6 +3,8 @@
 //!
 //! Knows who depends on whom; must not know what a controller does. Next: `watches.rs` for which kinds are watched.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crds::{
     acme::{Challenge, Order},
     annotations::request,
@@ -16,11 +18,16 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::enqueue::{enqueue_owner, enqueue_waiting_for_issuer};
+use super::enqueue::{enqueue_orders, enqueue_owner, enqueue_waiting_for_issuer};
 use crate::{
     cache::{Cache, Indexed},
     context::Context,
-    decision::{challenge::ChallengeProgress, problem, shim::asks_for_certificates},
+    decision::{
+        certificate::is_quiet,
+        challenge::{is_accepted, rejections},
+        problem,
+        shim::asks_for_certificates,
+    },
     k8s::{Guarded, ObjectEvent, Shrink, Unreadable},
     objects::{
         metadata::{Identity, controller_of, controller_of_kind},
@@ -30,6 +37,9 @@ use crate::{
 
 /// The reporter of events about objects that can't be read.
 const NAME: &str = "acme-operator";
+
+/// How many ListenerSets of a Gateway are reconciled when it changes. Each reads the whole Gateway. Further ones follow within the hour.
+const MOST_LISTENER_SETS: usize = 256;
 
 /// What the operator does with the objects of a kind when a watch reports them.
 pub(super) trait Watched: Shrink {
@@ -62,7 +72,7 @@ impl Watched for Ingress {
         update_indexes(self, context, event);
         if event == ObjectEvent::Deleted {
             // The route of a Challenge is created again.
-            wake_challenge(self, context, ChallengeProgress::without_route);
+            present_again(self, context);
         }
     }
 
@@ -78,7 +88,6 @@ impl Watched for Gateway {
             && !asks_for_certificates(&self.metadata, &context.settings.gateway)
         {
             (self.metadata.annotations, self.metadata.labels) = (None, None);
-            self.spec.listeners.clear();
         }
     }
 
@@ -88,7 +97,9 @@ impl Watched for Gateway {
 
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.gateways.enqueuer().enqueue(self);
-        for set in cache.indexes.listener_sets_by_gateway.names(self.namespace_or_empty(), &self.name_any()) {
+        let (namespace, name) = (self.namespace_or_empty(), self.name_any());
+        let index = &cache.indexes.listener_sets_by_gateway;
+        for set in index.first_names(namespace, &name, MOST_LISTENER_SETS) {
             if let Some((namespace, name)) = set.split_once('/') {
                 cache.listener_sets.enqueuer().enqueue_named(name, Some(namespace));
             }
@@ -111,10 +122,8 @@ impl Watched for HttpRoute {
     fn index(&self, context: &Context, event: ObjectEvent) {
         update_indexes(self, context, event);
         match event {
-            ObjectEvent::Deleted => wake_challenge(self, context, ChallengeProgress::without_route),
-            ObjectEvent::Applied if self.status.is_some() => {
-                wake_challenge(self, context, ChallengeProgress::checked_now);
-            }
+            ObjectEvent::Deleted => present_again(self, context),
+            ObjectEvent::Applied => wake_challenge(self, context),
             _ => {}
         }
     }
@@ -139,6 +148,10 @@ impl Watched for Certificate {
             cache.certificates.enqueuer().enqueue_named(&name, Some(&namespace));
         }
         cache.certificates.enqueuer().enqueue(self);
+        if !is_quiet(self) {
+            // Its annotations say how the challenges of an Order in progress are routed.
+            enqueue_orders(cache, &namespace, &self.name_any());
+        }
         enqueue_owner(cache.ingresses.enqueuer(), self);
         enqueue_owner(cache.gateways.enqueuer(), self);
         enqueue_owner(cache.listener_sets.enqueuer(), self);
@@ -293,18 +306,30 @@ fn note_restoration<K: Resource<DynamicType = ()>>(object: &K, context: &Context
     }
 }
 
-/// Changes what is remembered of the Challenge that a route belongs to, and enqueues it.
-fn wake_challenge<K: Resource<DynamicType = ()>>(
-    route: &K,
-    context: &Context,
-    change: fn(ChallengeProgress) -> ChallengeProgress,
-) {
+/// Lets the Challenge whose route was deleted present it again.
+fn present_again<K: Resource<DynamicType = ()>>(route: &K, context: &Context) {
     let Some(owner) = controller_of_kind::<Challenge>(route.meta()) else { return };
     if let Some(progress) = context.memory.challenges.get(&owner.uid) {
-        context.memory.challenges.put(owner.uid.clone(), change(progress));
+        context.memory.challenges.put(owner.uid.clone(), progress.without_route());
     }
-    let namespace = ResourceExt::namespace(route);
-    context.cache.challenges.enqueuer().enqueue_named(&owner.name, namespace.as_deref());
+    context.cache.challenges.enqueuer().enqueue_named(&owner.name, route.meta().namespace.as_deref());
+}
+
+/// Lets a Challenge be probed if the status of its route says something else than before.
+fn wake_challenge(route: &HttpRoute, context: &Context) {
+    let Some(owner) = controller_of_kind::<Challenge>(&route.metadata) else { return };
+    if route.name_any() != route::route_name(&owner.name) {
+        return;
+    }
+    let mut hasher = DefaultHasher::new();
+    (is_accepted(route), rejections(route)).hash(&mut hasher);
+    let (said, uid) = (hasher.finish(), route.uid_or_empty());
+    if context.memory.route_statuses.get(uid) == Some(said) {
+        return;
+    }
+    context.memory.route_statuses.put(uid.to_owned(), said);
+    context.memory.woken.put(owner.uid.clone(), ());
+    context.cache.challenges.enqueuer().enqueue_named(&owner.name, route.metadata.namespace.as_deref());
 }
 
 fn update_indexes<K: Indexed>(object: &K, context: &Context, event: ObjectEvent) {

@@ -41,7 +41,7 @@ pub fn decide(
 ) -> Step {
     let name = service.name_any();
     // It is deleted with its owner. Users can write the labels and owners of their Services.
-    let is_owned = owner.is_some_and(|owner| name == route::route_name(owner));
+    let is_owned = owner.is_some_and(|owner| name == route::route_name(&owner.name_any()));
     if !(name == route::SERVICE || is_owned) || service.metadata.deletion_timestamp.is_some() {
         return Step::Nothing;
     }

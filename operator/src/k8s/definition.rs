@@ -63,6 +63,8 @@ impl Definition {
                 }
                 Err(error) => {
                     tracing::warn!(name, error = error_text(&error), "failed to watch a CRD, will retry");
+                    // Nothing may wait for it.
+                    self.0.send_if_modified(|known| known.replace(known.unwrap_or(true)).is_none());
                 }
             }
         }

@@ -55,6 +55,10 @@ pub struct Memory {
     pub orders: EphemeralMap<String, OrderProgress>,
     /// Progress of Challenges, by UID.
     pub challenges: EphemeralMap<String, ChallengeProgress>,
+    /// Challenges whose route has something new in its status, by UID.
+    pub woken: EphemeralMap<String, ()>,
+    /// What the status of a Challenge's route said, by UID of the route, as a hash.
+    pub route_statuses: EphemeralMap<String, u64>,
     /// The issuances of a Certificate in a row, by UID.
     pub paces: EphemeralMap<String, Pace>,
     /// The Secrets with keystore passwords that were read for a Certificate, by its UID.
@@ -103,6 +107,8 @@ impl Memory {
             created_orders: EphemeralMap::default(),
             orders: EphemeralMap::default(),
             challenges: EphemeralMap::default(),
+            woken: EphemeralMap::default(),
+            route_statuses: EphemeralMap::default(),
             paces: EphemeralMap::default(),
             passwords: EphemeralMap::default(),
             problems: EphemeralMap::default(),
@@ -135,6 +141,8 @@ impl Memory {
         self.chains.take(uid);
         self.orders.forget(uid);
         self.challenges.forget(uid);
+        self.woken.forget(uid);
+        self.route_statuses.forget(uid);
         self.paces.forget(uid);
         self.passwords.forget(uid);
         self.problems.forget(uid);

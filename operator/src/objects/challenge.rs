@@ -1,11 +1,9 @@
 //! The Challenges of an Order.
 
-use std::collections::BTreeSet;
-
 use crds::{
     acme::{
-        Authorization, Challenge, ChallengeSpec, ChallengeType, GatewaySolver, OfferedChallenge, Order,
-        ParentReference, Solver,
+        Authorization, Challenge, ChallengeSpec, ChallengeType, GatewaySolver, Http01Solver,
+        OfferedChallenge, Order, ParentReference, Solver,
     },
     annotations::{challenge::FINALIZER, request},
     gateway::{self, Gateway},
@@ -81,21 +79,23 @@ fn annotation(order: &Order, name: &str) -> Option<String> {
 /// Adds the parent that annotations name. If the issuer names sections or ports of it, these are kept, because they say more; otherwise
 /// the annotations replace what the issuer says, as in cert-manager.
 fn add_parent(parents: &mut Option<Vec<ParentReference>>, order: &Order) {
-    let (Some(kind), Some(name)) =
-        (annotation(order, request::PARENT_REF_KIND), annotation(order, request::PARENT_REF_NAME))
-    else {
-        return;
-    };
+    let Some(added) = added_parent(order) else { return };
     let own = order.namespace().unwrap_or_default();
-    let namespace = annotation(order, request::PARENT_REF_NAMESPACE).unwrap_or_else(|| own.clone());
-    let added =
-        ParentReference { kind: Some(kind), name, namespace: Some(namespace), ..ParentReference::default() };
     let is_same = |parent: &ParentReference| without_section(parent, &own) == without_section(&added, &own);
     let parents = parents.get_or_insert_default();
     parents.retain(|parent| !is_same(parent) || parent.section_name.is_some() || parent.port.is_some());
     if !parents.iter().any(is_same) {
         parents.push(added);
     }
+}
+
+/// The parent that annotations name.
+fn added_parent(order: &Order) -> Option<ParentReference> {
+    let kind = annotation(order, request::PARENT_REF_KIND)?;
+    let name = annotation(order, request::PARENT_REF_NAME)?;
+    let own = || order.namespace().unwrap_or_default();
+    let namespace = annotation(order, request::PARENT_REF_NAMESPACE).unwrap_or_else(own);
+    Some(ParentReference { kind: Some(kind), name, namespace: Some(namespace), ..ParentReference::default() })
 }
 
 /// Why no HTTPRoute can be created with an issuer's solver, for people; `None` also for a solver of another kind.
@@ -139,22 +139,74 @@ fn without_section(parent: &ParentReference, namespace: &str) -> ParentReference
     ParentReference { section_name: None, port: None, ..normalized(parent, namespace) }
 }
 
-/// Whether two solvers of Challenges in a namespace are the same. cert-manager writes the parents of an HTTPRoute in another way, and
-/// without sections that the issuer names.
-pub fn is_same_solver(one: &Solver, other: &Solver, namespace: &str) -> bool {
-    let (Some(of_one), Some(of_other)) = (gateway_solver(one), gateway_solver(other)) else {
-        return one == other;
+/// A solver that the Challenges of an Order may have.
+pub struct ExpectedSolver {
+    solver: Solver,
+    /// The parents of its HTTPRoutes, as this operator and as cert-manager write them. They mean the same.
+    parents: [Vec<ParentReference>; 2],
+}
+
+impl ExpectedSolver {
+    /// What an issuer's solver is for an Order.
+    pub fn of(solver: &Solver, order: &Order) -> Self {
+        let namespace = order.namespace().unwrap_or_default();
+        let theirs = gateway_solver(solver).map(|gateway| their_parents(gateway, order)).unwrap_or_default();
+        let solver = overridden(solver, order);
+        let ours = parents_of(&solver, &namespace);
+        Self { solver, parents: [ours, normalized_set(&theirs, &namespace)] }
+    }
+
+    /// Whether a Challenge in a namespace has it.
+    pub fn is(&self, of_challenge: &Solver, namespace: &str) -> bool {
+        let Solver { dns01, http01, selector, wait_instead_of_self_check } = of_challenge;
+        let ours = &self.solver;
+        if (dns01, selector, wait_instead_of_self_check)
+            != (&ours.dns01, &ours.selector, &ours.wait_instead_of_self_check)
+        {
+            return false;
+        }
+        let (Some(http01), Some(ours)) = (http01, &ours.http01) else { return *http01 == ours.http01 };
+        let Http01Solver { ingress, gateway_http_route } = http01;
+        if *ingress != ours.ingress {
+            return false;
+        }
+        let (Some(gateway), Some(ours)) = (gateway_http_route, &ours.gateway_http_route) else {
+            return *gateway_http_route == ours.gateway_http_route;
+        };
+        let GatewaySolver { labels, parent_refs: _, pod_template, service_type } = gateway;
+        (labels, pod_template, service_type) == (&ours.labels, &ours.pod_template, &ours.service_type)
+            && self.parents.contains(&parents_of(of_challenge, namespace))
+    }
+}
+
+/// The parents that cert-manager writes: what annotations name replaces every entry of the issuer for the same object, also one with a
+/// section, if that names the namespace.
+fn their_parents(solver: &GatewaySolver, order: &Order) -> Vec<ParentReference> {
+    let mut parents = solver.parent_refs.clone().unwrap_or_default();
+    let Some(added) = added_parent(order) else { return parents };
+    parents.retain(|parent| {
+        parent.namespace != added.namespace
+            || parent.name != added.name
+            || parent.kind.is_some() && parent.kind != added.kind
+    });
+    parents.push(added);
+    parents
+}
+
+/// The parents of a solver, normalized and in a fixed order, each once.
+fn parents_of(solver: &Solver, namespace: &str) -> Vec<ParentReference> {
+    let parents = gateway_solver(solver).and_then(|gateway| gateway.parent_refs.as_deref());
+    normalized_set(parents.unwrap_or_default(), namespace)
+}
+
+fn normalized_set(parents: &[ParentReference], namespace: &str) -> Vec<ParentReference> {
+    let mut parents: Vec<_> = parents.iter().map(|parent| normalized(parent, namespace)).collect();
+    let key = |of: &ParentReference| {
+        (of.namespace.clone(), of.name.clone(), of.kind.clone(), of.section_name.clone(), of.port)
     };
-    let parents = |of: &GatewaySolver| -> BTreeSet<_> {
-        let parents = of.parent_refs.iter().flatten().map(|parent| without_section(parent, namespace));
-        parents.map(|parent| (parent.group, parent.kind, parent.namespace, parent.name)).collect()
-    };
-    one.selector == other.selector
-        && one.wait_instead_of_self_check == other.wait_instead_of_self_check
-        && of_one.labels == of_other.labels
-        && of_one.service_type == of_other.service_type
-        && of_one.pod_template == of_other.pod_template
-        && parents(of_one) == parents(of_other)
+    parents.sort_by_key(key);
+    parents.dedup();
+    parents
 }
 
 fn gateway_solver(solver: &Solver) -> Option<&GatewaySolver> {
@@ -163,7 +215,7 @@ fn gateway_solver(solver: &Solver) -> Option<&GatewaySolver> {
 
 #[cfg(test)]
 mod tests {
-    use crds::{acme::Http01Solver, fixtures};
+    use crds::{acme::IngressSolver, fixtures};
 
     use super::*;
 
@@ -242,15 +294,28 @@ mod tests {
         assert!(problem(solver(&names), &both).contains("33 parents"));
     }
 
-    /// The Challenge was created by cert-manager, or by us before the takeover.
+    /// The Challenge was created by cert-manager, or by us before the takeover. A correction of the issuer must reach it.
     #[test]
-    fn parents_are_compared_by_what_they_mean() {
-        let ours = solver(&["web#http", "b/other"]);
-        assert!(is_same_solver(&ours, &solver(&["b/other", "Gateway:a/web"]), "a"));
-        for different in
-            [solver(&["b/other"]), solver(&["b/web", "b/other"]), fixtures::ingress_solver("nginx")]
-        {
-            assert!(!is_same_solver(&ours, &different, "a"), "{different:?}");
+    fn challenge_has_the_solver_that_the_issuer_and_the_annotations_say() {
+        let annotations = [(request::PARENT_REF_KIND, "Gateway"), (request::PARENT_REF_NAME, "web")];
+        let order = order(&annotations);
+        let configured = solver(&["a/web#http", "b/other"]);
+        let expected = ExpectedSolver::of(&configured, &order);
+        for (same, parents) in [
+            (true, &["web#http", "b/other"][..]),
+            (true, &["b/other", "Gateway:a/web"]),
+            (false, &["web#https", "b/other"]),
+            (false, &["b/other"]),
+            (false, &["web#http", "b/other", "c/more"]),
+        ] {
+            assert_eq!(expected.is(&solver(parents), "a"), same, "{parents:?}");
         }
+        let mut both = configured;
+        both.http01.get_or_insert_default().ingress = Some(IngressSolver::default());
+        assert!(!expected.is(&both, "a"), "a user has added an Ingress");
+        assert!(!expected.is(&fixtures::ingress_solver("nginx"), "a"));
+        let ingress = ExpectedSolver::of(&fixtures::ingress_solver("nginx"), &order);
+        assert!(ingress.is(&fixtures::ingress_solver("nginx"), "a"));
+        assert!(!ingress.is(&fixtures::ingress_solver("other"), "a"));
     }
 }

@@ -1,9 +1,11 @@
 //! The Order of a CertificateRequest.
 
+use std::borrow::Cow;
+
 use crds::{
     acme::{AcmeIssuer, Order, OrderSpec},
     annotations,
-    certmanager::CertificateRequest,
+    certmanager::{Certificate, CertificateRequest},
 };
 use kube::ResourceExt;
 
@@ -41,6 +43,34 @@ pub fn build(
     order.metadata.annotations = non_empty(annotations);
     order.metadata.labels = non_empty(of.labels().clone());
     order
+}
+
+/// The annotations of a Certificate that say how its challenges are routed.
+const ROUTING: [&str; 6] = [
+    annotations::request::OVERRIDE_INGRESS_NAME,
+    annotations::request::OVERRIDE_INGRESS_CLASS,
+    annotations::request::OVERRIDE_INGRESS_CLASS_NAME,
+    annotations::request::PARENT_REF_KIND,
+    annotations::request::PARENT_REF_NAME,
+    annotations::request::PARENT_REF_NAMESPACE,
+];
+
+/// An Order whose challenges are routed as the annotations of its Certificate say now: it has those of when it was created, and a user
+/// may correct them while it waits.
+pub fn with_routing_of<'a>(order: &'a Order, certificate: &Certificate) -> Cow<'a, Order> {
+    let changed = |name: &&&str| order.annotations().get(**name) != certificate.annotations().get(**name);
+    if ROUTING.iter().find(changed).is_none() {
+        return Cow::Borrowed(order);
+    }
+    let mut order = order.clone();
+    let all = order.annotations_mut();
+    for name in ROUTING {
+        match certificate.annotations().get(name) {
+            Some(value) => all.insert(name.to_owned(), value.clone()),
+            None => all.remove(name),
+        };
+    }
+    Cow::Owned(order)
 }
 
 /// Whether an Order has the CSR of a request. The cache keeps one that is final without its CSR, which is then the one of its owner.

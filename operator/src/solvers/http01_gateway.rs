@@ -19,7 +19,11 @@ use crate::{
         metadata::{Identity, controller_of_kind, includes},
         route,
     },
+    self_check::NO_ROUTE,
 };
+
+/// How many HTTPRoutes of cert-manager are deleted at a time. It creates one.
+const MOST_LEFTOVERS: usize = 10;
 
 /// The solver `http01.gatewayHTTPRoute` of a Challenge.
 #[derive(Clone, Copy, Debug)]
@@ -58,17 +62,19 @@ impl Http01Gateway<'_> {
     /// Deletes the HTTPRoutes that cert-manager has created for this Challenge. They are older, so they would get the requests.
     async fn delete_leftovers(self, context: &Context) -> Result<(), ReconcileError> {
         let labels = route::solver_labels(self.challenge);
-        let (own, token) = (route::route_name(self.challenge), labels.get(TOKEN_LABEL));
+        let (own, token) = (route::route_name(&self.challenge.name_any()), labels.get(TOKEN_LABEL));
         let index = &context.cache.indexes.http_routes_by_token;
         let names = index.names(self.namespace(), token.map_or("", |token| token));
         let routes = names.iter().filter_map(|name| context.cache.http_routes.get(self.namespace(), name));
         let is_left = |other: &HttpRoute| {
+            let name = other.name_any();
             let owner = controller_of_kind::<Challenge>(&other.metadata);
-            other.name_any() != own
+            name != own
+                && name.starts_with(route::SERVICE)
                 && includes(other.labels(), &labels)
-                && owner.is_none_or(|owner| owner.uid == self.challenge.uid_or_empty())
+                && owner.is_some_and(|owner| owner.uid == self.challenge.uid_or_empty())
         };
-        for left in routes.filter(|route| is_left(route)) {
+        for left in routes.filter(|route| is_left(route)).take(MOST_LEFTOVERS) {
             k8s::delete(&self.api(context), &left.name_any(), left.uid()).await?;
         }
         Ok(())
@@ -77,10 +83,19 @@ impl Http01Gateway<'_> {
     /// Probes the challenge. If the route leads nowhere, controllers may say why in its status.
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         let result = http01::probe(self.challenge, probe, context).await;
-        let explanation = || self.route(context).and_then(|route| explanation(&route));
-        let explained = |why: String| match explanation() {
-            Some(explanation) => format!("{explanation} ({why})"),
-            None => why,
+        let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
+        // A release for some namespaces doesn't know the Gateways of others.
+        let knows_all =
+            context.settings.namespaces.is_empty() && !context.cache.definitions.gateways.is_missing();
+        let gateway = knows_all.then_some(&gateway as &dyn Fn(&str, &str) -> _);
+        let explanation = || self.route(context).and_then(|route| explanation(&route, gateway));
+        let explained = |why: String| {
+            // An HTTPRoute has no ingress class.
+            let why = why.replace(NO_ROUTE, "the HTTPRoute does not lead to the solver yet");
+            match explanation() {
+                Some(explanation) => format!("{explanation} ({why})"),
+                None => why,
+            }
         };
         match (probe, result) {
             (Probe::Route, ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(explained(why)),
@@ -95,7 +110,7 @@ impl Http01Gateway<'_> {
 
     /// The route, as the watch shows it.
     fn route(self, context: &Context) -> Option<Arc<HttpRoute>> {
-        context.cache.http_routes.get(self.namespace(), &route::route_name(self.challenge))
+        context.cache.http_routes.get(self.namespace(), &route::route_name(&self.challenge.name_any()))
     }
 
     fn api(self, context: &Context) -> Api<HttpRoute> {

@@ -1,7 +1,8 @@
 //! HTTP-01 through an Ingress: one of our own for each Challenge, or a path in an Ingress of the user's.
 
 use crds::{
-    acme::{Challenge, IngressSolver},
+    acme::{Challenge, IngressSolver, Order},
+    annotations::request,
     meta::CLUSTER_ISSUER_KIND,
 };
 use k8s_openapi::api::networking::v1::Ingress;
@@ -15,6 +16,7 @@ use crate::{
     k8s,
     objects::{
         challenge::edited_ingress,
+        metadata::controller_of_kind,
         route::{self, PathType},
     },
     self_check::NO_ROUTE,
@@ -55,8 +57,28 @@ impl Http01Ingress<'_> {
 
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         match (probe, http01::probe(self.challenge, probe, context).await) {
-            (Probe::Route, ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(self.with_class(why)),
+            (Probe::Route, ProbeResult::WrongAnswer(why)) => {
+                ProbeResult::WrongAnswer(self.with_gateway(self.with_class(why), context))
+            }
+            (Probe::Route, ProbeResult::Unreachable(why)) => {
+                ProbeResult::Unreachable(self.with_gateway(why, context))
+            }
             (_, result) => result,
+        }
+    }
+
+    /// A text that also says if the Certificate was created for a Gateway, which serves no Ingress.
+    fn with_gateway(self, why: String, context: &Context) -> String {
+        let order = controller_of_kind::<Order>(&self.challenge.metadata);
+        let order = order.and_then(|owner| context.cache.orders.get(&self.namespace(), &owner.name));
+        let annotations = order.as_ref().map(|order| order.annotations());
+        let annotation = |name: &str| annotations.and_then(|all| all.get(name));
+        match (annotation(request::PARENT_REF_KIND), annotation(request::PARENT_REF_NAME)) {
+            (Some(kind), Some(name)) => format!(
+                "{why}. The issuer's solver for this name creates an Ingress, but the Certificate is for the {kind} {name:?}, which \
+                 serves HTTPRoutes: use http01.gatewayHTTPRoute in the issuer"
+            ),
+            _ => why,
         }
     }
 
@@ -73,7 +95,7 @@ impl Http01Ingress<'_> {
     pub(super) fn is_served(self, context: &Context) -> bool {
         let name = match edited_ingress(&self.challenge.spec.solver) {
             Some(name) => name.to_owned(),
-            None => route::route_name(self.challenge),
+            None => route::route_name(&self.challenge.name_any()),
         };
         let ingress = context.cache.ingresses.get(&self.namespace(), &name);
         let status = ingress.as_ref().and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());

@@ -70,7 +70,7 @@ async fn missing_solver_is_named_and_then_used() -> Result<()> {
 async fn missing_issuer_is_named_on_certificate_and_ingress() -> Result<()> {
     let user = user("f-issuer", json!({})).await?;
     apply_ingress(&user, json!({ "cert-manager.io/issuer": "pebbel" })).await?;
-    let problem = "issuer.cert-manager.io \"pebbel\" not found. Create it, or correct spec.issuerRef";
+    let problem = "issuer.cert-manager.io \"pebbel\" not found. Create it, or correct the annotation that names it, or else spec.issuerRef";
     await_told(&user, REPORTED, problem).await?;
     await_warning(&user, "Ingress", REPORTED, problem).await?;
     apply_ingress(&user, json!({})).await?;

@@ -17,8 +17,7 @@ use std::sync::Arc;
 
 use crds::certmanager::{Certificate, CertificateStatus};
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::Ingress;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 
 pub use self::renewal_info::MAX_CONCURRENT_RENEWAL_INFO;
 pub(super) use self::{
@@ -26,7 +25,7 @@ pub(super) use self::{
 };
 use super::report::{Report, Reports, ServerOf};
 use crate::{
-    cache::Cache,
+    cache::{Cache, Kind},
     context::Context,
     decision::{Requeue, certificate, fair_queue::Slots},
     error::ReconcileError,
@@ -97,15 +96,31 @@ impl Reports for Certificate {
     }
 }
 
-/// Publishes an event about a Certificate. Warnings are about the Ingress as well that the Certificate was created from: its
-/// user may never read a Certificate.
+/// Publishes an event about a Certificate. Warnings are about the object as well that the Certificate was created from: its user may
+/// never read a Certificate.
 fn publish(manager: &'static str, note: &EventNote, certificate: &Certificate, context: &Context) {
     context.kube.publish(manager, note, certificate, context.now());
-    let owner = controller_of_kind::<Ingress>(&certificate.metadata).filter(|_| note.warning);
-    let ingress =
-        owner.and_then(|it| context.cache.ingresses.get(certificate.namespace_or_empty(), &it.name));
-    if let Some(ingress) = ingress {
-        context.kube.publish(manager, note, &*ingress, context.now());
+    if note.warning {
+        publish_for(&context.cache.ingresses, manager, note, certificate, context);
+        publish_for(&context.cache.gateways, manager, note, certificate, context);
+        publish_for(&context.cache.listener_sets, manager, note, certificate, context);
+    }
+}
+
+/// Publishes an event about the object that a Certificate was created from, if that is of a kind.
+fn publish_for<K>(
+    kind: &Kind<K>,
+    manager: &'static str,
+    note: &EventNote,
+    certificate: &Certificate,
+    context: &Context,
+) where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let owner = controller_of_kind::<K>(&certificate.metadata);
+    let object = owner.and_then(|it| kind.get(certificate.namespace_or_empty(), &it.name));
+    if let Some(object) = object {
+        context.kube.publish(manager, note, &*object, context.now());
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known about an Order: from the watches, and from memory.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crds::{
     acme::{AcmeIssuer, Challenge, Order, OrderStatus, State},
@@ -24,7 +24,7 @@ use crate::{
 
 /// What does not change within a reconcile.
 pub(super) struct Gathered<'a> {
-    order: &'a Order,
+    order: Cow<'a, Order>,
     /// Its issuer.
     pub(super) issuer: Box<AnyIssuer>,
     acme: AcmeIssuer,
@@ -69,7 +69,7 @@ impl<'a> Gathered<'a> {
             context.memory.created_orders.forget(&key);
         }
         Some(Self {
-            order,
+            order: context.cache.routed(order),
             issuer,
             acme,
             has_account,
@@ -94,7 +94,7 @@ impl<'a> Gathered<'a> {
             new_orders: self.issuer.new_orders,
         };
         View {
-            order: self.order,
+            order: &self.order,
             status,
             progress,
             issuer,

@@ -28,7 +28,7 @@ impl Shimmed for Gateway {
 }
 
 impl Shimmed for ListenerSet {
-    const NAME: &'static str = "listenerset-shim";
+    const NAME: &'static str = "listenerset";
     const MANAGER: &'static str = "cert-manager-listenerset";
 
     fn settings(context: &Context) -> &ShimSettings {

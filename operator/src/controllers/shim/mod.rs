@@ -89,7 +89,7 @@ async fn apply<K: Shimmed>(
                 Ok(Checked::LeftAlone) => notes.push(shim::left_alone(kind, &update.name)),
                 Err(error) => outcome = outcome.and(noted(error, kind, &update.name, &mut notes)),
             },
-            Change::LeaveAlone(name) => notes.push(shim::left_alone(kind, &name)),
+            Change::LeaveAlone { name, owner } => notes.push(shim::of_another(kind, &name, &owner)),
         }
     }
     for name in delete {

@@ -32,7 +32,7 @@ pub use self::{
     },
     responses::{VALIDATING, on_authorization, on_submitted},
     route::{RouteWrite, http_route_write, must_empty_slice, must_write_slice, route_write},
-    route_status::{explanation, is_accepted},
+    route_status::{explanation, is_accepted, rejections},
 };
 use super::{Requeue, order::is_final};
 use crate::{acme::AcmeError, objects::EventNote};
@@ -40,6 +40,9 @@ use crate::{acme::AcmeError, objects::EventNote};
 /// At every how many probes the route is created again if the watch does not show it. Either the watch is behind, or something has
 /// deleted the route.
 const RECREATE_ROUTE_EVERY: u32 = 8;
+
+/// How long after an attempt that was brought forward another one may be.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far a Challenge is, as far as this process knows. Losing it costs requests, nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct ChallengeProgress {
     pub polls: u32,
     /// How many requests to the CA have failed in a row.
     pub failures: u32,
+    /// The last attempt that something said about the route has brought forward, UTC.
+    pub woken_for: Option<Timestamp>,
     /// When to act again. Events enqueue a Challenge earlier, for example the watch event of its own status; nothing is repeated
     /// then.
     pub next_attempt: Timestamp,
@@ -94,25 +99,32 @@ impl ChallengeProgress {
             wrong_since: None,
             polls: 0,
             failures: 0,
+            woken_for: None,
             next_attempt: since,
         }
     }
 }
 
 impl ChallengeProgress {
-    /// The progress once a controller has said something about the route: it is probed immediately.
+    /// The progress once a controller has said something else about the route: it is probed immediately, but at most once a second.
+    /// After a failed request to the CA, the CA's wait counts.
     #[must_use]
-    pub fn checked_now(self) -> Self {
-        match self.phase {
-            Phase::Presenting | Phase::Reachable => Self { next_attempt: self.since, ..self },
-            Phase::Accepted | Phase::Valid => self,
+    pub fn woken(self, now: Timestamp) -> Self {
+        if !matches!(self.phase, Phase::Presenting | Phase::Reachable) || self.failures > 0 {
+            return self;
         }
+        let next = self.woken_for.and_then(|last| last.checked_add(WAKE_INTERVAL).ok());
+        let next = next.map_or(now, |next| next.max(now));
+        // What serves the route follows shortly, so the next probes are frequent again.
+        let probes = self.probes.min(RECREATE_ROUTE_EVERY);
+        Self { next_attempt: self.next_attempt.min(next), woken_for: Some(next), probes, ..self }
     }
 
     /// The progress once the route was deleted: it is presented again immediately.
     #[must_use]
     pub fn without_route(self) -> Self {
         match self.phase {
+            Phase::Presenting | Phase::Reachable if self.failures > 0 => Self { probes: 0, ..self },
             Phase::Presenting | Phase::Reachable => Self { probes: 0, next_attempt: self.since, ..self },
             Phase::Accepted | Phase::Valid => self,
         }

@@ -92,7 +92,10 @@ pub fn must_empty_slice(existing: &EndpointSlice, service: &Service, desired: &[
 mod tests {
     use std::collections::BTreeMap;
 
-    use crds::fixtures;
+    use crds::{
+        acme::{GatewaySolver, ParentReference},
+        fixtures,
+    };
     use k8s_openapi::api::discovery::v1::Endpoint;
 
     use super::*;
@@ -120,6 +123,40 @@ mod tests {
             let mut existing = desired.clone();
             change(&mut existing);
             assert_eq!(route_write(Some(&existing), &desired, false), RouteWrite::Restore, "{existing:?}");
+        }
+    }
+
+    #[test]
+    fn http_route_is_restored_if_it_leads_elsewhere() {
+        let challenge = fixtures::challenge("web", |it| it.metadata.namespace = Some("a".into()));
+        let parent = |namespace: Option<&str>| ParentReference {
+            name: "web".to_owned(),
+            namespace: namespace.map(ToOwned::to_owned),
+            ..ParentReference::default()
+        };
+        // The same parent twice.
+        let parents = vec![parent(None), parent(Some("a"))];
+        let solver = GatewaySolver { parent_refs: Some(parents), ..GatewaySolver::default() };
+        let desired = route::http_route(&challenge, &solver, &BTreeMap::new());
+        assert_eq!(desired.spec.parent_refs.len(), 1, "{:?}", desired.spec.parent_refs);
+        assert_eq!(http_route_write(None, &desired, true), RouteWrite::Create);
+        assert_eq!(http_route_write(None, &desired, false), RouteWrite::Nothing);
+        // What the API server stores has fields that are not read, and those of others.
+        let mut stored = serde_json::to_value(&desired).expect("an HTTPRoute");
+        stored["metadata"]["labels"]["added"] = "by others".into();
+        stored["spec"]["rules"][0]["timeouts"] = serde_json::json!({ "request": "10s" });
+        stored["status"] = serde_json::json!({ "parents": [] });
+        let stored: HttpRoute = serde_json::from_value(stored).expect("an HTTPRoute");
+        assert_eq!(http_route_write(Some(&stored), &desired, true), RouteWrite::Nothing);
+        for change in [
+            (|it: &mut HttpRoute| it.labels_mut().clear()) as fn(&mut HttpRoute),
+            |it| it.spec.hostnames = None,
+            |it| it.spec.parent_refs.clear(),
+            |it| it.spec.rules[0].backend_refs[0].name = "web".into(),
+        ] {
+            let mut changed = stored.clone();
+            change(&mut changed);
+            assert_eq!(http_route_write(Some(&changed), &desired, false), RouteWrite::Restore, "{changed:?}");
         }
     }
 

@@ -1,13 +1,14 @@
-//! What controllers say about the HTTPRoute of a Challenge, for people. It never decides whether the challenge is submitted: not all
+//! What controllers say about the HTTPRoute of a Challenge, for people. A challenge is never kept from being submitted by it: not all
 //! controllers write it, and some write it late.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Deref};
 
 use crds::{
     acme::ParentReference,
     condition::one_line,
-    gateway::{HttpRoute, RouteParentStatus},
+    gateway::{self, Gateway, HttpRoute, Listener, RouteParentStatus},
 };
+use kube::Resource;
 
 use crate::objects::{challenge::normalized, metadata::Identity};
 
@@ -17,37 +18,123 @@ const LONGEST_MESSAGE: usize = 300;
 /// How many parents are explained.
 const MOST_EXPLAINED: usize = 3;
 
-/// Whether a controller says that a parent serves the route.
+/// Finds a Gateway by namespace and name.
+type FindGateway<'a, G> = &'a dyn Fn(&str, &str) -> Option<G>;
+
+/// Whether controllers say that all parents serve the route.
 pub fn is_accepted(route: &HttpRoute) -> bool {
-    statuses(route).any(|status| {
-        is(route, status, "Accepted", "True") && problem(route, status, "ResolvedRefs").is_none()
-    })
+    let mut all = statuses(route).peekable();
+    all.peek().is_some()
+        && all.all(|status| {
+            is(route, status, "Accepted", "True") && problem(route, status, "ResolvedRefs").is_none()
+        })
 }
 
-/// What a user has to change, or who has not looked at the route yet; `None` if a controller accepts it everywhere.
-pub fn explanation(route: &HttpRoute) -> Option<String> {
+/// What a user has to change, or who has not looked at the route yet; `None` if a controller accepts it everywhere. `gateway` finds a
+/// Gateway by namespace and name; it is `None` if not all of them are known.
+pub fn explanation<G: Deref<Target = Gateway>>(
+    route: &HttpRoute,
+    gateway: Option<FindGateway<'_, G>>,
+) -> Option<String> {
+    let parents = || route.spec.parent_refs.iter().map(|it| normalized(it, route.namespace_or_empty()));
+    let problems: Vec<_> = parents().map(|parent| parent_problem(route, &parent, gateway)).collect();
+    if problems.iter().all(Option::is_some) && !problems.is_empty() {
+        return Some(joined(problems.into_iter().flatten().collect()));
+    }
+    if let Some(rejections) = rejections(route) {
+        return Some(rejections);
+    }
+    let is_unseen = |parent: &ParentReference| {
+        statuses(route).all(|status| normalized(&status.parent_ref, route.namespace_or_empty()) != *parent)
+    };
+    let unseen = parents().find(is_unseen)?;
+    let advice = if unseen.kind.as_deref() == Some("ListenerSet") {
+        "Check that it exists, and that its controller serves ListenerSets. If it doesn't, set the annotation \
+         acme.cert-manager.io/http01-parentreffallback: \"true\" on the ListenerSet"
+    } else {
+        "Check that it exists, and that a controller serves its GatewayClass"
+    };
+    Some(format!("no controller has accepted the HTTPRoute for the {} yet. {advice}", name(&unseen)))
+}
+
+/// What controllers say is wrong with the route.
+pub fn rejections(route: &HttpRoute) -> Option<String> {
     let mut problems = BTreeSet::new();
     for status in statuses(route) {
         let problem = ["Accepted", "ResolvedRefs"].iter().find_map(|type_| problem(route, status, type_));
         let Some((reason, message)) = problem else { continue };
+        let parent = normalized(&status.parent_ref, route.namespace_or_empty());
         let message = one_line(message, LONGEST_MESSAGE);
-        let advice = advice(reason);
-        let parent = name(&status.parent_ref, route);
-        problems.insert(format!("the {parent} rejects the HTTPRoute ({reason}: {message}){advice}"));
+        let message = if message.is_empty() { message } else { format!(": {message}") };
+        let advice = advice(reason, &parent);
+        problems.insert(format!("the {} rejects the HTTPRoute ({reason}{message}){advice}", name(&parent)));
     }
-    if !problems.is_empty() {
-        return Some(problems.into_iter().take(MOST_EXPLAINED).collect::<Vec<_>>().join("; "));
+    (!problems.is_empty()).then(|| joined(problems))
+}
+
+fn joined(problems: BTreeSet<String>) -> String {
+    problems.into_iter().take(MOST_EXPLAINED).collect::<Vec<_>>().join("; ")
+}
+
+/// Why a parent can't serve a challenge, whatever its controller says.
+fn parent_problem<G: Deref<Target = Gateway>>(
+    route: &HttpRoute,
+    parent: &ParentReference,
+    gateway: Option<FindGateway<'_, G>>,
+) -> Option<String> {
+    let kind = parent.kind.as_deref().unwrap_or_default();
+    if parent.group.as_deref() != Some(gateway::GROUP) {
+        return None;
     }
-    let is_unseen = |parent: &&ParentReference| {
-        let parent = normalized(parent, route.namespace_or_empty());
-        statuses(route).all(|status| normalized(&status.parent_ref, route.namespace_or_empty()) != parent)
+    if kind == "ListenerSet" {
+        return None;
+    }
+    if kind != Gateway::kind(&()) {
+        return Some(format!(
+            "the parent of the HTTPRoute is of the unknown kind {kind:?}. Write \"Gateway\" or \"ListenerSet\""
+        ));
+    }
+    let found = gateway?(parent.namespace.as_deref().unwrap_or_default(), &parent.name);
+    let Some(found) = found else {
+        return Some(format!(
+            "the {} does not exist. Create it, or correct the parentRefs of the issuer's solver or the annotations of the Certificate",
+            name(parent)
+        ));
     };
-    let unseen: Vec<_> = route.spec.parent_refs.iter().filter(is_unseen).map(|it| name(it, route)).collect();
-    let first = unseen.first()?;
-    Some(format!(
-        "no controller has accepted the HTTPRoute for the {first} yet. Check that it exists, and that a controller serves its \
-         GatewayClass"
-    ))
+    let is_named = |listener: &&Listener| {
+        parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
+            && parent.port.is_none_or(|port| port == listener.port)
+    };
+    let mut named = found.spec.listeners.iter().filter(is_named).peekable();
+    if named.peek().is_none() && (parent.section_name.is_some() || parent.port.is_some()) {
+        return Some(format!(
+            "there is no {}. Correct sectionName or port in the issuer's parentRefs",
+            name(parent)
+        ));
+    }
+    let hosts = route.spec.hostnames.as_deref().unwrap_or_default();
+    let serves = |listener: &Listener| {
+        listener.protocol == "HTTP" && hosts.iter().all(|host| covers(listener.hostname.as_deref(), host))
+    };
+    // A port may be mapped from the port 80 to which the CA connects.
+    (!named.any(serves)).then(|| {
+        format!(
+            "the {} has no listener for HTTP that accepts the name, and the CA connects to port 80. Add a listener with protocol HTTP \
+             and port 80, and with this hostname or none",
+            name(parent)
+        )
+    })
+}
+
+/// Whether a listener with a hostname accepts a name.
+fn covers(hostname: Option<&str>, name: &str) -> bool {
+    match hostname.filter(|hostname| !hostname.is_empty()) {
+        None => true,
+        Some(hostname) => match hostname.strip_prefix('*') {
+            Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
+            None => name == hostname,
+        },
+    }
 }
 
 fn statuses(route: &HttpRoute) -> impl Iterator<Item = &RouteParentStatus> {
@@ -72,15 +159,19 @@ fn problem<'a>(route: &HttpRoute, of: &'a RouteParentStatus, type_: &str) -> Opt
 }
 
 /// What to do about a reason of the Gateway API.
-fn advice(reason: &str) -> &'static str {
+fn advice(reason: &str, parent: &ParentReference) -> &'static str {
     match reason {
         "NotAllowedByListeners" => {
-            ". Allow routes of this namespace in allowedRoutes of the listener for HTTP on port 80"
+            ". Allow routes of this namespace in allowedRoutes of the listener for HTTP on port 80, and check in the status of the \
+             Gateway that this listener is accepted"
         }
         "NoMatchingListenerHostname" => {
             ". Add a listener for HTTP on port 80 with this hostname, or without one"
         }
-        "NoMatchingParent" => ". Correct sectionName or port in the issuer's parentRefs",
+        "NoMatchingParent" if parent.section_name.is_some() || parent.port.is_some() => {
+            ". Correct sectionName or port in the issuer's parentRefs"
+        }
+        "NoMatchingParent" => ". Add a listener for HTTP on port 80",
         "NoReadyListeners" => {
             ". Attach the HTTPRoute to a listener for HTTP that is ready, or let the listeners start with the annotation \
              cert-manager.io/issue-temporary-certificate: \"true\""
@@ -89,23 +180,29 @@ fn advice(reason: &str) -> &'static str {
     }
 }
 
-/// A parent, for people.
-fn name(parent: &ParentReference, route: &HttpRoute) -> String {
-    let parent = normalized(parent, route.namespace_or_empty());
-    let section = parent.section_name.map(|section| format!(" (section {section:?})")).unwrap_or_default();
-    format!(
-        "{} \"{}/{}\"{section}",
-        parent.kind.unwrap_or_default(),
-        parent.namespace.unwrap_or_default(),
-        parent.name
-    )
+/// A normalized parent, for people.
+fn name(parent: &ParentReference) -> String {
+    let kind = parent.kind.as_deref().unwrap_or_default();
+    let namespace = parent.namespace.as_deref().unwrap_or_default();
+    let part = match (&parent.section_name, parent.port) {
+        (None, None) => String::new(),
+        (Some(section), None) => format!(" (section {section:?})"),
+        (None, Some(port)) => format!(" (port {port})"),
+        (Some(section), Some(port)) => format!(" (section {section:?}, port {port})"),
+    };
+    format!("{kind} \"{namespace}/{}\"{part}", parent.name)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, from_value, json};
 
-    use super::*;
+    use super::{explanation as explanation_with, *};
+
+    /// Without knowledge of Gateways.
+    fn explanation(route: &HttpRoute) -> Option<String> {
+        explanation_with::<&Gateway>(route, None)
+    }
 
     fn route(conditions: &[(&str, &Value)]) -> HttpRoute {
         let parents: Vec<_> = conditions
@@ -147,6 +244,58 @@ mod tests {
     fn accepted_route_needs_no_explanation() {
         let accepted = route(&[("web", &json!([condition("Accepted", "True", "Accepted", 2)]))]);
         assert_eq!((explanation(&accepted), is_accepted(&accepted)), (None, true));
+    }
+
+    /// Controllers say less, or nothing, or attach the route to a listener for HTTPS.
+    #[test]
+    fn gateway_that_cannot_serve_a_challenge_is_explained() {
+        let gateway = |listeners: Value| -> Gateway {
+            from_value(json!({ "metadata": { "name": "web" }, "spec": { "listeners": listeners } }))
+                .expect("a Gateway")
+        };
+        let accepted = json!([condition("Accepted", "True", "Accepted", 2)]);
+        let mut route = route(&[("web", &accepted)]);
+        route.spec.hostnames = Some(vec!["www.example.test".to_owned()]);
+        let explained = |route: &HttpRoute, gateway: Option<&Gateway>| {
+            explanation_with(route, Some(&|_: &str, _: &str| gateway)).unwrap_or_default()
+        };
+        let http = |hostname: Option<&str>| json!({ "name": "http", "port": 80, "protocol": "HTTP", "hostname": hostname });
+        let https =
+            json!({ "name": "https", "port": 443, "protocol": "HTTPS", "hostname": "www.example.test" });
+        for (listeners, expected) in [
+            (json!([http(None)]), ""),
+            (json!([http(Some("*.example.test"))]), ""),
+            (json!([http(Some("www.example.test"))]), ""),
+            (json!([https]), "the Gateway \"a/web\" has no listener for HTTP"),
+            (
+                json!([https, http(Some("other.example.test"))]),
+                "the Gateway \"a/web\" has no listener for HTTP",
+            ),
+            (json!([http(Some("*.www.example.test"))]), "the Gateway \"a/web\" has no listener for HTTP"),
+        ] {
+            let text = explained(&route, Some(&gateway(listeners.clone())));
+            assert_eq!(text.get(..expected.len()), Some(expected), "{listeners}: {text}");
+            assert_eq!(text.is_empty(), expected.is_empty(), "{listeners}: {text}");
+        }
+        assert!(explained(&route, None).starts_with("the Gateway \"a/web\" does not exist"));
+        route.spec.parent_refs[0].section_name = Some("htttp".to_owned());
+        let text = explained(&route, Some(&gateway(json!([http(None)]))));
+        assert!(
+            text.starts_with("there is no Gateway \"a/web\" (section \"htttp\"). Correct sectionName"),
+            "{text}"
+        );
+        route.spec.parent_refs[0].kind = Some("gateway".to_owned());
+        assert!(explained(&route, None).contains("unknown kind \"gateway\""));
+    }
+
+    /// The name may resolve to the one that rejects it.
+    #[test]
+    fn route_is_served_if_all_parents_accept_it() {
+        let accepted = json!([condition("Accepted", "True", "Accepted", 2)]);
+        let rejected = json!([condition("Accepted", "False", "NotAllowedByListeners", 2)]);
+        assert!(is_accepted(&route(&[("web", &accepted), ("other", &accepted)])));
+        assert!(!is_accepted(&route(&[("web", &accepted), ("other", &rejected)])));
+        assert!(!is_accepted(&route(&[])));
     }
 
     /// What was said about an earlier version, or was not said at all, is no rejection.

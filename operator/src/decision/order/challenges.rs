@@ -13,6 +13,7 @@ use crate::{
     decision::solver_select::{self, Solvers},
     objects::{
         self,
+        challenge::ExpectedSolver,
         metadata::{Identity, controller_of},
     },
 };
@@ -83,10 +84,10 @@ pub(super) fn missing(
 /// The Challenges that belong to none of the authorizations that need one, and those that a user has meanwhile given another
 /// solver, by a change of the issuer.
 pub(super) fn strays(view: &View<'_>, authorizations: &[Authorization]) -> Vec<String> {
-    let solvers: Vec<_> = overridden_solvers(view.order, view.issuer.acme).collect();
+    let solvers: Vec<_> = expected_solvers(view.order, view.issuer.acme).collect();
     let is_stray = |challenge: &&Arc<Challenge>| {
         open(authorizations).all(|authorization| challenge.spec.authorization_url != authorization.url)
-            || !is_valid(challenge) && !solvers.iter().any(|solver| is_same_solver(solver, challenge))
+            || !is_valid(challenge) && !solvers.iter().any(|solver| has_solver(challenge, solver))
     };
     view.challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
 }
@@ -103,12 +104,12 @@ fn is_valid(challenge: &Challenge) -> bool {
 }
 
 /// The solvers that the Challenges of an Order may have.
-fn overridden_solvers(order: &Order, acme: &AcmeIssuer) -> impl Iterator<Item = Solver> {
-    acme.solvers.iter().flatten().map(|solver| objects::challenge::overridden(solver, order))
+fn expected_solvers(order: &Order, acme: &AcmeIssuer) -> impl Iterator<Item = ExpectedSolver> {
+    acme.solvers.iter().flatten().map(|solver| ExpectedSolver::of(solver, order))
 }
 
-fn is_same_solver(solver: &Solver, challenge: &Challenge) -> bool {
-    objects::challenge::is_same_solver(solver, &challenge.spec.solver, challenge.namespace_or_empty())
+fn has_solver(challenge: &Challenge, solver: &ExpectedSolver) -> bool {
+    solver.is(&challenge.spec.solver, challenge.namespace_or_empty())
 }
 
 /// Deletes Challenges, except those whose deletion the watch has not shown yet.
@@ -177,7 +178,11 @@ fn plan<'a>(
     });
     let Some((solver, type_, offered)) = selected else {
         let star = if wildcard { "*." } else { "" };
-        let hint = if wildcard { "; wildcard names require DNS-01" } else { "" };
+        let hint = if wildcard {
+            "; wildcard names require DNS-01, which this operator does not support yet"
+        } else {
+            ""
+        };
         let issuer = view.order.spec.issuer_ref.identity();
         return Err(format!(
             "no configured challenge solvers can be used for {star}{identifier}: none of the issuer's solvers matches the \
@@ -254,5 +259,5 @@ pub fn asks_for(order: &Order, acme: &AcmeIssuer, challenge: &Challenge) -> bool
     });
     offered
         && order.spec.issuer_ref.identity() == challenge.spec.issuer_ref.identity()
-        && overridden_solvers(order, acme).any(|solver| is_same_solver(&solver, challenge))
+        && expected_solvers(order, acme).any(|solver| has_solver(challenge, &solver))
 }

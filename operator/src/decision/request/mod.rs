@@ -34,7 +34,9 @@ const REFERENCED: &str = "Referenced";
 /// The Ready message of a request, with what to do.
 pub fn with_advice(message: String) -> String {
     if message.starts_with(REFERENCED) && message.ends_with("not found") {
-        return format!("{message}. Create it, or correct spec.issuerRef");
+        return format!(
+            "{message}. Create it, or correct the annotation that names it, or else spec.issuerRef"
+        );
     }
     message
 }

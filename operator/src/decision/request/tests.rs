@@ -263,7 +263,11 @@ fn issuers_that_cannot_sign_are_named() {
     }
     let advised =
         with_advice("Referenced \"Issuer\" not found: issuer.cert-manager.io \"web\" not found".to_owned());
-    assert!(advised.ends_with("not found. Create it, or correct spec.issuerRef"));
+    assert!(
+        advised.ends_with(
+            "not found. Create it, or correct the annotation that names it, or else spec.issuerRef"
+        )
+    );
     assert_eq!(with_advice(UNCHECKED.to_owned()), UNCHECKED);
 }
 

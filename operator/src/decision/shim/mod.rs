@@ -128,7 +128,12 @@ pub enum Change {
     /// Change the Certificate.
     Update(Update),
     /// Leave the Certificate of this name alone, which is something else's.
-    LeaveAlone(String),
+    LeaveAlone {
+        /// The Certificate's name.
+        name: String,
+        /// The kind and name of the object that it was created for, if it has one.
+        owner: String,
+    },
 }
 
 /// A change to a Certificate.
@@ -243,7 +248,13 @@ impl CertificateSource<'_> {
     fn replaces_owner_of(&self, existing: &Certificate) -> bool {
         let controller = controller_of(&existing.metadata);
         let pair = controller.zip(self.owner.as_ref());
-        pair.is_some_and(|(controller, owner)| controller.kind == owner.kind && controller.name == owner.name)
+        // Gateways of other groups have the same kind.
+        let group = |of: &OwnerReference| of.api_version.split_once('/').map(|(group, _)| group.to_owned());
+        pair.is_some_and(|(controller, owner)| {
+            controller.kind == owner.kind
+                && controller.name == owner.name
+                && group(controller) == group(owner)
+        })
     }
 
     /// What a Certificate that exists must have. Usages that no annotation sets are only for new ones: a Certificate that lacks
@@ -332,11 +343,12 @@ fn change(
         Adopt::Never
     } else if source.replaces_owner_of(existing) {
         Adopt::Always
-    } else if controller_of(&existing.metadata).is_none() && source.owner.is_some() {
+    } else if let Some(owner) = controller_of(&existing.metadata) {
+        let owner = format!("{} {:?}", owner.kind, owner.name);
+        return Some(Change::LeaveAlone { name: existing.name_any(), owner });
+    } else {
         // It may be one of ours that has lost its owner, or a user's.
         Adopt::IfCreatedByShim
-    } else {
-        return Some(Change::LeaveAlone(existing.name_any()));
     };
     update(source, existing, &desired, adopt).map(Change::Update)
 }
@@ -346,7 +358,19 @@ pub fn asks_for_certificates(metadata: &ObjectMeta, settings: &ShimSettings) -> 
     !settings.is_off && !matches!(issuer(metadata, settings), Ok(None))
 }
 
-/// The event about a Certificate that a user or another object created under the name that a source asks for.
+/// The event about a Certificate that was created for another object, under the name that a source asks for.
+pub fn of_another(kind: SourceKind, name: &str, owner: &str) -> EventNote {
+    let (kind, field) = (kind.name(), kind.secret_field());
+    EventNote::warning(
+        Reason::BadConfig,
+        format!(
+            "the Certificate {name:?} was created for the {owner}, so its certificate may lack the hosts of this {kind}. Change the \
+             {field} of one of them"
+        ),
+    )
+}
+
+/// The event about a Certificate that a user created under the name that a source asks for.
 pub fn left_alone(kind: SourceKind, name: &str) -> EventNote {
     let (kind, field) = (kind.name(), kind.secret_field());
     EventNote::warning(

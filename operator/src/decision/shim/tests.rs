@@ -54,7 +54,9 @@ fn decided_with(ingress: &Ingress, existing: &[Arc<Certificate>], settings: &Shi
         match change {
             Change::Create(certificate) => decided.create.push(*certificate),
             Change::Update(update) => decided.update.push(update),
-            Change::LeaveAlone(name) => decided.notes.push(left_alone(source.kind, &name)),
+            Change::LeaveAlone { name, owner } => {
+                decided.notes.push(of_another(source.kind, &name, &owner));
+            }
         }
     }
     decided
@@ -177,7 +179,7 @@ fn certificate_without_its_owner_is_adopted() {
     let mut others = certificate.clone();
     others.metadata.owner_references = owner(|owner| (owner.name, owner.uid) = ("other".into(), "2".into()));
     let decision = decided(&web, &[Arc::new(others)]);
-    assert!(decision.update.is_empty() && decision.notes[0].message.contains("\"a\" was not created"));
+    assert!(decision.update.is_empty() && decision.notes[0].message.contains("\"a\" was created for"));
 }
 
 #[test]
@@ -216,7 +218,7 @@ fn certificates_of_others_are_never_touched() {
     other.metadata.name = Some("other".into());
     let decision = decided(&ours, &created(&other));
     assert!(decision.create.is_empty() && decision.update.is_empty() && decision.delete.is_empty());
-    assert!(decision.notes[0].message.contains("left alone"), "{decision:?}");
+    assert!(decision.notes[0].message.contains("was created for the Ingress"), "{decision:?}");
 }
 
 #[test]

@@ -204,7 +204,7 @@ async fn drive<K, E>(
                 listing = Listing::Pages;
                 events = Box::pin(watch(listing));
             }
-            Err(error) if is_optional && is_unknown_kind(&error) => {
+            Err(error) if is_optional && is_unavailable(&error) => {
                 if matches!(error, watcher::Error::WatchStartFailed(_)) {
                     // This may be temporary. A list says what there is; the old watch would never list again.
                     tokio::time::sleep(RELIST_AFTER).await;
@@ -212,7 +212,11 @@ async fn drive<K, E>(
                     events = Box::pin(watch(listing));
                 } else if !absent {
                     absent = true;
-                    tracing::info!(kind = %K::kind(&()), "the API server does not serve this version of the kind");
+                    tracing::info!(
+                        kind = %K::kind(&()),
+                        error = error_text(&error),
+                        "can't list the objects of this optional kind, will retry"
+                    );
                     clear(writer, report);
                 }
             }
@@ -272,13 +276,14 @@ fn is_refused(error: &watcher::Error) -> bool {
     [400, 422].contains(&status.code)
 }
 
-/// Whether the API server does not serve the kind: its CRD is not installed, or was removed.
-fn is_unknown_kind(error: &watcher::Error) -> bool {
+/// Whether the API server does not serve the kind, because its CRD is not installed or was removed, or not to the operator. Neither may
+/// keep other kinds from being served.
+fn is_unavailable(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
         return false;
     };
     // By code: the body is plain text, for which kube makes up a reason that `is_not_found` doesn't know.
-    matches!(error, kube::Error::Api(status) if status.code == 404)
+    matches!(error, kube::Error::Api(status) if [401, 403, 404].contains(&status.code))
 }
 
 /// Maps the object of an event; `None` if the object is dropped.

@@ -65,6 +65,14 @@ async fn missing_crd_blocks_only_required_kinds() {
     assert!(!ready, "a required kind that can't be listed is not known");
     let (_, ready, _) = driven(installed(), vec![Err(not_found()), Err(not_found())]).await;
     assert!(ready, "an optional kind without its CRD has no objects");
+    let forbidden = || {
+        let status = Status::failure("gateways is forbidden", "Forbidden").with_code(403);
+        Err(watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status))))
+    };
+    let (_, ready, _) = driven(installed(), vec![forbidden()]).await;
+    assert!(ready, "an optional kind that may not be read has no objects");
+    let (_, ready, _) = driven(Presence::Required, vec![forbidden()]).await;
+    assert!(!ready);
 }
 
 #[tokio::test]

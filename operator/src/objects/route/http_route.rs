@@ -15,7 +15,7 @@ use crate::objects::{challenge::normalized, metadata::owned};
 /// Builds the HTTPRoute of a Challenge. All fields that the Gateway API has defaults for are set, so that they can be compared.
 pub fn http_route(of: &Challenge, solver: &GatewaySolver, extra: &ExtraLabels) -> HttpRoute {
     let namespace = of.namespace().unwrap_or_default();
-    let mut metadata = owned(&route_name(of), of);
+    let mut metadata = owned(&route_name(&of.name_any()), of);
     let mut labels = extra.clone();
     labels.extend(solver.labels.clone().unwrap_or_default());
     labels.extend(solver_labels(of));

@@ -38,7 +38,7 @@ impl PathType {
 pub fn ingress(of: &Challenge, solver: &IngressSolver, extra: &ExtraLabels) -> Ingress {
     const ALL_SOURCES: &str = "nginx.ingress.kubernetes.io/whitelist-source-range";
     let template = solver.ingress_template.clone().and_then(|template| template.metadata).unwrap_or_default();
-    let mut metadata = owned(&route_name(of), of);
+    let mut metadata = owned(&route_name(&of.name_any()), of);
     let mut all_labels = extra.clone();
     all_labels.extend(template.labels.unwrap_or_default());
     all_labels.extend(solver_labels(of));

@@ -12,7 +12,6 @@ mod template;
 use std::collections::BTreeMap;
 
 use crds::{acme::Challenge, annotations::challenge, http01};
-use kube::ResourceExt;
 
 pub use self::{
     endpoint_slice::{
@@ -35,9 +34,9 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "acme-oper
 /// The label by which an EndpointSlice belongs to a Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The name of the Ingress or HTTPRoute of a Challenge, and of its own Service if it has one.
-pub fn route_name(of: &Challenge) -> String {
-    format!("{SERVICE}-{}", names::short_hash(&of.name_any()))
+/// The name of the Ingress or HTTPRoute of the Challenge with a name, and of its own Service if it has one.
+pub fn route_name(challenge: &str) -> String {
+    format!("{SERVICE}-{}", names::short_hash(challenge))
 }
 
 /// The labels by which users' tools find the Ingress or HTTPRoute of a Challenge.

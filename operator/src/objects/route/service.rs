@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kube::api::ObjectMeta;
+use kube::{ResourceExt, api::ObjectMeta};
 
 use super::{ExtraLabels, PORT, SERVICE, common_labels, route_name};
 use crate::objects::{metadata::owned, names};
@@ -28,7 +28,7 @@ pub fn service(namespace: &str, node_port: bool, extra: &ExtraLabels) -> Service
 pub fn challenge_service(of: &Challenge, extra: &ExtraLabels) -> Service {
     let mut all_labels = common_labels(extra);
     all_labels.insert(challenge::DOMAIN_LABEL.to_owned(), names::adler32_label(&of.spec.dns_name));
-    build(ObjectMeta { labels: Some(all_labels), ..owned(&route_name(of), of) }, false)
+    build(ObjectMeta { labels: Some(all_labels), ..owned(&route_name(&of.name_any()), of) }, false)
 }
 
 fn build(mut metadata: ObjectMeta, node_port: bool) -> Service {

@@ -282,3 +282,21 @@ fn acme_errors_end_or_are_retried() {
     assert_eq!(soon.status, None, "a poll that is soon repeated needs no status");
     assert!(fetched(limited).status.is_some(), "a long wait is reported");
 }
+
+/// Whoever writes the status of a route must not drive the requests to the CA, or the probes.
+#[test]
+fn route_status_brings_a_probe_forward_once_a_second() {
+    let challenge = fixtures::challenge("web", |_| {});
+    let start = Timestamp::UNIX_EPOCH;
+    let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
+    let waiting = ChallengeProgress { next_attempt: at(10.0), ..ChallengeProgress::new(&challenge, start) };
+    let once = waiting.woken(at(1.0));
+    assert_eq!(once.next_attempt, at(1.0));
+    let again = ChallengeProgress { next_attempt: at(10.0), ..once }.woken(at(1.2));
+    assert_eq!(again.next_attempt, at(2.0));
+    let retrying = ChallengeProgress { failures: 1, ..waiting };
+    assert_eq!(retrying.woken(at(1.0)), retrying, "the CA has said when to try again");
+    assert_eq!(retrying.without_route().next_attempt, at(10.0));
+    let accepted = ChallengeProgress { phase: Phase::Accepted, ..waiting };
+    assert_eq!(accepted.woken(at(1.0)), accepted);
+}

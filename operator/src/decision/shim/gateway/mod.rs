@@ -13,6 +13,9 @@ use kube::{ResourceExt, api::ObjectMeta};
 use super::{CertificateSource, MOST_BLOCKS, RouteParent, ShimSettings, SourceKind, TlsBlock};
 use crate::objects::metadata::{self, Identity};
 
+/// How many listeners that lack something are reported, each by an event.
+const MOST_NOTES: usize = 10;
+
 /// The annotations that say which issuer an annotation names.
 const ISSUER_TYPE: [&str; 2] = [source::ISSUER_KIND, source::ISSUER_GROUP];
 
@@ -90,6 +93,10 @@ fn of_listeners<'a>(
                 tls[position].hosts.push(host);
             }
         }
+    }
+    if incomplete.len() > MOST_NOTES {
+        let more = incomplete.split_off(MOST_NOTES).len();
+        incomplete.push(format!("Skipped {more} further listener blocks"));
     }
     let blocks = tls.len();
     tls.truncate(MOST_BLOCKS);
