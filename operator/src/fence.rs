@@ -1,10 +1,12 @@
 //! The end of a leader's term. A process that might have lost the Lease ends before another one may lead.
 //!
-//! Every request that may have a side effect calls [`check`] immediately before it is sent, and a thread that does nothing else checks
-//! ten times per second. Knows times only; must not do I/O, which could delay the end. Next: `leadership.rs`, which extends the term.
+//! Every request that may have a side effect is sent in [`guard`], and a thread that does nothing else checks ten times per second. Knows times only; must not do I/O, which could delay the end. Next: `leadership.rs`, which extends the term.
 
 use std::{
-    io, process,
+    future::poll_fn,
+    io,
+    pin::pin,
+    process,
     sync::{Mutex, mpsc},
     thread,
     time::Duration,
@@ -64,11 +66,22 @@ pub fn extend(renewed: Moment, lasts: Duration) {
 }
 
 /// Ends the process if its term is over.
-pub fn check() {
+fn check() {
     let term = *lock(&TERM);
     if term.is_some_and(|term| term.is_over(Moment::now())) {
         end("the Lease was not renewed within the renew deadline, so another process may become the leader");
     }
+}
+
+/// Continues a future that sends something, and ends the process instead once its term is over: a connection may take longer than the
+/// rest of the term, or the process may be paused meanwhile.
+pub async fn guard<F: Future>(sending: F) -> F::Output {
+    let mut sending = pin!(sending);
+    poll_fn(|context| {
+        check();
+        sending.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Starts the thread that checks.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::runner::{Controller, RESYNC, run};
-pub use self::{certificate::MAX_CONCURRENT_RENEWAL_INFO, watches::start};
+pub use self::{certificate::MAX_CONCURRENT_RENEWAL_INFO, watched::MOST_LISTENER_SETS, watches::start};
 use crate::context::Context;
 
 /// Stores what the next process needs and is only in memory, after the controllers have stopped. Takes at most two seconds.

@@ -39,7 +39,7 @@ use crate::{
 const NAME: &str = "acme-operator";
 
 /// How many ListenerSets of a Gateway are reconciled when it changes. Each reads the whole Gateway. Further ones follow within the hour.
-const MOST_LISTENER_SETS: usize = 256;
+pub const MOST_LISTENER_SETS: usize = 256;
 
 /// What the operator does with the objects of a kind when a watch reports them.
 pub(super) trait Watched: Shrink {

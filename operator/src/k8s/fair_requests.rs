@@ -58,9 +58,7 @@ where
         let slots = self.slots.clone();
         async move {
             let _permit = slots.acquire(Lane { namespace, server: None }).await;
-            // Not before the wait, which may outlast a term.
-            fence::check();
-            response.await
+            fence::guard(response).await
         }
         .boxed()
     }

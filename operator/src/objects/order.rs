@@ -83,3 +83,31 @@ pub fn is_of_another_account(order: &Order, account: Option<&str>) -> bool {
     let of = order.annotations().get(annotations::order::ACCOUNT);
     of.zip(account).is_some_and(|(of, account)| of != account)
 }
+
+#[cfg(test)]
+mod tests {
+    use crds::{annotations::request, fixtures};
+
+    use super::*;
+
+    /// A user corrects what a waiting Order has copied. Other annotations stay those of the request.
+    #[test]
+    fn challenges_are_routed_as_the_certificate_says_now() {
+        let order = fixtures::order("web", |it| {
+            it.annotations_mut().insert(request::PARENT_REF_NAME.into(), "wrong".into());
+            it.annotations_mut().insert(request::OVERRIDE_INGRESS_NAME.into(), "web".into());
+            it.annotations_mut().insert(request::CERTIFICATE_REVISION.into(), "1".into());
+        });
+        let mut certificate = fixtures::certificate("web", |it| {
+            it.metadata.annotations.clone_from(&order.metadata.annotations);
+            it.annotations_mut().remove(request::CERTIFICATE_REVISION);
+        });
+        assert!(matches!(with_routing_of(&order, &certificate), Cow::Borrowed(_)), "nothing has changed");
+        certificate.annotations_mut().insert(request::PARENT_REF_NAME.into(), "right".into());
+        certificate.annotations_mut().remove(request::OVERRIDE_INGRESS_NAME);
+        let routed = with_routing_of(&order, &certificate).into_owned();
+        assert_eq!(routed.annotations().get(request::PARENT_REF_NAME).map(String::as_str), Some("right"));
+        assert!(!routed.annotations().contains_key(request::OVERRIDE_INGRESS_NAME));
+        assert!(routed.annotations().contains_key(request::CERTIFICATE_REVISION));
+    }
+}

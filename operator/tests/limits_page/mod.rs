@@ -3,7 +3,7 @@
 use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use operator::{
-    acme, decision,
+    acme, controllers, decision,
     decision::{certificate, fair_queue::Slots, issuer, shim, windows},
     k8s, metrics, net, objects, pki, server, watchdog,
 };
@@ -175,6 +175,18 @@ fn of_ingresses() -> Vec<Row> {
             bytes(shim::LONGEST_METADATA),
             CODE,
             BAD_CONFIG,
+        ),
+        (
+            "events about listeners of a Gateway or ListenerSet that lack something",
+            grouped(shim::MOST_NOTES),
+            CODE,
+            "One further event says how many more there are",
+        ),
+        (
+            "ListenerSets that follow a change of their Gateway at once",
+            grouped(controllers::MOST_LISTENER_SETS),
+            CODE,
+            "The others follow within the hour",
         ),
     ]
 }

@@ -283,8 +283,7 @@ impl Server {
         let request = request
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| unreachable(ErrorChain(&error).to_string(), Phase::Connecting))?;
-        fence::check();
-        let response = self.http.request(request).await.map_err(|error| {
+        let response = fence::guard(self.http.request(request)).await.map_err(|error| {
             let detail = ErrorChain(&error).to_string();
             if detail.contains(NO_ALLOWED_ADDRESS) {
                 AcmeError::Address { url: url.to_owned(), address: uri_host(url) }

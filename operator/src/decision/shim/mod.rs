@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::annotations::{PARENT_REFS, TRANSLATED, Template, issuer, source_of};
 pub use self::{
     bounds::{LONGEST_METADATA, MOST_BLOCKS, MOST_NAMES},
-    gateway::parent_namespace,
+    gateway::{MOST_NOTES, parent_namespace},
 };
 use crate::{
     objects::{

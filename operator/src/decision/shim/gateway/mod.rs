@@ -14,7 +14,7 @@ use super::{CertificateSource, MOST_BLOCKS, RouteParent, ShimSettings, SourceKin
 use crate::objects::metadata::{self, Identity};
 
 /// How many listeners that lack something are reported, each by an event.
-const MOST_NOTES: usize = 10;
+pub const MOST_NOTES: usize = 10;
 
 /// The annotations that say which issuer an annotation names.
 const ISSUER_TYPE: [&str; 2] = [source::ISSUER_KIND, source::ISSUER_GROUP];
