@@ -1,6 +1,6 @@
 //! The end of a leader's term. A process that might have lost the Lease ends before another one may lead.
 //!
-//! Every request that may have a side effect is sent in [`guard`], and a thread that does nothing else checks ten times per second. Knows times only; must not do I/O, which could delay the end. Next: `leadership.rs`, which extends the term.
+//! Every request that may have a side effect is sent in [`guard`], and a thread that does nothing else checks ten times per second. What a connection has taken over is written in the same turn. Knows times only; must not do I/O, which could delay the end. Next: `leadership.rs`, which extends the term.
 
 use std::{
     future::poll_fn,

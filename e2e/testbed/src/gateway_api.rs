@@ -41,12 +41,13 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Removes the CRDs, and with them all objects of their kinds. Waits until they are gone.
+/// Removes the CRDs of the kinds that users write, and with them all objects of these kinds. Waits until they are gone: on a busy
+/// machine, that may take a minute.
 pub async fn remove(cluster: &Cluster) -> Result<()> {
-    let names = ["gateways", "gatewayclasses", "httproutes", "listenersets"];
+    let names = ["gateways", "httproutes", "listenersets"];
     let names = names.map(|name| format!("{name}.gateway.networking.k8s.io"));
     let output =
-        cluster.kubectl().args(["delete", "crd", "--wait", "--timeout=60s"]).args(&names).output().await?;
+        cluster.kubectl().args(["delete", "crd", "--wait", "--timeout=180s"]).args(&names).output().await?;
     let printed = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "failed to remove the CRDs of the Gateway API: {printed}");
     Ok(())

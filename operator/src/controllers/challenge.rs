@@ -83,7 +83,7 @@ fn gather<'a>(challenge: &'a Challenge, context: &'a Context) -> Reconciling<'a>
     Reconciling {
         context,
         challenge,
-        issuer: requested_issuer(challenge, context),
+        issuer: requested_issuer(challenge, progress.is_submitted(), context),
         solver: Solver::of(challenge),
         namespace: challenge.namespace().unwrap_or_default(),
         progress,
@@ -91,17 +91,21 @@ fn gather<'a>(challenge: &'a Challenge, context: &'a Context) -> Reconciling<'a>
     }
 }
 
-/// The issuer of a Challenge, if the Order that owns the Challenge asks for it.
-fn requested_issuer(challenge: &Challenge, context: &Context) -> Option<Box<AnyIssuer>> {
+/// The issuer of a Challenge, if the Order that owns the Challenge asks for it. One that is submitted is finished as it was begun,
+/// whatever the annotations of the Certificate say now.
+fn requested_issuer(challenge: &Challenge, is_submitted: bool, context: &Context) -> Option<Box<AnyIssuer>> {
     let namespace = challenge.namespace().unwrap_or_default();
     let IssuerLookup::Found(issuer) = context.cache.issuer(&challenge.spec.issuer_ref, &namespace) else {
         return None;
     };
     let owner = controller_of_kind::<Order>(&challenge.metadata)?;
     let order = context.cache.orders.get(&namespace, &owner.name)?;
+    let config = issuer.config.acme();
+    let acme = config.as_ref()?;
     let asked = order.uid().as_deref() == Some(&owner.uid)
         && !objects::order::is_of_another_account(&order, issuer.account())
-        && asks_for(&context.cache.routed(&order), issuer.config.acme().as_ref()?, challenge);
+        && (asks_for(&context.cache.routed(&order), acme, challenge)
+            || is_submitted && asks_for(&order, acme, challenge));
     asked.then_some(issuer)
 }
 

@@ -82,6 +82,7 @@ mod tests {
                 new_orders: None,
             },
             challenges: &[],
+            submitted: &[],
             left_behind: &[],
             deleted: &[],
             renewal: Renewal::Nothing,

@@ -22,12 +22,7 @@ use super::enqueue::{enqueue_orders, enqueue_owner, enqueue_waiting_for_issuer};
 use crate::{
     cache::{Cache, Indexed},
     context::Context,
-    decision::{
-        certificate::is_quiet,
-        challenge::{is_accepted, rejections},
-        problem,
-        shim::asks_for_certificates,
-    },
+    decision::{certificate::is_quiet, challenge::verdicts, problem, shim::asks_for_certificates},
     k8s::{Guarded, ObjectEvent, Shrink, Unreadable},
     objects::{
         metadata::{Identity, controller_of, controller_of_kind},
@@ -318,11 +313,14 @@ fn present_again<K: Resource<DynamicType = ()>>(route: &K, context: &Context) {
 /// Lets a Challenge be probed if the status of its route says something else than before.
 fn wake_challenge(route: &HttpRoute, context: &Context) {
     let Some(owner) = controller_of_kind::<Challenge>(&route.metadata) else { return };
-    if route.name_any() != route::route_name(&owner.name) {
+    // Users can write owners of their own routes.
+    let challenge = context.cache.challenges.get(route.namespace_or_empty(), &owner.name);
+    let is_its = challenge.is_some_and(|challenge| challenge.uid_or_empty() == owner.uid);
+    if !is_its || route.name_any() != route::route_name(&owner.name) {
         return;
     }
     let mut hasher = DefaultHasher::new();
-    (is_accepted(route), rejections(route)).hash(&mut hasher);
+    verdicts(route).hash(&mut hasher);
     let (said, uid) = (hasher.finish(), route.uid_or_empty());
     if context.memory.route_statuses.get(uid) == Some(said) {
         return;

@@ -45,26 +45,31 @@ pub fn build(
     order
 }
 
-/// The annotations of a Certificate that say how its challenges are routed.
-const ROUTING: [&str; 6] = [
-    annotations::request::OVERRIDE_INGRESS_NAME,
-    annotations::request::OVERRIDE_INGRESS_CLASS,
-    annotations::request::OVERRIDE_INGRESS_CLASS_NAME,
-    annotations::request::PARENT_REF_KIND,
-    annotations::request::PARENT_REF_NAME,
-    annotations::request::PARENT_REF_NAMESPACE,
+/// The annotations of a Certificate that say how its challenges are routed: by Ingresses, and by HTTPRoutes.
+const ROUTING: [[&str; 3]; 2] = [
+    [
+        annotations::request::OVERRIDE_INGRESS_NAME,
+        annotations::request::OVERRIDE_INGRESS_CLASS,
+        annotations::request::OVERRIDE_INGRESS_CLASS_NAME,
+    ],
+    [
+        annotations::request::PARENT_REF_KIND,
+        annotations::request::PARENT_REF_NAME,
+        annotations::request::PARENT_REF_NAMESPACE,
+    ],
 ];
 
 /// An Order whose challenges are routed as the annotations of its Certificate say now: it has those of when it was created, and a user
-/// may correct them while it waits.
+/// may correct them while it waits. Those that only its request has stay.
 pub fn with_routing_of<'a>(order: &'a Order, certificate: &Certificate) -> Cow<'a, Order> {
-    let changed = |name: &&&str| order.annotations().get(**name) != certificate.annotations().get(**name);
-    if ROUTING.iter().find(changed).is_none() {
+    let says = |group: &&[&str; 3]| group.iter().any(|name| certificate.annotations().contains_key(*name));
+    let names = || ROUTING.iter().filter(says).flatten().copied();
+    if names().all(|name| order.annotations().get(name) == certificate.annotations().get(name)) {
         return Cow::Borrowed(order);
     }
     let mut order = order.clone();
     let all = order.annotations_mut();
-    for name in ROUTING {
+    for name in names() {
         match certificate.annotations().get(name) {
             Some(value) => all.insert(name.to_owned(), value.clone()),
             None => all.remove(name),
@@ -95,6 +100,7 @@ mod tests {
     fn challenges_are_routed_as_the_certificate_says_now() {
         let order = fixtures::order("web", |it| {
             it.annotations_mut().insert(request::PARENT_REF_NAME.into(), "wrong".into());
+            it.annotations_mut().insert(request::PARENT_REF_NAMESPACE.into(), "b".into());
             it.annotations_mut().insert(request::OVERRIDE_INGRESS_NAME.into(), "web".into());
             it.annotations_mut().insert(request::CERTIFICATE_REVISION.into(), "1".into());
         });
@@ -104,10 +110,12 @@ mod tests {
         });
         assert!(matches!(with_routing_of(&order, &certificate), Cow::Borrowed(_)), "nothing has changed");
         certificate.annotations_mut().insert(request::PARENT_REF_NAME.into(), "right".into());
+        certificate.annotations_mut().remove(request::PARENT_REF_NAMESPACE);
         certificate.annotations_mut().remove(request::OVERRIDE_INGRESS_NAME);
         let routed = with_routing_of(&order, &certificate).into_owned();
         assert_eq!(routed.annotations().get(request::PARENT_REF_NAME).map(String::as_str), Some("right"));
-        assert!(!routed.annotations().contains_key(request::OVERRIDE_INGRESS_NAME));
+        assert!(!routed.annotations().contains_key(request::PARENT_REF_NAMESPACE));
+        assert!(routed.annotations().contains_key(request::OVERRIDE_INGRESS_NAME), "only the request has it");
         assert!(routed.annotations().contains_key(request::CERTIFICATE_REVISION));
     }
 }

@@ -84,9 +84,8 @@ impl Http01Gateway<'_> {
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         let result = http01::probe(self.challenge, probe, context).await;
         let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
-        // A release for some namespaces doesn't know the Gateways of others.
-        let knows_all =
-            context.settings.namespaces.is_empty() && !context.cache.definitions.gateways.is_missing();
+        // A release for some namespaces doesn't know the Gateways of others, and without the right to read them there are none.
+        let knows_all = context.settings.namespaces.is_empty() && !context.cache.gateways.is_empty();
         let gateway = knows_all.then_some(&gateway as &dyn Fn(&str, &str) -> _);
         let explanation = || self.route(context).and_then(|route| explanation(&route, gateway));
         let explained = |why: String| {

@@ -71,12 +71,12 @@ impl Http01Ingress<'_> {
     fn with_gateway(self, why: String, context: &Context) -> String {
         let order = controller_of_kind::<Order>(&self.challenge.metadata);
         let order = order.and_then(|owner| context.cache.orders.get(&self.namespace(), &owner.name));
-        let annotations = order.as_ref().map(|order| order.annotations());
-        let annotation = |name: &str| annotations.and_then(|all| all.get(name));
+        let order = order.as_ref().map(|order| context.cache.routed(order));
+        let annotation = |name: &str| order.as_ref().and_then(|order| order.annotations().get(name));
         match (annotation(request::PARENT_REF_KIND), annotation(request::PARENT_REF_NAME)) {
             (Some(kind), Some(name)) => format!(
                 "{why}. The issuer's solver for this name creates an Ingress, but the Certificate is for the {kind} {name:?}, which \
-                 serves HTTPRoutes: use http01.gatewayHTTPRoute in the issuer"
+                 serves HTTPRoutes: if it also serves port 80 of the name, use http01.gatewayHTTPRoute in the issuer"
             ),
             _ => why,
         }

@@ -93,6 +93,7 @@ pub(crate) fn orders_cost_little() {
                 created_here: true,
                 issuer: order::IssuerView { acme: &acme, has_account: true, new_orders: None },
                 challenges: &challenges,
+                submitted: &[],
                 left_behind: &[],
                 deleted: &[],
                 now: Timestamp::UNIX_EPOCH,

@@ -19,7 +19,11 @@ use crate::{
         challenge::Phase,
         order::{self, IssuerView, OrderProgress, Renewal, View, is_left_behind},
     },
-    objects::{self, metadata::controller_of_kind, names},
+    objects::{
+        self,
+        metadata::{Identity, controller_of_kind},
+        names,
+    },
 };
 
 /// What does not change within a reconcile.
@@ -30,6 +34,7 @@ pub(super) struct Gathered<'a> {
     acme: AcmeIssuer,
     has_account: bool,
     challenges: Vec<Arc<Challenge>>,
+    submitted: Vec<String>,
     left_behind: Vec<String>,
     deleted: Vec<String>,
     renewal: Renewal,
@@ -58,6 +63,12 @@ impl<'a> Gathered<'a> {
         let now = context.now();
         let deleted =
             names.filter(|name| context.memory.expectations.is_pending(&deletion(&uid, name), now)).collect();
+        let is_submitted = |challenge: &&Arc<Challenge>| {
+            let progress = context.memory.challenges.get(challenge.uid_or_empty());
+            progress.is_some_and(|progress| progress.is_submitted())
+        };
+        let submitted =
+            challenges.iter().filter(is_submitted).map(|challenge| challenge.name_any()).collect();
         let has_account = has_account(&issuer, context);
         let left_behind = left_behind(order, &challenges, context);
         let is_placed = order.status.as_ref().is_some_and(|status| status.url.is_some());
@@ -74,6 +85,7 @@ impl<'a> Gathered<'a> {
             acme,
             has_account,
             challenges,
+            submitted,
             left_behind,
             deleted,
             renewal,
@@ -99,6 +111,7 @@ impl<'a> Gathered<'a> {
             progress,
             issuer,
             challenges: &self.challenges,
+            submitted: &self.submitted,
             left_behind: &self.left_behind,
             deleted: &self.deleted,
             renewal: self.renewal,

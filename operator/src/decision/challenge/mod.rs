@@ -32,7 +32,7 @@ pub use self::{
     },
     responses::{VALIDATING, on_authorization, on_submitted},
     route::{RouteWrite, http_route_write, must_empty_slice, must_write_slice, route_write},
-    route_status::{explanation, is_accepted, rejections},
+    route_status::{explanation, is_accepted, verdicts},
 };
 use super::{Requeue, order::is_final};
 use crate::{acme::AcmeError, objects::EventNote};
@@ -106,6 +106,11 @@ impl ChallengeProgress {
 }
 
 impl ChallengeProgress {
+    /// Whether the CA was asked to validate, successfully or not: what it has said counts for this Challenge.
+    pub fn is_submitted(&self) -> bool {
+        matches!(self.phase, Phase::Accepted | Phase::Valid) || self.failures > 0
+    }
+
     /// The progress once a controller has said something else about the route: it is probed immediately, but at most once a second.
     /// After a failed request to the CA, the CA's wait counts.
     #[must_use]

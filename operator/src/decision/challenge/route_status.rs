@@ -57,8 +57,20 @@ pub fn explanation<G: Deref<Target = Gateway>>(
     Some(format!("no controller has accepted the HTTPRoute for the {} yet. {advice}", name(&unseen)))
 }
 
+/// What controllers say about this version of the route, to notice that it is something else than before.
+pub fn verdicts(route: &HttpRoute) -> BTreeSet<String> {
+    let of_parent = |status: &RouteParentStatus| {
+        let parent = name(&normalized(&status.parent_ref, route.namespace_or_empty()));
+        let verdict = |type_: &&str| ["True", "False"].into_iter().find(|it| is(route, status, type_, it));
+        let verdicts: Vec<_> = ["Accepted", "ResolvedRefs"].iter().map(verdict).collect();
+        let reasons: Vec<_> = status.conditions.iter().map(|condition| &condition.reason).collect();
+        format!("{} {parent} {verdicts:?} {reasons:?}", status.controller_name)
+    };
+    statuses(route).map(of_parent).collect()
+}
+
 /// What controllers say is wrong with the route.
-pub fn rejections(route: &HttpRoute) -> Option<String> {
+fn rejections(route: &HttpRoute) -> Option<String> {
     let mut problems = BTreeSet::new();
     for status in statuses(route) {
         let problem = ["Accepted", "ResolvedRefs"].iter().find_map(|type_| problem(route, status, type_));

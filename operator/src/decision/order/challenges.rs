@@ -87,7 +87,9 @@ pub(super) fn strays(view: &View<'_>, authorizations: &[Authorization]) -> Vec<S
     let solvers: Vec<_> = expected_solvers(view.order, view.issuer.acme).collect();
     let is_stray = |challenge: &&Arc<Challenge>| {
         open(authorizations).all(|authorization| challenge.spec.authorization_url != authorization.url)
-            || !is_valid(challenge) && !solvers.iter().any(|solver| has_solver(challenge, solver))
+            || !is_valid(challenge)
+                && !view.submitted.contains(&challenge.name_any())
+                && !solvers.iter().any(|solver| has_solver(challenge, solver))
     };
     view.challenges.iter().filter(is_stray).map(|stray| stray.name_any()).collect()
 }

@@ -116,7 +116,7 @@ impl<'a> Draft<'a> {
 
     /// Does nothing until a change of the issuer enqueues the Order.
     fn wait_for_solver(mut self, reason: &str) -> Decision {
-        self.status.reason = Some(format!("{reason}. The Order continues when the issuer has such a solver"));
+        self.status.reason = Some(format!("{reason}. The Order continues when this is corrected"));
         self.write(Requeue::Resync)
     }
 

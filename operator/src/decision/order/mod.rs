@@ -59,6 +59,8 @@ pub struct View<'a> {
     pub issuer: IssuerView<'a>,
     /// The Challenges that it owns.
     pub challenges: &'a [Arc<Challenge>],
+    /// The names of those that the CA was asked to validate. They keep the solver with which that was.
+    pub submitted: &'a [String],
     /// Challenges that have the names of its own, and were left behind by an Order of the same name.
     pub left_behind: &'a [String],
     /// Names of Challenges that were deleted, which the watch has not shown yet.

@@ -130,6 +130,7 @@ impl Fixture {
             progress: &self.progress,
             issuer: IssuerView { acme: &self.acme, has_account: true, new_orders: Some(300) },
             challenges: &self.challenges,
+            submitted: &[],
             left_behind: &[],
             deleted: &[],
             renewal: self.renewal,

@@ -96,6 +96,7 @@ impl World {
             progress: &progress,
             issuer,
             challenges: &challenges,
+            submitted: &[],
             left_behind: &[],
             deleted: &deleted,
             renewal: self.course.renewal,
