@@ -242,7 +242,7 @@ async fn namespaced_roles_are_in_these_namespaces() -> Result<()> {
         let namespace = object["metadata"]["namespace"].as_str();
         match object["kind"].as_str().unwrap_or_default() {
             "ClusterRole" | "ClusterRoleBinding" => {
-                let allowed = ["approve", "cluster-view", "edit", "view"];
+                let allowed = ["approve", "cluster-view", "definitions", "edit", "view"];
                 let suffix = name.strip_prefix("acme-operator-").unwrap_or_default();
                 ensure!(allowed.contains(&suffix), "a cluster-wide role: {object}");
             }

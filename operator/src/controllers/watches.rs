@@ -145,13 +145,13 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
     registry
 }
 
-/// Learns which kinds of the Gateway API exist. With the rights of namespaces alone, that can't be learnt: their own watches find out.
+/// Learns which kinds of the Gateway API exist.
 async fn watch_definitions(context: Arc<Context>) {
     let Definitions { gateways, http_routes, listener_sets } = &context.cache.definitions;
-    let (settings, client) = (&context.settings, &context.kube.client);
-    if !settings.gateway_api || !settings.namespaces.is_empty() {
+    let client = &context.kube.client;
+    if !context.settings.gateway_api {
         for definition in [gateways, http_routes, listener_sets] {
-            definition.note(settings.gateway_api);
+            definition.note(false);
         }
         return std::future::pending().await;
     }
