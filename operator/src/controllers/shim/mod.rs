@@ -6,11 +6,14 @@
 mod gateway;
 mod ingress;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use crds::certmanager::Certificate;
-use kube::{Api, Resource, ResourceExt, api::Patch};
+use jiff::Timestamp;
+use kube::{Api, Resource, ResourceExt, api::Patch, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
 
+use super::report::{Report, Reports};
 use crate::{
     context::Context,
     decision::{
@@ -24,7 +27,9 @@ use crate::{
 };
 
 /// A kind whose objects may ask for Certificates.
-pub(super) trait Shimmed: Resource<DynamicType = ()> + Send + Sync + 'static {
+pub(super) trait Shimmed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Send + Sync + 'static
+{
     /// The controller's name in cert-manager's metrics, and in logs.
     const NAME: &'static str;
     /// The field manager of the Certificates and the reporter of Events, as in cert-manager.
@@ -35,6 +40,28 @@ pub(super) trait Shimmed: Resource<DynamicType = ()> + Send + Sync + 'static {
 
     /// What an object of this kind asks for.
     fn source(&self, context: &Context) -> CertificateSource<'_>;
+}
+
+/// The status of a source belongs to the controller that serves it, so there are only events.
+impl<K: Shimmed> Reports for K
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    const MANAGER: &'static str = <K as Shimmed>::MANAGER;
+
+    type Status = ();
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        None
+    }
+
+    fn reported(&self, _: Report<'_>, _: Timestamp) -> Option<Self::Status> {
+        None
+    }
 }
 
 pub(super) async fn reconcile<K: Shimmed>(

@@ -283,7 +283,7 @@ fn acme_errors_end_or_are_retried() {
     assert!(fetched(limited).status.is_some(), "a long wait is reported");
 }
 
-/// Whoever writes the status of a route must not drive the requests to the CA, or the probes.
+/// A change of a route's status must not cause a request to the CA, nor more than one early probe per second.
 #[test]
 fn route_status_brings_a_probe_forward_once_a_second() {
     let challenge = fixtures::challenge("web", |_| {});
