@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Result, ensure};
 use operator::pki::{Curve, KeyKind};
@@ -17,6 +17,7 @@ async fn concurrent_orders_reuse_nonces() -> Result<()> {
     const ORDERS: usize = 200;
     let world = Arc::new(World::new(&Settings::calm()).await?);
     let account = world.account(P256).await?;
+    world.forget();
     let began = Instant::now();
     let issuances = (0..ORDERS).map(|number| {
         let (world, account) = (Arc::clone(&world), account.clone());
@@ -24,23 +25,27 @@ async fn concurrent_orders_reuse_nonces() -> Result<()> {
             world.issue_sparingly(&account, &order(&[&format!("n{number}.example.test")])).await
         })
     });
-    let mut counts = Vec::new();
+    let mut counts: Vec<usize> = Vec::new();
     for issuance in issuances.collect::<Vec<_>>() {
         counts.push(issuance.await??);
     }
     let time = began.elapsed();
     let nonces = world.count("newNonce");
-    let mut histogram: HashMap<usize, usize> = HashMap::new();
+    let mut histogram: BTreeMap<usize, usize> = BTreeMap::new();
     for requests in &counts {
         *histogram.entry(*requests).or_default() += 1;
     }
-    let most = counts.iter().max().copied().unwrap_or_default();
+    counts.sort_unstable();
+    let median = counts[ORDERS / 2];
+    let total = world.requests().len();
     println!(
-        "{ORDERS} orders on one account in {time:.1?}: at most {most} ACME requests each ({histogram:?}), {nonces} \
-         newNonce, {} requests in total",
-        world.requests().len()
+        "{ORDERS} orders on one account in {time:.1?}: {median} ACME requests each (median; {histogram:?}), {nonces} \
+         newNonce, {total} requests in total"
     );
-    ensure!(most <= 8, "an order took more than 8 requests: {histogram:?}");
+    // How often one order is polled depends on how long the CA takes for it. The other requests don't.
+    ensure!(median <= 8, "half of the orders took more than 8 requests: {histogram:?}");
     ensure!(nonces <= 10, "{nonces} newNonce requests");
+    let expected = nonces + counts.iter().sum::<usize>();
+    ensure!(total == expected, "{total} requests instead of {expected}: some were sent again");
     Ok(())
 }
