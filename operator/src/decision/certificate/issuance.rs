@@ -227,6 +227,9 @@ impl Deciding<'_> {
         };
         match outcome {
             Outcome::Pending(message) => {
+                // It may be what the request waits for, and have been asked for since.
+                let temporary = self.plan_temporary(desired, &key)?;
+                self.write_temporary(temporary);
                 let problem = message
                     .map(request::with_advice)
                     .or_else(|| self.view.order_reason.map(ToOwned::to_owned));
@@ -329,13 +332,7 @@ impl Deciding<'_> {
         }
         let temporary = self.plan_temporary(desired, key)?;
         self.write_status();
-        if let Some(temporary) = temporary {
-            self.actions.push(temporary);
-            self.publish(
-                EventSource::Issuing,
-                EventNote::normal(Reason::Issuing, "Issued temporary certificate"),
-            );
-        }
+        self.write_temporary(temporary);
         let revision = next_revision(self.view.certificate);
         self.actions.push(Action::CreateRequest(Box::new(RequestPlan {
             name: self.view.next_request_name.to_owned(),
@@ -347,6 +344,14 @@ impl Deciding<'_> {
             replaces: renewal_information::replaced_certificate(self.view),
         })));
         Ok(())
+    }
+
+    fn write_temporary(&mut self, temporary: Option<Action>) {
+        if let Some(temporary) = temporary {
+            self.actions.push(temporary);
+            let note = EventNote::normal(Reason::Issuing, "Issued temporary certificate");
+            self.publish(EventSource::Issuing, note);
+        }
     }
 
     /// Asks for the next key, or reports that it must be reused and can't be.

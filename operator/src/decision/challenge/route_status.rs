@@ -21,8 +21,19 @@ const MOST_EXPLAINED: usize = 3;
 /// Finds a Gateway by namespace and name.
 type FindGateway<'a, G> = &'a dyn Fn(&str, &str) -> Option<G>;
 
-/// Whether controllers say that all parents serve the route.
-pub fn is_accepted(route: &HttpRoute) -> bool {
+/// Whether controllers say that all parents serve the route, and nothing is known that keeps these from serving the challenge. `gateway`
+/// is the one of [`explanation`].
+pub fn is_served<G: Deref<Target = Gateway>>(route: &HttpRoute, gateway: Option<FindGateway<'_, G>>) -> bool {
+    let is_hopeless = |parent: &ParentReference| {
+        let parent = normalized(parent, route.namespace_or_empty());
+        parent_problem(route, &parent, gateway).is_some()
+            || access(route, &parent, gateway) == Some(Access::Closed)
+    };
+    is_accepted(route) && !route.spec.parent_refs.iter().all(is_hopeless)
+}
+
+/// Whether controllers say that all parents take the route.
+fn is_accepted(route: &HttpRoute) -> bool {
     let mut all = statuses(route).peekable();
     all.peek().is_some()
         && all.all(|status| {
@@ -41,8 +52,12 @@ pub fn explanation<G: Deref<Target = Gateway>>(
     if problems.iter().all(Option::is_some) && !problems.is_empty() {
         return Some(joined(problems.into_iter().flatten().collect()));
     }
-    if let Some(rejections) = rejections(route) {
+    if let Some(rejections) = rejections(route, gateway) {
         return Some(rejections);
+    }
+    let closed: Vec<_> = parents().map(|parent| closed(route, &parent, gateway)).collect();
+    if closed.iter().all(Option::is_some) {
+        return Some(joined(closed.into_iter().flatten().collect()));
     }
     let is_unseen = |parent: &ParentReference| {
         statuses(route).all(|status| normalized(&status.parent_ref, route.namespace_or_empty()) != *parent)
@@ -70,7 +85,10 @@ pub fn verdicts(route: &HttpRoute) -> BTreeSet<String> {
 }
 
 /// What controllers say is wrong with the route.
-fn rejections(route: &HttpRoute) -> Option<String> {
+fn rejections<G: Deref<Target = Gateway>>(
+    route: &HttpRoute,
+    gateway: Option<FindGateway<'_, G>>,
+) -> Option<String> {
     let mut problems = BTreeSet::new();
     for status in statuses(route) {
         let problem = ["Accepted", "ResolvedRefs"].iter().find_map(|type_| problem(route, status, type_));
@@ -78,7 +96,7 @@ fn rejections(route: &HttpRoute) -> Option<String> {
         let parent = normalized(&status.parent_ref, route.namespace_or_empty());
         let message = one_line(message, LONGEST_MESSAGE);
         let message = if message.is_empty() { message } else { format!(": {message}") };
-        let advice = advice(reason, &parent);
+        let advice = advice(reason, &parent, access(route, &parent, gateway));
         problems.insert(format!("the {} rejects the HTTPRoute ({reason}{message}){advice}", name(&parent)));
     }
     (!problems.is_empty()).then(|| joined(problems))
@@ -113,29 +131,88 @@ fn parent_problem<G: Deref<Target = Gateway>>(
             name(parent)
         ));
     };
-    let is_named = |listener: &&Listener| {
-        parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
-            && parent.port.is_none_or(|port| port == listener.port)
-    };
-    let mut named = found.spec.listeners.iter().filter(is_named).peekable();
-    if named.peek().is_none() && (parent.section_name.is_some() || parent.port.is_some()) {
+    let is_none_named = !found.spec.listeners.iter().any(|listener| is_named(listener, parent));
+    if is_none_named && (parent.section_name.is_some() || parent.port.is_some()) {
         return Some(format!(
             "there is no {}. Correct sectionName or port in the issuer's parentRefs",
             name(parent)
         ));
     }
-    let hosts = route.spec.hostnames.as_deref().unwrap_or_default();
-    let serves = |listener: &Listener| {
-        listener.protocol == "HTTP" && hosts.iter().all(|host| covers(listener.hostname.as_deref(), host))
-    };
-    // A port may be mapped from the port 80 to which the CA connects.
-    (!named.any(serves)).then(|| {
+    listeners_for_http(route, parent, &found).next().is_none().then(|| {
         format!(
             "the {} has no listener for HTTP that accepts the name, and the CA connects to port 80. Add a listener with protocol HTTP \
              and port 80, and with this hostname or none",
             name(parent)
         )
     })
+}
+
+/// Whether listeners of a Gateway take a route, as far as their allowedRoutes say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Access {
+    Closed,
+    /// The labels of its namespace decide, and these are not known.
+    Selected,
+    Open,
+}
+
+/// Whether a Gateway's listeners for HTTP take a route; `None` if this is not known. Another listener may take it, usually the one for
+/// HTTPS with the same name, and then the route counts as accepted.
+fn access<G: Deref<Target = Gateway>>(
+    route: &HttpRoute,
+    parent: &ParentReference,
+    gateway: Option<FindGateway<'_, G>>,
+) -> Option<Access> {
+    let namespace = parent.namespace.as_deref().unwrap_or_default();
+    let found = gateway?(namespace, &parent.name)?;
+    let of_listener = |listener: &Listener| {
+        let namespaces = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+        match namespaces.and_then(|namespaces| namespaces.from.as_deref()).unwrap_or("Same") {
+            "Same" if namespace != route.namespace_or_empty() => Access::Closed,
+            "None" => Access::Closed,
+            "Selector" => Access::Selected,
+            _ => Access::Open,
+        }
+    };
+    listeners_for_http(route, parent, &found).map(of_listener).max()
+}
+
+/// What to change so that a Gateway's listeners for HTTP take a route.
+fn closed<G: Deref<Target = Gateway>>(
+    route: &HttpRoute,
+    parent: &ParentReference,
+    gateway: Option<FindGateway<'_, G>>,
+) -> Option<String> {
+    match access(route, parent, gateway)? {
+        Access::Open => None,
+        Access::Selected => Some(format!(
+            "the {} accepts HTTPRoutes on its listener for HTTP only from some namespaces. Check that the selector in its allowedRoutes \
+             matches the labels of this namespace",
+            name(parent)
+        )),
+        Access::Closed => Some(format!(
+            "the {} accepts no HTTPRoutes of this namespace on its listener for HTTP. Allow them in its allowedRoutes",
+            name(parent)
+        )),
+    }
+}
+
+fn is_named(listener: &Listener, parent: &ParentReference) -> bool {
+    parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
+        && parent.port.is_none_or(|port| port == listener.port)
+}
+
+/// The listeners of a Gateway that could serve a challenge. Their port may be mapped from the port 80 to which the CA connects.
+fn listeners_for_http<'a>(
+    route: &'a HttpRoute,
+    parent: &'a ParentReference,
+    gateway: &'a Gateway,
+) -> impl Iterator<Item = &'a Listener> {
+    let hosts = route.spec.hostnames.as_deref().unwrap_or_default();
+    let covers_all =
+        move |listener: &Listener| hosts.iter().all(|host| covers(listener.hostname.as_deref(), host));
+    let listeners = gateway.spec.listeners.iter().filter(|listener| is_named(listener, parent));
+    listeners.filter(move |listener| listener.protocol == "HTTP" && covers_all(listener))
 }
 
 /// Whether a listener with a hostname accepts a name.
@@ -171,20 +248,25 @@ fn problem<'a>(route: &HttpRoute, of: &'a RouteParentStatus, type_: &str) -> Opt
 }
 
 /// What to do about a reason of the Gateway API.
-fn advice(reason: &str, parent: &ParentReference) -> &'static str {
-    match reason {
-        "NotAllowedByListeners" => {
+fn advice(reason: &str, parent: &ParentReference, access: Option<Access>) -> &'static str {
+    match (reason, access) {
+        ("NoMatchingListenerHostname", Some(Access::Open)) => {
+            ". Add a listener for HTTP on port 80 with exactly this hostname: some controllers serve a name that a listener for HTTPS \
+             has on no listener with a wildcard or without a hostname"
+        }
+        // The listener that has the name doesn't count, because it takes no routes of this namespace.
+        ("NoMatchingListenerHostname", Some(_)) | ("NotAllowedByListeners", _) => {
             ". Allow routes of this namespace in allowedRoutes of the listener for HTTP on port 80, and check in the status of the \
              Gateway that this listener is accepted"
         }
-        "NoMatchingListenerHostname" => {
+        ("NoMatchingListenerHostname", None) => {
             ". Add a listener for HTTP on port 80 with this hostname, or without one"
         }
-        "NoMatchingParent" if parent.section_name.is_some() || parent.port.is_some() => {
+        ("NoMatchingParent", _) if parent.section_name.is_some() || parent.port.is_some() => {
             ". Correct sectionName or port in the issuer's parentRefs"
         }
-        "NoMatchingParent" => ". Add a listener for HTTP on port 80",
-        "NoReadyListeners" => {
+        ("NoMatchingParent", _) => ". Add a listener for HTTP on port 80",
+        ("NoReadyListeners", _) => {
             ". Attach the HTTPRoute to a listener for HTTP that is ready, or let the listeners start with the annotation \
              cert-manager.io/issue-temporary-certificate: \"true\""
         }
@@ -289,7 +371,53 @@ mod tests {
             assert_eq!(text.get(..expected.len()), Some(expected), "{listeners}: {text}");
             assert_eq!(text.is_empty(), expected.is_empty(), "{listeners}: {text}");
         }
+        let restricted = |from: &str, namespace: &str| {
+            let mut listener = http(None);
+            listener["allowedRoutes"] = json!({ "namespaces": { "from": from } });
+            let mut route = route.clone();
+            route.spec.parent_refs[0].namespace = Some(namespace.to_owned());
+            route.status.as_mut().expect("a status").parents[0].parent_ref.namespace =
+                Some(namespace.to_owned());
+            (route, gateway(json!([https, listener])))
+        };
+        let served = |from: &str, namespace: &str| {
+            let (route, gateway) = restricted(from, namespace);
+            is_served(&route, Some(&|_: &str, _: &str| Some(&gateway)))
+        };
+        for (from, namespace, expected, is_possible) in [
+            ("All", "infra", "", true),
+            ("Same", "a", "", true),
+            (
+                "Selector",
+                "a",
+                "the Gateway \"a/web\" accepts HTTPRoutes on its listener for HTTP only from some",
+                true,
+            ),
+            ("Same", "infra", "the Gateway \"infra/web\" accepts no HTTPRoutes of this namespace", false),
+            ("None", "a", "the Gateway \"a/web\" accepts no HTTPRoutes of this namespace", false),
+        ] {
+            let (route, gateway) = restricted(from, namespace);
+            let text = explained(&route, Some(&gateway));
+            assert_eq!(text.get(..expected.len()), Some(expected), "{from}: {text}");
+            assert_eq!(
+                (text.is_empty(), served(from, namespace)),
+                (expected.is_empty(), is_possible),
+                "{from}"
+            );
+        }
         assert!(explained(&route, None).starts_with("the Gateway \"a/web\" does not exist"));
+        // As Contour does it.
+        let rejected = json!([condition("Accepted", "False", "NoMatchingListenerHostname", 2)]);
+        route.status = from_value(json!({ "parents": [
+            { "parentRef": { "name": "web" }, "conditions": rejected },
+        ] }))
+        .expect("a status");
+        let text = explained(&route, Some(&gateway(json!([http(None), https]))));
+        assert!(text.contains("with exactly this hostname: some"), "{text}");
+        let mut selecting = http(None);
+        selecting["allowedRoutes"] = json!({ "namespaces": { "from": "Selector" } });
+        let text = explained(&route, Some(&gateway(json!([selecting, https]))));
+        assert!(text.contains("Allow routes of this namespace in allowedRoutes"), "{text}");
         route.spec.parent_refs[0].section_name = Some("htttp".to_owned());
         let text = explained(&route, Some(&gateway(json!([http(None)]))));
         assert!(

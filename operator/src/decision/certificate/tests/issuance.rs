@@ -176,6 +176,22 @@ fn temporary_certificate_is_replaced() {
     assert_eq!(world.condition(condition::READY), Some((ConditionStatus::True, "Ready")));
 }
 
+/// A user sees that the Gateway waits for a Secret, and asks for a temporary certificate.
+#[test]
+fn temporary_certificate_may_be_asked_for_later() {
+    let mut world = World::new(|_| {});
+    assert!(world.run(5));
+    assert!(world.secret.is_none(), "it waits for the CA");
+    let annotations = world.certificate.annotations_mut();
+    annotations.insert(ISSUE_TEMPORARY_CERTIFICATE.to_owned(), "true".to_owned());
+    assert!(world.run(5), "it settles");
+    assert!(world.secret.as_ref().is_some_and(|secret| SecretView::parse(secret).temporary));
+    assert_eq!(world.requests.len(), 1, "the request is kept");
+    world.issue();
+    assert!(world.run(5));
+    assert!(world.secret.as_ref().is_some_and(|secret| !SecretView::parse(secret).temporary));
+}
+
 /// A backup is restored: the Secret comes after the Certificate.
 #[test]
 fn restored_secret_ends_the_issuance() {
