@@ -1,4 +1,4 @@
-//! Gateways of the class that Traefik serves, as users write them. Knows the Gateway API and annotations. Next: `user.rs`.
+//! Gateways as users write them. Knows the Gateway API and annotations. Next: `user.rs`.
 
 use anyhow::Result;
 use crds::gateway::Gateway;
@@ -7,7 +7,7 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use testbed::gateway_api;
+use testbed::cluster::IngressController;
 
 use crate::user::User;
 
@@ -27,13 +27,23 @@ pub fn https(name: &str, host: &str, secret: &str) -> Value {
     })
 }
 
-/// A Gateway.
+/// A Gateway that Traefik serves.
 pub fn gateway(name: &str, annotations: &Value, listeners: &[Value]) -> Value {
+    gateway_of(IngressController::Traefik, name, annotations, listeners)
+}
+
+/// A Gateway.
+pub fn gateway_of(
+    served_by: IngressController,
+    name: &str,
+    annotations: &Value,
+    listeners: &[Value],
+) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "Gateway",
         "metadata": { "name": name, "annotations": annotations },
-        "spec": { "gatewayClassName": gateway_api::CLASS, "listeners": listeners },
+        "spec": { "gatewayClassName": served_by.gateway_class(), "listeners": listeners },
     })
 }
 

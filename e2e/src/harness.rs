@@ -41,7 +41,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use testbed::{
     bring_up,
-    cluster::{Cluster, DEFAULT_NAME, Mode, Options},
+    cluster::{Cluster, DEFAULT_NAME, IngressController, Mode, Options},
     http::Trust,
     page, paths,
     progress::Steps,
@@ -110,6 +110,13 @@ pub async fn start_node_with(tests: &str, gateway_api: bool) -> Result<Cluster> 
     let name = format!("test-{tests}-{}", std::process::id());
     let options = Options { gateway_api, ..Options::new(name, Mode::Node) };
     bring_up::start(&options, cluster()?.tools(), &Steps::default()).await
+}
+
+/// Starts a cluster with a node where a certain ingress controller serves Gateways, named after it.
+pub async fn start_served_by(ingress: IngressController) -> Result<Cluster> {
+    let name = format!("test-{}-{}", ingress.gateway_class(), std::process::id());
+    let options = Options { ingress, ..Options::new(name, Mode::Node) };
+    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 
 /// Starts what all tests of a program share, in the first test that needs it.
@@ -338,6 +345,23 @@ pub async fn await_quiet(
         );
         sleep(QUIET_POLL).await;
     }
+}
+
+/// Waits until a check passes, and returns how long that took. `what` completes "waited for …".
+///
+/// # Errors
+/// The wait took longer than `limit`, or a check failed.
+pub async fn eventually(
+    what: &str,
+    limit: Duration,
+    mut check: impl AsyncFnMut() -> Result<bool>,
+) -> Result<Duration> {
+    let start = Instant::now();
+    while !check().await? {
+        ensure!(start.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(start.elapsed())
 }
 
 /// Asserts that something stays true for as long as `period`: that something else does not happen. `what` completes "it did not

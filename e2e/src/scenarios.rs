@@ -249,3 +249,28 @@ pub async fn handmade_secret_is_served_until_it_is_replaced(user: &User<'_>) -> 
     ensure!(events.iter().any(says), "no event is about the Secret of the user: {events:?}");
     Ok(())
 }
+
+/// While a certificate is renewed, every TLS handshake with the host of the same name gets one that is valid.
+pub async fn renewal_is_served_without_a_gap(user: &User<'_>, name: &str, root: &Trust) -> Result<()> {
+    let host = user.host(name);
+    let before = user.await_secret(name, harness::TIMEOUT).await?.resource_version();
+    let renew = json!({ "status": { "conditions": [{
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "by a user",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }] } });
+    let patch = ["patch", "certificate", name, "--subresource=status", "--type=merge", "--namespace"];
+    let mut kubectl = user.cluster.kubectl();
+    kubectl.args(patch).arg(&user.namespace).arg("--patch").arg(renew.to_string());
+    ensure!(kubectl.output().await?.status.success(), "the renewal can't be requested");
+    let (mut handshakes, deadline) = (0, Instant::now() + Duration::from_secs(10));
+    while Instant::now() < deadline {
+        let served = probe::tls(&user.cluster.network(), &host, 443, &host, root).await?;
+        served.verdict.map_err(|error| anyhow::anyhow!("a handshake got a bad certificate: {error:?}"))?;
+        handshakes += 1;
+        sleep(Duration::from_millis(50)).await;
+    }
+    let after = user.await_secret(name, harness::TIMEOUT).await?.resource_version();
+    ensure!(after != before, "the certificate was not renewed within 10 s");
+    println!("{handshakes} handshakes during a renewal got a valid certificate");
+    Ok(())
+}

@@ -20,7 +20,7 @@ use support::migration::{
     CERT_MANAGER_TIMEOUT, ISSUER, NAMESPACE, TAKEOVER_TIMEOUT, await_no_pods, await_placed, await_presented,
     ensure_kept, ensure_one_order, scale_solver,
 };
-use testbed::{audit::AuditMark, helm::helm, http::Trust, pebble::Pebble, probe};
+use testbed::{audit::AuditMark, helm::helm, pebble::Pebble};
 use tokio::time::{Instant, sleep};
 
 /// The flags by which cert-manager serves Gateways.
@@ -72,7 +72,7 @@ async fn gateways_are_taken_over_and_served() -> Result<()> {
     ensure!(parent.is_some_and(|name| name == "done"), "the parent is not on the Certificate: {parent:?}");
 
     gateway_gets_a_secret_in_a_second(&user).await?;
-    renewal_is_served_without_a_gap(&user, &pebble.issuing_root(0).await?).await?;
+    scenarios::renewal_is_served_without_a_gap(&user, "fast-0", &pebble.issuing_root(0).await?).await?;
 
     ensure_kept_of(&user, &all).await?;
     // Without its solver, the operator can't complete what it orders.
@@ -126,30 +126,5 @@ async fn gateway_gets_a_secret_in_a_second(user: &User<'_>) -> Result<()> {
         served[RUNS / 2]
     );
     ensure!(median <= Duration::from_millis(1500), "the median is {median:?}, all runs are {issued:?}");
-    Ok(())
-}
-
-/// While a certificate is renewed, every TLS handshake gets one that is valid.
-async fn renewal_is_served_without_a_gap(user: &User<'_>, root: &Trust) -> Result<()> {
-    let (name, host) = ("fast-0", user.host("fast-0"));
-    let before = user.await_secret(name, harness::TIMEOUT).await?.resource_version();
-    let renew = json!({ "status": { "conditions": [{
-        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "by a user",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }] } });
-    let patch = ["patch", "certificate", name, "--subresource=status", "--type=merge", "--namespace"];
-    let mut kubectl = user.cluster.kubectl();
-    kubectl.args(patch).arg(&user.namespace).arg("--patch").arg(renew.to_string());
-    ensure!(kubectl.output().await?.status.success(), "the renewal can't be requested");
-    let (mut handshakes, deadline) = (0, Instant::now() + Duration::from_secs(10));
-    while Instant::now() < deadline {
-        let served = probe::tls(&user.cluster.network(), &host, 443, &host, root).await?;
-        served.verdict.map_err(|error| anyhow::anyhow!("a handshake got a bad certificate: {error:?}"))?;
-        handshakes += 1;
-        sleep(Duration::from_millis(50)).await;
-    }
-    let after = user.await_secret(name, harness::TIMEOUT).await?.resource_version();
-    ensure!(after != before, "the certificate was not renewed within 10 s");
-    println!("{handshakes} handshakes during a renewal got a valid certificate");
     Ok(())
 }

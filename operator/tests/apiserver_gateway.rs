@@ -13,7 +13,7 @@ use crds::{
 };
 use e2e::{
     gateways::{apply, gateway, http, https, solvers},
-    harness,
+    harness::{self, eventually},
     intruder::Intruder,
     operator::{self, Processes},
     user::{User, issuer_annotation},
@@ -24,10 +24,12 @@ use kube::{
     api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
-use testbed::{cluster::Cluster, gateway_api, pebble::Pebble};
-use tokio::time::{Instant, sleep};
+use testbed::{cluster::Cluster, gateway_api, pebble::Pebble, process::resident};
 
 const ISSUER: &str = "gateways";
+
+/// How much memory may grow while the CRDs come and go, bytes: it may fragment, but a leaked cache or watch would be more.
+const MEMORY_LIMIT: usize = 4 << 20;
 
 /// How soon a rejected route has to be reported, and to heal.
 const SOON: Duration = Duration::from_secs(5);
@@ -63,20 +65,6 @@ async fn user(namespace: &str) -> Result<User<'static>> {
 async fn await_served(user: &User<'_>, host: &str) -> Result<()> {
     let root = Pebble::of_cluster(user.cluster)?.issuing_root(0).await?;
     user.await_served(host, &root, harness::TIMEOUT).await.map(drop)
-}
-
-/// Waits until a check passes. `what` completes "waited for …".
-async fn eventually(
-    what: &str,
-    limit: Duration,
-    mut check: impl AsyncFnMut() -> Result<bool>,
-) -> Result<Duration> {
-    let start = Instant::now();
-    while !check().await? {
-        ensure!(start.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
-        sleep(Duration::from_millis(100)).await;
-    }
-    Ok(start.elapsed())
 }
 
 /// Twenty names in one Gateway, two of which share a Secret, and a listener with a slip that holds up none of them.
@@ -396,7 +384,8 @@ async fn definitions_come_and_go() -> Result<()> {
     apply(&user, &certificate).await?;
     user.await_ready_message("early", "the Gateway API is not installed").await?;
 
-    for round in ["first", "second", "third"] {
+    let mut memory = Vec::new();
+    for round in ["first", "second", "third", "fourth"] {
         gateway_api::install(&cluster).await?;
         let gateway =
             gateway(round, &issuer_annotation(ISSUER), &[http(), https("https", &user.host(round), round)]);
@@ -411,7 +400,10 @@ async fn definitions_come_and_go() -> Result<()> {
         eventually("the routes of both challenges", Duration::from_secs(20), has_both).await?;
         // Nothing serves them, so both challenges are live.
         gateway_api::remove(&cluster).await?;
+        memory.push(resident(pid)?);
     }
+    println!("resident after each round: {memory:?} bytes");
+    ensure!(memory[3] <= memory[0] + MEMORY_LIMIT, "memory grows with each round: {memory:?} bytes");
     user.await_ready_message("early", "the Gateway API is not installed").await?;
     let log = cluster.log_tail(operator::NAME, 100_000);
     let failures = log.matches("failed to watch").count();

@@ -1,6 +1,6 @@
 //! How much memory the cache takes. This test has a process of its own, because it measures its memory.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use kube::{Resource, runtime::reflector::Lookup};
@@ -10,6 +10,7 @@ use operator::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use testbed::process::resident;
 
 /// The number of Certificates.
 const COUNT: usize = 2000;
@@ -25,14 +26,6 @@ const LIMIT_OF_CHALLENGES: usize = 8 << 20;
 const LIMIT_OF_LARGE: usize = 8 << 20;
 
 const TIME: &str = "2026-01-01T00:00:00Z";
-
-/// The resident memory of this process, bytes.
-fn resident() -> Result<usize> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kib: usize = line.split_whitespace().nth(1).context("no number")?.parse()?;
-    Ok(kib * 1024)
-}
 
 fn metadata(name: &str, number: usize, owner: Option<(&str, &str)>, annotations: &Value) -> Value {
     let owners = owner.map(|(kind, name)| {
@@ -183,7 +176,7 @@ fn fleet_and_large_objects_fit() -> Result<()> {
     let mut requests = writer(&cache.requests)?;
     let mut orders = writer(&cache.orders)?;
     let mut ingresses = writer(&cache.ingresses)?;
-    let before = resident()?;
+    let before = resident("self")?;
     let mut last = before;
     for kind in ["certificates", "requests", "orders", "ingresses"] {
         for number in 0..COUNT {
@@ -200,11 +193,11 @@ fn fleet_and_large_objects_fit() -> Result<()> {
             };
             ensure!(read, "an object can't be read");
         }
-        let now = resident()?;
+        let now = resident("self")?;
         println!("{kind}: {} bytes each", now.saturating_sub(last) / COUNT);
         last = now;
     }
-    let full = resident()?;
+    let full = resident("self")?;
     let each = full.saturating_sub(before) / COUNT;
     println!("the cache takes {each} bytes for each Certificate");
     ensure!(each <= LIMIT, "the cache takes {each} bytes for each Certificate, and not {LIMIT}");
@@ -218,7 +211,7 @@ fn fleet_and_large_objects_fit() -> Result<()> {
         let read = put(&challenge(number), &mut challenges, &cache, |it| cache.solvers.share(it))?;
         ensure!(read, "a Challenge can't be read");
     }
-    let grown = resident()?.saturating_sub(full);
+    let grown = resident("self")?.saturating_sub(full);
     println!("1000 Challenges with large solvers take {grown} bytes");
     ensure!(grown <= LIMIT_OF_CHALLENGES, "1000 Challenges with large solvers take {grown} bytes");
 
@@ -232,7 +225,7 @@ fn fleet_and_large_objects_fit() -> Result<()> {
         ensure!(put(&ingress, &mut ingresses, &cache, |_| {})?, "rules don't count");
         drop((certificate, order));
     }
-    let grown = resident()?.saturating_sub(full + grown);
+    let grown = resident("self")?.saturating_sub(full + grown);
     println!("large objects take {grown} bytes");
     ensure!(grown <= LIMIT_OF_LARGE, "large objects take {grown} bytes");
     Ok(())

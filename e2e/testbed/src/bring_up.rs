@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use nix::unistd;
@@ -21,14 +21,15 @@ use xtask::{image::Image, paths, progress::Steps};
 
 use crate::{
     cluster::{
-        API_SERVICE_ADDRESS, Cluster, ClusterState, DNS_SERVICE_ADDRESS, Layout, Mode, NODE_ADDRESS,
-        NODE_NAME, Options, TRAEFIK, config,
+        API_SERVICE_ADDRESS, Cluster, ClusterState, DNS_SERVICE_ADDRESS, IngressController, Layout, Mode,
+        NODE_ADDRESS, NODE_NAME, Options, TRAEFIK, config,
         control::Connection,
         plan::Plan,
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
         remove, state_of, supervisor,
     },
-    ingress, page, pebble,
+    ingress::{self, traefik},
+    page, pebble,
     pki::Authority,
     tools::{self, Tool, Tools, host},
 };
@@ -45,6 +46,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// # Errors
 /// One paragraph that says what to do. After an error, nothing is left of the cluster.
 pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cluster> {
+    check(options)?;
     prepare_host(options.mode, steps).await?;
     let step = steps.begin("starting the namespaces", None);
     let cluster = claim(options, tools).await?;
@@ -59,6 +61,19 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
             })
         }
     }
+}
+
+/// Checks that the options fit together.
+///
+/// # Errors
+/// They don't; the message says what to do.
+pub fn check(options: &Options) -> Result<()> {
+    ensure!(
+        options.ingress == IngressController::Traefik || options.mode == Mode::Node,
+        "{} runs in Pods, which need a node: leave out `--control-plane-only`, or use Traefik",
+        options.ingress.name()
+    );
+    Ok(())
 }
 
 /// Checks that this user may start such a cluster, and installs missing programs of the operating system. [`start`]
@@ -78,11 +93,9 @@ pub async fn prepare_host(mode: Mode, steps: &Steps) -> Result<()> {
 }
 
 /// The tools that a cluster needs, including kubectl.
-pub fn tools_for(mode: Mode) -> Vec<Tool> {
-    match mode {
-        Mode::ControlPlane => tools::CONTROL_PLANE.to_vec(),
-        Mode::Node => [tools::CONTROL_PLANE, tools::NODE].concat(),
-    }
+pub fn tools_for(options: &Options) -> Vec<Tool> {
+    let node = if options.mode == Mode::Node { tools::NODE } else { &[] };
+    [tools::CONTROL_PLANE, node, options.ingress.tools()].concat()
 }
 
 /// Creates the cluster's folder, which reserves its name, and starts the supervisor.
@@ -126,6 +139,7 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
         name: options.name.clone(),
         mode: options.mode,
         relay: listener.local_addr()?,
+        ingress: options.ingress,
         ingress_class: options.ingress_class.clone(),
     };
     let parameters = supervisor::Parameters {
@@ -224,17 +238,29 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
         .await?;
         step.done("");
     }
-    let step = steps.begin("starting Traefik", Some(Duration::from_secs(6)));
-    ingress::start(cluster, options.gateway_api).await?;
-    wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(ingress::is_up(cluster).await.then_some(())))
-        .await?;
-    step.done("");
+    start_ingress(cluster, options, steps).await?;
     let step = steps.begin("waiting for DNS", None);
     wait(cluster, "names under example.test to resolve", "coredns", async || {
         Ok(cluster.dial("pebble.example.test", pebble::CLUSTER_PORT).await.ok())
     })
     .await?;
     step.done("");
+    Ok(())
+}
+
+async fn start_ingress(cluster: &Cluster, options: &Options, steps: &Steps) -> Result<()> {
+    let name = options.ingress.name();
+    if options.ingress == IngressController::Traefik {
+        let step = steps.begin(format!("starting {name}"), Some(Duration::from_secs(6)));
+        traefik::start(cluster, options.gateway_api).await?;
+        wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(traefik::is_up(cluster).await.then_some(())))
+            .await?;
+        step.done("");
+    } else {
+        let step = steps.begin(format!("starting {name}"), Some(Duration::from_secs(30)));
+        ingress::start_envoy(cluster, options.ingress).await?;
+        step.done("");
+    }
     Ok(())
 }
 
@@ -367,7 +393,7 @@ fn images(tools: &Tools) -> [Image; 3] {
 /// The archive of a tool's image, which is written once, next to the tool.
 fn archive(image: &Image) -> Result<std::path::PathBuf> {
     let name = image.reference.rsplit('/').next().unwrap_or_default().replace(':', "-");
-    let archive = image.binary.with_file_name(format!("{name}.tar"));
+    let archive = image.files[0].source.with_file_name(format!("{name}.tar"));
     if !archive.exists() {
         image.write(&archive)?;
     }

@@ -7,7 +7,7 @@ use xtask::progress::Steps;
 
 use crate::{
     bring_up,
-    cluster::{self, Cluster, ClusterState, DEFAULT_NAME, Mode, Options},
+    cluster::{self, Cluster, ClusterState, DEFAULT_NAME, IngressController, Mode, Options},
     tools::{Tool, Tools},
 };
 
@@ -63,6 +63,9 @@ pub struct ClusterArguments {
     /// The loopback port of the SOCKS relay into the cluster [default: any free port].
     #[arg(long)]
     pub relay_port: Option<u16>,
+    /// What serves Ingresses and Gateways. Istio and Contour serve Gateways, and are built on first use, which takes minutes.
+    #[arg(long, value_enum, default_value_t)]
+    pub ingress: IngressController,
     /// The class of the Ingresses that Traefik serves.
     #[arg(long, default_value = "nginx")]
     pub ingress_class: String,
@@ -77,7 +80,8 @@ impl ClusterArguments {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
         let (relay_port, gateway_api) = (self.relay_port, self.gateway_api);
-        Options { relay_port, ingress_class, gateway_api, ..Options::new(&self.name.name, mode) }
+        let ingress = self.ingress;
+        Options { relay_port, ingress, ingress_class, gateway_api, ..Options::new(&self.name.name, mode) }
     }
 }
 
@@ -86,8 +90,9 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
     match task {
         Task::Up(arguments) => {
             let options = arguments.options();
+            bring_up::check(&options)?;
             bring_up::prepare_host(options.mode, steps).await?;
-            let mut needed = bring_up::tools_for(options.mode);
+            let mut needed = bring_up::tools_for(&options);
             // It pins the version of the CRDs.
             needed.extend(options.gateway_api.then_some(Tool::CertManager));
             let tools = Tools::ensure(&needed, steps).await?;

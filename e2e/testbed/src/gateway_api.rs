@@ -1,5 +1,5 @@
-//! The Gateway API in a cluster: its CRDs, in the version that cert-manager is built with, and what Traefik needs to serve Gateways.
-//! Knows nothing about certificates. Next: `manifests/traefik-gateways.yaml`, then `ingress.rs`.
+//! The CRDs of the Gateway API in a cluster, in the version that cert-manager is built with.
+//! Knows nothing about certificates. Next: `ingress/`, which serves Gateways.
 
 use std::fs;
 
@@ -9,9 +9,6 @@ use crate::cluster::Cluster;
 
 /// The Go module with the CRDs.
 const MODULE: &str = "sigs.k8s.io/gateway-api";
-
-/// The class of the Gateways that Traefik serves.
-pub const CLASS: &str = "traefik";
 
 /// The CRDs of the standard channel, YAML.
 async fn definitions(cluster: &Cluster) -> Result<String> {
@@ -34,10 +31,15 @@ async fn definitions(cluster: &Cluster) -> Result<String> {
 /// Installs the CRDs, and waits until the API server serves them.
 pub async fn install(cluster: &Cluster) -> Result<()> {
     cluster.apply(&definitions(cluster).await?).await?;
+    await_definitions(cluster).await
+}
+
+/// Waits until the API server serves all CRDs.
+pub(crate) async fn await_definitions(cluster: &Cluster) -> Result<()> {
     let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
     let output = cluster.kubectl().args(wait).output().await?;
     let printed = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the CRDs of the Gateway API are not established: {printed}");
+    ensure!(output.status.success(), "the CRDs are not established: {printed}");
     Ok(())
 }
 
@@ -51,10 +53,4 @@ pub async fn remove(cluster: &Cluster) -> Result<()> {
     let printed = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "failed to remove the CRDs of the Gateway API: {printed}");
     Ok(())
-}
-
-/// Installs the CRDs, the rights of Traefik, and a GatewayClass for it.
-pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
-    install(cluster).await?;
-    cluster.apply(&include_str!("../manifests/traefik-gateways.yaml").replace("$CLASS", CLASS)).await
 }

@@ -25,4 +25,4 @@ pub mod probe;
 pub mod service_account;
 pub mod tools;
 
-pub use xtask::{paths, progress};
+pub use xtask::{paths, process, progress};

@@ -1,6 +1,6 @@
-//! Container images of one static binary, as OCI archives. The same binary gives the same bytes.
+//! Container images with one layer, as OCI archives. The same files give the same bytes.
 //! Knows the [image layout](https://github.com/opencontainers/image-spec/blob/main/image-layout.md), and nothing about
-//! the binary. Next: `release.rs`, which builds the operator's binaries.
+//! the files. Next: `release.rs`, which builds the operator's binaries.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +19,14 @@ use sha2::{Digest, Sha256};
 /// The user of the operator's images. Numeric, because the kubelet can't check `runAsNonRoot` against a name.
 pub const NON_ROOT: &str = "65532:65532";
 
-/// An image that holds one binary and nothing else.
+/// An image that has some files and nothing else.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Full reference, such as `localhost/agnhost:1.36.3`.
     pub reference: String,
-    /// The static Linux binary, as a path on this machine.
-    pub binary: PathBuf,
-    /// The command. In the image, the binary is at `/<file name>`.
+    /// The files.
+    pub files: Vec<ImageFile>,
+    /// The command.
     pub entrypoint: Vec<String>,
     /// `uid:gid`, or empty for root.
     pub user: &'static str,
@@ -34,12 +34,23 @@ pub struct Image {
     pub compressed: bool,
 }
 
+/// A file of an image. Everyone may read and execute it.
+#[derive(Clone, Debug)]
+pub struct ImageFile {
+    /// The path on this machine.
+    pub source: PathBuf,
+    /// The path in the image, relative to its root.
+    pub target: PathBuf,
+}
+
 impl Image {
-    /// An image that runs the binary without arguments.
+    /// An image that runs one static Linux binary without arguments. In the image, it is at `/<file name>`.
     pub fn new(reference: impl Into<String>, binary: impl Into<PathBuf>, user: &'static str) -> Self {
-        let binary = binary.into();
-        let entrypoint = vec![format!("/{}", file_name(&binary))];
-        Self { reference: reference.into(), binary, entrypoint, user, compressed: false }
+        let source = binary.into();
+        let target = PathBuf::from(source.file_name().unwrap_or_default());
+        let entrypoint = vec![format!("/{}", target.display())];
+        let files = vec![ImageFile { source, target }];
+        Self { reference: reference.into(), files, entrypoint, user, compressed: false }
     }
 
     /// Writes the image as an OCI archive, an uncompressed tar, to `path`, and returns the digest of the manifest.
@@ -47,9 +58,8 @@ impl Image {
     pub fn write(&self, path: &Path) -> Result<String> {
         let folder = path.parent().context("the path of an archive has no parent")?;
         fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        self.write_in(folder, path).with_context(|| {
-            format!("failed to write the image of {} as {}", self.binary.display(), path.display())
-        })
+        self.write_in(folder, path)
+            .with_context(|| format!("failed to write the image {} as {}", self.reference, path.display()))
     }
 
     fn write_in(&self, folder: &Path, path: &Path) -> Result<String> {
@@ -111,10 +121,12 @@ impl Image {
 
     /// Writes the files of the image as a tar.
     fn content<W: Write>(&self, out: W) -> Result<W> {
-        let binary = File::open(&self.binary)?;
-        let mut header = header(0o755, binary.metadata()?.len());
         let mut tar = tar::Builder::new(out);
-        tar.append_data(&mut header, file_name(&self.binary), BufReader::new(binary))?;
+        for ImageFile { source, target } in &self.files {
+            let file = File::open(source).with_context(|| format!("failed to read {}", source.display()))?;
+            let mut header = header(0o755, file.metadata()?.len());
+            tar.append_data(&mut header, target, BufReader::new(file))?;
+        }
         Ok(tar.into_inner()?)
     }
 
@@ -195,10 +207,6 @@ fn header(mode: u32, size: u64) -> tar::Header {
 
 fn append(archive: &mut tar::Builder<impl Write>, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
     archive.append_data(&mut header(mode, content.len() as u64), path, content)
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A writer that computes the digest of everything written through it.

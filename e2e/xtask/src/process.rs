@@ -1,7 +1,11 @@
-//! Runs cargo, and other programs whose output goes to the terminal.
+//! Runs cargo, and other programs whose output goes to the terminal, and measures the memory of processes.
 //! Knows nothing about what they are run for. Next: `release.rs`, which runs cargo in the background.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    fmt::Display,
+    fs,
+    process::{Command, Output, Stdio},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -25,6 +29,18 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{name} failed: {status}");
     }
     Ok(())
+}
+
+/// The resident memory of a process, bytes. `process` is its ID, or "self".
+///
+/// # Errors
+/// There is no such process.
+pub fn resident(process: impl Display) -> Result<usize> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let kib: usize = line.split_whitespace().nth(1).context("no number")?.parse()?;
+    Ok(kib * 1024)
 }
 
 /// What a program printed: standard output, then standard error.

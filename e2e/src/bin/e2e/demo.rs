@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use testbed::{
     bring_up,
-    cluster::{self, Cluster, ClusterState, Mode, Options},
+    cluster::{self, Cluster, ClusterState, IngressController, Mode, Options},
     commands::{ClusterArguments, print_next_steps},
     page,
     pebble::{Pebble, Settings},
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<(
     if running.is_none() {
         bring_up::prepare_host(mode, steps).await?;
     }
-    let (tools, images) = build(mode, steps).await?;
+    let (tools, images) = build(&Options { mode, ..options.clone() }, steps).await?;
     let cluster = match running {
         Some(cluster) => cluster,
         None => bring_up::start(&options, &tools, steps).await?,
@@ -88,27 +88,32 @@ pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<(
     Ok(())
 }
 
-/// Checks that the cluster serves Ingresses of the example's class. Called before anything is built.
+/// Checks that Traefik serves Ingresses of the example's class in the cluster. Called before anything is built.
 fn check_class(running: Option<&Cluster>, options: &Options) -> Result<()> {
     let name = &options.name;
     let class = running.map_or(&*options.ingress_class, Cluster::ingress_class);
-    if class == CLASS {
+    let controller = running.map_or(options.ingress, Cluster::ingress);
+    if class == CLASS && controller == IngressController::Traefik {
         return Ok(());
     }
+    let is = format!("{} and the ingress class {class:?}", controller.name());
     if running.is_none() {
-        bail!("the demo needs the ingress class {CLASS:?}, not {class:?}: leave out `--ingress-class`");
+        bail!(
+            "the demo needs Traefik and the ingress class {CLASS:?}, not {is}: leave out `--ingress` and \
+             `--ingress-class`"
+        );
     }
     bail!(
-        "the demo needs the ingress class {CLASS:?}, but the cluster {name:?} serves {class:?}: remove the cluster \
+        "the demo needs Traefik and the ingress class {CLASS:?}, but the cluster {name:?} has {is}: remove the cluster \
          with `cargo xtask cluster down --name {name}`, or run the demo with another `--name`"
     )
 }
 
 /// Builds the tools, and at the same time the images for a node: linking in Go and parsing in rustc use one core each,
 /// which leaves the other idle.
-async fn build(mode: Mode, steps: &Steps) -> Result<(Tools, Vec<Built>)> {
-    let needed = [bring_up::tools_for(mode), vec![Tool::Helm]].concat();
-    if mode == Mode::ControlPlane {
+async fn build(options: &Options, steps: &Steps) -> Result<(Tools, Vec<Built>)> {
+    let needed = [bring_up::tools_for(options), vec![Tool::Helm]].concat();
+    if options.mode == Mode::ControlPlane {
         return Ok((Tools::ensure(&needed, steps).await?, Vec::new()));
     }
     let began = Instant::now();

@@ -13,12 +13,12 @@ use xtask::{
     paths,
     process::{self, cargo},
     progress::Steps,
-    release::{self, ImageProfile},
+    release::{self, Built, ImageProfile},
 };
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Run only this level [default: all levels].
+    /// Run only this level [default: all levels except systems].
     level: Option<Level>,
     /// Run only tests whose name contains this text.
     filter: Option<String>,
@@ -37,26 +37,28 @@ enum Level {
     Apiserver,
     /// Tests against a cluster with a node. Needs root.
     E2e,
+    /// Tests against clusters with other ingress controllers than Traefik, which are built on first use: about 12 min. Needs root.
+    Systems,
 }
 
 pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
     let levels = match arguments.level {
         Some(level) => vec![level],
-        None => Level::value_variants().to_vec(),
+        None => vec![Level::Unit, Level::Pebble, Level::Apiserver, Level::E2e],
     };
     for level in levels {
         steps.say(format!("{} tests", level.name()));
         match level {
-            Level::Unit => arguments.cargo_test(&["--workspace"], None)?,
+            Level::Unit => arguments.cargo_test(&["--workspace"], Threads::Default)?,
             Level::Pebble => {
                 host::ensure(host::PEBBLE, steps).await?;
                 Tools::ensure(tools::PEBBLE, steps).await?;
-                arguments.cargo_test(&level.targets(), None)?;
+                arguments.cargo_test(&level.targets(), Threads::Default)?;
             }
             Level::Apiserver => {
                 let needed = [&[Tool::Helm, Tool::CertManager], tools::COMPANIONS].concat();
                 let cluster = start(Mode::ControlPlane, &needed, steps).await?;
-                arguments.cargo_test(&level.targets(), Some(&cluster))?;
+                arguments.cargo_test(&level.targets(), Threads::Waiting(&cluster))?;
                 cluster.end()?;
             }
             Level::E2e => {
@@ -64,18 +66,27 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
                 let needed = [&tools::testbed(), tools::CERT_MANAGER, tools::POLICIES].concat();
                 host::ensure(host::EGRESS, steps).await?;
                 let cluster = start(Mode::Node, &needed, steps).await?;
-                // The tests assert latency and memory, so they need the release images.
-                let profile = ImageProfile::Release;
-                let folder = release::image_folder(profile);
-                let images = release::build_images(paths::workspace(), &folder, profile, steps)?;
-                operator::import_images(&cluster, &images, steps).await?;
-                arguments.cargo_test(&level.targets(), Some(&cluster))?;
+                operator::import_images(&cluster, &build_images(steps)?, steps).await?;
+                arguments.cargo_test(&level.targets(), Threads::Waiting(&cluster))?;
                 cluster.end()?;
+            }
+            Level::Systems => {
+                bring_up::prepare_host(Mode::Node, steps).await?;
+                Tools::ensure(&[&tools::testbed(), tools::ENVOY_BASED].concat(), steps).await?;
+                build_images(steps)?;
+                // Each test has a cluster of its own, and reports how fast something is.
+                arguments.cargo_test(&level.targets(), Threads::One)?;
             }
         }
     }
     steps.summary("the test run");
     Ok(())
+}
+
+/// Builds the release images, which tests need that assert latency and memory.
+fn build_images(steps: &Steps) -> Result<Vec<Built>> {
+    let profile = ImageProfile::Release;
+    release::build_images(paths::workspace(), &release::image_folder(profile), profile, steps)
 }
 
 impl Level {
@@ -85,6 +96,7 @@ impl Level {
             Self::Pebble => "pebble",
             Self::Apiserver => "apiserver",
             Self::E2e => "e2e",
+            Self::Systems => "systems",
         }
     }
 
@@ -98,6 +110,7 @@ impl Level {
                 ("--features=e2e/apiserver,http01-solver/apiserver,operator/apiserver", "--test=apiserver_*")
             }
             Self::E2e => ("--features=testbed/e2e,e2e/e2e", "--test=e2e_*"),
+            Self::Systems => ("--features=e2e/systems", "--test=systems_*"),
         };
         [
             "--package=e2e",
@@ -113,20 +126,34 @@ impl Level {
 }
 
 impl Arguments {
-    fn cargo_test(&self, selection: &[&str], cluster: Option<&Cluster>) -> Result<()> {
+    fn cargo_test(&self, selection: &[&str], threads: Threads<'_>) -> Result<()> {
         let mut command = cargo(&["test", "--locked"]);
         command.args(selection).args(&self.filter).arg("--").args(&self.rest);
         // An error prints its causes, and a backtrace would bury these. Panics are not affected.
         command.env("RUST_LIB_BACKTRACE", "0");
-        if let Some(cluster) = cluster {
-            command.env(CLUSTER_VARIABLE, cluster.name());
-            // More than there are cores, because the tests mostly wait for the cluster.
-            if std::env::var_os(THREADS_VARIABLE).is_none() {
-                command.env(THREADS_VARIABLE, "8");
+        let threads = match threads {
+            Threads::Default => None,
+            Threads::Waiting(cluster) => {
+                command.env(CLUSTER_VARIABLE, cluster.name());
+                Some("8")
             }
+            Threads::One => Some("1"),
+        };
+        if let (Some(threads), None) = (threads, std::env::var_os(THREADS_VARIABLE)) {
+            command.env(THREADS_VARIABLE, threads);
         }
         process::run(&mut command)
     }
+}
+
+/// How many tests run at the same time.
+#[derive(Clone, Copy)]
+enum Threads<'a> {
+    /// One per core.
+    Default,
+    /// More than there are cores, because the tests mostly wait for the cluster that they share.
+    Waiting(&'a Cluster),
+    One,
 }
 
 /// The environment variable of Rust's test programs for the number of concurrent tests.
@@ -135,9 +162,9 @@ const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 /// Starts a cluster for one run of one level. It ends when this process ends in any way.
 async fn start(mode: Mode, extra_tools: &[Tool], steps: &Steps) -> Result<Cluster> {
     bring_up::prepare_host(mode, steps).await?;
-    let needed = [&bring_up::tools_for(mode), extra_tools].concat();
-    let tools = Tools::ensure(&needed, steps).await?;
     let kind = if mode == Mode::Node { "node" } else { "api" };
-    let name = format!("test-{kind}-{}", std::process::id());
-    bring_up::start(&Options::new(name, mode), &tools, steps).await
+    let options = Options::new(format!("test-{kind}-{}", std::process::id()), mode);
+    let needed = [&bring_up::tools_for(&options), extra_tools].concat();
+    let tools = Tools::ensure(&needed, steps).await?;
+    bring_up::start(&options, &tools, steps).await
 }

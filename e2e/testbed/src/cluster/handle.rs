@@ -12,12 +12,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
-use xtask::paths;
+use xtask::{image::Image, paths};
 
 use super::{
     control::{Connection, Finished, Process, ProcessStatus, Request},
     layout::Layout,
-    options::Mode,
+    options::{IngressController, Mode},
     plan::Plan,
     registry::{
         ADMIN_KUBECONFIG, ClusterState, RECORD, Record, layout_of, remove, stale, state_of, up_command,
@@ -75,6 +75,16 @@ impl Cluster {
     /// Whether the cluster has a node.
     pub fn mode(&self) -> Mode {
         self.record.mode
+    }
+
+    /// What serves Ingresses and Gateways.
+    pub fn ingress(&self) -> IngressController {
+        self.record.ingress
+    }
+
+    /// The class of the Gateways that are served, if any are.
+    pub fn gateway_class(&self) -> &'static str {
+        self.record.ingress.gateway_class()
     }
 
     /// The class of the Ingresses that Traefik serves.
@@ -216,6 +226,13 @@ impl Cluster {
         succeeded("kubectl apply", &child.wait_with_output().await?)
     }
 
+    /// Imports an image into the node.
+    pub async fn load(&self, image: &Image) -> Result<()> {
+        let archive = tempfile::Builder::new().suffix(".tar").tempfile_in(self.layout.path("images"))?;
+        image.write(archive.path())?;
+        self.import_named(archive.path()).await
+    }
+
     /// Imports an image archive from the host into the node.
     pub async fn load_image(&self, archive: &Path) -> Result<()> {
         // A name of its own, because several tests may import concurrently.
@@ -223,8 +240,12 @@ impl Cluster {
         tokio::fs::copy(archive, copy.path())
             .await
             .with_context(|| format!("failed to read the image archive {}", archive.display()))?;
-        let name =
-            copy.path().file_name().context("a temporary file has a name")?.to_string_lossy().into_owned();
+        self.import_named(copy.path()).await
+    }
+
+    /// Imports an archive from the cluster's folder of images.
+    async fn import_named(&self, archive: &Path) -> Result<()> {
+        let name = archive.file_name().context("an archive has a name")?.to_string_lossy();
         self.import(&Layout::inside().text(&format!("images/{name}"))).await
     }
 

@@ -1,5 +1,6 @@
 //! The options of a cluster. Data only. Next: [`crate::bring_up::start`], which reads them.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::layout::TRAEFIK;
@@ -21,6 +22,18 @@ pub enum Cni {
     Bridge,
 }
 
+/// What serves Ingresses and Gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub enum IngressController {
+    /// Serves Ingresses of one class, and Gateways if the cluster has the Gateway API.
+    #[default]
+    Traefik,
+    /// Serves Gateways, one per port. Needs a node.
+    Istio,
+    /// Serves the Gateway "shared" in the namespace "tenant". Needs a node.
+    Contour,
+}
+
 /// The cluster to start.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,6 +45,8 @@ pub struct Options {
     pub cni: Cni,
     /// The loopback port of the SOCKS relay, or `None` for any free port.
     pub relay_port: Option<u16>,
+    /// What serves Ingresses and Gateways.
+    pub ingress: IngressController,
     /// The class of the Ingresses that Traefik serves.
     pub ingress_class: String,
     /// Whether the CRDs of the Gateway API are installed, and Traefik also serves Gateways.
@@ -41,13 +56,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options with any free relay port, the bridge CNI, the ingress class `traefik`, and without the Gateway API.
+    /// Options with any free relay port, the bridge CNI, Traefik for the ingress class `traefik`, and without the Gateway API.
     pub fn new(name: impl Into<String>, mode: Mode) -> Self {
         Self {
             name: name.into(),
             mode,
             cni: Cni::default(),
             relay_port: None,
+            ingress: IngressController::default(),
             ingress_class: TRAEFIK.to_owned(),
             gateway_api: false,
             api_server_flags: Vec::new(),

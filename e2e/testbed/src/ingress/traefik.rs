@@ -1,6 +1,6 @@
 //! Traefik, the ingress controller of the testbed: a Pod if the cluster has a node, otherwise a plain process. It
 //! serves Ingresses of one class, `traefik` or any other, such as `nginx`. Knows nothing about certificates.
-//! Next: `manifests/traefik.yaml`.
+//! Next: `manifests/traefik.yaml`, and `manifests/traefik-gateways.yaml` for Gateways.
 
 use std::time::Duration;
 
@@ -30,12 +30,14 @@ pub const REST: Duration = Duration::from_millis(4500);
 pub(crate) async fn start(cluster: &Cluster, gateway_api: bool) -> Result<()> {
     let class = cluster.ingress_class();
     if gateway_api {
-        gateway_api::prepare(cluster).await?;
+        gateway_api::install(cluster).await?;
+        let rights = include_str!("../../manifests/traefik-gateways.yaml");
+        cluster.apply(&rights.replace("$CLASS", cluster.gateway_class())).await?;
     }
-    cluster.apply(&include_str!("../manifests/traefik.yaml").replace("$CLASS", class)).await?;
+    cluster.apply(&include_str!("../../manifests/traefik.yaml").replace("$CLASS", class)).await?;
     match cluster.mode() {
         Mode::Node => {
-            let pod = include_str!("../manifests/traefik-pod.yaml")
+            let pod = include_str!("../../manifests/traefik-pod.yaml")
                 .replace("$IMAGE", IMAGE)
                 .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class, gateway_api))?);
             cluster.apply(&pod).await

@@ -1,0 +1,73 @@
+//! What serves Ingresses and Gateways at the node's address: Traefik, or Envoy, which Istio or Contour configures.
+//! Knows nothing about certificates. Next: `traefik.rs`, which every cluster has by default.
+
+mod contour;
+mod envoy;
+mod istio;
+pub(crate) mod traefik;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+pub use self::traefik::{IMAGE, REST, USER};
+use crate::{
+    cluster::{Cluster, IngressController},
+    tools::Tool,
+};
+
+impl IngressController {
+    /// The name, as in sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traefik => "Traefik",
+            Self::Istio => "Istio",
+            Self::Contour => "Contour",
+        }
+    }
+
+    /// The class of the Gateways that it serves.
+    pub fn gateway_class(self) -> &'static str {
+        match self {
+            Self::Traefik => "traefik",
+            Self::Istio => "istio",
+            Self::Contour => "contour",
+        }
+    }
+
+    /// The tools that it needs, in addition to those of every cluster.
+    pub fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Traefik => &[],
+            Self::Istio => istio::TOOLS,
+            Self::Contour => contour::TOOLS,
+        }
+    }
+}
+
+/// Starts Istio or Contour, and waits until it is ready. Traefik is started by [`traefik::start`].
+pub(crate) async fn start_envoy(cluster: &Cluster, controller: IngressController) -> Result<()> {
+    match controller {
+        IngressController::Traefik => Ok(()),
+        IngressController::Istio => istio::start(cluster).await,
+        IngressController::Contour => contour::start(cluster).await,
+    }
+}
+
+/// Waits until the Pods of a Deployment or DaemonSet are ready.
+async fn await_rollout(cluster: &Cluster, namespace: &str, workload: &str) -> Result<()> {
+    let arguments = ["rollout", "status", "--timeout=180s", "--namespace", namespace, workload];
+    let output = cluster.kubectl().args(arguments).output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let logs = ["logs", "--all-containers", "--prefix", "--tail=15", "--namespace", namespace, workload];
+    let logs = cluster.kubectl().args(logs).output().await?;
+    let printed = [output, logs].map(|it| xtask::process::text(&it)).join("\n");
+    bail!("{workload} in the namespace {namespace} is not ready: {}", printed.trim())
+}
+
+/// The folder of the source of a tool's Go module, which has its manifests.
+async fn source(cluster: &Cluster, tool: Tool, module: &str) -> Result<PathBuf> {
+    cluster.tools().module_of(tool, module).await
+}
