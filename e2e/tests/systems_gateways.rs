@@ -45,21 +45,38 @@ const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn istio_serves_what_is_issued() -> Result<()> {
-    let cluster = harness::start_served_by(IngressController::Istio).await?;
-    let gateway = Shared::prepare(&cluster).await?;
-    gateway.pass_all_stories().await?;
-    gateway.serves_listeners_of_another_namespace().await?;
-    gateway.leaves_nothing_behind().await?;
-    cluster.end()
+    run_stories(IngressController::Istio, async |gateway| {
+        gateway.pass_all_stories().await?;
+        gateway.serves_listeners_of_another_namespace().await
+    })
+    .await
 }
 
 #[tokio::test]
 async fn contour_serves_what_is_issued() -> Result<()> {
-    let cluster = harness::start_served_by(IngressController::Contour).await?;
-    let gateway = Shared::prepare(&cluster).await?;
-    gateway.says_that_it_needs_a_listener_with_the_name().await?;
-    gateway.pass_all_stories().await?;
-    gateway.leaves_nothing_behind().await?;
+    run_stories(IngressController::Contour, async |gateway| {
+        gateway.says_what_the_listener_waits_for().await?;
+        gateway.pass_all_stories().await
+    })
+    .await
+}
+
+/// Runs stories in a cluster of their own. If one fails, the error has the objects of the namespace.
+async fn run_stories(
+    served_by: IngressController,
+    stories: impl AsyncFn(&Shared<'_>) -> Result<()>,
+) -> Result<()> {
+    let cluster = harness::start_served_by(served_by).await?;
+    let run = async || -> Result<()> {
+        let gateway = Shared::prepare(&cluster).await?;
+        stories(&gateway).await?;
+        gateway.leaves_nothing_behind().await
+    };
+    if let Err(error) = run().await {
+        let kinds = "gateways,httproutes,certificates,challenges,events";
+        let shown = ["get", kinds, "--output=yaml", "--namespace", NAMESPACE];
+        return Err(error.context(harness::kubectl_text(&cluster, &shown).await));
+    }
     cluster.end()
 }
 
@@ -110,15 +127,24 @@ impl<'a> Shared<'a> {
         scenarios::renewal_is_served_without_a_gap(&self.user, "run-0", &self.root).await
     }
 
-    /// What a user of Contour sees at first: it serves the name of a listener for HTTPS only on a listener for HTTP with the same name.
-    async fn says_that_it_needs_a_listener_with_the_name(&self) -> Result<()> {
-        let listeners = vec![http(), self.listener("run-0")];
-        self.apply(&issuer_annotation(ISSUER), listeners).await?;
-        self.user.await_ready_message("run-0", "with exactly this hostname").await?;
-        let began = Instant::now();
-        self.apply(&issuer_annotation(ISSUER), self.listeners(&["run-0"])).await?;
-        self.user.await_issued("run-0", harness::TIMEOUT).await?;
-        println!("issued {:.1?} after the listener was added", began.elapsed());
+    /// What a user of Contour sees at first: with one listener for HTTP, a name is served there only once the listener for HTTPS has its
+    /// Secret. A temporary certificate helps, or a listener for HTTP with exactly the name.
+    async fn says_what_the_listener_waits_for(&self) -> Result<()> {
+        let reported = "issue-temporary-certificate: \"true\" on the Gateway, or add a listener for HTTP";
+        let mut temporary = issuer_annotation(ISSUER);
+        temporary["cert-manager.io/issue-temporary-certificate"] = "true".into();
+        let one_listener = |name: &str| vec![http(), self.listener(name)];
+        for (name, annotations, listeners) in [
+            ("temporary", &temporary, one_listener("temporary")),
+            ("exact", &issuer_annotation(ISSUER), self.listeners(&["exact"])),
+        ] {
+            self.apply(&issuer_annotation(ISSUER), one_listener(name)).await?;
+            self.user.await_ready_message(name, reported).await?;
+            let began = Instant::now();
+            self.apply(annotations, listeners).await?;
+            self.user.await_issued(name, harness::TIMEOUT).await?;
+            println!("{name}: issued {:.1?} after the user did it", began.elapsed());
+        }
         Ok(())
     }
 

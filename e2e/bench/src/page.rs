@@ -23,10 +23,16 @@ const README: &str = "README.md";
 const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
 /// The rows of the README's table: a command, the name of one of its figures, and what the figure means to readers.
-const SHOWN: [(&str, &str, &str); 11] = [
+const SHOWN: [(&str, &str, &str); 13] = [
     ("latency", "annotation to Secret, p50", "annotated Ingress to TLS Secret, RSA-2048, median"),
     ("burst -n 50", "all ready", "50 concurrent Ingresses, RSA-2048, until all are ready"),
     ("burst -n 50", "API requests per certificate", "API requests per certificate, same 50 Ingresses"),
+    ("burst -n 50 --source gateway", "all ready", "50 concurrent Gateways, RSA-2048, until all are ready"),
+    (
+        "burst -n 50 --source gateway",
+        "API requests per certificate",
+        "API requests per certificate, same 50 Gateways",
+    ),
     ("many-names", "Secret with all hosts", "one Ingress with 100 hosts, until its Secret is ready"),
     ("burst -n 1000 --key ecdsa", "rate", "1000 concurrent Ingresses, ECDSA"),
     (
@@ -162,7 +168,9 @@ fn plots(records: &Records) -> Vec<(&'static str, Plot)> {
     let drawn = DRAWN.iter().filter_map(|(workload, figure, file, title)| {
         let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
         let mut unit = "";
-        for record in records.0.iter().filter(|record| record.workload == *workload) {
+        let is_drawn =
+            |record: &&Record| record.workload == *workload && !record.command.contains("--source");
+        for record in records.0.iter().filter(is_drawn) {
             let Some(found) = record.figure(figure) else { continue };
             unit = &found.unit;
             let key = if record.command.contains("--key rsa") { ", RSA" } else { "" };

@@ -68,10 +68,17 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
 /// # Errors
 /// They don't; the message says what to do.
 pub fn check(options: &Options) -> Result<()> {
+    let name = options.ingress.name();
+    if options.ingress == IngressController::Traefik {
+        return Ok(());
+    }
     ensure!(
-        options.ingress == IngressController::Traefik || options.mode == Mode::Node,
-        "{} runs in Pods, which need a node: leave out `--control-plane-only`, or use Traefik",
-        options.ingress.name()
+        options.mode == Mode::Node,
+        "{name} runs in Pods, which need a node: leave out `--control-plane-only`, or use Traefik"
+    );
+    ensure!(
+        !options.gateway_api,
+        "`--gateway-api` is for Traefik, and {name} always serves Gateways: leave it out"
     );
     Ok(())
 }

@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt};
 use super::{http01, service, write_route};
 use crate::{
     context::Context,
-    decision::challenge::{Presentation, Probe, ProbeResult, explanation, http_route_write, is_served},
+    decision::challenge::{Presentation, Probe, ProbeResult, explanation, http_route_write, is_accepted},
     error::ReconcileError,
     k8s,
     objects::{
@@ -83,11 +83,11 @@ impl Http01Gateway<'_> {
     /// Probes the challenge. If the route leads nowhere, controllers may say why in its status.
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         let result = http01::probe(self.challenge, probe, context).await;
-        let explanation = || {
-            let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
-            let gateway = knows_all_gateways(context).then_some(&gateway as &dyn Fn(&str, &str) -> _);
-            self.route(context).and_then(|route| explanation(&route, gateway))
-        };
+        let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
+        // A release for some namespaces doesn't know the Gateways of others, and without the right to read them there are none.
+        let knows_all = context.settings.namespaces.is_empty() && !context.cache.gateways.is_empty();
+        let gateway = knows_all.then_some(&gateway as &dyn Fn(&str, &str) -> _);
+        let explanation = || self.route(context).and_then(|route| explanation(&route, gateway));
         let explained = |why: String| {
             // An HTTPRoute has no ingress class.
             let why = why.replace(NO_ROUTE, "the HTTPRoute does not lead to the solver yet");
@@ -104,9 +104,7 @@ impl Http01Gateway<'_> {
     }
 
     pub(super) fn is_served(self, context: &Context) -> bool {
-        let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
-        let gateway = knows_all_gateways(context).then_some(&gateway as &dyn Fn(&str, &str) -> _);
-        self.route(context).is_some_and(|route| is_served(&route, gateway))
+        self.route(context).is_some_and(|route| is_accepted(&route))
     }
 
     /// The route, as the watch shows it.
@@ -121,9 +119,4 @@ impl Http01Gateway<'_> {
     fn namespace(&self) -> &str {
         self.challenge.namespace_or_empty()
     }
-}
-
-/// A release for some namespaces doesn't know the Gateways of others, and without the right to read them there are none.
-fn knows_all_gateways(context: &Context) -> bool {
-    context.settings.namespaces.is_empty() && !context.cache.gateways.is_empty()
 }

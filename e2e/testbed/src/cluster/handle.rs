@@ -77,7 +77,7 @@ impl Cluster {
         self.record.mode
     }
 
-    /// What serves Ingresses and Gateways.
+    /// What serves Ingresses or Gateways.
     pub fn ingress(&self) -> IngressController {
         self.record.ingress
     }

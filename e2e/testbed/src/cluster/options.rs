@@ -22,7 +22,7 @@ pub enum Cni {
     Bridge,
 }
 
-/// What serves Ingresses and Gateways.
+/// What serves Ingresses or Gateways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub enum IngressController {
     /// Serves Ingresses of one class, and Gateways if the cluster has the Gateway API.
@@ -45,7 +45,7 @@ pub struct Options {
     pub cni: Cni,
     /// The loopback port of the SOCKS relay, or `None` for any free port.
     pub relay_port: Option<u16>,
-    /// What serves Ingresses and Gateways.
+    /// What serves Ingresses or Gateways.
     pub ingress: IngressController,
     /// The class of the Ingresses that Traefik serves.
     pub ingress_class: String,

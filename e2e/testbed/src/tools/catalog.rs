@@ -86,7 +86,7 @@ pub const POLICIES: &[Tool] = &[Tool::KubeRouter];
 /// What cert-manager's users run besides it, for tests that it works with us.
 pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl, Tool::Promtool];
 
-/// What serves Ingresses and Gateways instead of Traefik.
+/// What serves Gateways instead of Traefik.
 pub const ENVOY_BASED: &[Tool] = &[Tool::PilotDiscovery, Tool::PilotAgent, Tool::Contour, Tool::Envoy];
 
 /// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], [`ENVOY_BASED`], and [`POLICIES`].

@@ -227,9 +227,6 @@ impl Deciding<'_> {
         };
         match outcome {
             Outcome::Pending(message) => {
-                // It may be what the request waits for, and have been asked for since.
-                let temporary = self.plan_temporary(desired, &key)?;
-                self.write_temporary(temporary);
                 let problem = message
                     .map(request::with_advice)
                     .or_else(|| self.view.order_reason.map(ToOwned::to_owned));
@@ -245,7 +242,10 @@ impl Deciding<'_> {
                 }
                 let problem = problem.or_else(|| self.waits_for_another_signer(&request));
                 self.problem = self.problem.take().or(problem);
+                // It may be what the request waits for, and have been asked for since.
+                let temporary = self.plan_temporary(desired, &key)?;
                 self.write_status();
+                self.write_temporary(temporary);
                 Ok(())
             }
             Outcome::Failed { reason, message } => {

@@ -32,7 +32,7 @@ pub use self::{
     },
     responses::{VALIDATING, on_authorization, on_submitted},
     route::{RouteWrite, http_route_write, must_empty_slice, must_write_slice, route_write},
-    route_status::{explanation, is_served, verdicts},
+    route_status::{explanation, is_accepted, verdicts},
 };
 use super::{Requeue, order::is_final};
 use crate::{acme::AcmeError, objects::EventNote};

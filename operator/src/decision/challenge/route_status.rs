@@ -21,24 +21,28 @@ const MOST_EXPLAINED: usize = 3;
 /// Finds a Gateway by namespace and name.
 type FindGateway<'a, G> = &'a dyn Fn(&str, &str) -> Option<G>;
 
-/// Whether controllers say that all parents serve the route, and nothing is known that keeps these from serving the challenge. `gateway`
-/// is the one of [`explanation`].
-pub fn is_served<G: Deref<Target = Gateway>>(route: &HttpRoute, gateway: Option<FindGateway<'_, G>>) -> bool {
-    let is_hopeless = |parent: &ParentReference| {
-        let parent = normalized(parent, route.namespace_or_empty());
-        parent_problem(route, &parent, gateway).is_some()
-            || access(route, &parent, gateway) == Some(Access::Closed)
-    };
-    is_accepted(route) && !route.spec.parent_refs.iter().all(is_hopeless)
-}
-
-/// Whether controllers say that all parents take the route.
-fn is_accepted(route: &HttpRoute) -> bool {
+/// Whether controllers say that all parents serve the route.
+pub fn is_accepted(route: &HttpRoute) -> bool {
     let mut all = statuses(route).peekable();
     all.peek().is_some()
         && all.all(|status| {
             is(route, status, "Accepted", "True") && problem(route, status, "ResolvedRefs").is_none()
         })
+}
+
+/// A parent of a route, with what is known about it.
+struct Parent<G> {
+    /// Normalized.
+    reference: ParentReference,
+    gateway: Lookup<G>,
+}
+
+/// What is known about the Gateway of a parent.
+enum Lookup<G> {
+    /// Nothing, or the parent is something else.
+    Unknown,
+    Missing,
+    Found(G),
 }
 
 /// What a user has to change, or who has not looked at the route yet; `None` if a controller accepts it everywhere. `gateway` finds a
@@ -47,29 +51,46 @@ pub fn explanation<G: Deref<Target = Gateway>>(
     route: &HttpRoute,
     gateway: Option<FindGateway<'_, G>>,
 ) -> Option<String> {
-    let parents = || route.spec.parent_refs.iter().map(|it| normalized(it, route.namespace_or_empty()));
-    let problems: Vec<_> = parents().map(|parent| parent_problem(route, &parent, gateway)).collect();
-    if problems.iter().all(Option::is_some) && !problems.is_empty() {
-        return Some(joined(problems.into_iter().flatten().collect()));
-    }
-    if let Some(rejections) = rejections(route, gateway) {
-        return Some(rejections);
-    }
-    let closed: Vec<_> = parents().map(|parent| closed(route, &parent, gateway)).collect();
-    if closed.iter().all(Option::is_some) {
-        return Some(joined(closed.into_iter().flatten().collect()));
-    }
-    let is_unseen = |parent: &ParentReference| {
-        statuses(route).all(|status| normalized(&status.parent_ref, route.namespace_or_empty()) != *parent)
+    let parents: Vec<_> = route
+        .spec
+        .parent_refs
+        .iter()
+        .map(|it| {
+            let reference = normalized(it, route.namespace_or_empty());
+            let namespace = reference.namespace.as_deref().unwrap_or_default();
+            let gateway = match gateway.filter(|_| is_gateway(&reference)) {
+                None => Lookup::Unknown,
+                Some(find) => find(namespace, &reference.name).map_or(Lookup::Missing, Lookup::Found),
+            };
+            Parent { reference, gateway }
+        })
+        .collect();
+    let all = |problem: &dyn Fn(&Parent<G>) -> Option<String>| {
+        let problems: Vec<_> = parents.iter().map(problem).collect();
+        let all = problems.into_iter().collect::<Option<BTreeSet<_>>>()?;
+        (!all.is_empty()).then(|| joined(all))
     };
-    let unseen = parents().find(is_unseen)?;
+    let of_parent = |parent: &Parent<G>| parent_problem(route, parent);
+    all(&of_parent)
+        .or_else(|| rejections(route, &parents))
+        .or_else(|| unseen(route, &parents))
+        .or_else(|| all(&|parent: &Parent<G>| of_parent(parent).or_else(|| closed(route, parent))))
+}
+
+/// The first parent that no controller has looked at.
+fn unseen<G>(route: &HttpRoute, parents: &[Parent<G>]) -> Option<String> {
+    let is_unseen = |parent: &&Parent<G>| {
+        statuses(route)
+            .all(|status| normalized(&status.parent_ref, route.namespace_or_empty()) != parent.reference)
+    };
+    let unseen = &parents.iter().find(is_unseen)?.reference;
     let advice = if unseen.kind.as_deref() == Some("ListenerSet") {
         "Check that it exists, and that its controller serves ListenerSets. If it doesn't, set the annotation \
          acme.cert-manager.io/http01-parentreffallback: \"true\" on the ListenerSet"
     } else {
         "Check that it exists, and that a controller serves its GatewayClass"
     };
-    Some(format!("no controller has accepted the HTTPRoute for the {} yet. {advice}", name(&unseen)))
+    Some(format!("no controller has accepted the HTTPRoute for the {} yet. {advice}", name(unseen)))
 }
 
 /// What controllers say about this version of the route, to notice that it is something else than before.
@@ -85,19 +106,18 @@ pub fn verdicts(route: &HttpRoute) -> BTreeSet<String> {
 }
 
 /// What controllers say is wrong with the route.
-fn rejections<G: Deref<Target = Gateway>>(
-    route: &HttpRoute,
-    gateway: Option<FindGateway<'_, G>>,
-) -> Option<String> {
+fn rejections<G: Deref<Target = Gateway>>(route: &HttpRoute, parents: &[Parent<G>]) -> Option<String> {
     let mut problems = BTreeSet::new();
     for status in statuses(route) {
         let problem = ["Accepted", "ResolvedRefs"].iter().find_map(|type_| problem(route, status, type_));
         let Some((reason, message)) = problem else { continue };
-        let parent = normalized(&status.parent_ref, route.namespace_or_empty());
+        let reference = normalized(&status.parent_ref, route.namespace_or_empty());
         let message = one_line(message, LONGEST_MESSAGE);
         let message = if message.is_empty() { message } else { format!(": {message}") };
-        let advice = advice(reason, &parent, access(route, &parent, gateway));
-        problems.insert(format!("the {} rejects the HTTPRoute ({reason}{message}){advice}", name(&parent)));
+        let parent = parents.iter().find(|parent| parent.reference == reference);
+        let advice = advice(reason, &reference, parent.and_then(|parent| access(route, parent)));
+        problems
+            .insert(format!("the {} rejects the HTTPRoute ({reason}{message}){advice}", name(&reference)));
     }
     (!problems.is_empty()).then(|| joined(problems))
 }
@@ -106,43 +126,45 @@ fn joined(problems: BTreeSet<String>) -> String {
     problems.into_iter().take(MOST_EXPLAINED).collect::<Vec<_>>().join("; ")
 }
 
+fn is_gateway(parent: &ParentReference) -> bool {
+    parent.group.as_deref() == Some(gateway::GROUP) && parent.kind.as_deref() == Some(&*Gateway::kind(&()))
+}
+
 /// Why a parent can't serve a challenge, whatever its controller says.
-fn parent_problem<G: Deref<Target = Gateway>>(
-    route: &HttpRoute,
-    parent: &ParentReference,
-    gateway: Option<FindGateway<'_, G>>,
-) -> Option<String> {
-    let kind = parent.kind.as_deref().unwrap_or_default();
-    if parent.group.as_deref() != Some(gateway::GROUP) {
+fn parent_problem<G: Deref<Target = Gateway>>(route: &HttpRoute, parent: &Parent<G>) -> Option<String> {
+    let Parent { reference, gateway } = parent;
+    let kind = reference.kind.as_deref().unwrap_or_default();
+    if reference.group.as_deref() != Some(gateway::GROUP) || kind == "ListenerSet" {
         return None;
     }
-    if kind == "ListenerSet" {
-        return None;
-    }
-    if kind != Gateway::kind(&()) {
+    if !is_gateway(reference) {
         return Some(format!(
             "the parent of the HTTPRoute is of the unknown kind {kind:?}. Write \"Gateway\" or \"ListenerSet\""
         ));
     }
-    let found = gateway?(parent.namespace.as_deref().unwrap_or_default(), &parent.name);
-    let Some(found) = found else {
-        return Some(format!(
-            "the {} does not exist. Create it, or correct the parentRefs of the issuer's solver or the annotations of the Certificate",
-            name(parent)
-        ));
+    let found = match gateway {
+        Lookup::Unknown => return None,
+        Lookup::Found(found) => found,
+        Lookup::Missing => {
+            return Some(format!(
+                "the {} does not exist. Create it, or correct the parentRefs of the issuer's solver or the annotations of the \
+                 Certificate",
+                name(reference)
+            ));
+        }
     };
-    let is_none_named = !found.spec.listeners.iter().any(|listener| is_named(listener, parent));
-    if is_none_named && (parent.section_name.is_some() || parent.port.is_some()) {
+    let is_none_named = !found.spec.listeners.iter().any(|listener| is_named(listener, reference));
+    if is_none_named && (reference.section_name.is_some() || reference.port.is_some()) {
         return Some(format!(
             "there is no {}. Correct sectionName or port in the issuer's parentRefs",
-            name(parent)
+            name(reference)
         ));
     }
-    listeners_for_http(route, parent, &found).next().is_none().then(|| {
+    listeners(route, parent).all(|listener| listener.protocol != HTTP).then(|| {
         format!(
             "the {} has no listener for HTTP that accepts the name, and the CA connects to port 80. Add a listener with protocol HTTP \
              and port 80, and with this hostname or none",
-            name(parent)
+            name(reference)
         )
     })
 }
@@ -156,63 +178,65 @@ enum Access {
     Open,
 }
 
-/// Whether a Gateway's listeners for HTTP take a route; `None` if this is not known. Another listener may take it, usually the one for
-/// HTTPS with the same name, and then the route counts as accepted.
-fn access<G: Deref<Target = Gateway>>(
-    route: &HttpRoute,
-    parent: &ParentReference,
-    gateway: Option<FindGateway<'_, G>>,
-) -> Option<Access> {
-    let namespace = parent.namespace.as_deref().unwrap_or_default();
-    let found = gateway?(namespace, &parent.name)?;
-    let of_listener = |listener: &Listener| {
+impl Access {
+    fn of(listener: &Listener, gateway: &ParentReference, route: &HttpRoute) -> Self {
         let namespaces = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
         match namespaces.and_then(|namespaces| namespaces.from.as_deref()).unwrap_or("Same") {
-            "Same" if namespace != route.namespace_or_empty() => Access::Closed,
-            "None" => Access::Closed,
-            "Selector" => Access::Selected,
-            _ => Access::Open,
+            "Same" if gateway.namespace.as_deref() != Some(route.namespace_or_empty()) => Self::Closed,
+            "Selector" => Self::Selected,
+            _ => Self::Open,
         }
-    };
-    listeners_for_http(route, parent, &found).map(of_listener).max()
-}
-
-/// What to change so that a Gateway's listeners for HTTP take a route.
-fn closed<G: Deref<Target = Gateway>>(
-    route: &HttpRoute,
-    parent: &ParentReference,
-    gateway: Option<FindGateway<'_, G>>,
-) -> Option<String> {
-    match access(route, parent, gateway)? {
-        Access::Open => None,
-        Access::Selected => Some(format!(
-            "the {} accepts HTTPRoutes on its listener for HTTP only from some namespaces. Check that the selector in its allowedRoutes \
-             matches the labels of this namespace",
-            name(parent)
-        )),
-        Access::Closed => Some(format!(
-            "the {} accepts no HTTPRoutes of this namespace on its listener for HTTP. Allow them in its allowedRoutes",
-            name(parent)
-        )),
     }
 }
+
+/// Whether a Gateway's listeners for HTTP take a route; `None` if this is not known.
+fn access<G: Deref<Target = Gateway>>(route: &HttpRoute, parent: &Parent<G>) -> Option<Access> {
+    let for_http = listeners(route, parent).filter(|listener| listener.protocol == HTTP);
+    for_http.map(|listener| Access::of(listener, &parent.reference, route)).max()
+}
+
+/// What to change if a Gateway's listeners for HTTP take no route of this namespace, but others do: usually the one for HTTPS with the same
+/// name. The route then counts as accepted.
+fn closed<G: Deref<Target = Gateway>>(route: &HttpRoute, parent: &Parent<G>) -> Option<String> {
+    let for_http = access(route, parent)?;
+    let is_more_open = |listener: &Listener| Access::of(listener, &parent.reference, route) > for_http;
+    if !listeners(route, parent).any(is_more_open) {
+        return None;
+    }
+    let name = name(&parent.reference);
+    Some(if for_http == Access::Closed {
+        format!(
+            "the {name} accepts no HTTPRoutes of this namespace on its listener for HTTP. Allow them in its allowedRoutes"
+        )
+    } else {
+        format!(
+            "the {name} accepts HTTPRoutes on its listener for HTTP only from some namespaces. Check that the selector in its \
+             allowedRoutes matches the labels of this namespace"
+        )
+    })
+}
+
+/// The protocol of the listeners that the CA connects to. Their port may be mapped from the port 80.
+const HTTP: &str = "HTTP";
 
 fn is_named(listener: &Listener, parent: &ParentReference) -> bool {
     parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
         && parent.port.is_none_or(|port| port == listener.port)
 }
 
-/// The listeners of a Gateway that could serve a challenge. Their port may be mapped from the port 80 to which the CA connects.
-fn listeners_for_http<'a>(
+/// The listeners of a Gateway that a route may attach to, and that accept its names.
+fn listeners<'a, G: Deref<Target = Gateway>>(
     route: &'a HttpRoute,
-    parent: &'a ParentReference,
-    gateway: &'a Gateway,
+    parent: &'a Parent<G>,
 ) -> impl Iterator<Item = &'a Listener> {
     let hosts = route.spec.hostnames.as_deref().unwrap_or_default();
     let covers_all =
         move |listener: &Listener| hosts.iter().all(|host| covers(listener.hostname.as_deref(), host));
-    let listeners = gateway.spec.listeners.iter().filter(|listener| is_named(listener, parent));
-    listeners.filter(move |listener| listener.protocol == "HTTP" && covers_all(listener))
+    let all = match &parent.gateway {
+        Lookup::Found(gateway) => &gateway.spec.listeners[..],
+        Lookup::Unknown | Lookup::Missing => &[],
+    };
+    all.iter().filter(move |listener| is_named(listener, &parent.reference) && covers_all(listener))
 }
 
 /// Whether a listener with a hostname accepts a name.
@@ -251,10 +275,11 @@ fn problem<'a>(route: &HttpRoute, of: &'a RouteParentStatus, type_: &str) -> Opt
 fn advice(reason: &str, parent: &ParentReference, access: Option<Access>) -> &'static str {
     match (reason, access) {
         ("NoMatchingListenerHostname", Some(Access::Open)) => {
-            ". Add a listener for HTTP on port 80 with exactly this hostname: some controllers serve a name that a listener for HTTPS \
-             has on no listener with a wildcard or without a hostname"
+            ". The listener for HTTPS with this name may have to start first: set the annotation \
+             cert-manager.io/issue-temporary-certificate: \"true\" on the Gateway, or add a listener for HTTP on port 80 with exactly \
+             this hostname"
         }
-        // The listener that has the name doesn't count, because it takes no routes of this namespace.
+        // The listener that has the name may not count, because it takes no routes of this namespace.
         ("NoMatchingListenerHostname", Some(_)) | ("NotAllowedByListeners", _) => {
             ". Allow routes of this namespace in allowedRoutes of the listener for HTTP on port 80, and check in the status of the \
              Gateway that this listener is accepted"
@@ -371,40 +396,41 @@ mod tests {
             assert_eq!(text.get(..expected.len()), Some(expected), "{listeners}: {text}");
             assert_eq!(text.is_empty(), expected.is_empty(), "{listeners}: {text}");
         }
-        let restricted = |from: &str, namespace: &str| {
+        let restricted = |from: &str, namespace: &str, others: Value| {
             let mut listener = http(None);
             listener["allowedRoutes"] = json!({ "namespaces": { "from": from } });
+            let mut https = https.clone();
+            https["allowedRoutes"] = json!({ "namespaces": { "from": others } });
             let mut route = route.clone();
             route.spec.parent_refs[0].namespace = Some(namespace.to_owned());
             route.status.as_mut().expect("a status").parents[0].parent_ref.namespace =
                 Some(namespace.to_owned());
-            (route, gateway(json!([https, listener])))
+            explained(&route, Some(&gateway(json!([https, listener]))))
         };
-        let served = |from: &str, namespace: &str| {
-            let (route, gateway) = restricted(from, namespace);
-            is_served(&route, Some(&|_: &str, _: &str| Some(&gateway)))
-        };
-        for (from, namespace, expected, is_possible) in [
-            ("All", "infra", "", true),
-            ("Same", "a", "", true),
+        for (from, others, namespace, expected) in [
+            ("All", "All", "infra", ""),
+            ("Same", "Same", "a", ""),
+            // Both listeners have taken it, or none.
+            ("Selector", "Selector", "a", ""),
             (
                 "Selector",
+                "Same",
                 "a",
-                "the Gateway \"a/web\" accepts HTTPRoutes on its listener for HTTP only from some",
-                true,
+                "the Gateway \"a/web\" accepts HTTPRoutes on its listener for HTTP only",
             ),
-            ("Same", "infra", "the Gateway \"infra/web\" accepts no HTTPRoutes of this namespace", false),
-            ("None", "a", "the Gateway \"a/web\" accepts no HTTPRoutes of this namespace", false),
+            ("Same", "All", "infra", "the Gateway \"infra/web\" accepts no HTTPRoutes of this namespace"),
         ] {
-            let (route, gateway) = restricted(from, namespace);
-            let text = explained(&route, Some(&gateway));
+            let text = restricted(from, namespace, others.into());
             assert_eq!(text.get(..expected.len()), Some(expected), "{from}: {text}");
-            assert_eq!(
-                (text.is_empty(), served(from, namespace)),
-                (expected.is_empty(), is_possible),
-                "{from}"
-            );
+            assert_eq!(text.is_empty(), expected.is_empty(), "{from}: {text}");
         }
+        // A Gateway of the same name as a ListenerSet says nothing about that.
+        let mut of_set = route.clone();
+        of_set.spec.parent_refs[0].kind = Some("ListenerSet".to_owned());
+        let mut closed = http(None);
+        closed["allowedRoutes"] = json!({ "namespaces": { "from": "Selector" } });
+        let text = explained(&of_set, Some(&gateway(json!([https, closed]))));
+        assert!(text.starts_with("no controller has accepted the HTTPRoute for the ListenerSet"), "{text}");
         assert!(explained(&route, None).starts_with("the Gateway \"a/web\" does not exist"));
         // As Contour does it.
         let rejected = json!([condition("Accepted", "False", "NoMatchingListenerHostname", 2)]);
@@ -413,7 +439,10 @@ mod tests {
         ] }))
         .expect("a status");
         let text = explained(&route, Some(&gateway(json!([http(None), https]))));
-        assert!(text.contains("with exactly this hostname: some"), "{text}");
+        assert!(
+            text.contains("on the Gateway, or add a listener for HTTP on port 80 with exactly"),
+            "{text}"
+        );
         let mut selecting = http(None);
         selecting["allowedRoutes"] = json!({ "namespaces": { "from": "Selector" } });
         let text = explained(&route, Some(&gateway(json!([selecting, https]))));
