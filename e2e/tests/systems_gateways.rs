@@ -99,16 +99,8 @@ impl<'a> Shared<'a> {
         shared.apply(&json!({}), vec![shared.plain_listener("page")]).await?;
         // Some implementations serve only what a route is for.
         let secure = json!({ "name": GATEWAY, "port": 443 });
-        shared
-            .apply_route(
-                "application",
-                &secure,
-                &[],
-                json!({ "path": {
-            "type": "ReplaceFullPath", "replaceFullPath": "/application",
-        } }),
-            )
-            .await?;
+        let path = json!({ "type": "ReplaceFullPath", "replaceFullPath": "/application" });
+        shared.apply_route("application", &secure, &[], json!({ "path": path })).await?;
         let took = shared.redirect_to_https("page").await?;
         println!(
             "{} answers {:.1} s after the Gateway was created",
