@@ -248,8 +248,12 @@ async fn corrections_reach_the_order_in_progress() -> Result<()> {
     };
     annotate("").await?;
     user.await_ready_message("annotated", "cannot specify only one of parentRefName, parentRefKind").await?;
-    annotate("wrong").await?;
-    user.await_ready_message("annotated", "the Gateway \"gw-corrected/wrong\" does not exist").await?;
+    // Each time, a Challenge with the same name takes the place of the one before.
+    for name in ["wrong", "other", "wrong"] {
+        annotate(name).await?;
+        let words = format!("the Gateway \"gw-corrected/{name}\" does not exist");
+        user.await_ready_message("annotated", &words).await?;
+    }
     annotate("web").await?;
     user.await_issued("annotated", harness::TIMEOUT).await?;
 
@@ -272,7 +276,12 @@ async fn corrections_reach_the_order_in_progress() -> Result<()> {
     apply(&user, &gateway("tls", &annotations, std::slice::from_ref(&listener))).await?;
     user.await_ready_message("tls", "has no listener for HTTP that accepts the name").await?;
     apply(&user, &gateway("tls", &annotations, &[http(), listener])).await?;
-    user.await_issued("tls", harness::TIMEOUT).await.map(drop)
+    user.await_issued("tls", harness::TIMEOUT).await?;
+    let events = user.api::<Event>().list(&ListParams::default()).await?.items;
+    let failed =
+        events.iter().filter_map(|event| event.message.as_deref()).find(|it| it.contains("failed to"));
+    ensure!(failed.is_none(), "a correction made a request fail: {failed:?}");
+    Ok(())
 }
 
 /// Neither the Ingress nor the Gateway is wrong by itself.

@@ -124,6 +124,12 @@ where
     match write {
         RouteWrite::Nothing => Ok(false),
         RouteWrite::Create => Ok(k8s::create(api, FIELD_MANAGER, desired).await?.is_some()),
+        RouteWrite::Replace => {
+            if let Some(existing) = existing {
+                k8s::delete(api, &existing.name_any(), existing.uid()).await?;
+            }
+            Ok(k8s::create(api, FIELD_MANAGER, desired).await?.is_some())
+        }
         RouteWrite::Restore => {
             let applied = k8s::apply(api, FIELD_MANAGER, desired, true).await?;
             Ok(existing.is_none_or(|before| before.resource_version() != applied.resource_version()))

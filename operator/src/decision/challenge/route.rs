@@ -1,15 +1,15 @@
 //! Which objects of a Challenge's route have to be written.
 
-use crds::gateway::HttpRoute;
+use crds::{acme::Challenge, gateway::HttpRoute};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::Ingress};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use crate::objects::{
-    metadata::{controller, includes},
+    metadata::{controller, controller_of_kind, includes},
     route,
 };
 
-/// What to do about the Ingress of a Challenge.
+/// What to do about the Ingress or HTTPRoute of a Challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteWrite {
     /// It exists and routes the challenge, or it was created and the watch does not show it yet.
@@ -18,6 +18,15 @@ pub enum RouteWrite {
     Create,
     /// Take back the fields that something else has changed.
     Restore,
+    /// Delete it and create it again: it is of an earlier Challenge of the same name, and an object can't have two controllers.
+    Replace,
+}
+
+/// Whether a route is of an earlier Challenge of the same name.
+fn is_of_earlier<K: Resource>(existing: &K, desired: &K) -> bool {
+    let controller = |it: &K| controller_of_kind::<Challenge>(it.meta()).cloned();
+    let both = controller(existing).zip(controller(desired));
+    both.is_some_and(|(before, now)| before.name == now.name && before.uid != now.uid)
 }
 
 /// Compares the Ingress of a Challenge, if the watch shows one, with the desired one. `create` is whether one that the watch does
@@ -35,6 +44,7 @@ pub fn route_write(existing: Option<&Ingress>, desired: &Ingress, create: bool) 
     match existing {
         None if create => RouteWrite::Create,
         None => RouteWrite::Nothing,
+        Some(existing) if is_of_earlier(existing, desired) => RouteWrite::Replace,
         Some(existing)
             if routes(existing) == routes(desired)
                 && (desired_class.is_none() || class(existing) == desired_class)
@@ -52,6 +62,7 @@ pub fn http_route_write(existing: Option<&HttpRoute>, desired: &HttpRoute, creat
     match existing {
         None if create => RouteWrite::Create,
         None => RouteWrite::Nothing,
+        Some(existing) if is_of_earlier(existing, desired) => RouteWrite::Replace,
         Some(existing) if existing.spec == desired.spec && includes(existing.labels(), desired.labels()) => {
             RouteWrite::Nothing
         }
@@ -102,7 +113,7 @@ mod tests {
 
     #[test]
     fn route_write_restores_what_others_changed() {
-        let challenge = fixtures::challenge("web", |_| {});
+        let challenge = fixtures::challenge("web", |it| it.metadata.uid = Some("now".to_owned()));
         let http01 = challenge.spec.solver.http01.as_ref().expect("an HTTP-01 solver");
         let mut desired =
             route::ingress(&challenge, http01.ingress.as_ref().expect("an Ingress solver"), &BTreeMap::new());
@@ -124,11 +135,16 @@ mod tests {
             change(&mut existing);
             assert_eq!(route_write(Some(&existing), &desired, false), RouteWrite::Restore, "{existing:?}");
         }
+        let mut of_earlier = desired.clone();
+        of_earlier.metadata.owner_references.as_mut().expect("an owner")[0].uid = "earlier".to_owned();
+        assert_eq!(route_write(Some(&of_earlier), &desired, false), RouteWrite::Replace);
     }
 
     #[test]
     fn http_route_is_restored_if_it_leads_elsewhere() {
-        let challenge = fixtures::challenge("web", |it| it.metadata.namespace = Some("a".into()));
+        let challenge = fixtures::challenge("web", |it| {
+            (it.metadata.namespace, it.metadata.uid) = (Some("a".into()), Some("now".into()));
+        });
         let parent = |namespace: Option<&str>| ParentReference {
             name: "web".to_owned(),
             namespace: namespace.map(ToOwned::to_owned),
@@ -158,6 +174,9 @@ mod tests {
             change(&mut changed);
             assert_eq!(http_route_write(Some(&changed), &desired, false), RouteWrite::Restore, "{changed:?}");
         }
+        let mut of_earlier = stored.clone();
+        of_earlier.metadata.owner_references.as_mut().expect("an owner")[0].uid = "earlier".to_owned();
+        assert_eq!(http_route_write(Some(&of_earlier), &desired, false), RouteWrite::Replace);
     }
 
     /// The solver's Service was created again, so its EndpointSlices have other names.
