@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 
 use jiff::Timestamp;
-use kube::{Api, Resource};
+use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -45,6 +45,38 @@ pub(super) trait Reports:
     /// Publishes a Warning about the object.
     fn warn(&self, note: &EventNote, context: &Context) {
         context.kube.publish(Self::MANAGER, note, self, context.now());
+    }
+}
+
+/// A kind whose status belongs to others, so its objects are reported on by events only.
+pub(super) trait EventsOnly:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// The reporter of its events, as in cert-manager.
+    const MANAGER: &'static str;
+}
+
+impl<K: EventsOnly> Reports for K {
+    const MANAGER: &'static str = <K as EventsOnly>::MANAGER;
+
+    type Status = ();
+
+    fn api(&self, context: &Context) -> Api<Self> {
+        context.kube.api(self.namespace_or_empty())
+    }
+
+    fn status(&self) -> Option<&Self::Status> {
+        None
+    }
+
+    fn reported(&self, _: Report<'_>, _: Timestamp) -> Option<Self::Status> {
+        None
     }
 }
 

@@ -9,14 +9,13 @@ use std::{
 };
 
 use crds::acme::Challenge;
-use jiff::Timestamp;
 use k8s_openapi::api::{
     core::v1::Service,
     discovery::v1::{Endpoint, EndpointSlice},
 };
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
-use super::report::{Report, Reports};
+use super::report::EventsOnly;
 use crate::{
     context::Context,
     decision::{
@@ -25,10 +24,7 @@ use crate::{
     },
     error::ReconcileError,
     k8s::{self, ObjectEvent},
-    objects::{
-        metadata::{Identity, controller_of_kind},
-        route,
-    },
+    objects::{metadata::controller_of_kind, route},
     solvers::{FIELD_MANAGER, service::write_slices},
     sync::lock,
 };
@@ -36,22 +32,8 @@ use crate::{
 /// The name of the controller in metrics and logs.
 pub(super) const NAME: &str = "solver-endpoints";
 
-impl Reports for Service {
+impl EventsOnly for Service {
     const MANAGER: &'static str = FIELD_MANAGER;
-
-    type Status = ();
-
-    fn api(&self, context: &Context) -> Api<Self> {
-        context.kube.api(self.namespace_or_empty())
-    }
-
-    fn status(&self) -> Option<&Self::Status> {
-        None
-    }
-
-    fn reported(&self, _: Report<'_>, _: Timestamp) -> Option<Self::Status> {
-        None
-    }
 }
 
 pub(super) async fn reconcile(

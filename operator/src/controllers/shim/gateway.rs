@@ -2,15 +2,18 @@
 
 use crds::gateway::{Gateway, ListenerSet};
 
-use super::Shimmed;
+use super::{super::report::EventsOnly, Shimmed};
 use crate::{
     context::Context,
     decision::shim::{CertificateSource, ShimSettings, parent_namespace},
 };
 
+impl EventsOnly for Gateway {
+    const MANAGER: &'static str = "cert-manager-gateway-shim";
+}
+
 impl Shimmed for Gateway {
     const NAME: &'static str = "gateway-shim";
-    const MANAGER: &'static str = "cert-manager-gateway-shim";
 
     fn settings(context: &Context) -> &ShimSettings {
         &context.settings.gateway
@@ -21,9 +24,12 @@ impl Shimmed for Gateway {
     }
 }
 
+impl EventsOnly for ListenerSet {
+    const MANAGER: &'static str = "cert-manager-listenerset";
+}
+
 impl Shimmed for ListenerSet {
     const NAME: &'static str = "listenerset";
-    const MANAGER: &'static str = "cert-manager-listenerset";
 
     fn settings(context: &Context) -> &ShimSettings {
         &context.settings.listener_set

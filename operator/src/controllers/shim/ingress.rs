@@ -2,15 +2,18 @@
 
 use k8s_openapi::api::networking::v1::Ingress;
 
-use super::Shimmed;
+use super::{super::report::EventsOnly, Shimmed};
 use crate::{
     context::Context,
     decision::shim::{CertificateSource, ShimSettings},
 };
 
+impl EventsOnly for Ingress {
+    const MANAGER: &'static str = "cert-manager-ingress-shim";
+}
+
 impl Shimmed for Ingress {
     const NAME: &'static str = "ingress-shim";
-    const MANAGER: &'static str = "cert-manager-ingress-shim";
 
     fn settings(context: &Context) -> &ShimSettings {
         &context.settings.ingress

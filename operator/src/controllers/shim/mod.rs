@@ -6,14 +6,12 @@
 mod gateway;
 mod ingress;
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crds::certmanager::Certificate;
-use jiff::Timestamp;
-use kube::{Api, Resource, ResourceExt, api::Patch, core::NamespaceResourceScope};
-use serde::de::DeserializeOwned;
+use kube::{Api, ResourceExt, api::Patch};
 
-use super::report::{Report, Reports};
+use super::report::EventsOnly;
 use crate::{
     context::Context,
     decision::{
@@ -26,42 +24,16 @@ use crate::{
     reason::Reason,
 };
 
-/// A kind whose objects may ask for Certificates.
-pub(super) trait Shimmed:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Send + Sync + 'static
-{
+/// A kind whose objects may ask for Certificates. [`EventsOnly::MANAGER`] is also the field manager of these.
+pub(super) trait Shimmed: EventsOnly {
     /// The controller's name in cert-manager's metrics, and in logs.
     const NAME: &'static str;
-    /// The field manager of the Certificates and the reporter of Events, as in cert-manager.
-    const MANAGER: &'static str;
 
     /// What the flags say about this kind.
     fn settings(context: &Context) -> &ShimSettings;
 
     /// What an object of this kind asks for.
     fn source(&self, context: &Context) -> CertificateSource<'_>;
-}
-
-/// The status of a source belongs to the controller that serves it, so there are only events.
-impl<K: Shimmed> Reports for K
-where
-    K: Clone + Debug + DeserializeOwned,
-{
-    const MANAGER: &'static str = <K as Shimmed>::MANAGER;
-
-    type Status = ();
-
-    fn api(&self, context: &Context) -> Api<Self> {
-        context.kube.api(self.namespace_or_empty())
-    }
-
-    fn status(&self) -> Option<&Self::Status> {
-        None
-    }
-
-    fn reported(&self, _: Report<'_>, _: Timestamp) -> Option<Self::Status> {
-        None
-    }
 }
 
 pub(super) async fn reconcile<K: Shimmed>(
