@@ -49,7 +49,7 @@ pub async fn prepare(cluster: &Cluster, flags: &[&str]) -> Result<Process> {
     ]});
     cluster.apply(&needed.to_string()).await?;
     if cluster.mode() == Mode::Node {
-        load(cluster, &Image::new(SOLVER_IMAGE, cluster.tools().path(Tool::AcmeSolver), NON_ROOT)).await?;
+        cluster.load(&Image::new(SOLVER_IMAGE, cluster.tools().path(Tool::AcmeSolver), NON_ROOT)).await?;
     }
     let kubeconfig = service_account::write_kubeconfig(cluster, NAME, NAME).await?;
     let program = Tools::seen_at(Layout::cache_inside()).path(Tool::CertManager);
@@ -92,16 +92,9 @@ pub async fn load_images(cluster: &Cluster) -> Result<()> {
         let reference = format!("localhost/testbed/{NAME}-{name}:{version}");
         let mut image = Image::new(reference, cluster.tools().path(tool), NON_ROOT);
         image.entrypoint.extend(argument.map(str::to_owned));
-        load(cluster, &image).await?;
+        cluster.load(&image).await?;
     }
     Ok(())
-}
-
-async fn load(cluster: &Cluster, image: &Image) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let archive = folder.path().join("image.tar");
-    image.write(&archive)?;
-    cluster.load_image(&archive).await
 }
 
 /// Installs cert-manager's own chart as a release of its name in a namespace of its name, with a file of values, and waits until its

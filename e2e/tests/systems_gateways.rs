@@ -4,6 +4,8 @@
 //! Knows the Gateway API, annotations, and the reasons of the two implementations; must not know the operator's code.
 //! Next: `e2e::gateways`, and `testbed/src/ingress/` for the implementations.
 
+mod support;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -21,6 +23,7 @@ use e2e::{
 use k8s_openapi::api::core::v1::Service;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
+use support::migration::scale_solver;
 use testbed::{
     cluster::IngressController,
     http::{self as client, Trust},
@@ -342,10 +345,7 @@ impl<'a> Shared<'a> {
     /// The Gateway is deleted while a challenge of it waits.
     async fn leaves_nothing_behind(&self) -> Result<()> {
         let user = &self.user;
-        let arguments =
-            ["scale", "deployment", operator::SOLVER, "--replicas=0", "--namespace", operator::NAME];
-        let output = user.cluster.kubectl().args(arguments).output().await?;
-        ensure!(output.status.success(), "the solver can't be stopped");
+        scale_solver(user, operator::NAME, 0).await?;
         self.apply(&issuer_annotation(ISSUER), self.listeners(&["deleted"])).await?;
         let presented = async || Ok(!self.routes_of_challenges().await?.is_empty());
         eventually("the HTTPRoute of a challenge", harness::TIMEOUT, presented).await?;

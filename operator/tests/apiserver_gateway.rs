@@ -29,7 +29,7 @@ use testbed::{cluster::Cluster, gateway_api, pebble::Pebble, process::resident};
 const ISSUER: &str = "gateways";
 
 /// How much memory may grow while the CRDs come and go, bytes: it may fragment, but a leaked cache or watch would be more.
-const MEMORY_LIMIT: usize = 4 << 20;
+const MEMORY_LIMIT: u64 = 4 << 20;
 
 /// How soon a rejected route has to be reported while other tests keep the machine busy. Alone, it takes 3.3 s, and the level `systems`
 /// asserts 5 s.

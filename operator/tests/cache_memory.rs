@@ -17,13 +17,13 @@ const COUNT: usize = 2000;
 
 /// The most that the cache may take for a Certificate with its Ingress, CertificateRequest and Order, bytes. Measured: 3,400 for as few
 /// as these, and less for many, because maps have spare room and the compressor has buffers.
-const LIMIT: usize = 4400;
+const LIMIT: u64 = 4400;
 
 /// The most that a thousand Challenges of one issuer may take, bytes. Measured: 2.6 MB, and 436 MB if each has a copy of its solver.
-const LIMIT_OF_CHALLENGES: usize = 8 << 20;
+const LIMIT_OF_CHALLENGES: u64 = 8 << 20;
 
 /// The most that large objects may take, bytes.
-const LIMIT_OF_LARGE: usize = 8 << 20;
+const LIMIT_OF_LARGE: u64 = 8 << 20;
 
 const TIME: &str = "2026-01-01T00:00:00Z";
 
@@ -194,11 +194,11 @@ fn fleet_and_large_objects_fit() -> Result<()> {
             ensure!(read, "an object can't be read");
         }
         let now = resident("self")?;
-        println!("{kind}: {} bytes each", now.saturating_sub(last) / COUNT);
+        println!("{kind}: {} bytes each", now.saturating_sub(last) / COUNT as u64);
         last = now;
     }
     let full = resident("self")?;
-    let each = full.saturating_sub(before) / COUNT;
+    let each = full.saturating_sub(before) / COUNT as u64;
     println!("the cache takes {each} bytes for each Certificate");
     ensure!(each <= LIMIT, "the cache takes {each} bytes for each Certificate, and not {LIMIT}");
     ensure!(

@@ -11,7 +11,7 @@ use support::{World, order};
 use testbed::{pebble::Settings, process::resident};
 
 /// The growth that 900 issuances may cause, bytes.
-const LEAK_LIMIT: usize = 3 << 20;
+const LEAK_LIMIT: u64 = 3 << 20;
 
 const P256: KeyKind = KeyKind::Ecdsa(Curve::P256);
 

@@ -16,6 +16,7 @@ use testbed::{
     audit::{AuditEvent, AuditMark},
     cluster::{API_PORT, Cluster, Process},
     pebble::CLUSTER_PROCESS,
+    process::peak_resident,
 };
 
 use crate::controller_under_test::{ControllerUnderTest, Program};
@@ -161,25 +162,6 @@ fn ticks(stat: &str) -> Option<u32> {
     let mut fields = rest.split_whitespace().skip(11);
     let (user, system): (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(user + system)
-}
-
-/// The peak resident memory of a process, in bytes.
-fn peak_resident(pid: u32) -> Result<u64> {
-    status(pid, "VmHWM:")
-}
-
-/// The resident memory of a process, in bytes.
-pub(crate) fn resident(pid: u32) -> Result<u64> {
-    status(pid, "VmRSS:")
-}
-
-/// A size in proc_pid_status(5), in bytes.
-fn status(pid: u32, key: &str) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    kib.map(|kib| kib << 10).with_context(|| format!("{path} has no {key}"))
 }
 
 /// The requests in Pebble's log after an offset in bytes, by kind.

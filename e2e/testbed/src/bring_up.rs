@@ -28,7 +28,7 @@ use crate::{
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
         remove, state_of, supervisor,
     },
-    ingress::{self, traefik},
+    ingress::{self, contour, istio, traefik},
     page, pebble,
     pki::Authority,
     tools::{self, Tool, Tools, host},
@@ -256,18 +256,18 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
 }
 
 async fn start_ingress(cluster: &Cluster, options: &Options, steps: &Steps) -> Result<()> {
-    let name = options.ingress.name();
-    if options.ingress == IngressController::Traefik {
-        let step = steps.begin(format!("starting {name}"), Some(Duration::from_secs(6)));
-        traefik::start(cluster, options.gateway_api).await?;
-        wait(cluster, "Traefik to answer", TRAEFIK, async || Ok(traefik::is_up(cluster).await.then_some(())))
-            .await?;
-        step.done("");
-    } else {
-        let step = steps.begin(format!("starting {name}"), Some(Duration::from_secs(30)));
-        ingress::start_envoy(cluster, options.ingress).await?;
-        step.done("");
+    let usual = if options.ingress == IngressController::Traefik { 6 } else { 30 };
+    let step = steps.begin(format!("starting {}", options.ingress.name()), Some(Duration::from_secs(usual)));
+    match options.ingress {
+        IngressController::Traefik => {
+            traefik::start(cluster, options.gateway_api).await?;
+            let is_up = async || Ok(traefik::is_up(cluster).await.then_some(()));
+            wait(cluster, "Traefik to answer", TRAEFIK, is_up).await?;
+        }
+        IngressController::Istio => istio::start(cluster).await?,
+        IngressController::Contour => contour::start(cluster).await?,
     }
+    step.done("");
     Ok(())
 }
 

@@ -35,12 +35,25 @@ pub fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// There is no such process.
-pub fn resident(process: impl Display) -> Result<usize> {
+pub fn resident(process: impl Display) -> Result<u64> {
+    size(process, "VmRSS:")
+}
+
+/// The peak resident memory of a process, bytes.
+///
+/// # Errors
+/// There is no such process.
+pub fn peak_resident(process: impl Display) -> Result<u64> {
+    size(process, "VmHWM:")
+}
+
+/// A size in proc_pid_status(5), bytes.
+fn size(process: impl Display, key: &str) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kib: usize = line.split_whitespace().nth(1).context("no number")?.parse()?;
-    Ok(kib * 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.map(|kib| kib << 10).with_context(|| format!("{path} has no {key}"))
 }
 
 /// What a program printed: standard output, then standard error.

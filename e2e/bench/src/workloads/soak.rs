@@ -10,6 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
 };
+use testbed::process::resident;
 use tokio::time::{Instant, sleep};
 
 use super::issuance::CONCURRENCY;
@@ -17,7 +18,6 @@ use crate::{
     accounting::megabytes,
     controller_under_test::OPERATOR,
     environment::{FIRST, TIMEOUT},
-    measure::resident,
     ready_watch::ReadyWatch,
     record::Figure,
     session::Session,

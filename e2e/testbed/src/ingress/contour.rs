@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use xtask::image::Image;
 
-use super::{await_rollout, envoy, source};
+use super::{await_rollout, envoy};
 use crate::{cluster::Cluster, tools::Tool};
 
 /// The programs of Contour.
@@ -21,7 +21,7 @@ const ENVOY_IMAGE: &str = "localhost/envoy:testbed";
 const USER: &str = "65534:65534";
 
 /// Starts Contour and Envoy, and waits until both are ready.
-pub(super) async fn start(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
     let tools = cluster.tools();
     let contour = vec![envoy::file(tools.path(Tool::Contour), "bin/contour")];
     for (reference, files, program) in
@@ -33,7 +33,8 @@ pub(super) async fn start(cluster: &Cluster) -> Result<()> {
         cluster.load(&image).await?;
     }
 
-    let manifest = source(cluster, Tool::Contour, MODULE).await?.join("examples/render/contour-gateway.yaml");
+    let manifest =
+        cluster.tools().module_of(Tool::Contour, MODULE).await?.join("examples/render/contour-gateway.yaml");
     let published =
         fs::read_to_string(&manifest).with_context(|| format!("failed to read {}", manifest.display()))?;
     cluster.apply(&adapted(&published)?).await?;

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use xtask::image::{Image, ImageFile};
 
-use super::{envoy, source};
+use super::envoy;
 use crate::{
     cluster::{Cluster, NODE_ADDRESS},
     gateway_api,
@@ -38,9 +38,9 @@ const VALUES: &[&str] = &[
 ];
 
 /// Starts Istio, and waits until its control plane is ready.
-pub(super) async fn start(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
     gateway_api::install(cluster).await?;
-    let module = source(cluster, Tool::PilotDiscovery, MODULE).await?;
+    let module = cluster.tools().module_of(Tool::PilotDiscovery, MODULE).await?;
     let tools = cluster.tools();
     let pilot = vec![envoy::file(tools.path(Tool::PilotDiscovery), "usr/local/bin/pilot-discovery")];
     cluster.load(&image("pilot", pilot, "/usr/local/bin/pilot-discovery")).await?;

@@ -1,12 +1,10 @@
 //! What serves Ingresses and Gateways at the node's address: Traefik, or Envoy, which Istio or Contour configures.
 //! Knows nothing about certificates. Next: `traefik.rs`, which every cluster has by default.
 
-mod contour;
+pub(crate) mod contour;
 mod envoy;
-mod istio;
+pub(crate) mod istio;
 pub(crate) mod traefik;
-
-use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
@@ -45,15 +43,6 @@ impl IngressController {
     }
 }
 
-/// Starts Istio or Contour, and waits until it is ready. Traefik is started by [`traefik::start`].
-pub(crate) async fn start_envoy(cluster: &Cluster, controller: IngressController) -> Result<()> {
-    match controller {
-        IngressController::Traefik => Ok(()),
-        IngressController::Istio => istio::start(cluster).await,
-        IngressController::Contour => contour::start(cluster).await,
-    }
-}
-
 /// Waits until the Pods of a Deployment or DaemonSet are ready.
 async fn await_rollout(cluster: &Cluster, namespace: &str, workload: &str) -> Result<()> {
     let arguments = ["rollout", "status", "--timeout=180s", "--namespace", namespace, workload];
@@ -65,9 +54,4 @@ async fn await_rollout(cluster: &Cluster, namespace: &str, workload: &str) -> Re
     let logs = cluster.kubectl().args(logs).output().await?;
     let printed = [output, logs].map(|it| xtask::process::text(&it)).join("\n");
     bail!("{workload} in the namespace {namespace} is not ready: {}", printed.trim())
-}
-
-/// The folder of the source of a tool's Go module, which has its manifests.
-async fn source(cluster: &Cluster, tool: Tool, module: &str) -> Result<PathBuf> {
-    cluster.tools().module_of(tool, module).await
 }

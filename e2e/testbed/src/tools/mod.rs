@@ -67,15 +67,15 @@ impl Tools {
         }
         for wheel in WHEELS.iter().filter(|wheel| is_missing(wheel.tool)) {
             position += 1;
-            let folder = tools.folder(wheel.binary, &hash(&[wheel.requirements]));
-            let target = folder.join(wheel.binary);
-            let _lock = lock(&folder, steps)?;
+            let target = tools.path(wheel.tool);
+            let folder = target.parent().expect("a tool is in a folder");
+            let _lock = lock(folder, steps)?;
             if !target.exists() {
                 let step = steps.begin(
                     format!("fetching {} ({position} of {total})", wheel.binary),
                     Some(Duration::from_secs(10)),
                 );
-                wheel::fetch(wheel, &folder, &target).await?;
+                wheel::fetch(wheel, folder, &target).await?;
                 step.done("");
             }
         }
