@@ -17,7 +17,8 @@ use crate::{
     decision::{
         Requeue,
         challenge::{
-            self, Action, ChallengeProgress, Decision, Next, Notify, Presentation, ProbeResult, View,
+            self, Acceptance, Action, ChallengeProgress, Decision, Next, Notify, Presentation, ProbeResult,
+            View,
         },
         order::asks_for,
     },
@@ -125,7 +126,7 @@ impl Reconciling<'_> {
         View {
             challenge: self.challenge,
             requested: self.issuer.is_some(),
-            is_served: self.solver.is_ok_and(|solver| solver.is_served(self.context)),
+            acceptance: self.solver.map_or(Acceptance::Unknown, |solver| solver.acceptance(self.context)),
             progress: self.progress,
             now: self.context.now(),
         }

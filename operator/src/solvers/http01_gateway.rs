@@ -12,7 +12,9 @@ use kube::{Api, ResourceExt};
 use super::{http01, service, write_route};
 use crate::{
     context::Context,
-    decision::challenge::{Presentation, Probe, ProbeResult, explanation, http_route_write, is_accepted},
+    decision::challenge::{
+        Acceptance, Presentation, Probe, ProbeResult, explanation, http_route_write, is_accepted,
+    },
     error::ReconcileError,
     k8s,
     objects::{
@@ -83,15 +85,10 @@ impl Http01Gateway<'_> {
     /// Probes the challenge. If the route leads nowhere, controllers may say why in its status.
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         let result = http01::probe(self.challenge, probe, context).await;
-        let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
-        // A release for some namespaces doesn't know the Gateways of others, and without the right to read them there are none.
-        let knows_all = context.settings.namespaces.is_empty() && !context.cache.gateways.is_empty();
-        let gateway = knows_all.then_some(&gateway as &dyn Fn(&str, &str) -> _);
-        let explanation = || self.route(context).and_then(|route| explanation(&route, gateway));
         let explained = |why: String| {
             // An HTTPRoute has no ingress class.
             let why = why.replace(NO_ROUTE, "the HTTPRoute does not lead to the solver yet");
-            match explanation() {
+            match self.route(context).and_then(|route| explain(&route, context)) {
                 Some(explanation) => format!("{explanation} ({why})"),
                 None => why,
             }
@@ -103,8 +100,13 @@ impl Http01Gateway<'_> {
         }
     }
 
-    pub(super) fn is_served(self, context: &Context) -> bool {
-        self.route(context).is_some_and(|route| is_accepted(&route))
+    pub(super) fn acceptance(self, context: &Context) -> Acceptance {
+        match self.route(context) {
+            Some(route) if is_accepted(&route) => {
+                explain(&route, context).map_or(Acceptance::Accepted, |_| Acceptance::AcceptedInVain)
+            }
+            _ => Acceptance::Unknown,
+        }
     }
 
     /// The route, as the watch shows it.
@@ -119,4 +121,12 @@ impl Http01Gateway<'_> {
     fn namespace(&self) -> &str {
         self.challenge.namespace_or_empty()
     }
+}
+
+/// What is known to keep requests from a route, and what to do about it.
+fn explain(route: &HttpRoute, context: &Context) -> Option<String> {
+    let gateway = |namespace: &str, name: &str| context.cache.gateways.get(namespace, name);
+    // A release for some namespaces doesn't know the Gateways of others, and without the right to read them there are none.
+    let knows_all = context.settings.namespaces.is_empty() && !context.cache.gateways.is_empty();
+    explanation(route, knows_all.then_some(&gateway as &dyn Fn(&str, &str) -> _))
 }

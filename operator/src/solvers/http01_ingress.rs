@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt, api::Patch};
 use super::{FIELD_MANAGER, http01, service, write_route};
 use crate::{
     context::Context,
-    decision::challenge::{Presentation, Probe, ProbeResult, route_write},
+    decision::challenge::{Acceptance, Presentation, Probe, ProbeResult, route_write},
     error::{ReconcileError, Tried},
     k8s,
     objects::{
@@ -92,14 +92,18 @@ impl Http01Ingress<'_> {
         }
     }
 
-    pub(super) fn is_served(self, context: &Context) -> bool {
+    pub(super) fn acceptance(self, context: &Context) -> Acceptance {
         let name = match edited_ingress(&self.challenge.spec.solver) {
             Some(name) => name.to_owned(),
             None => route::route_name(&self.challenge.name_any()),
         };
         let ingress = context.cache.ingresses.get(&self.namespace(), &name);
         let status = ingress.as_ref().and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());
-        status.is_some_and(|status| status.ingress.as_ref().is_some_and(|addresses| !addresses.is_empty()))
+        let addresses = status.and_then(|status| status.ingress.as_ref());
+        match addresses {
+            Some(addresses) if !addresses.is_empty() => Acceptance::Accepted,
+            _ => Acceptance::Unknown,
+        }
     }
 
     pub(super) async fn clean_up(self, context: &Context) -> Result<(), ReconcileError> {

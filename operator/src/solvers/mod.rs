@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{http01_gateway::Http01Gateway, http01_ingress::Http01Ingress};
 use crate::{
     context::Context,
-    decision::challenge::{Presentation, Probe, ProbeResult, RouteWrite},
+    decision::challenge::{Acceptance, Presentation, Probe, ProbeResult, RouteWrite},
     error::ReconcileError,
     k8s,
     objects::challenge,
@@ -81,11 +81,11 @@ impl<'a> Solver<'a> {
         }
     }
 
-    /// Whether an ingress controller says in the status of the route that it serves it. Not all of them say so.
-    pub fn is_served(self, context: &Context) -> bool {
+    /// What ingress controllers say in the status of the route.
+    pub fn acceptance(self, context: &Context) -> Acceptance {
         match self {
-            Self::Http01Ingress(solver) => solver.is_served(context),
-            Self::Http01Gateway(solver) => solver.is_served(context),
+            Self::Http01Ingress(solver) => solver.acceptance(context),
+            Self::Http01Gateway(solver) => solver.acceptance(context),
         }
     }
 

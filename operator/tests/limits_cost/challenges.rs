@@ -147,8 +147,13 @@ pub(crate) fn challenges_cost_little() {
             measured("a Challenge", || {
                 let requested = order::asks_for(&order, &acme, &challenge);
                 assert!(requested, "it is the Order's");
-                let view =
-                    challenge::View { challenge: &challenge, requested, is_served: true, progress, now };
+                let view = challenge::View {
+                    challenge: &challenge,
+                    requested,
+                    acceptance: challenge::Acceptance::Accepted,
+                    progress,
+                    now,
+                };
                 let mut decisions = vec![challenge::decide(&view)];
                 route::refused_annotation(solver);
                 let desired = route::ingress(&challenge, solver, &BTreeMap::new());

@@ -27,8 +27,8 @@ use kube::ResourceExt;
 
 pub use self::{
     probe::{
-        Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, SELF_CHECK_REQUIRED_FOR, on_presented,
-        on_probe, pods_result,
+        Acceptance, Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, SELF_CHECK_REQUIRED_FOR,
+        on_presented, on_probe, pods_result,
     },
     responses::{VALIDATING, on_authorization, on_submitted},
     route::{RouteWrite, http_route_write, must_empty_slice, must_write_slice, route_write},
@@ -143,8 +143,8 @@ pub struct View<'a> {
     pub challenge: &'a Challenge,
     /// Whether its Order asks for it. Other Challenges must not be acted upon.
     pub requested: bool,
-    /// Whether an ingress controller says that it serves the route, in the status of the Ingress.
-    pub is_served: bool,
+    /// What ingress controllers say about the route.
+    pub acceptance: Acceptance,
     /// What is remembered of it.
     pub progress: ChallengeProgress,
     /// UTC.

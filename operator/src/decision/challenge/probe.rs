@@ -25,6 +25,20 @@ const MOST_RESTARTS: u32 = 2;
 /// controllers under load apply changes every two seconds.
 pub const REPORT_WAITING_AFTER: Duration = Duration::from_secs(3);
 
+/// The same for a route that is accepted: it is served soon, and its user has nothing to do.
+const REPORT_ACCEPTED_AFTER: Duration = Duration::from_secs(10);
+
+/// What ingress controllers say in the status of a route. Not all of them say something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Nothing good.
+    Unknown,
+    /// They serve it.
+    Accepted,
+    /// They serve it, but something else is known that keeps the CA's request from it.
+    AcceptedInVain,
+}
+
 /// Whether the CA could get an answer, as far as the operator can do something about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presentation {
@@ -164,7 +178,8 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             probe_again(&view, view.waiting(propagation(why)))
         }
         (Probe::Route, ProbeResult::WrongAnswer(why)) => {
-            let since = view.progress.wrong_since.filter(|_| view.is_served).unwrap_or(view.now);
+            let is_accepted = view.acceptance != Acceptance::Unknown;
+            let since = view.progress.wrong_since.filter(|_| is_accepted).unwrap_or(view.now);
             let progress =
                 ChallengeProgress { unreachable_since: None, wrong_since: Some(since), ..view.progress };
             // The CA may see another answer than we do.
@@ -190,10 +205,12 @@ fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 fn probe_again(view: &View<'_>, status: ChallengeStatus) -> Decision {
     // What kept the answer from being presented has been reported, and is no wait for the route.
     let age = view.progress.presented_since.map_or_else(|| view.age(), |since| elapsed(since, view.now));
+    let is_expected = view.progress.phase == Phase::Reachable && view.acceptance == Acceptance::Accepted;
+    let report_after = if is_expected { REPORT_ACCEPTED_AFTER } else { REPORT_WAITING_AFTER };
     let wait = backoff::self_check(view.progress.probes, &view.challenge.name_any());
     let (progress, requeue) = view.again_after(wait);
     Decision {
-        status: (age >= REPORT_WAITING_AFTER).then_some(status),
+        status: (age >= report_after).then_some(status),
         ..Decision::new(Some(progress), Next::Requeue(requeue))
     }
 }
@@ -213,6 +230,14 @@ mod tests {
 
     /// What follows from a probe of the route at an age: the next action, or what the status says while it waits.
     fn after(age: Duration, result: &ProbeResult) -> Result<Action, Option<String>> {
+        after_with(Acceptance::Unknown, age, result)
+    }
+
+    fn after_with(
+        acceptance: Acceptance,
+        age: Duration,
+        result: &ProbeResult,
+    ) -> Result<Action, Option<String>> {
         let challenge = fixtures::challenge("web", |_| {});
         let progress = ChallengeProgress {
             phase: Phase::Reachable,
@@ -220,8 +245,7 @@ mod tests {
             unreachable_since: Some(START),
             ..ChallengeProgress::new(&challenge, START)
         };
-        let view =
-            View { challenge: &challenge, requested: true, is_served: false, progress, now: START + age };
+        let view = View { challenge: &challenge, requested: true, acceptance, progress, now: START + age };
         let decision = on_probe(&view, Probe::Route, result);
         match decision.next {
             Next::Act(action) => Ok(action),
@@ -238,13 +262,29 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_reported_after_five_seconds() {
+    fn waiting_is_reported_after_three_seconds() {
         for result in
             [ProbeResult::WrongAnswer("404".into()), ProbeResult::Unreachable("no such host".into())]
         {
             assert_eq!(after(Duration::ZERO, &result), Err(None));
             let reason = after(REPORT_WAITING_AFTER, &result).expect_err("it waits").expect("a reason");
             assert!(reason.starts_with("Waiting for HTTP-01 challenge propagation: "), "{reason}");
+        }
+    }
+
+    /// Under load, an ingress controller needs several seconds to serve what it has accepted. Nobody has to do anything.
+    #[test]
+    fn accepted_route_is_reported_late_unless_something_keeps_requests_from_it() {
+        let wrong = ProbeResult::WrongAnswer("404".into());
+        for (acceptance, reported_after) in [
+            (Acceptance::Unknown, REPORT_WAITING_AFTER),
+            (Acceptance::Accepted, REPORT_ACCEPTED_AFTER),
+            (Acceptance::AcceptedInVain, REPORT_WAITING_AFTER),
+        ] {
+            let status = |age| after_with(acceptance, age, &wrong).expect_err("it waits");
+            let before = status(reported_after.mul_f64(0.99));
+            assert_eq!(before, None, "{acceptance:?}");
+            assert!(status(reported_after).is_some(), "{acceptance:?}");
         }
     }
 
@@ -289,7 +329,8 @@ mod tests {
         };
         for (age, expected) in [(0, None), (119, None), (120, Some(Action::Probe(Probe::Route)))] {
             let now = START + Duration::from_secs(age);
-            let view = View { challenge: &challenge, requested: true, is_served: false, progress, now };
+            let acceptance = Acceptance::Unknown;
+            let view = View { challenge: &challenge, requested: true, acceptance, progress, now };
             let decision = on_probe(&view, Probe::Solver, &unreachable);
             let action = match decision.next {
                 Next::Act(action) => Some(action),

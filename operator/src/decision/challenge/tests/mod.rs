@@ -19,7 +19,7 @@ const START: Timestamp = Timestamp::UNIX_EPOCH;
 fn view(challenge: &Challenge, change: impl FnOnce(&mut ChallengeProgress)) -> View<'_> {
     let mut progress = ChallengeProgress::new(challenge, START);
     change(&mut progress);
-    View { challenge, requested: true, is_served: false, progress, now: START }
+    View { challenge, requested: true, acceptance: Acceptance::Unknown, progress, now: START }
 }
 
 fn action(decision: &Decision) -> Option<Action> {

@@ -15,9 +15,9 @@ use kube::ResourceExt;
 
 use super::{
     super::{
-        Action, ChallengeProgress, Decision, Next, Notify, Phase, Presentation, Probe, ProbeResult,
-        SELF_CHECK_REQUIRED_FOR, View, decide, on_authorization, on_cleaned_up, on_presented, on_probe,
-        on_submitted, pods_result, remaining_finalizers,
+        Acceptance, Action, ChallengeProgress, Decision, Next, Notify, Phase, Presentation, Probe,
+        ProbeResult, SELF_CHECK_REQUIRED_FOR, View, decide, on_authorization, on_cleaned_up, on_presented,
+        on_probe, on_submitted, pods_result, remaining_finalizers,
     },
     ca::{Ca, CaCourse},
     ingresses::{Ingresses, RouteCourse},
@@ -285,7 +285,8 @@ impl World {
     }
 
     fn view<'a>(&self, challenge: &'a Challenge, progress: ChallengeProgress) -> View<'a> {
-        View { challenge, requested: self.order_shown, is_served: false, progress, now: self.runner.now }
+        let (requested, acceptance) = (self.order_shown, Acceptance::Unknown);
+        View { challenge, requested, acceptance, progress, now: self.runner.now }
     }
 
     fn try_reconcile(&mut self) -> Result<Requeue, Stop> {
