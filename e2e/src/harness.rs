@@ -115,7 +115,7 @@ pub async fn start_node_with(tests: &str, gateway_api: bool) -> Result<Cluster> 
 /// Starts a cluster with a node where a certain ingress controller serves Gateways, named after it.
 pub async fn start_served_by(ingress: IngressController) -> Result<Cluster> {
     let name = format!("test-{}-{}", ingress.gateway_class(), std::process::id());
-    let options = Options { ingress, ..Options::new(name, Mode::Node) };
+    let options = Options { ingress, gateway_api: true, ..Options::new(name, Mode::Node) };
     bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 

@@ -14,6 +14,7 @@ pub mod cert_manager_fixture;
 pub mod gateways;
 pub mod harness;
 pub mod intruder;
+pub mod matrix;
 pub mod noise;
 pub mod operator;
 pub mod scenarios;

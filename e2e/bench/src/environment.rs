@@ -114,4 +114,10 @@ impl<'a> Environment<'a> {
         ensure!(!secret_value(Some(&secret), "tls.key").is_empty(), "the Secret {name} has no key");
         Ok(())
     }
+
+    /// Waits until TLS handshakes with the host of this name get its certificate. Looks ten times a second.
+    pub(crate) async fn await_https(&self, name: &str) -> Result<()> {
+        let root = self.pebble.issuing_root(0).await?;
+        self.user.await_served(&self.user.host(name), &root, TIMEOUT).await.map(drop)
+    }
 }

@@ -23,8 +23,9 @@ const README: &str = "README.md";
 const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
 /// The rows of the README's table: a command, the name of one of its figures, and what the figure means to readers.
-const SHOWN: [(&str, &str, &str); 13] = [
+const SHOWN: [(&str, &str, &str); 14] = [
     ("latency", "annotation to Secret, p50", "annotated Ingress to TLS Secret, RSA-2048, median"),
+    ("latency", "annotation to HTTPS, p50", "annotated Ingress to HTTPS, RSA-2048, median"),
     ("burst -n 50", "all ready", "50 concurrent Ingresses, RSA-2048, until all are ready"),
     ("burst -n 50", "API requests per certificate", "API requests per certificate, same 50 Ingresses"),
     ("burst -n 50 --source gateway", "all ready", "50 concurrent Gateways, RSA-2048, until all are ready"),

@@ -76,10 +76,6 @@ pub fn check(options: &Options) -> Result<()> {
         options.mode == Mode::Node,
         "{name} runs in Pods, which need a node: leave out `--control-plane-only`, or use Traefik"
     );
-    ensure!(
-        !options.gateway_api,
-        "`--gateway-api` is for Traefik, and {name} always serves Gateways: leave it out"
-    );
     Ok(())
 }
 
@@ -260,12 +256,12 @@ async fn start_ingress(cluster: &Cluster, options: &Options, steps: &Steps) -> R
     let step = steps.begin(format!("starting {}", options.ingress.name()), Some(Duration::from_secs(usual)));
     match options.ingress {
         IngressController::Traefik => {
-            traefik::start(cluster, options.gateway_api).await?;
+            traefik::start(cluster, options).await?;
             let is_up = async || Ok(traefik::is_up(cluster).await.then_some(()));
             wait(cluster, "Traefik to answer", TRAEFIK, is_up).await?;
         }
-        IngressController::Istio => istio::start(cluster).await?,
-        IngressController::Contour => contour::start(cluster).await?,
+        IngressController::Istio => istio::start(cluster, options.gateway_api).await?,
+        IngressController::Contour => contour::start(cluster, options.gateway_api).await?,
     }
     step.done("");
     Ok(())

@@ -66,12 +66,16 @@ pub struct ClusterArguments {
     /// What serves Ingresses or Gateways. Istio and Contour are built on first use, which takes minutes.
     #[arg(long, value_enum, default_value_t)]
     pub ingress: IngressController,
-    /// The class of the Ingresses that Traefik serves.
+    /// The class of the Ingresses that are served.
     #[arg(long, default_value = "nginx")]
     pub ingress_class: String,
-    /// Install the CRDs of the Gateway API, and let Traefik also serve Gateways of the class "traefik".
+    /// Install the CRDs of the Gateway API, and serve Gateways of the class "traefik", "istio", or "contour". Istio and Contour then serve
+    /// no Ingresses.
     #[arg(long)]
     pub gateway_api: bool,
+    /// Let Traefik apply changes ten times a second, not every two seconds (providers.providersThrottleDuration).
+    #[arg(long)]
+    pub fast_traefik: bool,
 }
 
 impl ClusterArguments {
@@ -79,9 +83,10 @@ impl ClusterArguments {
     pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
-        let (relay_port, gateway_api) = (self.relay_port, self.gateway_api);
-        let ingress = self.ingress;
-        Options { relay_port, ingress, ingress_class, gateway_api, ..Options::new(&self.name.name, mode) }
+        let (relay_port, ingress) = (self.relay_port, self.ingress);
+        let (gateway_api, fast_traefik) = (self.gateway_api, self.fast_traefik);
+        let others = Options::new(&self.name.name, mode);
+        Options { relay_port, ingress, ingress_class, gateway_api, fast_traefik, ..others }
     }
 }
 

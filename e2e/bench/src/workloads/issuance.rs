@@ -1,10 +1,10 @@
 //! Workloads in which users request certificates.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use e2e::{cert_manager_fixture::KeyAlgorithm, harness::QUIET};
-use futures::{TryStreamExt, stream};
+use futures::{TryStreamExt, future::try_join_all, stream};
 use serde_json::json;
 use testbed::ingress;
 use tokio::time::sleep;
@@ -24,7 +24,7 @@ impl Session<'_> {
         self.start().await?;
         let measuring = self.measure().await?;
         let environment = &self.environment;
-        let mut times = Vec::new();
+        let (mut issued, mut served) = (Vec::new(), Vec::new());
         for run in 0..self.bench.number {
             let name = format!("web-{run}");
             environment.apply_source(&name, json!({})).await?;
@@ -32,17 +32,26 @@ impl Session<'_> {
             let began = Instant::now();
             environment.apply_source(&name, environment.annotations()).await?;
             environment.await_secret(&name).await?;
-            times.push(began.elapsed());
+            issued.push(began.elapsed());
+            environment.await_https(&name).await?;
+            served.push(began.elapsed());
         }
         sleep(QUIET).await;
         let wall = measuring.elapsed();
         let costs = self.end(measuring, wall).await?;
-        times.sort();
-        let part = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64();
+        for times in [&mut issued, &mut served] {
+            times.sort();
+        }
+        let part = |times: &[Duration], percent: usize| {
+            times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64()
+        };
         self.record.figures.extend([
-            Figure::new("annotation to Secret, p50", part(50), "s").at_most(1.2),
-            Figure::new("annotation to Secret, p95", part(95), "s").at_most(2.5),
-            Figure::new("annotation to Secret, longest", part(100), "s"),
+            Figure::new("annotation to Secret, p50", part(&issued, 50), "s").at_most(1.2),
+            Figure::new("annotation to Secret, p95", part(&issued, 95), "s").at_most(2.5),
+            Figure::new("annotation to Secret, longest", part(&issued, 100), "s"),
+            Figure::new("annotation to HTTPS, p50", part(&served, 50), "s"),
+            Figure::new("annotation to HTTPS, p95", part(&served, 95), "s"),
+            Figure::new("annotation to HTTPS, longest", part(&served, 100), "s"),
         ]);
         self.account(&costs)
     }
@@ -54,6 +63,10 @@ impl Session<'_> {
         let measuring = self.measure().await?;
         self.create_sources("w", number, CONCURRENCY).await?;
         let ready = ready_watch.end(&self.controller, &measuring).await?;
+        let environment = &self.environment;
+        try_join_all((0..number).map(async |index| environment.await_https(&format!("w{index}")).await))
+            .await?;
+        let served = measuring.elapsed();
         // The cleanup counts too.
         self.await_quiet(&measuring).await?;
         let costs = self.end(measuring, ready.all).await?;
@@ -64,6 +77,7 @@ impl Session<'_> {
             all.at_most(8.0).only_if(number == 50 && self.bench.source == Source::Ingress),
             rate.at_least(400.0).only_if(number == 1000 && self.bench.key == KeyAlgorithm::Ecdsa),
             Figure::new("half ready", ready.half.as_secs_f64(), "s"),
+            Figure::new("all served over HTTPS", served.as_secs_f64(), "s"),
         ]);
         self.account(&costs)
     }

@@ -1,9 +1,11 @@
 //! `cargo xtask test`: runs each level of tests with what it needs, such as tools and a cluster.
 //! Must not know single tests. Next: `harness.rs`, with which the tests start.
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use e2e::{harness::CLUSTER_VARIABLE, operator};
+use e2e::{harness::CLUSTER_VARIABLE, matrix, operator};
 use testbed::{
     bring_up,
     cluster::{Cluster, Mode, Options},
@@ -75,7 +77,13 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
                 Tools::ensure(&[&tools::testbed(), tools::ENVOY_BASED].concat(), steps).await?;
                 build_images(steps)?;
                 // Each test has a cluster of its own, and reports how fast something is.
-                arguments.cargo_test(&level.targets(), Threads::One)?;
+                let folder = tempfile::tempdir()?;
+                let matrix = folder.path().join("matrix");
+                let tested = arguments.cargo_test(&level.targets(), Threads::One(&matrix));
+                if let Some(table) = matrix::table(&matrix)? {
+                    println!("\n{table}");
+                }
+                tested?;
             }
         }
     }
@@ -137,7 +145,10 @@ impl Arguments {
                 command.env(CLUSTER_VARIABLE, cluster.name());
                 Some("8")
             }
-            Threads::One => Some("1"),
+            Threads::One(matrix) => {
+                command.env(matrix::MATRIX_VARIABLE, matrix);
+                Some("1")
+            }
         };
         if let (Some(threads), None) = (threads, std::env::var_os(THREADS_VARIABLE)) {
             command.env(THREADS_VARIABLE, threads);
@@ -153,7 +164,8 @@ enum Threads<'a> {
     Default,
     /// More than there are cores, because the tests mostly wait for the cluster that they share.
     Waiting(&'a Cluster),
-    One,
+    /// One, whose stories are entered into the matrix in this file.
+    One(&'a Path),
 }
 
 /// The environment variable of Rust's test programs for the number of concurrent tests.

@@ -87,7 +87,7 @@ impl Cluster {
         self.record.ingress.gateway_class()
     }
 
-    /// The class of the Ingresses that Traefik serves.
+    /// The class of the Ingresses that are served.
     pub fn ingress_class(&self) -> &str {
         &self.record.ingress_class
     }

@@ -28,9 +28,9 @@ pub enum IngressController {
     /// Serves Ingresses of one class, and Gateways if the cluster has the Gateway API.
     #[default]
     Traefik,
-    /// Serves Gateways, one per port. Needs a node.
+    /// Serves Ingresses of one class, or Gateways, one per port. Needs a node.
     Istio,
-    /// Serves the Gateway "shared" in the namespace "tenant". Needs a node.
+    /// Serves Ingresses of one class, or the Gateway "shared" in the namespace "tenant". Needs a node.
     Contour,
 }
 
@@ -47,10 +47,12 @@ pub struct Options {
     pub relay_port: Option<u16>,
     /// What serves Ingresses or Gateways.
     pub ingress: IngressController,
-    /// The class of the Ingresses that Traefik serves.
+    /// The class of the Ingresses that are served.
     pub ingress_class: String,
-    /// Whether the CRDs of the Gateway API are installed, and Traefik also serves Gateways.
+    /// Whether the CRDs of the Gateway API are installed and Gateways are served: by Traefik in addition to Ingresses, by others instead.
     pub gateway_api: bool,
+    /// Whether Traefik applies changes ten times a second, not every two seconds.
+    pub fast_traefik: bool,
     /// Further flags of the API server.
     pub api_server_flags: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Options {
             ingress: IngressController::default(),
             ingress_class: TRAEFIK.to_owned(),
             gateway_api: false,
+            fast_traefik: false,
             api_server_flags: Vec::new(),
         }
     }

@@ -1,7 +1,8 @@
-//! Istio with its own chart. Every Gateway gets an Envoy of its own, whose Service has the node's address, so there can be one Gateway per port.
-//! Envoy's release binary lacks Istio's extensions, and the values below turn off what needs these. Next: `manifests/istio.yaml`.
+//! Istio with its own charts. For Ingresses there is one Envoy. Every Gateway gets one of its own, whose Service has the node's address, so
+//! there can be one Gateway per port. Envoy's release binary lacks Istio's extensions, and the values below turn off what needs these.
+//! Next: `manifests/istio.yaml`.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use xtask::image::{Image, ImageFile};
@@ -23,7 +24,7 @@ const NAMESPACE: &str = "istio-system";
 /// The numeric user of Istio's images.
 const USER: &str = "1337:1337";
 
-/// The values of Istio's chart.
+/// The values of the chart of the control plane.
 const VALUES: &[&str] = &[
     "global.hub=localhost",
     "global.tag=testbed",
@@ -37,9 +38,14 @@ const VALUES: &[&str] = &[
     "env.PILOT_ENABLE_ALPN_FILTER=false",
 ];
 
-/// Starts Istio, and waits until its control plane is ready.
-pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
-    gateway_api::install(cluster).await?;
+/// The name of the release with the Envoy for Ingresses. Istio's control plane looks for Pods with this label.
+const INGRESS_GATEWAY: &str = "istio-ingressgateway";
+
+/// Starts Istio, and waits until it is ready. `gateways` is whether it serves Gateways, not Ingresses.
+pub(crate) async fn start(cluster: &Cluster, gateways: bool) -> Result<()> {
+    if gateways {
+        gateway_api::install(cluster).await?;
+    }
     let module = cluster.tools().module_of(Tool::PilotDiscovery, MODULE).await?;
     let tools = cluster.tools();
     let pilot = vec![envoy::file(tools.path(Tool::PilotDiscovery), "usr/local/bin/pilot-discovery")];
@@ -57,11 +63,25 @@ pub(crate) async fn start(cluster: &Cluster) -> Result<()> {
     let manifest =
         include_str!("../../manifests/istio.yaml").replace("$NODE_ADDRESS", &NODE_ADDRESS.to_string());
     cluster.apply(&manifest).await?;
-    let chart = module.join("manifests/charts/istio-control/istio-discovery");
-    let chart = chart.to_string_lossy();
-    let values = format!("--set={}", VALUES.join(","));
+    let charts = module.join("manifests/charts");
+    install(cluster, "istiod", &charts.join("istio-control/istio-discovery"), &VALUES.join(",")).await?;
+    if gateways {
+        return Ok(());
+    }
+    let class = include_str!("../../manifests/istio-ingresses.yaml");
+    cluster.apply(&class.replace("$CLASS", cluster.ingress_class())).await?;
+    let values = format!(
+        "service.type=ClusterIP,service.externalIPs={{{NODE_ADDRESS}}},autoscaling.enabled=false,imagePullPolicy=Never,\
+         resources.requests.cpu=50m,resources.requests.memory=64Mi"
+    );
+    install(cluster, INGRESS_GATEWAY, &charts.join("gateway"), &values).await
+}
+
+/// Installs a chart, and waits until its Pods are ready.
+async fn install(cluster: &Cluster, release: &str, chart: &Path, values: &str) -> Result<()> {
+    let (chart, values) = (chart.to_string_lossy(), format!("--set={values}"));
     let install =
-        ["install", "istiod", &*chart, "--namespace", NAMESPACE, &*values, "--wait", "--timeout=180s"];
+        ["install", release, &*chart, "--namespace", NAMESPACE, &*values, "--wait", "--timeout=180s"];
     helm(cluster, &install).await.map(drop)
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use hyper::StatusCode;
 
 use crate::{
-    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Process, TRAEFIK},
+    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Options, Process, TRAEFIK},
     gateway_api,
     http::{self, Trust},
     tools::{Tool, Tools},
@@ -26,10 +26,10 @@ const PING_PORT: u16 = 8082;
 /// seconds. There are two changes to wait for: the one before, and the Ingress that is measured.
 pub const REST: Duration = Duration::from_millis(4500);
 
-/// Starts Traefik without waiting for it; see [`is_up`]. `gateway_api` is whether it also serves Gateways.
-pub(crate) async fn start(cluster: &Cluster, gateway_api: bool) -> Result<()> {
+/// Starts Traefik without waiting for it; see [`is_up`].
+pub(crate) async fn start(cluster: &Cluster, options: &Options) -> Result<()> {
     let class = cluster.ingress_class();
-    if gateway_api {
+    if options.gateway_api {
         gateway_api::install(cluster).await?;
         let rights = include_str!("../../manifests/traefik-gateways.yaml");
         cluster.apply(&rights.replace("$CLASS", cluster.gateway_class())).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn start(cluster: &Cluster, gateway_api: bool) -> Result<()> {
         Mode::Node => {
             let pod = include_str!("../../manifests/traefik-pod.yaml")
                 .replace("$IMAGE", IMAGE)
-                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class, gateway_api))?);
+                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class, options))?);
             cluster.apply(&pod).await
         }
         Mode::ControlPlane => {
@@ -47,7 +47,7 @@ pub(crate) async fn start(cluster: &Cluster, gateway_api: bool) -> Result<()> {
             let kubeconfig = Layout::inside().kubeconfig(TRAEFIK);
             cluster
                 .start(
-                    Process::new(TRAEFIK, program, arguments(class, gateway_api))
+                    Process::new(TRAEFIK, program, arguments(class, options))
                         .env("KUBECONFIG", kubeconfig.display()),
                 )
                 .map(drop)
@@ -63,7 +63,7 @@ pub(crate) async fn is_up(cluster: &Cluster) -> bool {
         .is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-fn arguments(class: &str, gateway_api: bool) -> Vec<String> {
+fn arguments(class: &str, options: &Options) -> Vec<String> {
     let mut arguments = vec![
         "--entrypoints.web.address=:80".to_owned(),
         "--entrypoints.websecure.address=:443".to_owned(),
@@ -76,7 +76,10 @@ fn arguments(class: &str, gateway_api: bool) -> Vec<String> {
         "--global.checknewversion=false".to_owned(),
         "--global.sendanonymoususage=false".to_owned(),
     ];
-    if gateway_api {
+    if options.fast_traefik {
+        arguments.push("--providers.providersthrottleduration=100ms".to_owned());
+    }
+    if options.gateway_api {
         arguments.push("--providers.kubernetesgateway=true".to_owned());
     }
     // The flag is only for classes other than `traefik`.
