@@ -18,6 +18,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crds::{
     acme::{Challenge, Order},
+    annotations::INGRESS_CLASS,
     certmanager::{Certificate, CertificateRequest, ClusterIssuer, Issuer},
     gateway::{Gateway, HttpRoute, ListenerSet},
     http01,
@@ -26,7 +27,7 @@ use k8s_openapi::{
     api::{
         core::v1::Service,
         discovery::v1::{Endpoint, EndpointSlice},
-        networking::v1::Ingress,
+        networking::v1::{Ingress, IngressClass},
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
@@ -45,6 +46,7 @@ pub use self::{
 use crate::{
     decision::{
         certificate::{self, MOST_RIVALS},
+        ingress_controllers::{Peculiarity, peculiarity},
         order, request,
     },
     k8s::Definition,
@@ -67,6 +69,8 @@ pub struct Cache {
     pub challenges: Kind<Challenge>,
     /// Every Ingress in the cluster, packed: those of users, without rules, and the routes of Challenges.
     pub ingresses: Kind<Ingress>,
+    /// Every IngressClass, if they may be read. No controller reconciles them.
+    pub ingress_classes: Kind<IngressClass>,
     /// Every Gateway in the cluster, packed.
     pub gateways: Kind<Gateway>,
     /// Every ListenerSet in the cluster, packed.
@@ -116,6 +120,7 @@ impl Default for Cache {
             orders: Kind::packed_if(|it| order::is_final(it.status.as_ref().and_then(|status| status.state))),
             challenges: Kind::default(),
             ingresses: Kind::packed(),
+            ingress_classes: Kind::default(),
             gateways: Kind::packed(),
             listener_sets: Kind::packed(),
             http_routes: Kind::default(),
@@ -169,6 +174,25 @@ impl Cache {
             let created = order.metadata.creation_timestamp.as_ref().map(|time| time.0);
             (!is_placed, created, order.name_any())
         })
+    }
+
+    /// What is special about the controller of an Ingress.
+    pub fn peculiarity_of_ingress(&self, ingress: &Ingress) -> Option<Peculiarity> {
+        let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(INGRESS_CLASS));
+        let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation)?;
+        self.peculiarity_of_class(class)
+    }
+
+    /// What is special about the controller of an IngressClass.
+    pub fn peculiarity_of_class(&self, class: &str) -> Option<Peculiarity> {
+        let class = self.ingress_classes.get_cluster_scoped(class)?;
+        peculiarity(class.spec.as_ref()?.controller.as_deref()?)
+    }
+
+    /// Whether there is an IngressClass whose controller has such a peculiarity.
+    pub fn has_class_with(&self, wanted: Peculiarity) -> bool {
+        let controller = |class: &IngressClass| class.spec.as_ref().and_then(|spec| spec.controller.clone());
+        self.ingress_classes.any(|class| controller(class).and_then(|it| peculiarity(&it)) == Some(wanted))
     }
 
     /// An Order whose challenges are routed as its Certificate says now.

@@ -13,7 +13,7 @@ use k8s_openapi::{
     api::{
         core::v1::Service,
         discovery::v1::EndpointSlice,
-        networking::v1::{Ingress, IngressSpec},
+        networking::v1::{Ingress, IngressClass, IngressSpec},
     },
 };
 
@@ -64,17 +64,19 @@ impl Shrink for Order {
 }
 
 impl Shrink for Ingress {
-    /// Rules belong to the ingress controller, except in the route of a Challenge.
+    /// Rules belong to the ingress controller, except in the route of a Challenge. The class says which controller that is.
     fn shrink(&mut self) {
         if self.metadata.name.as_ref().is_some_and(|name| name.starts_with(route::SERVICE)) {
             return;
         }
         if let Some(spec) = &mut self.spec {
-            *spec = IngressSpec { tls: spec.tls.take(), ..IngressSpec::default() };
+            let (ingress_class_name, tls) = (spec.ingress_class_name.take(), spec.tls.take());
+            *spec = IngressSpec { ingress_class_name, tls, ..IngressSpec::default() };
         }
     }
 }
 
+impl Shrink for IngressClass {}
 impl Shrink for Gateway {}
 impl Shrink for ListenerSet {}
 impl Shrink for HttpRoute {}
@@ -107,7 +109,8 @@ mod tests {
             ingress
         };
         let spec = json!(ingress("web").spec);
-        assert_eq!(spec, json!({ "tls": [{ "hosts": ["web.example.test"], "secretName": "web" }] }));
+        let tls = json!([{ "hosts": ["web.example.test"], "secretName": "web" }]);
+        assert_eq!(spec, json!({ "ingressClassName": "nginx", "tls": tls }));
         let route = ingress(&format!("{}-0123456789", route::SERVICE));
         assert!(route.spec.is_some_and(|spec| spec.rules.is_some() && spec.ingress_class_name.is_some()));
     }

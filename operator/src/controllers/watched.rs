@@ -14,7 +14,11 @@ use crds::{
 };
 use k8s_openapi::{
     ByteString,
-    api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::Ingress},
+    api::{
+        core::v1::Service,
+        discovery::v1::EndpointSlice,
+        networking::v1::{Ingress, IngressClass},
+    },
 };
 use kube::{Resource, ResourceExt};
 
@@ -22,7 +26,13 @@ use super::enqueue::{enqueue_orders, enqueue_owner, enqueue_waiting_for_issuer};
 use crate::{
     cache::{Cache, Indexed},
     context::Context,
-    decision::{certificate::is_quiet, challenge::verdicts, problem, shim::asks_for_certificates},
+    decision::{
+        certificate::is_quiet,
+        challenge::verdicts,
+        ingress_controllers::{Peculiarity, peculiarity},
+        problem,
+        shim::asks_for_certificates,
+    },
     k8s::{Guarded, ObjectEvent, Shrink, Unreadable},
     objects::{
         metadata::{Identity, controller_of, controller_of_kind},
@@ -73,6 +83,24 @@ impl Watched for Ingress {
 
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.ingresses.enqueuer().enqueue(self);
+        if cache.has_class_with(Peculiarity::OwnSecrets) {
+            let namespace = self.namespace_or_empty();
+            for name in cache.indexes.certificates_by_owner.names(namespace, self.uid_or_empty()) {
+                cache.certificates.enqueuer().enqueue_named(&name, Some(namespace));
+            }
+        }
+    }
+}
+
+/// Which controller serves an Ingress decides how its challenges are solved.
+impl Watched for IngressClass {
+    fn enqueue_dependents(&self, cache: &Cache) {
+        cache.ingresses.enqueue_all();
+        let controller = self.spec.as_ref().and_then(|spec| spec.controller.as_deref());
+        if controller.and_then(peculiarity) == Some(Peculiarity::OwnSecrets) {
+            // They say where the controller reads their Secrets.
+            cache.certificates.enqueue_all();
+        }
     }
 }
 

@@ -100,6 +100,11 @@ fn register(context: &Arc<Context>, metrics: Metrics) -> Registry {
             Slots::many(128),
             issuer::reconcile_cluster,
         );
+        // Roles from before this kind was read don't grant it.
+        let present = Definition::default();
+        present.note(true);
+        let everywhere = vec![scope::cluster(context)];
+        registry.watch(|cache| &cache.ingress_classes, everywhere, all(), Presence::Optional(present));
     }
 
     registry.watch(|cache| &cache.certificates, scope::served(context), all(), Presence::Required);

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod certificate;
 pub mod challenge;
 pub mod fair_queue;
+pub mod ingress_controllers;
 pub mod issuer;
 pub mod lease;
 pub mod limits;

@@ -11,7 +11,10 @@ use kube::{Api, ResourceExt, api::Patch};
 use super::{FIELD_MANAGER, http01, service, write_route};
 use crate::{
     context::Context,
-    decision::challenge::{Acceptance, Presentation, Probe, ProbeResult, route_write},
+    decision::{
+        challenge::{Acceptance, Presentation, Probe, ProbeResult, route_write},
+        ingress_controllers::advice_while_waiting,
+    },
     error::{ReconcileError, Tried},
     k8s,
     objects::{
@@ -58,7 +61,8 @@ impl Http01Ingress<'_> {
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         match (probe, http01::probe(self.challenge, probe, context).await) {
             (Probe::Route, ProbeResult::WrongAnswer(why)) => {
-                ProbeResult::WrongAnswer(self.with_gateway(self.with_class(why), context))
+                let why = self.with_gateway(self.with_class(why), context);
+                ProbeResult::WrongAnswer(self.with_controller(why, context))
             }
             (Probe::Route, ProbeResult::Unreachable(why)) => {
                 ProbeResult::Unreachable(self.with_gateway(why, context))
@@ -88,6 +92,22 @@ impl Http01Ingress<'_> {
         let is_own = edited_ingress(&self.challenge.spec.solver).is_none();
         match class.filter(|_| is_own && why.ends_with(NO_ROUTE)) {
             Some(class) => format!("{why}: {class:?}"),
+            None => why,
+        }
+    }
+
+    /// A text that also says what is special about the ingress controller.
+    fn with_controller(self, why: String, context: &Context) -> String {
+        let edited = edited_ingress(&self.challenge.spec.solver);
+        let peculiarity = if let Some(name) = edited {
+            let ingress = context.cache.ingresses.get(&self.namespace(), name);
+            ingress.and_then(|ingress| context.cache.peculiarity_of_ingress(&ingress))
+        } else {
+            let class = self.solver.ingress_class_name.as_ref().or(self.solver.class.as_ref());
+            class.and_then(|class| context.cache.peculiarity_of_class(class))
+        };
+        match peculiarity.and_then(|peculiarity| advice_while_waiting(peculiarity, edited)) {
+            Some(advice) => format!("{why}. Note that {advice}"),
             None => why,
         }
     }

@@ -4,6 +4,7 @@
 //! Knows users and objects; must not know controllers. Next: `leftovers.rs` for what is found under a name that is needed, and
 //! `decision/certificate/tests/problems.rs` for the same without a cluster.
 
+mod ingress_controllers;
 mod leftovers;
 mod support;
 

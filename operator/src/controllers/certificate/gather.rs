@@ -6,14 +6,16 @@ use crds::{
     acme::{Order, State},
     certmanager::{Certificate, CertificateRequest},
 };
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::{ResourceExt, api::ObjectMeta};
 
 use super::{super::chains::with_chain, Reconciler};
 use crate::{
     cache::{AnyIssuer, IssuerLookup},
     context::Context,
-    decision::certificate::{
-        self, Decision, IssuerView, NextKey, Obtained, Pace, Prerequisite, SecretView, View,
+    decision::{
+        certificate::{self, Decision, IssuerView, NextKey, Obtained, Pace, Prerequisite, SecretView, View},
+        ingress_controllers::{Peculiarity, advice_once_issued},
     },
     error::ReconcileError,
     objects::{self, metadata::controller_of_kind, names},
@@ -145,9 +147,22 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// Why the last reconcile failed.
+    /// Why the last reconcile failed, or why an issued certificate may not be served.
     pub(super) fn problem(&self) -> Option<String> {
-        self.context.memory.problems.get(&self.uid()).map(|problem| problem.message)
+        let failed = self.context.memory.problems.get(&self.uid()).map(|problem| problem.message);
+        failed.or_else(|| self.unread_secret())
+    }
+
+    /// That the ingress controller may not find the Secret.
+    fn unread_secret(&self) -> Option<String> {
+        let cache = &self.context.cache;
+        // Ingresses are packed: most clusters need not read any.
+        if !cache.has_class_with(Peculiarity::OwnSecrets) || !certificate::is_quiet(self.certificate) {
+            return None;
+        }
+        let owner = controller_of_kind::<Ingress>(&self.certificate.metadata)?;
+        let ingress = cache.ingresses.get(&self.namespace(), &owner.name)?;
+        advice_once_issued(cache.peculiarity_of_ingress(&ingress)?, &self.namespace())
     }
 
     /// The requests in a row, also those from before this process started, as far as they still exist.

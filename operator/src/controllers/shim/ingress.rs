@@ -5,7 +5,10 @@ use k8s_openapi::api::networking::v1::Ingress;
 use super::{super::report::EventsOnly, Shimmed};
 use crate::{
     context::Context,
-    decision::shim::{CertificateSource, ShimSettings},
+    decision::{
+        ingress_controllers::Peculiarity,
+        shim::{CertificateSource, ShimSettings},
+    },
 };
 
 impl EventsOnly for Ingress {
@@ -19,7 +22,8 @@ impl Shimmed for Ingress {
         &context.settings.ingress
     }
 
-    fn source(&self, _: &Context) -> CertificateSource<'_> {
-        self.into()
+    fn source(&self, context: &Context) -> CertificateSource<'_> {
+        let peculiarity = context.cache.peculiarity_of_ingress(self);
+        CertificateSource { is_edited: peculiarity == Some(Peculiarity::OneIngressPerHost), ..self.into() }
     }
 }

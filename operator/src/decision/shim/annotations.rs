@@ -224,7 +224,7 @@ fn certificate_annotations(
     source: &CertificateSource<'_>,
     settings: &ShimSettings,
 ) -> Result<BTreeMap<String, String>, String> {
-    let mut annotations = solver_overrides(&source.metadata)?;
+    let mut annotations = solver_overrides(source)?;
     if let Some(RouteParent { kind, name, namespace }) = &source.parent {
         // A listener may not be served before its Secret exists, and then no challenge either.
         if Annotations::of(&source.metadata).flag(source::ISSUE_TEMPORARY_CERTIFICATE)? {
@@ -241,7 +241,8 @@ fn certificate_annotations(
 }
 
 /// Annotations that replace the Ingress or its class in the issuer's HTTP-01 solver.
-fn solver_overrides(ingress: &ObjectMeta) -> Result<BTreeMap<String, String>, String> {
+fn solver_overrides(source: &CertificateSource<'_>) -> Result<BTreeMap<String, String>, String> {
+    let ingress = &*source.metadata;
     let read = Annotations::of(ingress);
     let mut overrides = BTreeMap::new();
     for (from, to) in TRANSLATED {
@@ -261,6 +262,12 @@ fn solver_overrides(ingress: &ObjectMeta) -> Result<BTreeMap<String, String>, St
             source::HTTP01_INGRESS_CLASS,
             source::HTTP01_INGRESS_CLASS_NAME
         ));
+    }
+    let says_how = TRANSLATED.iter().any(|(from, _)| read.text(from).is_some());
+    if source.is_edited && !says_how {
+        let name = ingress.name.clone().unwrap_or_default();
+        overrides.insert(request::OVERRIDE_INGRESS_NAME.to_owned(), name);
+        overrides.insert(request::ISSUE_TEMPORARY_CERTIFICATE.to_owned(), "true".to_owned());
     }
     Ok(overrides)
 }

@@ -35,6 +35,7 @@ impl<'a> From<&'a Ingress> for CertificateSource<'a> {
             kept: BTreeSet::new(),
             parent: None,
             refused: None,
+            is_edited: false,
         }
     }
 }

@@ -70,6 +70,8 @@ pub struct CertificateSource<'a> {
     pub parent: Option<RouteParent>,
     /// Why it gets no Certificates, for people.
     pub refused: Option<String>,
+    /// Whether the paths of challenges are put into it, unless it says otherwise: its controller serves no second Ingress of its hosts.
+    pub is_edited: bool,
 }
 
 /// What an HTTPRoute attaches to.

@@ -207,6 +207,27 @@ fn removed_override_is_removed_from_certificate() {
 }
 
 #[test]
+fn ingress_is_edited_if_its_controller_needs_that_and_no_annotation_says_otherwise() {
+    for (annotation, expected) in [
+        (None, Some("web")),
+        (Some((source::HTTP01_EDIT_IN_PLACE, "true")), Some("web")),
+        (Some((source::HTTP01_EDIT_IN_PLACE, "false")), None),
+        (Some((source::HTTP01_INGRESS_CLASS_NAME, "other")), None),
+    ] {
+        let annotations: Vec<_> = [PROD].into_iter().chain(annotation).collect();
+        let ingress = ingress(&annotations, &[("a", &["a.test"])]);
+        let source = CertificateSource { is_edited: true, ..CertificateSource::from(&ingress) };
+        let settings = ShimSettings::default();
+        let Some(Change::Create(certificate)) = decide(&source, &[], &settings).changes.next() else {
+            panic!("no Certificate for {annotation:?}")
+        };
+        let of = |name: &str| certificate.annotations().get(name).map(String::as_str);
+        assert_eq!(of(request::OVERRIDE_INGRESS_NAME), expected, "{annotation:?}");
+        assert_eq!(of(request::ISSUE_TEMPORARY_CERTIFICATE), expected.map(|_| "true"), "{annotation:?}");
+    }
+}
+
+#[test]
 fn certificates_of_others_are_never_touched() {
     let ours = ingress(&[PROD], &[("a", &["a.test"])]);
     let manual = Arc::new(crds::fixtures::certificate("a", |_| {}));

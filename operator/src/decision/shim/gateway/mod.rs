@@ -113,6 +113,7 @@ fn of_listeners<'a>(
         kept,
         parent: None,
         refused: None,
+        is_edited: false,
     }
 }
 

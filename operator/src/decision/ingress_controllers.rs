@@ -1,0 +1,119 @@
+//! What is special about some ingress controllers, as far as it concerns challenges and Secrets.
+//!
+//! Knows the names that they have in `spec.controller` of an IngressClass; must not know how a class is found. Next:
+//! `shim/annotations.rs` and `solvers/http01_ingress.rs`, which ask.
+
+/// How an ingress controller differs from most: they serve two Ingresses of one host together, apply changes immediately, and read
+/// Secrets in the namespace of the Ingress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peculiarity {
+    /// It rejects an Ingress with a host that another one has, so the path of a challenge must be in that one.
+    OneIngressPerHost,
+    /// It applies changes once per period.
+    PeriodicSync,
+    /// It reads Secrets in the namespace of its own Pods.
+    OwnSecrets,
+}
+
+/// Controllers, by the beginning of their name: some append the name of a class.
+const KNOWN: &[(&str, Peculiarity)] = &[
+    // F5's controller. It says so in an event: "All hosts are taken by other resources".
+    ("nginx.org/ingress-controller", Peculiarity::OneIngressPerHost),
+    ("haproxy.org/ingress-controller", Peculiarity::PeriodicSync),
+    ("istio.io/ingress-controller", Peculiarity::OwnSecrets),
+];
+
+/// What is special about the controller with this name; `None` for most.
+///
+/// ```
+/// use operator::decision::ingress_controllers::{Peculiarity, peculiarity};
+///
+/// assert_eq!(peculiarity("haproxy.org/ingress-controller/haproxy"), Some(Peculiarity::PeriodicSync));
+/// assert_eq!(peculiarity("k8s.io/ingress-nginx"), None);
+/// ```
+pub fn peculiarity(controller: &str) -> Option<Peculiarity> {
+    let is_it = |name: &str| {
+        controller.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    KNOWN.iter().find(|(name, _)| is_it(name)).map(|(_, peculiarity)| *peculiarity)
+}
+
+/// What a Challenge says besides what it waits for. `edited` is the user's Ingress that has the path of the challenge, if it has no
+/// Ingress of its own.
+pub fn advice_while_waiting(peculiarity: Peculiarity, edited: Option<&str>) -> Option<String> {
+    match (peculiarity, edited) {
+        (Peculiarity::OneIngressPerHost, Some(name)) => Some(format!(
+            "the path of the challenge is in the Ingress {name:?}, because its ingress controller rejects a second Ingress with the \
+             same host"
+        )),
+        (Peculiarity::OneIngressPerHost, None) => Some(
+            "this ingress controller rejects a second Ingress with the same host. If an Ingress has this host, put its name into the \
+             annotation acme.cert-manager.io/http01-override-ingress-name of the Certificate"
+                .to_owned(),
+        ),
+        (Peculiarity::PeriodicSync, _) => Some(
+            "this ingress controller applies changes once per period, which is 5 s unless its flag --sync-period says otherwise"
+                .to_owned(),
+        ),
+        (Peculiarity::OwnSecrets, _) => None,
+    }
+}
+
+/// What a Certificate says whose Secret the ingress controller may not find.
+pub fn advice_once_issued(peculiarity: Peculiarity, namespace: &str) -> Option<String> {
+    (peculiarity == Peculiarity::OwnSecrets && namespace != ISTIO_NAMESPACE).then(|| {
+        format!(
+            "Istio reads the Secrets of Ingresses in the namespace of its gateway's Pods, usually {ISTIO_NAMESPACE:?}. If these Pods \
+             are not in {namespace:?}, HTTPS is not served: use a Gateway instead of the Ingress, or create a Certificate with this \
+             secretName in their namespace"
+        )
+    })
+}
+
+/// Where Istio's gateway for Ingresses runs by default.
+const ISTIO_NAMESPACE: &str = "istio-system";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controller_is_known_by_its_name_or_with_a_class() {
+        for (controller, expected) in [
+            ("nginx.org/ingress-controller", Some(Peculiarity::OneIngressPerHost)),
+            ("nginx.org/ingress-controller-fork", None),
+            ("haproxy.org/ingress-controller", Some(Peculiarity::PeriodicSync)),
+            ("haproxy.org/ingress-controller/internal", Some(Peculiarity::PeriodicSync)),
+            ("haproxy-ingress.github.io/controller", None),
+            ("istio.io/ingress-controller", Some(Peculiarity::OwnSecrets)),
+            ("k8s.io/ingress-nginx", None),
+            ("traefik.io/ingress-controller", None),
+            ("projectcontour.io/ingress-controller", None),
+            ("", None),
+        ] {
+            assert_eq!(peculiarity(controller), expected, "{controller}");
+        }
+    }
+
+    #[test]
+    fn waiting_challenge_names_the_ingress_or_the_period() {
+        for (peculiarity, edited, expected) in [
+            (Peculiarity::OneIngressPerHost, Some("web"), Some("in the Ingress \"web\"")),
+            (Peculiarity::OneIngressPerHost, None, Some("http01-override-ingress-name")),
+            (Peculiarity::PeriodicSync, None, Some("--sync-period")),
+            (Peculiarity::OwnSecrets, None, None),
+        ] {
+            let advice = advice_while_waiting(peculiarity, edited);
+            assert_eq!(advice.is_some(), expected.is_some(), "{peculiarity:?}");
+            assert!(advice.unwrap_or_default().contains(expected.unwrap_or_default()), "{peculiarity:?}");
+        }
+    }
+
+    #[test]
+    fn only_secrets_outside_of_istios_namespace_are_mentioned() {
+        let advice = advice_once_issued(Peculiarity::OwnSecrets, "app").expect("it is mentioned");
+        assert!(advice.contains("\"app\"") && advice.contains("\"istio-system\""), "{advice}");
+        assert_eq!(advice_once_issued(Peculiarity::OwnSecrets, "istio-system"), None);
+        assert_eq!(advice_once_issued(Peculiarity::PeriodicSync, "app"), None);
+    }
+}

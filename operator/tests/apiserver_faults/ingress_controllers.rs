@@ -1,0 +1,106 @@
+//! Ingress controllers that differ from most: the operator does what they need, or says what a user has to do. None of these run here; only
+//! their IngressClasses exist.
+
+use anyhow::{Result, ensure};
+use crds::certmanager::Certificate;
+use e2e::{
+    harness,
+    user::{User, is_issued},
+};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::support::{
+    HEALED, WAIT_REPORTED, apply_certificate, apply_ingress, await_healed, await_told, patch, user,
+};
+
+/// A class of Ingresses that a controller with this name would serve.
+async fn apply_class(user: &User<'_>, controller: &str) -> Result<String> {
+    let name = user.namespace.clone();
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": { "name": name },
+        "spec": { "controller": controller },
+    });
+    let classes: Api<IngressClass> = Api::all(user.client.clone());
+    classes.patch(&name, &PatchParams::apply("user").force(), &Patch::Apply(&class)).await?;
+    Ok(name)
+}
+
+async fn set_class(user: &User<'_>, class: &str) -> Result<()> {
+    patch::<Ingress>(user, "web", json!({ "spec": { "ingressClassName": class } })).await.map(drop)
+}
+
+/// How many paths of challenges the Ingress `web` has.
+fn challenge_paths(ingress: &Ingress) -> usize {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    let paths = rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+    paths.filter(|path| path.path.as_deref().is_some_and(|it| it.starts_with("/.well-known/"))).count()
+}
+
+async fn await_paths(user: &User<'_>, number: usize) -> Result<()> {
+    let what = format!("have {number} paths of challenges");
+    let has = |ingress: Option<&Ingress>| ingress.is_some_and(|it| challenge_paths(it) == number);
+    harness::await_condition(user.api::<Ingress>(), "web", &what, harness::TIMEOUT, has).await.map(drop)
+}
+
+/// The class is created after the Ingress, and the Ingress moves to another one while the challenge waits.
+#[tokio::test]
+async fn ingress_is_edited_while_its_controller_takes_no_second_one() -> Result<()> {
+    let user = user("f-one-per-host", json!({})).await?;
+    apply_ingress(&user, json!({ "cert-manager.io/issuer": null })).await?;
+    set_class(&user, &user.namespace).await?;
+    apply_class(&user, "nginx.org/ingress-controller").await?;
+    patch::<Ingress>(
+        &user,
+        "web",
+        json!({ "metadata": { "annotations": { "cert-manager.io/issuer": "pebble" } } }),
+    )
+    .await?;
+    await_paths(&user, 1).await?;
+    await_told(&user, WAIT_REPORTED, "the path of the challenge is in the Ingress \"web\"").await?;
+
+    set_class(&user, user.cluster.ingress_class()).await?;
+    await_healed(&user, HEALED).await?;
+    await_paths(&user, 0).await?;
+    let edited = user.api::<Certificate>().get("web").await?.annotations().clone();
+    ensure!(!edited.contains_key("acme.cert-manager.io/http01-override-ingress-name"), "{edited:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_challenge_names_the_sync_period() -> Result<()> {
+    let namespace = "f-sync-period";
+    let solver = json!({ "http01": { "ingress": { "ingressClassName": namespace } } });
+    let user = user(namespace, json!({ "solvers": [solver] })).await?;
+    apply_class(&user, "haproxy.org/ingress-controller/haproxy").await?;
+    apply_certificate(&user, json!({})).await?;
+    await_told(&user, WAIT_REPORTED, "--sync-period").await
+}
+
+/// The Certificate is issued, and says that Istio may not read its Secret, until that is not so any more.
+#[tokio::test]
+async fn secret_that_istio_does_not_read_is_mentioned() -> Result<()> {
+    let user = user("f-own-secrets", json!({})).await?;
+    apply_ingress(&user, json!({})).await?;
+    set_class(&user, &user.namespace).await?;
+    await_healed(&user, harness::TIMEOUT).await?;
+    apply_class(&user, "istio.io/ingress-controller").await?;
+    await_told(&user, HEALED, "Istio reads the Secrets of Ingresses in the namespace of its gateway's Pods")
+        .await?;
+    ensure!(is_issued(&user.api::<Certificate>().get("web").await?), "it is not ready");
+
+    let classes: Api<IngressClass> = Api::all(user.client.clone());
+    classes.delete(&user.namespace, &DeleteParams::default()).await?;
+    user.await_certificate("web", "say nothing about Istio", HEALED, |it| {
+        let conditions = it.status.iter().flat_map(|status| &status.conditions);
+        !conditions.flat_map(|condition| &condition.message).any(|message| message.contains("Istio"))
+    })
+    .await
+    .map(drop)
+}
