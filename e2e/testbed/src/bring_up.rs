@@ -28,7 +28,7 @@ use crate::{
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
         remove, state_of, supervisor,
     },
-    ingress::{self, contour, istio, traefik},
+    ingress::{self, contour, istio, nginx, traefik},
     page, pebble,
     pki::Authority,
     tools::{self, Tool, Tools, host},
@@ -72,6 +72,10 @@ pub fn check(options: &Options) -> Result<()> {
     if options.ingress == IngressController::Traefik {
         return Ok(());
     }
+    ensure!(
+        !(options.gateway_api && options.ingress.gateway_class().is_empty()),
+        "{name} serves no Gateways: leave out `--gateway-api`, or choose another `--ingress`"
+    );
     ensure!(
         options.mode == Mode::Node,
         "{name} runs in Pods, which need a node: leave out `--control-plane-only`, or use Traefik"
@@ -262,6 +266,7 @@ async fn start_ingress(cluster: &Cluster, options: &Options, steps: &Steps) -> R
         }
         IngressController::Istio => istio::start(cluster, options.gateway_api).await?,
         IngressController::Contour => contour::start(cluster, options.gateway_api).await?,
+        IngressController::IngressNginx => nginx::start(cluster).await?,
     }
     step.done("");
     Ok(())

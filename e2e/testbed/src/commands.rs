@@ -63,7 +63,7 @@ pub struct ClusterArguments {
     /// The loopback port of the SOCKS relay into the cluster [default: any free port].
     #[arg(long)]
     pub relay_port: Option<u16>,
-    /// What serves Ingresses or Gateways. Istio and Contour are built on first use, which takes minutes.
+    /// What serves Ingresses or Gateways. All but Traefik are built on first use, which takes minutes.
     #[arg(long, value_enum, default_value_t)]
     pub ingress: IngressController,
     /// The class of the Ingresses that are served.

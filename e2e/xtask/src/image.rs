@@ -34,13 +34,15 @@ pub struct Image {
     pub compressed: bool,
 }
 
-/// A file of an image. Everyone may read and execute it.
+/// A file of an image. Every user may read and execute it.
 #[derive(Clone, Debug)]
 pub struct ImageFile {
     /// The path on this machine.
     pub source: PathBuf,
     /// The path in the image, relative to its root.
     pub target: PathBuf,
+    /// Whether every user may also write to it.
+    pub writable: bool,
 }
 
 impl Image {
@@ -49,7 +51,7 @@ impl Image {
         let source = binary.into();
         let target = PathBuf::from(source.file_name().unwrap_or_default());
         let entrypoint = vec![format!("/{}", target.display())];
-        let files = vec![ImageFile { source, target }];
+        let files = vec![ImageFile { source, target, writable: false }];
         Self { reference: reference.into(), files, entrypoint, user, compressed: false }
     }
 
@@ -122,9 +124,10 @@ impl Image {
     /// Writes the files of the image as a tar.
     fn content<W: Write>(&self, out: W) -> Result<W> {
         let mut tar = tar::Builder::new(out);
-        for ImageFile { source, target } in &self.files {
+        for ImageFile { source, target, writable } in &self.files {
             let file = File::open(source).with_context(|| format!("failed to read {}", source.display()))?;
-            let mut header = header(0o755, file.metadata()?.len());
+            let mode = if *writable { 0o777 } else { 0o755 };
+            let mut header = header(mode, file.metadata()?.len());
             tar.append_data(&mut header, target, BufReader::new(file))?;
         }
         Ok(tar.into_inner()?)

@@ -82,7 +82,7 @@ impl Cluster {
         self.record.ingress
     }
 
-    /// The class of the Gateways that are served, if any are.
+    /// The class of the Gateways that are served. Empty if none are.
     pub fn gateway_class(&self) -> &'static str {
         self.record.ingress.gateway_class()
     }

@@ -32,6 +32,8 @@ pub enum IngressController {
     Istio,
     /// Serves Ingresses of one class, or the Gateway "shared" in the namespace "tenant". Needs a node.
     Contour,
+    /// Serves Ingresses of one class. Needs a node.
+    IngressNginx,
 }
 
 /// The cluster to start.

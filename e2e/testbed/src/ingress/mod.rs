@@ -1,9 +1,12 @@
-//! What serves Ingresses and Gateways at the node's address: Traefik, or Envoy, which Istio or Contour configures.
+//! What serves Ingresses and Gateways at the node's address: Traefik, or Envoy, which Istio or Contour configures, or nginx, which
+//! ingress-nginx configures.
 //! Knows nothing about certificates. Next: `traefik.rs`, which every cluster has by default.
 
 pub(crate) mod contour;
 mod envoy;
+mod files;
 pub(crate) mod istio;
+pub(crate) mod nginx;
 pub(crate) mod traefik;
 
 use anyhow::{Result, bail};
@@ -11,7 +14,7 @@ use anyhow::{Result, bail};
 pub use self::traefik::{IMAGE, REST, USER};
 use crate::{
     cluster::{Cluster, IngressController},
-    tools::Tool,
+    tools::{INGRESS_NGINX, Tool},
 };
 
 impl IngressController {
@@ -21,15 +24,17 @@ impl IngressController {
             Self::Traefik => "Traefik",
             Self::Istio => "Istio",
             Self::Contour => "Contour",
+            Self::IngressNginx => "ingress-nginx",
         }
     }
 
-    /// The class of the Gateways that it serves.
+    /// The class of the Gateways that it serves. Empty if it serves none.
     pub fn gateway_class(self) -> &'static str {
         match self {
             Self::Traefik => "traefik",
             Self::Istio => "istio",
             Self::Contour => "contour",
+            Self::IngressNginx => "",
         }
     }
 
@@ -39,6 +44,7 @@ impl IngressController {
             Self::Traefik => &[],
             Self::Istio => istio::TOOLS,
             Self::Contour => contour::TOOLS,
+            Self::IngressNginx => INGRESS_NGINX,
         }
     }
 }

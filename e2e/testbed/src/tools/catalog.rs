@@ -28,6 +28,8 @@ pub enum Tool {
     Etcd,
     /// The package manager that installs charts.
     Helm,
+    /// Configures nginx for Ingresses.
+    IngressNginx,
     /// The API server.
     KubeApiserver,
     /// The controllers of Kubernetes.
@@ -42,6 +44,8 @@ pub enum Tool {
     Kubectl,
     /// Runs the Pods of a node.
     Kubelet,
+    /// The proxy of ingress-nginx.
+    Nginx,
     /// The ACME server.
     Pebble,
     /// Pebble with support for accounts with Ed25519 keys, which the published one lacks.
@@ -89,16 +93,20 @@ pub const COMPANIONS: &[Tool] = &[Tool::ApproverPolicy, Tool::Cmctl, Tool::Promt
 /// What serves Gateways instead of Traefik.
 pub const ENVOY_BASED: &[Tool] = &[Tool::PilotDiscovery, Tool::PilotAgent, Tool::Contour, Tool::Envoy];
 
-/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], [`ENVOY_BASED`], and [`POLICIES`].
+/// What serves Ingresses instead of Traefik.
+pub const INGRESS_NGINX: &[Tool] = &[Tool::IngressNginx, Tool::Nginx];
+
+/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], [`ENVOY_BASED`], [`INGRESS_NGINX`], and [`POLICIES`].
 pub fn testbed() -> Vec<Tool> {
-    let others = [CERT_MANAGER, COMPANIONS, ENVOY_BASED, POLICIES].concat();
+    let others = [CERT_MANAGER, COMPANIONS, ENVOY_BASED, INGRESS_NGINX, POLICIES].concat();
     all().filter(|tool| !others.contains(tool)).collect()
 }
 
 /// All tools, in the order in which [`super::Tools::ensure`] gets them.
 pub(super) fn all() -> impl Iterator<Item = Tool> {
     let programs = GO_MODULES.iter().flat_map(|module| module.programs);
-    programs.map(|program| program.tool).chain(WHEELS.iter().map(|wheel| wheel.tool))
+    let fetched = WHEELS.iter().map(|wheel| wheel.tool).chain(PACKAGES.iter().map(|packages| packages.tool));
+    programs.map(|program| program.tool).chain(fetched)
 }
 
 /// The programs of one `go.mod`, which are built one after the other with the same flags.
@@ -110,6 +118,8 @@ pub(super) struct GoModule {
     pub(super) go_sum: &'static str,
     /// The source of a program of our own.
     pub(super) main: Option<&'static str>,
+    /// The files of modules of our own that go.mod replaces others with: their paths, relative to go.mod, and contents.
+    pub(super) replacements: &'static [(&'static str, &'static str)],
     /// The package with the Go variables for the version, and the module whose version they get.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
     /// Go's build tags, separated by commas. May be empty.
@@ -160,6 +170,37 @@ pub(super) struct Wheel {
     pub(super) requirements: &'static str,
 }
 
+/// Packages of Debian that contain a program and what it needs.
+#[derive(Debug)]
+pub(super) struct Packages {
+    pub(super) tool: Tool,
+    /// The beginning of the cache folder's name.
+    pub(super) name: &'static str,
+    /// The path of the program, relative to the root of the unpacked packages.
+    pub(super) binary: &'static str,
+    pub(super) names: &'static [&'static str],
+}
+
+/// All sets of packages. Their versions are those of this machine's package sources.
+pub(super) const PACKAGES: &[Packages] = &[Packages {
+    tool: Tool::Nginx,
+    name: "nginx",
+    binary: "usr/sbin/nginx",
+    names: &[
+        "libluajit2-5.1-2",
+        "libnginx-mod-http-headers-more-filter",
+        "libnginx-mod-http-lua",
+        "libnginx-mod-http-ndk",
+        "libnginx-mod-stream",
+        "libpcre3",
+        "lua-cjson",
+        "lua-resty-core",
+        "lua-resty-lrucache",
+        "nginx",
+        "nginx-common",
+    ],
+}];
+
 /// All wheels.
 pub(super) const WHEELS: &[Wheel] = &[
     Wheel {
@@ -183,6 +224,7 @@ macro_rules! module {
             go_mod: include_str!(concat!("../../tools/", $name, "/go.mod")),
             go_sum: include_str!(concat!("../../tools/", $name, "/go.sum")),
             main: None,
+            replacements: &[],
             version_stamp: $stamp,
             build_tags: "",
             edits: None,
@@ -295,6 +337,21 @@ pub(super) const GO_MODULES: &[GoModule] = &[
         ]
     ),
     module!("contour", None, [(Contour, "contour", "github.com/projectcontour/contour/cmd/contour", 170)]),
+    GoModule {
+        replacements: &[
+            ("processexporter/go.mod", include_str!("../../tools/ingressnginx/processexporter/go.mod")),
+            ("processexporter/common.go", include_str!("../../tools/ingressnginx/processexporter/common.go")),
+            (
+                "processexporter/proc/proc.go",
+                include_str!("../../tools/ingressnginx/processexporter/proc/proc.go"),
+            ),
+        ],
+        ..module!(
+            "ingressnginx",
+            None,
+            [(IngressNginx, "nginx-ingress-controller", "k8s.io/ingress-nginx/cmd/nginx", 120)]
+        )
+    },
     GoModule {
         main: Some(include_str!("../../tools/acmesolver/main.go")),
         ..module!("acmesolver", None, [(AcmeSolver, "acmesolver", ".", 10)])

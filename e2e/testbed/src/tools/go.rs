@@ -3,7 +3,7 @@
 
 use std::{
     fmt::Write,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -29,11 +29,12 @@ pub(super) async fn build(
     let source = folder.join("src");
     let log = folder.join(format!("{}.log", program.binary));
     let partial = folder.join(format!(".{}.partial", program.binary));
-    let prepared = fs::create_dir_all(&source)
-        .and_then(|()| fs::write(source.join("go.mod"), module.go_mod))
-        .and_then(|()| fs::write(source.join("go.sum"), module.go_sum))
-        .and_then(|()| module.main.map_or(Ok(()), |main| fs::write(source.join("main.go"), main)));
-    prepared.map_err(|error| failure::cache(folder, &error))?;
+    let mut files = vec![("go.mod", module.go_mod), ("go.sum", module.go_sum)];
+    files.extend(module.main.map(|main| ("main.go", main)));
+    files.extend(module.replacements);
+    for (name, content) in files {
+        write(&source, name, content).map_err(|error| failure::cache(folder, &error))?;
+    }
 
     let mut flags = "-s -w".to_owned();
     if let Some((package, of)) = module.version_stamp {
@@ -74,15 +75,22 @@ pub(super) fn write_pins(module: &GoModule, source: &Path) -> Result<()> {
     if source.join("go.mod").exists() {
         return Ok(());
     }
-    let write = |name: &str, content: &str| {
-        fs::create_dir_all(source)?;
-        // Other processes may do the same.
-        let partial = NamedTempFile::new_in(source)?;
-        fs::write(partial.path(), content)?;
-        partial.persist(source.join(name)).map(drop).map_err(|error| error.error)
-    };
-    let written = write("go.sum", module.go_sum).and_then(|()| write("go.mod", module.go_mod));
-    written.map_err(|error| failure::cache(source, &error))
+    // go.mod is the last, because it stands for all.
+    let files = [module.replacements, &[("go.sum", module.go_sum), ("go.mod", module.go_mod)]].concat();
+    for (name, content) in files {
+        write(source, name, content).map_err(|error| failure::cache(source, &error))?;
+    }
+    Ok(())
+}
+
+/// Writes a file in a folder, or in a subfolder. Other processes may do the same.
+fn write(folder: &Path, name: &str, content: &str) -> io::Result<()> {
+    let path = folder.join(name);
+    let parent = path.parent().unwrap_or(folder);
+    fs::create_dir_all(parent)?;
+    let partial = NamedTempFile::new_in(parent)?;
+    fs::write(partial.path(), content)?;
+    partial.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Downloads the version of a module that the go.mod in `source` requires, unless Go has it, and returns its folder.
@@ -145,20 +153,28 @@ impl Go {
 fn edit(edits: &Edits, module: &Path) -> Result<()> {
     let file = module.join(edits.file);
     let mut content = fs::read_to_string(&file).map_err(|error| failure::cache(&file, &error))?;
-    for (before, after) in edits.replaced {
-        ensure!(
-            content.matches(before).count() == 1,
-            "failed to edit {} of {}: it doesn't have `{before}` exactly once. Adapt the edits in \
-             e2e/testbed/src/tools/catalog.rs",
-            edits.file,
-            edits.module
-        );
-        content = content.replace(before, after);
-    }
+    replace_each(&mut content, edits.replaced).with_context(|| {
+        format!(
+            "failed to edit {} of {}. Adapt the edits in e2e/testbed/src/tools/catalog.rs",
+            edits.file, edits.module
+        )
+    })?;
     fs::write(&file, content).map_err(|error| failure::cache(&file, &error))
 }
 
-fn no_go(error: &std::io::Error) -> anyhow::Error {
+/// Replaces texts of a published file.
+///
+/// # Errors
+/// One of them does not appear exactly once.
+pub(crate) fn replace_each(content: &mut String, replaced: &[(&str, &str)]) -> Result<()> {
+    for (before, after) in replaced {
+        ensure!(content.matches(before).count() == 1, "the file doesn't have `{before}` exactly once");
+        *content = content.replace(before, after);
+    }
+    Ok(())
+}
+
+fn no_go(error: &io::Error) -> anyhow::Error {
     anyhow!(
         "failed to start Go, which builds the testbed's Kubernetes: {error}. Install Go 1.26 or newer, make sure that \
          `go version` works in this shell, and run the same command again"

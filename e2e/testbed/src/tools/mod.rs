@@ -1,11 +1,12 @@
-//! The programs of the testbed: built from source through the Go module proxy, or taken from a Python wheel, once per
-//! user and version. Must not know what a cluster does with them. Next: `catalog.rs` for the list.
+//! The programs of the testbed: built from source through the Go module proxy, or taken from a Python wheel or from
+//! Debian's packages, once per user and version. Must not know what a cluster does with them. Next: `catalog.rs` for the list.
 //!
 //! Each folder of the cache is named after a hash of the files that pin its content. A program gets its name when it is
 //! complete: it is built under another name, and then renamed. A file lock per folder keeps two runs from building the
 //! same program; the kernel releases it when a run ends in any way.
 
 mod catalog;
+mod deb;
 mod failure;
 mod go;
 pub mod host;
@@ -22,11 +23,17 @@ use aws_lc_rs::digest;
 use xtask::{paths, progress::Steps};
 
 use self::catalog::{
-    APPROVER_POLICY_MODULE, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, WHEELS, Wheel,
+    APPROVER_POLICY_MODULE, CERT_MANAGER_MODULE, GO_MODULES, GoModule, GoProgram, PACKAGES, Packages, WHEELS,
+    Wheel,
 };
 pub use self::catalog::{
-    CERT_MANAGER, COMPANIONS, CONTROL_PLANE, ENVOY_BASED, NODE, PEBBLE, POLICIES, Tool, testbed,
+    CERT_MANAGER, COMPANIONS, CONTROL_PLANE, ENVOY_BASED, INGRESS_NGINX, NODE, PEBBLE, POLICIES, Tool,
+    testbed,
 };
+pub(crate) use self::go::replace_each;
+
+/// The folder of unpacked packages, in their folder of the cache.
+const ROOT: &str = "root";
 
 /// The tools in a cache.
 #[derive(Clone, Debug)]
@@ -79,7 +86,26 @@ impl Tools {
                 step.done("");
             }
         }
+        for packages in PACKAGES.iter().filter(|packages| is_missing(packages.tool)) {
+            position += 1;
+            let folder = tools.folder(packages.name, &hash(packages.names));
+            let _lock = lock(&folder, steps)?;
+            if !tools.path(packages.tool).exists() {
+                let step = steps.begin(
+                    format!("fetching {} ({position} of {total})", packages.name),
+                    Some(Duration::from_secs(3)),
+                );
+                deb::fetch(packages, &folder, &folder.join(ROOT)).await?;
+                step.done("");
+            }
+        }
         Ok(tools)
+    }
+
+    /// The root of the unpacked packages of a tool from Debian, where [`Tools::ensure`] has put them.
+    pub fn packages_of(&self, tool: Tool) -> Result<PathBuf> {
+        let packages = find_packages(tool).context("the tool is not from Debian")?;
+        Ok(self.folder(packages.name, &hash(packages.names)).join(ROOT))
     }
 
     /// The folder of cert-manager's Go module, which has its definitions and its chart, among other files.
@@ -135,6 +161,9 @@ impl Tools {
         if let Some((module, program)) = find(tool) {
             return self.folder(module.name, &module.hash()).join(program.binary);
         }
+        if let Some(packages) = find_packages(tool) {
+            return self.folder(packages.name, &hash(packages.names)).join(ROOT).join(packages.binary);
+        }
         let wheel = find_wheel(tool).expect("a tool is in the catalog");
         self.folder(wheel.binary, &hash(&[wheel.requirements])).join(wheel.binary)
     }
@@ -148,6 +177,7 @@ impl GoModule {
     fn hash(&self) -> String {
         let mut pins = vec![self.go_mod, self.go_sum];
         pins.extend(self.main);
+        pins.extend(self.replacements.iter().flat_map(|(name, content)| [*name, *content]));
         if !self.build_tags.is_empty() {
             pins.push(self.build_tags);
         }
@@ -167,6 +197,10 @@ fn find(tool: Tool) -> Option<(&'static GoModule, &'static GoProgram)> {
 
 fn find_wheel(tool: Tool) -> Option<&'static Wheel> {
     WHEELS.iter().find(|wheel| wheel.tool == tool)
+}
+
+fn find_packages(tool: Tool) -> Option<&'static Packages> {
+    PACKAGES.iter().find(|packages| packages.tool == tool)
 }
 
 /// Creates a folder of the cache, and locks it. Says so if it has to wait for another run.
@@ -214,7 +248,7 @@ mod tests {
     #[test]
     fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
-        let all = [&testbed(), CERT_MANAGER, COMPANIONS, ENVOY_BASED, POLICIES].concat();
+        let all = [&testbed(), CERT_MANAGER, COMPANIONS, ENVOY_BASED, INGRESS_NGINX, POLICIES].concat();
         let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
@@ -230,11 +264,12 @@ mod tests {
             CERT_MANAGER.to_vec(),
             COMPANIONS.to_vec(),
             ENVOY_BASED.to_vec(),
+            INGRESS_NGINX.to_vec(),
             POLICIES.to_vec(),
         ] {
             for tool in &set {
                 assert!(
-                    find(*tool).is_some() || find_wheel(*tool).is_some(),
+                    find(*tool).is_some() || find_wheel(*tool).is_some() || find_packages(*tool).is_some(),
                     "{tool:?} is not in the catalog"
                 );
                 assert_eq!(
