@@ -22,14 +22,14 @@ use xtask::{image::Image, paths, progress::Steps};
 use crate::{
     cluster::{
         API_SERVICE_ADDRESS, Cluster, ClusterState, DNS_SERVICE_ADDRESS, IngressController, Layout, Mode,
-        NODE_ADDRESS, NODE_NAME, Options, TRAEFIK, config,
+        NODE_ADDRESS, NODE_NAME, Network, Options, TRAEFIK, config,
         control::Connection,
         plan::Plan,
         registry::{self, ADMIN_KUBECONFIG, RECORD, Record},
         remove, state_of, supervisor,
     },
     ingress::{self, contour, istio, nginx, traefik},
-    page, pebble,
+    network, page, pebble,
     pki::Authority,
     tools::{self, Tool, Tools, host},
 };
@@ -48,6 +48,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cluster> {
     check(options)?;
     prepare_host(options.mode, steps).await?;
+    host::ensure(options.network.programs(), steps).await?;
     let step = steps.begin("starting the namespaces", None);
     let cluster = claim(options, tools).await?;
     step.done("");
@@ -68,6 +69,11 @@ pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cl
 /// # Errors
 /// They don't; the message says what to do.
 pub fn check(options: &Options) -> Result<()> {
+    ensure!(
+        options.network == Network::Bridge || options.mode == Mode::Node,
+        "{} connects Pods, which need a node: leave out `--control-plane-only` or `--network`",
+        options.network.name()
+    );
     let name = options.ingress.name();
     if options.ingress == IngressController::Traefik {
         return Ok(());
@@ -102,7 +108,7 @@ pub async fn prepare_host(mode: Mode, steps: &Steps) -> Result<()> {
 /// The tools that a cluster needs, including kubectl.
 pub fn tools_for(options: &Options) -> Vec<Tool> {
     let node = if options.mode == Mode::Node { tools::NODE } else { &[] };
-    [tools::CONTROL_PLANE, node, options.ingress.tools()].concat()
+    [tools::CONTROL_PLANE, node, options.ingress.tools(), options.network.tools()].concat()
 }
 
 /// Creates the cluster's folder, which reserves its name, and starts the supervisor.
@@ -145,6 +151,7 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
     let record = Record {
         name: options.name.clone(),
         mode: options.mode,
+        network: options.network,
         relay: listener.local_addr()?,
         ingress: options.ingress,
         ingress_class: options.ingress_class.clone(),
@@ -236,6 +243,11 @@ async fn bring_up(cluster: &Cluster, options: &Options, steps: &Steps) -> Result
             cluster.import(&Layout::cache_inside().join(relative).to_string_lossy()).await?;
         }
         step.done("");
+        if options.network != Network::Bridge {
+            let name = options.network.name();
+            let step = steps.begin(format!("starting {name}"), Some(Duration::from_secs(20)));
+            step.done(network::start(cluster, options.network).await?);
+        }
         let step = steps.begin("waiting for the node", Some(Duration::from_secs(12)));
         let nodes: Api<Node> = Api::all(client.clone());
         wait(cluster, "the node to be ready", "kubelet", async || {
@@ -273,7 +285,7 @@ async fn start_ingress(cluster: &Cluster, options: &Options, steps: &Steps) -> R
 }
 
 /// Waits for a state. Fails when the program that should reach it has ended, or after [`TIMEOUT`].
-async fn wait<T>(
+pub(crate) async fn wait<T>(
     cluster: &Cluster,
     what: &str,
     process: &str,
@@ -331,7 +343,8 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
     pki("service-account.key", &service_accounts.key)?;
 
     let node_user = format!("system:node:{NODE_NAME}");
-    for (file, user, group) in [
+    let network = options.network.user().map(|(file, user)| (file, user, Some("system:serviceaccounts")));
+    let users = [
         ("admin", "admin", Some("system:masters")),
         ("coredns", "system:coredns", None),
         ("kube-controller-manager", "system:kube-controller-manager", None),
@@ -339,7 +352,8 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
         ("kube-scheduler", "system:kube-scheduler", None),
         ("kubelet", node_user.as_str(), Some("system:nodes")),
         (TRAEFIK, ingress::USER, Some("system:serviceaccounts")),
-    ] {
+    ];
+    for (file, user, group) in users.into_iter().chain(network) {
         let identity = authority.client(user, group)?;
         let content = config::kubeconfig(authority.certificate(), &identity, None)?;
         write_private(&layout.kubeconfig(file), content.as_bytes())?;
@@ -350,14 +364,14 @@ fn write_files(cluster: &Cluster, options: &Options, inside: &Layout) -> Result<
         }
     }
 
-    let (cni_file, cni) = config::cni(options.cni);
+    let plugins = network::install_plugins(options.network, layout)?;
     let write = |name: &str, content: &[u8]| {
         fs::write(layout.path(name), content).with_context(|| format!("failed to write {name}"))
     };
     write("audit-policy.json", &to_vec_pretty(&config::audit_policy())?)?;
     write("Corefile", config::corefile(inside).as_bytes())?;
-    write("containerd.toml", config::containerd(inside).as_bytes())?;
-    write(&format!("cni/{cni_file}"), &to_vec_pretty(&cni)?)?;
+    write("containerd.toml", config::containerd(inside, &plugins).as_bytes())?;
+    write("cni/10-testbed.conflist", &to_vec_pretty(&network::plugins(options.network, inside))?)?;
     write("kubelet.json", &to_vec_pretty(&config::kubelet(&options.name, inside))?)?;
     write("kube-proxy.json", &to_vec_pretty(&config::kube_proxy(inside))?)?;
     Ok(())

@@ -7,8 +7,8 @@ use xtask::progress::Steps;
 
 use crate::{
     bring_up,
-    cluster::{self, Cluster, ClusterState, DEFAULT_NAME, IngressController, Mode, Options},
-    tools::{Tool, Tools},
+    cluster::{self, Cluster, ClusterState, DEFAULT_NAME, IngressController, Mode, Network, Options},
+    tools::{Tool, Tools, host},
 };
 
 /// The subcommands of `cargo xtask cluster`.
@@ -63,6 +63,9 @@ pub struct ClusterArguments {
     /// The loopback port of the SOCKS relay into the cluster [default: any free port].
     #[arg(long)]
     pub relay_port: Option<u16>,
+    /// The network of Pods. Cilium and Flannel are built on first use, which takes minutes.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: Network,
     /// What serves Ingresses or Gateways. All but Traefik are built on first use, which takes minutes.
     #[arg(long, value_enum, default_value_t)]
     pub ingress: IngressController,
@@ -83,10 +86,10 @@ impl ClusterArguments {
     pub fn options(&self) -> Options {
         let mode = if self.control_plane_only { Mode::ControlPlane } else { Mode::Node };
         let ingress_class = self.ingress_class.clone();
-        let (relay_port, ingress) = (self.relay_port, self.ingress);
+        let (relay_port, ingress, network) = (self.relay_port, self.ingress, self.network);
         let (gateway_api, fast_traefik) = (self.gateway_api, self.fast_traefik);
         let others = Options::new(&self.name.name, mode);
-        Options { relay_port, ingress, ingress_class, gateway_api, fast_traefik, ..others }
+        Options { network, relay_port, ingress, ingress_class, gateway_api, fast_traefik, ..others }
     }
 }
 
@@ -97,6 +100,7 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
             let options = arguments.options();
             bring_up::check(&options)?;
             bring_up::prepare_host(options.mode, steps).await?;
+            host::ensure(options.network.programs(), steps).await?;
             let mut needed = bring_up::tools_for(&options);
             // It pins the version of the CRDs.
             needed.extend(options.gateway_api.then_some(Tool::CertManager));

@@ -18,6 +18,7 @@ pub mod gateway_api;
 pub mod helm;
 pub mod http;
 pub mod ingress;
+pub(crate) mod network;
 pub mod page;
 pub mod pebble;
 pub mod pki;

@@ -6,11 +6,10 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::{
-    layout::{API_PORT, DNS_SERVICE_ADDRESS, Layout, NODE_ADDRESS, NODE_POD_RANGE, TEST_DNS, TEST_ZONE},
-    options::Cni,
+    layout::{API_PORT, DNS_SERVICE_ADDRESS, Layout, NODE_ADDRESS, TEST_DNS, TEST_ZONE},
     supervisor::cgroups,
 };
-use crate::{pki::Identity, tools::host::CNI_PLUGINS};
+use crate::pki::Identity;
 
 /// The image of every Pod's sandbox: agnhost, with the subcommand `pause`.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:testbed";
@@ -58,8 +57,9 @@ pub(crate) fn corefile(layout: &Layout) -> String {
     )
 }
 
-/// The configuration of containerd. It shares no path with another containerd that may run on this machine.
-pub(crate) fn containerd(layout: &Layout) -> String {
+/// The configuration of containerd, with the folder of its CNI plugins. It shares no path with another containerd that may run
+/// on this machine.
+pub(crate) fn containerd(layout: &Layout, plugins: &str) -> String {
     format!(
         r#"version = 2
 root = "{root}"
@@ -73,7 +73,7 @@ state = "{state}"
   disable_apparmor = true
   netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "{CNI_PLUGINS}"
+  bin_dir = "{plugins}"
   conf_dir = "{cni}"
 "#,
         root = layout.text("containerd"),
@@ -85,34 +85,6 @@ state = "{state}"
 
 /// The socket of containerd, inside the cluster.
 pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd.sock";
-
-/// The name and content of the CNI configuration, by which containerd connects Pods to the network.
-pub(crate) fn cni(cni: Cni) -> (&'static str, Value) {
-    match cni {
-        Cni::Bridge => (
-            "10-bridge.conflist",
-            json!({
-                "cniVersion": "0.4.0",
-                "name": "testbed",
-                "plugins": [
-                    {
-                        "type": "bridge",
-                        "bridge": "cni0",
-                        "isGateway": true,
-                        "ipMasq": false,
-                        "hairpinMode": true,
-                        "ipam": {
-                            "type": "host-local",
-                            "ranges": [[{ "subnet": NODE_POD_RANGE }]],
-                            "routes": [{ "dst": "0.0.0.0/0" }],
-                        },
-                    },
-                    { "type": "portmap", "capabilities": { "portMappings": true } },
-                ],
-            }),
-        ),
-    }
-}
 
 /// The configuration of the kubelet: no quotas, no eviction for the machine's disk, and control groups of version 1 or 2.
 ///

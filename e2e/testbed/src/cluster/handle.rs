@@ -17,7 +17,7 @@ use xtask::{image::Image, paths};
 use super::{
     control::{Connection, Finished, Process, ProcessStatus, Request},
     layout::Layout,
-    options::{IngressController, Mode},
+    options::{self, IngressController, Mode},
     plan::Plan,
     registry::{
         ADMIN_KUBECONFIG, ClusterState, RECORD, Record, layout_of, remove, stale, state_of, up_command,
@@ -75,6 +75,11 @@ impl Cluster {
     /// Whether the cluster has a node.
     pub fn mode(&self) -> Mode {
         self.record.mode
+    }
+
+    /// The network of Pods, if there is a node.
+    pub fn pod_network(&self) -> options::Network {
+        self.record.network
     }
 
     /// What serves Ingresses or Gateways.

@@ -18,7 +18,7 @@ pub use self::{
     control::{Finished, Process, ProcessStatus},
     handle::{Bound, Cluster},
     layout::*,
-    options::{Cni, IngressController, Mode, Options},
+    options::{IngressController, Mode, Network, Options},
     registry::{ClusterState, DEFAULT_NAME, names, remove, state_of},
     supervisor::{pid_inside, run_supervisor_role},
 };

@@ -15,11 +15,15 @@ pub enum Mode {
 }
 
 /// The network of Pods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cni {
-    /// The standard bridge plugin, which enforces no `NetworkPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub enum Network {
+    /// The standard bridge plugin. Enforces no policies.
     #[default]
     Bridge,
+    /// Enforces policies with programs in the kernel. Needs a node.
+    Cilium,
+    /// Connects Pods by VXLAN. Enforces no policies. Needs a node.
+    Flannel,
 }
 
 /// What serves Ingresses or Gateways.
@@ -44,7 +48,7 @@ pub struct Options {
     /// Whether the cluster has a node.
     pub mode: Mode,
     /// The network of Pods, if there is a node.
-    pub cni: Cni,
+    pub network: Network,
     /// The loopback port of the SOCKS relay, or `None` for any free port.
     pub relay_port: Option<u16>,
     /// What serves Ingresses or Gateways.
@@ -60,12 +64,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options with any free relay port, the bridge CNI, Traefik for the ingress class `traefik`, and without the Gateway API.
+    /// Options with any free relay port, the bridge as network, Traefik for the ingress class `traefik`, and without the Gateway API.
     pub fn new(name: impl Into<String>, mode: Mode) -> Self {
         Self {
             name: name.into(),
             mode,
-            cni: Cni::default(),
+            network: Network::default(),
             relay_port: None,
             ingress: IngressController::default(),
             ingress_class: TRAEFIK.to_owned(),

@@ -16,7 +16,7 @@ use xtask::paths;
 use super::{
     control::{Connection, Request},
     layout::Layout,
-    options::{IngressController, Mode},
+    options::{IngressController, Mode, Network},
     supervisor,
 };
 
@@ -42,6 +42,7 @@ pub(crate) const ADMIN_KUBECONFIG: &str = "kubeconfig.yaml";
 pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) mode: Mode,
+    pub(crate) network: Network,
     pub(crate) relay: SocketAddr,
     pub(crate) ingress: IngressController,
     pub(crate) ingress_class: String,

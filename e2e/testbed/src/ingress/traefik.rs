@@ -8,7 +8,7 @@ use anyhow::Result;
 use hyper::StatusCode;
 
 use crate::{
-    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Options, Process, TRAEFIK},
+    cluster::{Cluster, Layout, Mode, NODE_ADDRESS, Network, Options, Process, TRAEFIK},
     gateway_api,
     http::{self, Trust},
     tools::{Tool, Tools},
@@ -37,7 +37,16 @@ pub(crate) async fn start(cluster: &Cluster, options: &Options) -> Result<()> {
     cluster.apply(&include_str!("../../manifests/traefik.yaml").replace("$CLASS", class)).await?;
     match cluster.mode() {
         Mode::Node => {
+            // Policies don't apply to Pods in the node's network.
+            let in_node = cluster.pod_network() == Network::Bridge;
+            if !in_node {
+                let service = include_str!("../../manifests/traefik-service.yaml")
+                    .replace("$NODE_ADDRESS", &NODE_ADDRESS.to_string())
+                    .replace("$PING_PORT", &PING_PORT.to_string());
+                cluster.apply(&service).await?;
+            }
             let pod = include_str!("../../manifests/traefik-pod.yaml")
+                .replace("$HOST_NETWORK", &in_node.to_string())
                 .replace("$IMAGE", IMAGE)
                 .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class, options))?);
             cluster.apply(&pod).await

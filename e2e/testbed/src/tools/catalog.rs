@@ -18,6 +18,10 @@ pub enum Tool {
     Cmctl,
     /// Configures Envoy for Ingresses and Gateways.
     Contour,
+    /// Cilium's agent, which connects Pods and enforces policies.
+    Cilium,
+    /// The CNI plugin of Cilium.
+    CiliumCni,
     /// The DNS server of clusters.
     Coredns,
     /// Reads, checks, and pushes images.
@@ -26,6 +30,10 @@ pub enum Tool {
     Envoy,
     /// The store of the API server.
     Etcd,
+    /// Connects Pods of several nodes.
+    Flannel,
+    /// The CNI plugin of Flannel.
+    FlannelCni,
     /// The package manager that installs charts.
     Helm,
     /// Configures nginx for Ingresses.
@@ -96,9 +104,12 @@ pub const ENVOY_BASED: &[Tool] = &[Tool::PilotDiscovery, Tool::PilotAgent, Tool:
 /// What serves Ingresses instead of Traefik.
 pub const INGRESS_NGINX: &[Tool] = &[Tool::IngressNginx, Tool::Nginx];
 
-/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], [`ENVOY_BASED`], [`INGRESS_NGINX`], and [`POLICIES`].
+/// What connects Pods instead of the standard bridge.
+pub const NETWORKS: &[Tool] = &[Tool::Cilium, Tool::CiliumCni, Tool::Flannel, Tool::FlannelCni];
+
+/// All tools except for [`CERT_MANAGER`], [`COMPANIONS`], [`ENVOY_BASED`], [`INGRESS_NGINX`], [`NETWORKS`], and [`POLICIES`].
 pub fn testbed() -> Vec<Tool> {
-    let others = [CERT_MANAGER, COMPANIONS, ENVOY_BASED, INGRESS_NGINX, POLICIES].concat();
+    let others = [CERT_MANAGER, COMPANIONS, ENVOY_BASED, INGRESS_NGINX, NETWORKS, POLICIES].concat();
     all().filter(|tool| !others.contains(tool)).collect()
 }
 
@@ -120,6 +131,8 @@ pub(super) struct GoModule {
     pub(super) main: Option<&'static str>,
     /// The files of modules of our own that go.mod replaces others with: their paths, relative to go.mod, and contents.
     pub(super) replacements: &'static [(&'static str, &'static str)],
+    /// The published file that the source is made from, where the published package can't be built.
+    pub(super) edited_main: Option<&'static Edits>,
     /// The package with the Go variables for the version, and the module whose version they get.
     pub(super) version_stamp: Option<(&'static str, &'static str)>,
     /// Go's build tags, separated by commas. May be empty.
@@ -225,6 +238,7 @@ macro_rules! module {
             go_sum: include_str!(concat!("../../tools/", $name, "/go.sum")),
             main: None,
             replacements: &[],
+            edited_main: None,
             version_stamp: $stamp,
             build_tags: "",
             edits: None,
@@ -336,6 +350,31 @@ pub(super) const GO_MODULES: &[GoModule] = &[
             (PilotAgent, "pilot-agent", "istio.io/istio/pilot/cmd/pilot-agent", 20),
         ]
     ),
+    module!(
+        "cilium",
+        None,
+        [
+            (Cilium, "cilium-agent", "github.com/cilium/cilium/daemon", 400),
+            (CiliumCni, "cilium-cni", "github.com/cilium/cilium/plugins/cilium-cni", 10),
+        ]
+    ),
+    GoModule {
+        // One of these backends needs cgo, the other one a module that Go's proxy doesn't serve.
+        edited_main: Some(&Edits {
+            module: "github.com/flannel-io/flannel",
+            file: "main.go",
+            replaced: &[
+                ("\t_ \"github.com/flannel-io/flannel/pkg/backend/tencentvpc\"\n", ""),
+                ("\t_ \"github.com/flannel-io/flannel/pkg/backend/udp\"\n", ""),
+            ],
+        }),
+        ..module!("flannel", None, [(Flannel, "flannel", ".", 90)])
+    },
+    module!(
+        "flannelcni",
+        None,
+        [(FlannelCni, "flannel-cni", "github.com/containernetworking/plugins/plugins/meta/flannel", 5)]
+    ),
     module!("contour", None, [(Contour, "contour", "github.com/projectcontour/contour/cmd/contour", 170)]),
     GoModule {
         replacements: &[
@@ -373,7 +412,7 @@ mod tests {
         for module in GO_MODULES {
             for program in module.programs {
                 assert!(
-                    (program.package == "." && module.main.is_some())
+                    (program.package == "." && (module.main.is_some() || module.edited_main.is_some()))
                         || module
                             .go_mod
                             .lines()

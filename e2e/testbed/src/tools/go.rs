@@ -50,11 +50,16 @@ pub(super) async fn build(
     }
     let go =
         Go { what: format!("building {} (e2e/testbed/tools/{})", program.binary, module.name), source, log };
+    if let Some(edits) = module.edited_main {
+        let published = self::module(&go.source, edits.module).await?;
+        edit(edits, &published, &go.source.join("main.go"))?;
+    }
     let mode = match module.edits {
         Some(edits) => {
             // Go's own copies are read-only.
             go.run(&["mod", "vendor"]).await?;
-            edit(edits, &go.source.join("vendor").join(edits.module))?;
+            let copy = go.source.join("vendor").join(edits.module);
+            edit(edits, &copy, &copy.join(edits.file))?;
             "-mod=vendor"
         }
         None => "-mod=readonly",
@@ -149,8 +154,8 @@ impl Go {
     }
 }
 
-/// Applies edits to a copy of a module.
-fn edit(edits: &Edits, module: &Path) -> Result<()> {
+/// Applies edits to a file of a module, and writes the result to `target`.
+fn edit(edits: &Edits, module: &Path, target: &Path) -> Result<()> {
     let file = module.join(edits.file);
     let mut content = fs::read_to_string(&file).map_err(|error| failure::cache(&file, &error))?;
     replace_each(&mut content, edits.replaced).with_context(|| {
@@ -159,7 +164,7 @@ fn edit(edits: &Edits, module: &Path) -> Result<()> {
             edits.file, edits.module
         )
     })?;
-    fs::write(&file, content).map_err(|error| failure::cache(&file, &error))
+    fs::write(target, content).map_err(|error| failure::cache(target, &error))
 }
 
 /// Replaces texts of a published file.

@@ -45,6 +45,10 @@ pub const NODE: &[Need] = &[
 /// The programs that clusters need in which policies are enforced, or in which a proxy is the only way out.
 pub const EGRESS: &[Need] = &[("ipset", "ipset"), ("iptables", "iptables"), ("tinyproxy", "tinyproxy-bin")];
 
+/// The programs with which Cilium compiles what it loads into the kernel, and translates addresses.
+pub const CILIUM: &[Need] =
+    &[("/usr/lib/llvm-19/bin/clang", "clang-19"), ("iptables", "iptables"), ("ip6tables", "iptables")];
+
 /// The programs that tests of the Pebble level need: setpriv ends their processes, the others read keys and key stores.
 pub const PEBBLE: &[Need] =
     &[("setpriv", "util-linux"), ("openssl", "openssl"), ("keytool", "default-jre-headless")];

@@ -27,8 +27,8 @@ use self::catalog::{
     Wheel,
 };
 pub use self::catalog::{
-    CERT_MANAGER, COMPANIONS, CONTROL_PLANE, ENVOY_BASED, INGRESS_NGINX, NODE, PEBBLE, POLICIES, Tool,
-    testbed,
+    CERT_MANAGER, COMPANIONS, CONTROL_PLANE, ENVOY_BASED, INGRESS_NGINX, NETWORKS, NODE, PEBBLE, POLICIES,
+    Tool, testbed,
 };
 pub(crate) use self::go::replace_each;
 
@@ -181,7 +181,7 @@ impl GoModule {
         if !self.build_tags.is_empty() {
             pins.push(self.build_tags);
         }
-        if let Some(edits) = self.edits {
+        for edits in self.edits.into_iter().chain(self.edited_main) {
             pins.push(edits.file);
             pins.extend(edits.replaced.iter().flat_map(|(before, after)| [*before, *after]));
         }
@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn tool_has_a_path_of_its_own() {
         let tools = Tools::seen_at("/cache");
-        let all = [&testbed(), CERT_MANAGER, COMPANIONS, ENVOY_BASED, INGRESS_NGINX, POLICIES].concat();
+        let all =
+            [&testbed(), CERT_MANAGER, COMPANIONS, ENVOY_BASED, INGRESS_NGINX, NETWORKS, POLICIES].concat();
         let mut paths: Vec<_> = all.iter().map(|tool| tools.path(*tool)).collect();
         paths.sort();
         paths.dedup();
@@ -265,6 +266,7 @@ mod tests {
             COMPANIONS.to_vec(),
             ENVOY_BASED.to_vec(),
             INGRESS_NGINX.to_vec(),
+            NETWORKS.to_vec(),
             POLICIES.to_vec(),
         ] {
             for tool in &set {
