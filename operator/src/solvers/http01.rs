@@ -5,7 +5,7 @@ use futures::future::join_all;
 
 use crate::{
     context::Context,
-    decision::challenge::{Probe, ProbeResult, pods_result},
+    decision::challenge::{Probe, ProbeResult, REPLICA_CONNECTIONS, pods_result, replicas_result},
     objects::metadata::Identity,
 };
 
@@ -19,5 +19,9 @@ pub(super) async fn probe(challenge: &Challenge, probe: Probe, context: &Context
             pods_result(join_all(probes).await)
         }
         Probe::Route => check.probe_route(namespace, spec).await,
+        Probe::Replicas => {
+            let probes = (0..REPLICA_CONNECTIONS).map(|_| check.probe_route(namespace, spec));
+            replicas_result(join_all(probes).await)
+        }
     }
 }

@@ -94,9 +94,9 @@ impl Http01Gateway<'_> {
             }
         };
         match (probe, result) {
-            (Probe::Route, ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(explained(why)),
-            (Probe::Route, ProbeResult::Unreachable(why)) => ProbeResult::Unreachable(explained(why)),
-            (_, result) => result,
+            (Probe::Solver, result) | (_, result @ ProbeResult::Reachable) => result,
+            (_, ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(explained(why)),
+            (_, ProbeResult::Unreachable(why)) => ProbeResult::Unreachable(explained(why)),
         }
     }
 

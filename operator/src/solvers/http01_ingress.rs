@@ -60,11 +60,11 @@ impl Http01Ingress<'_> {
 
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         match (probe, http01::probe(self.challenge, probe, context).await) {
-            (Probe::Route, ProbeResult::WrongAnswer(why)) => {
+            (Probe::Route | Probe::Replicas, ProbeResult::WrongAnswer(why)) => {
                 let why = self.with_gateway(self.with_class(why), context);
                 ProbeResult::WrongAnswer(self.with_controller(why, context))
             }
-            (Probe::Route, ProbeResult::Unreachable(why)) => {
+            (Probe::Route | Probe::Replicas, ProbeResult::Unreachable(why)) => {
                 ProbeResult::Unreachable(self.with_gateway(why, context))
             }
             (_, result) => result,

@@ -27,8 +27,8 @@ use kube::ResourceExt;
 
 pub use self::{
     probe::{
-        Acceptance, Presentation, Probe, ProbeResult, REPORT_WAITING_AFTER, SELF_CHECK_REQUIRED_FOR,
-        on_presented, on_probe, pods_result,
+        Acceptance, Presentation, Probe, ProbeResult, REPLICA_CONNECTIONS, REPORT_WAITING_AFTER,
+        SELF_CHECK_REQUIRED_FOR, on_presented, on_probe, pods_result, replicas_result,
     },
     responses::{VALIDATING, on_authorization, on_submitted},
     route::{RouteWrite, http_route_write, must_empty_slice, must_write_slice, route_write},

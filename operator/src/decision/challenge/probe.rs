@@ -57,7 +57,14 @@ pub enum Probe {
     Solver,
     /// The URL that the CA requests.
     Route,
+    /// The same URL over several connections at the same time. Processes and replicas of an ingress controller start to serve a route at
+    /// different times, and the CA may get to the last one.
+    Replicas,
 }
+
+/// How many connections [`Probe::Replicas`] makes: if half of what serves the name is not ready, one in 256 times all of them lead to the
+/// other half.
+pub const REPLICA_CONNECTIONS: usize = 8;
 
 /// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +103,18 @@ pub fn pods_result(pods: Vec<ProbeResult>) -> ProbeResult {
              port {SOLVER_PORT} of the http01-solver"
         ))
     })
+}
+
+/// The result of [`Probe::Replicas`] from the result of each connection.
+pub fn replicas_result(connections: Vec<ProbeResult>) -> ProbeResult {
+    let not_everywhere =
+        |why| format!("not all processes or replicas of the ingress controller serve it yet: {why}");
+    let others = connections.into_iter().find(|result| *result != ProbeResult::Reachable);
+    match others {
+        None | Some(ProbeResult::Reachable) => ProbeResult::Reachable,
+        Some(ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(not_everywhere(why)),
+        Some(ProbeResult::Unreachable(why)) => ProbeResult::Unreachable(not_everywhere(why)),
+    }
 }
 
 /// Decides what follows from the result of [`Action::Present`].
@@ -158,7 +177,10 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
                 ChallengeProgress { phase: Phase::Reachable, unreachable_since: None, ..view.progress };
             Decision::act(progress, Action::Probe(Probe::Route))
         }
-        (Probe::Route, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
+        (Probe::Route, ProbeResult::Reachable) => {
+            Decision::act(view.progress, Action::Probe(Probe::Replicas))
+        }
+        (Probe::Replicas, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
         (probe, ProbeResult::Unreachable(why)) => {
             let since = view.progress.unreachable_since.unwrap_or(view.now);
             let progress =
@@ -171,13 +193,13 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
                         Decision::act(progress, Action::Probe(Probe::Route))
                     }
                     // The CA may reach more than the operator does.
-                    Probe::Route => Decision::act(progress, Action::Submit),
+                    Probe::Route | Probe::Replicas => Decision::act(progress, Action::Submit),
                 };
             }
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
         }
-        (Probe::Route, ProbeResult::WrongAnswer(why)) => {
+        (Probe::Route | Probe::Replicas, ProbeResult::WrongAnswer(why)) => {
             let is_accepted = view.acceptance != Acceptance::Unknown;
             let since = view.progress.wrong_since.filter(|_| is_accepted).unwrap_or(view.now);
             let progress =
@@ -230,10 +252,11 @@ mod tests {
 
     /// What follows from a probe of the route at an age: the next action, or what the status says while it waits.
     fn after(age: Duration, result: &ProbeResult) -> Result<Action, Option<String>> {
-        after_with(Acceptance::Unknown, age, result)
+        after_probe(Probe::Route, Acceptance::Unknown, age, result)
     }
 
-    fn after_with(
+    fn after_probe(
+        probe: Probe,
         acceptance: Acceptance,
         age: Duration,
         result: &ProbeResult,
@@ -246,7 +269,7 @@ mod tests {
             ..ChallengeProgress::new(&challenge, START)
         };
         let view = View { challenge: &challenge, requested: true, acceptance, progress, now: START + age };
-        let decision = on_probe(&view, Probe::Route, result);
+        let decision = on_probe(&view, probe, result);
         match decision.next {
             Next::Act(action) => Ok(action),
             Next::Requeue(Requeue::After(wait)) if wait <= Duration::from_secs(10) => {
@@ -257,8 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn right_answer_is_submitted() {
-        assert_eq!(after(Duration::ZERO, &ProbeResult::Reachable), Ok(Action::Submit));
+    fn right_answer_everywhere_is_submitted() {
+        let right = ProbeResult::Reachable;
+        assert_eq!(after(Duration::ZERO, &right), Ok(Action::Probe(Probe::Replicas)));
+        assert_eq!(
+            after_probe(Probe::Replicas, Acceptance::Unknown, Duration::ZERO, &right),
+            Ok(Action::Submit)
+        );
+    }
+
+    /// A worker of nginx that does not know the route yet responds with 503, and a failed validation is repeated an hour later.
+    #[test]
+    fn one_wrong_answer_is_waited_out() {
+        let wrong = ProbeResult::WrongAnswer("status 503".into());
+        let mut connections = vec![ProbeResult::Reachable; REPLICA_CONNECTIONS];
+        assert_eq!(replicas_result(connections.clone()), ProbeResult::Reachable);
+        connections[REPLICA_CONNECTIONS - 1] = wrong;
+        let result = replicas_result(connections);
+        let reason = after_probe(Probe::Replicas, Acceptance::Unknown, REPORT_WAITING_AFTER, &result)
+            .expect_err("it waits");
+        let reason = reason.expect("a reason");
+        assert!(reason.contains("not all") && reason.ends_with("status 503"), "{reason}");
     }
 
     #[test]
@@ -281,7 +323,7 @@ mod tests {
             (Acceptance::Accepted, REPORT_ACCEPTED_AFTER),
             (Acceptance::AcceptedInVain, REPORT_WAITING_AFTER),
         ] {
-            let status = |age| after_with(acceptance, age, &wrong).expect_err("it waits");
+            let status = |age| after_probe(Probe::Route, acceptance, age, &wrong).expect_err("it waits");
             let before = status(reported_after.mul_f64(0.99));
             assert_eq!(before, None, "{acceptance:?}");
             assert!(status(reported_after).is_some(), "{acceptance:?}");

@@ -408,7 +408,9 @@ impl World {
             let ready = self.age() >= self.course.pods;
             return pods_result(if ready { vec![ProbeResult::Reachable] } else { Vec::new() });
         }
-        self.probes.count(self.runner.now);
+        if probe == Probe::Route {
+            self.probes.count(self.runner.now);
+        }
         let result = match self.answer() {
             Answer::Right => ProbeResult::Reachable,
             Answer::Wrong => ProbeResult::WrongAnswer(format!("status 404 at {}", self.runner.now)),
