@@ -151,8 +151,8 @@ impl Http01Ingress<'_> {
             // Admission webhooks of ingress controllers reject a dot in a path of type Exact.
             Err(error) if error.is_rejected() => {
                 route::relax_path_type(&mut desired);
-                // If that is rejected as well, the first reason is the one to report.
-                write_route(write, &api, existing, &desired).await.map_err(|_| error)?
+                let relaxed = write_route(write, &api, existing, &desired).await;
+                relaxed.map_err(|second| also_rejected(error, &second))?
             }
             written => written?,
         };
@@ -176,7 +176,10 @@ impl Http01Ingress<'_> {
         if let Err(error) = self.patch(name, patch, context).await {
             let relaxed = route::patch_to_add(&ingress, self.challenge, PathType::Relaxed);
             match relaxed.filter(|_| error.is_rejected()) {
-                Some(patch) => self.patch(name, patch, context).await.map_err(|_| error)?,
+                Some(patch) => {
+                    let relaxed = self.patch(name, patch, context).await;
+                    relaxed.map_err(|second| also_rejected(error, &second))?;
+                }
                 None => return Err(error),
             }
         }
@@ -203,5 +206,49 @@ impl Http01Ingress<'_> {
 
     fn namespace(self) -> String {
         self.challenge.namespace().unwrap_or_default()
+    }
+}
+
+/// The rejection of a path of the type `Exact`, with that of `ImplementationSpecific` if it is for another reason: either may be the one
+/// that a user can do something about.
+fn also_rejected(mut first: ReconcileError, second: &ReconcileError) -> ReconcileError {
+    if second.is_rejected()
+        && let ReconcileError::Kube { error, .. } = &mut first
+        && let kube::Error::Api(status) = &mut **error
+        && let ReconcileError::Kube { error, .. } = second
+        && let kube::Error::Api(other) = &**error
+        && status.message != other.message
+    {
+        let message = status.message.trim_end_matches('.');
+        status.message = format!("{message}. With the path type ImplementationSpecific: {}", other.message);
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn rejected(message: &str, code: u16) -> ReconcileError {
+        let status = Status::failure(message, "BadRequest").with_code(code).boxed();
+        ReconcileError::Kube {
+            what: "create Ingress a/b".to_owned(),
+            error: Box::new(kube::Error::Api(status)),
+        }
+    }
+
+    /// With strict types of paths, every other reason of ingress-nginx comes second.
+    #[test]
+    fn both_reasons_of_a_rejection_are_reported() {
+        let text = |second: ReconcileError| also_rejected(rejected("no dots.", 400), &second).to_string();
+        assert_eq!(
+            text(rejected("no snippets", 400)),
+            "failed to create Ingress a/b: no dots. With the path type ImplementationSpecific: no snippets"
+        );
+        for second in [rejected("no dots.", 400), rejected("timeout", 500)] {
+            assert_eq!(text(second), "failed to create Ingress a/b: no dots.");
+        }
     }
 }
