@@ -22,6 +22,12 @@ pub const IMAGE: &str = "localhost/traefik:testbed";
 
 const PING_PORT: u16 = 8082;
 
+/// Where it listens for HTTP and HTTPS in the node's network.
+const NODE_PORTS: [u16; 2] = [80, 443];
+
+/// Where it listens as a Pod with its own address. The ports of the node lead there.
+const POD_PORTS: [u16; 2] = [8000, 8443];
+
 /// How long to leave Traefik idle before measuring it. It applies a change immediately if it has applied none for two
 /// seconds. There are two changes to wait for: the one before, and the Ingress that is measured.
 pub const REST: Duration = Duration::from_millis(4500);
@@ -29,6 +35,9 @@ pub const REST: Duration = Duration::from_millis(4500);
 /// Starts Traefik without waiting for it; see [`is_up`].
 pub(crate) async fn start(cluster: &Cluster, options: &Options) -> Result<()> {
     let class = cluster.ingress_class();
+    // Policies don't apply to Pods in the node's network.
+    let in_node = cluster.pod_network() == Network::Bridge;
+    let arguments = arguments(class, options, if in_node { NODE_PORTS } else { POD_PORTS });
     if options.gateway_api {
         gateway_api::install(cluster).await?;
         let rights = include_str!("../../manifests/traefik-gateways.yaml");
@@ -37,8 +46,6 @@ pub(crate) async fn start(cluster: &Cluster, options: &Options) -> Result<()> {
     cluster.apply(&include_str!("../../manifests/traefik.yaml").replace("$CLASS", class)).await?;
     match cluster.mode() {
         Mode::Node => {
-            // Policies don't apply to Pods in the node's network.
-            let in_node = cluster.pod_network() == Network::Bridge;
             if !in_node {
                 let service = include_str!("../../manifests/traefik-service.yaml")
                     .replace("$NODE_ADDRESS", &NODE_ADDRESS.to_string())
@@ -48,17 +55,14 @@ pub(crate) async fn start(cluster: &Cluster, options: &Options) -> Result<()> {
             let pod = include_str!("../../manifests/traefik-pod.yaml")
                 .replace("$HOST_NETWORK", &in_node.to_string())
                 .replace("$IMAGE", IMAGE)
-                .replace("$ARGUMENTS", &serde_json::to_string(&arguments(class, options))?);
+                .replace("$ARGUMENTS", &serde_json::to_string(&arguments)?);
             cluster.apply(&pod).await
         }
         Mode::ControlPlane => {
             let program = Tools::seen_at(Layout::cache_inside()).path(Tool::Traefik);
             let kubeconfig = Layout::inside().kubeconfig(TRAEFIK);
             cluster
-                .start(
-                    Process::new(TRAEFIK, program, arguments(class, options))
-                        .env("KUBECONFIG", kubeconfig.display()),
-                )
+                .start(Process::new(TRAEFIK, program, arguments).env("KUBECONFIG", kubeconfig.display()))
                 .map(drop)
         }
     }
@@ -72,10 +76,10 @@ pub(crate) async fn is_up(cluster: &Cluster) -> bool {
         .is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-fn arguments(class: &str, options: &Options) -> Vec<String> {
+fn arguments(class: &str, options: &Options, [web, websecure]: [u16; 2]) -> Vec<String> {
     let mut arguments = vec![
-        "--entrypoints.web.address=:80".to_owned(),
-        "--entrypoints.websecure.address=:443".to_owned(),
+        format!("--entrypoints.web.address=:{web}"),
+        format!("--entrypoints.websecure.address=:{websecure}"),
         // Serve every Ingress over TLS, too, as Traefik's chart does.
         "--entrypoints.websecure.http.tls=true".to_owned(),
         format!("--entrypoints.ping.address=:{PING_PORT}"),
