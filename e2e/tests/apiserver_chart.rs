@@ -58,6 +58,7 @@ async fn rendered_objects_match_the_snapshots() -> Result<()> {
         "prometheus.certificateMetrics=false",
         r"networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring",
         "networkPolicy.egress.enabled=true",
+        "networkPolicy.egress.acmeExcept={169.254.0.0/16,fe80::/10}",
     ];
     let objects = render(&values).await?;
     let text = serde_saphyr::to_string(&without_crds_and_policies(&objects))?;
@@ -74,6 +75,7 @@ async fn unknown_value_is_rejected() -> Result<()> {
         "image.pullPolicy=Sometimes",
         "prometheus.podmonitor.on=true",
         "networkPolicy.egress.acmePorts[0]=http",
+        "networkPolicy.egress.acmeExcept={metadata}",
     ] {
         ensure!(render(&[value]).await.is_err(), "{value} is accepted");
     }

@@ -43,7 +43,9 @@ async fn certificates_are_issued_where_connections_are_denied() -> Result<()> {
     harness::create_namespace(&client, operator::NAME).await?;
     cluster.apply_in(Some(operator::NAME), &denied.to_string()).await?;
 
-    install(&cluster, &["networkPolicy.egress.acmePorts={80,14000}"]).await?;
+    let direct =
+        ["networkPolicy.egress.acmePorts={80,14000}", "networkPolicy.egress.acmeExcept={169.254.0.0/16}"];
+    install(&cluster, &direct).await?;
     let user = User::new(&cluster, NAMESPACE).await?;
     user.create_cluster_issuer(ISSUER, &Pebble::of_cluster(&cluster)?, json!({})).await?;
     issue(&user, "direct").await?;

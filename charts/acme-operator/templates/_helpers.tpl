@@ -174,3 +174,17 @@ selector:
 - { port: {{ . }}, protocol: TCP }
 {{- end }}
 {{- end -}}
+
+{{- /* The peers of a NetworkPolicy that are everything except some networks. Some networks of Pods never match these by an ipBlock. */}}
+{{- define "acme-operator.allExcept" -}}
+{{- range $all, $isV6 := dict "0.0.0.0/0" false "::/0" true }}
+{{- $except := list }}
+{{- range $ }}{{ if eq (contains ":" .) $isV6 }}{{ $except = append $except . }}{{ end }}{{ end }}
+- ipBlock:
+    cidr: {{ $all | quote }}
+    {{- with $except }}
+    except: {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- end }}
+- namespaceSelector: {}
+{{- end -}}
