@@ -41,7 +41,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use testbed::{
     bring_up,
-    cluster::{Cluster, DEFAULT_NAME, IngressController, Mode, Options},
+    cluster::{Cluster, DEFAULT_NAME, IngressController, Mode, Network, Options},
     http::Trust,
     page, paths,
     progress::Steps,
@@ -116,6 +116,13 @@ pub async fn start_node_with(tests: &str, gateway_api: bool) -> Result<Cluster> 
 pub async fn start_served_by(ingress: IngressController) -> Result<Cluster> {
     let name = format!("test-{}-{}", ingress.gateway_class(), std::process::id());
     let options = Options { ingress, gateway_api: true, ..Options::new(name, Mode::Node) };
+    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+}
+
+/// Starts a cluster with a node whose Pods a certain network connects, named after it.
+pub async fn start_connected_by(network: Network) -> Result<Cluster> {
+    let name = format!("test-{}-{}", network.name().to_lowercase(), std::process::id());
+    let options = Options { network, ..Options::new(name, Mode::Node) };
     bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 

@@ -1,0 +1,371 @@
+//! Networks of Pods other than the standard bridge, each in a cluster of its own: certificates are issued, renewed, and cleaned up where
+//! policies deny all connections by default, and the chart's policies allow what is needed, and nothing else.
+//!
+//! Knows the chart's values, docs/NETWORK.md, and the manifests that it names; must not know the operator's code.
+//! Next: `flows.rs` for the connections, and `e2e_egress.rs` for another implementation of policies.
+
+mod flows;
+mod outside;
+mod places;
+
+use anyhow::{Context, Result, ensure};
+use crds::certmanager::Certificate;
+use e2e::{
+    harness::{self, eventually},
+    operator, scenarios,
+    user::{User, issuer_annotation},
+};
+use flows::{
+    Flow,
+    Protocol::{Tcp, Udp},
+    Verdict::{self, Allowed, Dropped},
+};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::{
+    Api,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams},
+};
+use outside::{ADDRESS, METADATA, Outside};
+use places::{
+    AS_INGRESS, AS_OPERATOR, AS_SOLVER, Addresses, INGRESS, MONITORING, NEIGHBOR, OF_MONITORING, OF_NEIGHBOR,
+    OF_TENANT, PORTS, TENANT,
+};
+use serde_json::json;
+use testbed::{
+    cluster::{API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, NODE_ADDRESS, Network},
+    http::Trust,
+    page,
+    pebble::{self, Pebble},
+};
+use tokio::time::Instant;
+use xtask::paths;
+
+const ISSUER: &str = "issuer";
+
+const DEFAULT_DENY: &str = include_str!("../../../docs/network/default-deny.yaml");
+const INGRESS_CONTROLLER: &str = include_str!("../../../docs/network/ingress-controller.yaml");
+const APPLICATION: &str = include_str!("../../../docs/network/application.yaml");
+const NO_METADATA: &str = include_str!("../../../docs/network/cilium-metadata.yaml");
+
+/// How many certificates are issued to measure the time.
+const RUNS: usize = 5;
+
+/// Everything is denied by default, and exactly the documented connections work.
+#[tokio::test]
+async fn cilium_allows_what_is_needed_and_nothing_else() -> Result<()> {
+    run_stories(Network::Cilium, async |world| {
+        world.issues_renews_and_cleans_up().await?;
+        world.agrees("restricted", &world.flows(&Rules::RESTRICTED)).await?;
+        world.check_reports_holes().await?;
+        world.excepted_networks_include_nodes().await?;
+        world.metadata_services_can_be_denied().await?;
+        world.peers_default_to_all().await
+    })
+    .await
+}
+
+/// The same manifests do no harm where no policies are enforced. There, the check of the connections must fail.
+#[tokio::test]
+async fn flannel_connects_what_is_needed() -> Result<()> {
+    run_stories(Network::Flannel, async |world| {
+        world.issues_renews_and_cleans_up().await?;
+        let flows = world.flows(&Rules::RESTRICTED);
+        let must_be_dropped = flows.iter().filter(|flow| flow.must == Dropped).count();
+        let wrong = flows::check(&world.cluster, &flows).await?;
+        ensure!(
+            wrong.len() == must_be_dropped && must_be_dropped > 0,
+            "Flannel enforces no policies, but only {} of {must_be_dropped} connections were reported: {wrong:?}",
+            wrong.len()
+        );
+        println!("without enforcement, the check reports {must_be_dropped} connections");
+        Ok(())
+    })
+    .await
+}
+
+/// A cluster that ends leaves nothing of Cilium on the host, so that the next one works, too.
+#[tokio::test]
+async fn cilium_ends_with_its_cluster() -> Result<()> {
+    let before = traces()?;
+    for _ in 0..2 {
+        let cluster = harness::start_connected_by(Network::Cilium).await?;
+        let client = cluster.client().await?;
+        harness::create_namespace(&client, NEIGHBOR).await?;
+        page::serve_page(&cluster, NEIGHBOR, "web", "web.neighbor.example.test").await?;
+        let url = "http://web.neighbor.example.test/hostname";
+        page::await_page(&cluster, url, &Trust::Nothing, harness::TIMEOUT).await?;
+        cluster.end()?;
+        ensure!(traces()? == before, "before, there was {before:?}, and now there is {:?}", traces()?);
+    }
+    Ok(())
+}
+
+/// What Cilium could leave on the host: mounts, pinned programs, and links.
+fn traces() -> Result<Vec<String>> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let mut found: Vec<_> =
+        mounts.lines().filter(|line| line.contains("cilium")).map(ToOwned::to_owned).collect();
+    for folder in ["/sys/fs/bpf", "/sys/class/net", "/run/cilium", "/run/netns"] {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            // Other programs may create links meanwhile.
+            if folder != "/sys/class/net" || name.starts_with("cilium") || name.starts_with("lxc") {
+                found.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Runs stories in a cluster of their own. If one fails, the error has what is in the cluster.
+async fn run_stories(network: Network, stories: impl AsyncFn(&World) -> Result<()>) -> Result<()> {
+    let began = Instant::now();
+    let cluster = harness::start_connected_by(network).await?;
+    println!("a cluster with {} started in {:.1?}", network.name(), began.elapsed());
+    let world = World::prepare(cluster).await?;
+    if let Err(error) = stories(&world).await {
+        let shown = ["get", "pods,networkpolicies,certificates", "--all-namespaces", "--output=wide"];
+        return Err(error.context(harness::kubectl_text(&world.cluster, &shown).await));
+    }
+    let World { cluster, outside, .. } = world;
+    drop(outside);
+    cluster.end()
+}
+
+/// A cluster in which everything is denied by default, with the operator and the Pods from which connections are tried.
+struct World {
+    cluster: Cluster,
+    addresses: Addresses,
+    outside: Outside,
+}
+
+/// What differs between the values that are tested.
+struct Rules {
+    /// From Pods that the values don't name, to the solver and to metrics.
+    from_others: Verdict,
+    /// From the operator to metadata services.
+    to_metadata: Verdict,
+    /// From the operator to an ACME server in a node's network.
+    to_nodes: Verdict,
+    /// From the operator to the ingress controller, whose Pods listen at other ports than its Service.
+    to_ingress: Verdict,
+}
+
+impl Rules {
+    /// With docs/network/values.yaml.
+    const RESTRICTED: Self =
+        Self { from_others: Dropped, to_metadata: Allowed, to_nodes: Allowed, to_ingress: Allowed };
+}
+
+impl World {
+    async fn prepare(cluster: Cluster) -> Result<Self> {
+        operator::load_images(&cluster).await?;
+        let client = cluster.client().await?;
+        for namespace in [operator::NAME, TENANT, NEIGHBOR, MONITORING] {
+            harness::create_namespace(&client, namespace).await?;
+        }
+        for namespace in [operator::NAME, TENANT, INGRESS] {
+            cluster.apply_in(Some(namespace), DEFAULT_DENY).await?;
+        }
+        cluster.apply_in(Some(INGRESS), INGRESS_CONTROLLER).await?;
+        cluster.apply_in(Some(TENANT), APPLICATION).await?;
+        install_restricted(&cluster, &[]).await?;
+        let outside = Outside::start(&cluster, &PORTS).await?;
+        let addresses = places::start(&cluster).await?;
+        let world = Self { cluster, addresses, outside };
+        let user = world.user().await?;
+        user.create_cluster_issuer(ISSUER, &Pebble::of_cluster(&world.cluster)?, json!({})).await?;
+        Ok(world)
+    }
+
+    async fn user(&self) -> Result<User<'_>> {
+        User::new(&self.cluster, TENANT).await
+    }
+
+    /// What an application's owner sees, from the annotation to the renewal, and until the Ingress is deleted.
+    async fn issues_renews_and_cleans_up(&self) -> Result<()> {
+        let user = self.user().await?;
+        let name = self.cluster.pod_network().name();
+        let mut issued = Vec::new();
+        for run in 0..RUNS {
+            let ingress = format!("run-{run}");
+            user.await_idle_ingress().await?;
+            let began = Instant::now();
+            user.apply_ingress(&ingress, &[user.host(&ingress)], issuer_annotation(ISSUER)).await?;
+            user.await_secret(&ingress, harness::TIMEOUT).await?;
+            issued.push(began.elapsed());
+        }
+        issued.sort();
+        println!(
+            "{name}, default-deny, {RUNS} annotated Ingresses: to the Secret median {:.2?}, longest {:.2?}",
+            issued[RUNS / 2],
+            issued[RUNS - 1]
+        );
+
+        let host = user.host("web");
+        page::serve_page(&self.cluster, TENANT, "web", &host).await?;
+        user.apply_ingress("web", std::slice::from_ref(&host), issuer_annotation(ISSUER)).await?;
+        user.await_issued("web", harness::TIMEOUT).await?;
+        let root = Pebble::of_cluster(&self.cluster)?.issuing_root(0).await?;
+        let url = format!("https://{host}/hostname");
+        page::await_page(&self.cluster, &url, &root, harness::TIMEOUT).await?;
+        scenarios::renewal_is_served_without_a_gap(&user, "web", &root).await?;
+
+        let delete = ["delete", "--namespace", TENANT, "ingress,service", "--all"];
+        let output = self.cluster.kubectl().args(delete).output().await?;
+        ensure!(output.status.success(), "{}", xtask::process::text(&output));
+        scenarios::await_no_leftovers(&user).await?;
+        let gone = async || Ok(user.names::<Certificate>().await?.is_empty());
+        let took = eventually("the Certificates to be gone", harness::TIMEOUT, gone).await?;
+        println!("{name}: nothing is left {:.1} s after the Ingresses were deleted", took.as_secs_f64());
+        Ok(())
+    }
+
+    /// All connections that are checked.
+    fn flows(&self, rules: &Rules) -> Vec<Flow> {
+        let Addresses { operator, solver, as_operator, tenant, neighbor } = &self.addresses;
+        let [near, other] = PORTS;
+        let api = format!("{API_SERVICE_ADDRESS}:443");
+        let direct_api = format!("{NODE_ADDRESS}:6443");
+        let dns = format!("{DNS_SERVICE_ADDRESS}:53");
+        let acme = format!("{NODE_ADDRESS}:{}", pebble::CLUSTER_PORT);
+        let ingress = |port: u16| format!("{NODE_ADDRESS}:{port}");
+        let at = |address: &dyn ToString, port: u16| format!("{}:{port}", address.to_string());
+        [
+            (AS_OPERATOR, "the API server's Service", api.clone(), Tcp, Allowed),
+            (AS_OPERATOR, "the API server", direct_api.clone(), Tcp, Allowed),
+            (AS_OPERATOR, "DNS", dns.clone(), Udp, Allowed),
+            (AS_OPERATOR, "DNS", dns.clone(), Tcp, Allowed),
+            (AS_OPERATOR, "the ACME server", acme.clone(), Tcp, rules.to_nodes),
+            (AS_OPERATOR, "the ingress", ingress(80), Tcp, rules.to_ingress),
+            (AS_OPERATOR, "the ingress", ingress(443), Tcp, rules.to_ingress),
+            (AS_OPERATOR, "the solver", at(solver, 8089), Tcp, Allowed),
+            (AS_OPERATOR, "the Internet", at(&ADDRESS, near), Tcp, Allowed),
+            (AS_OPERATOR, "another port of the Internet", at(&ADDRESS, other), Tcp, Dropped),
+            (AS_OPERATOR, "a metadata service", at(&METADATA, near), Tcp, rules.to_metadata),
+            (AS_OPERATOR, "another port of a metadata service", at(&METADATA, other), Tcp, Dropped),
+            // By ports alone, this is the same as an ACME server or an ingress controller.
+            (AS_OPERATOR, "port 80 of a Pod without policies", at(neighbor, near), Tcp, Allowed),
+            (AS_OPERATOR, "another port of a Pod without policies", at(neighbor, other), Tcp, Dropped),
+            (AS_OPERATOR, "a tenant's Pod", at(tenant, near), Tcp, Dropped),
+            (AS_OPERATOR, "the kubelet", at(&NODE_ADDRESS, 10250), Tcp, Dropped),
+            (AS_SOLVER, "the API server's Service", api, Tcp, Allowed),
+            (AS_SOLVER, "the API server", direct_api, Tcp, Allowed),
+            (AS_SOLVER, "DNS", dns.clone(), Udp, Allowed),
+            (AS_SOLVER, "the ACME server", acme, Tcp, Dropped),
+            (AS_SOLVER, "the ingress", ingress(80), Tcp, Dropped),
+            (AS_SOLVER, "the Internet", at(&ADDRESS, near), Tcp, Dropped),
+            (AS_SOLVER, "a metadata service", at(&METADATA, near), Tcp, Dropped),
+            (AS_SOLVER, "a Pod without policies", at(neighbor, near), Tcp, Dropped),
+            (AS_INGRESS, "the solver", at(solver, 8089), Tcp, Allowed),
+            (AS_INGRESS, "the operator's metrics", at(operator, 9402), Tcp, rules.from_others),
+            (OF_MONITORING, "the operator's metrics", at(operator, 9402), Tcp, Allowed),
+            (OF_MONITORING, "the solver's metrics", at(solver, 9402), Tcp, Allowed),
+            (OF_MONITORING, "the solver", at(solver, 8089), Tcp, rules.from_others),
+            (OF_NEIGHBOR, "the operator's metrics", at(operator, 9402), Tcp, rules.from_others),
+            (OF_NEIGHBOR, "the solver's metrics", at(solver, 9402), Tcp, rules.from_others),
+            (OF_NEIGHBOR, "the solver", at(solver, 8089), Tcp, rules.from_others),
+            // Kubelets have no label.
+            (OF_NEIGHBOR, "the operator's probes", at(operator, 9403), Tcp, Allowed),
+            (OF_NEIGHBOR, "another port of the operator", at(as_operator, other), Tcp, Dropped),
+            (OF_NEIGHBOR, "the ingress", ingress(80), Tcp, Allowed),
+            (OF_TENANT, "the operator's metrics", at(operator, 9402), Tcp, Dropped),
+            (OF_TENANT, "the solver", at(solver, 8089), Tcp, Dropped),
+            (OF_TENANT, "the Internet", at(&ADDRESS, near), Tcp, Dropped),
+            (OF_TENANT, "DNS", dns, Udp, Dropped),
+        ]
+        .into_iter()
+        .map(|(from, to, target, protocol, must)| Flow { from, to, target, protocol, must })
+        .collect()
+    }
+
+    /// Ensures that all connections are treated as they must be, immediately or soon.
+    async fn agrees(&self, what: &str, flows: &[Flow]) -> Result<()> {
+        let began = Instant::now();
+        println!("connections, {what}:");
+        loop {
+            let wrong = flows::check(&self.cluster, flows).await?;
+            if wrong.is_empty() {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < flows::SOON, "{what}: {}", wrong.join("; "));
+        }
+    }
+
+    /// Where a policy is missing, the check says which connections are wrong, in both directions: a missing denial, and a missing
+    /// permission.
+    async fn check_reports_holes(&self) -> Result<()> {
+        let flows = self.flows(&Rules::RESTRICTED);
+        for (namespace, policy, hole, must) in [
+            (TENANT, "default-deny", (OF_TENANT, "the Internet"), Dropped),
+            (operator::NAME, operator::NAME, (AS_OPERATOR, "the ACME server"), Allowed),
+        ] {
+            let found =
+                flows.iter().find(|flow| (flow.from, flow.to) == hole).context("there is such a flow")?;
+            ensure!(found.must == must, "{found} must be {must}");
+            let policies: Api<NetworkPolicy> = Api::namespaced(self.cluster.client().await?, namespace);
+            let NetworkPolicy { metadata, spec } = policies.get(policy).await?;
+            // Helm keeps only what it wrote itself.
+            let manager = metadata.managed_fields.into_iter().flatten().find_map(|fields| fields.manager);
+            let writer = PatchParams::apply(&manager.context("an object has a writer")?);
+            policies.delete(policy, &DeleteParams::default()).await?;
+            let opened =
+                found.await_verdict(&self.cluster, if must == Dropped { Allowed } else { Dropped }).await?;
+            let wrong = flows::check(&self.cluster, &flows).await?;
+            ensure!(
+                wrong.iter().any(|text| text.starts_with(&found.to_string())),
+                "the check does not report {found}: {wrong:?}"
+            );
+            println!("without the policy {policy} in {namespace}, the check reports: {}", wrong.join("; "));
+            let kept = ObjectMeta {
+                name: metadata.name,
+                labels: metadata.labels,
+                annotations: metadata.annotations,
+                ..ObjectMeta::default()
+            };
+            let restored = NetworkPolicy { metadata: kept, spec };
+            policies.patch(policy, &writer, &Patch::Apply(&restored)).await?;
+            let closed = found.await_verdict(&self.cluster, must).await?;
+            println!(
+                "{policy} in {namespace}: its deletion applied after {opened:.1?}, its creation after {closed:.1?}"
+            );
+        }
+        self.agrees("after the policies were restored", &flows).await
+    }
+
+    /// Excepted networks are left out, and all others are allowed. Networks of Cilium don't contain nodes, so these are left out, too.
+    async fn excepted_networks_include_nodes(&self) -> Result<()> {
+        let excepted = "--set=networkPolicy.egress.acmeExcept={169.254.0.0/16}";
+        install_restricted(&self.cluster, &[excepted]).await?;
+        let rules = Rules { to_metadata: Dropped, to_nodes: Dropped, ..Rules::RESTRICTED };
+        self.agrees("with acmeExcept", &self.flows(&rules)).await?;
+        install_restricted(&self.cluster, &[]).await
+    }
+
+    /// By ports alone, metadata services can't be told from ACME servers. A policy of Cilium denies them, and nothing else.
+    async fn metadata_services_can_be_denied(&self) -> Result<()> {
+        self.cluster.apply_in(Some(operator::NAME), NO_METADATA).await?;
+        let rules = Rules { to_metadata: Dropped, ..Rules::RESTRICTED };
+        self.agrees("without metadata services", &self.flows(&rules)).await
+    }
+
+    /// Without `solverIngressFrom` and `metricsFrom`, everyone may connect. Without the ports of the ingress controller's Pods, the
+    /// operator may not connect to it.
+    async fn peers_default_to_all(&self) -> Result<()> {
+        let ports = format!("--set=networkPolicy.egress.acmePorts={{80,443,{}}}", pebble::CLUSTER_PORT);
+        operator::install(&self.cluster, &["--set=networkPolicy.egress.enabled=true", &ports]).await?;
+        let rules =
+            Rules { from_others: Allowed, to_metadata: Dropped, to_nodes: Allowed, to_ingress: Dropped };
+        self.agrees("with the default peers", &self.flows(&rules)).await
+    }
+}
+
+/// Installs or upgrades the chart with the values for clusters that deny everything by default, and with the port of Pebble.
+async fn install_restricted(cluster: &Cluster, flags: &[&str]) -> Result<()> {
+    let values = format!("--values={}", paths::workspace().join("docs/network/values.yaml").display());
+    // Helm replaces whole lists, or single places in them.
+    let port = format!("--set=networkPolicy.egress.acmePorts[4]={}", pebble::CLUSTER_PORT);
+    operator::install(cluster, &[&[&*values, &*port], flags].concat()).await
+}
