@@ -126,6 +126,11 @@ pub async fn start_connected_by(network: Network) -> Result<Cluster> {
     bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
 }
 
+/// Starts a cluster, all of whose tools are built.
+pub async fn start_with(options: &Options) -> Result<Cluster> {
+    bring_up::start(options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+}
+
 /// Starts what all tests of a program share, in the first test that needs it.
 ///
 /// # Errors

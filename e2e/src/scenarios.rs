@@ -27,7 +27,9 @@ use kube::{
 };
 use serde_json::json;
 use testbed::{
+    cluster::Cluster,
     http::Trust,
+    page,
     pebble::{Pebble, Settings},
     probe::{self, ServedChain},
 };
@@ -35,7 +37,7 @@ use tokio::time::sleep;
 
 use crate::{
     harness, operator,
-    user::{User, issuer_annotation},
+    user::{self, User, issuer_annotation},
 };
 
 /// Calls a macro with the names of all scenarios, so that no place misses one.
@@ -66,9 +68,9 @@ pub async fn await_no_leftovers(user: &User<'_>) -> Result<()> {
     let deadline = Instant::now() + harness::TIMEOUT;
     loop {
         let mut left = user.names::<Challenge>().await?;
-        left.extend(user.names::<Service>().await?);
-        left.extend(user.names::<EndpointSlice>().await?);
-        let routes = user.names::<Ingress>().await?;
+        let mut routes = user.names::<Service>().await?;
+        routes.extend(user.names::<EndpointSlice>().await?);
+        routes.extend(user.names::<Ingress>().await?);
         left.extend(routes.into_iter().filter(|name| name.starts_with("cm-acme")));
         let keys = ListParams::default().labels("cert-manager.io/next-private-key=true");
         left.extend(user.api::<Secret>().list(&keys).await?.items.iter().map(ResourceExt::name_any));
@@ -248,6 +250,27 @@ pub async fn handmade_secret_is_served_until_it_is_replaced(user: &User<'_>) -> 
         |event: &Event| event.message.as_deref().is_some_and(|it| it.contains("is served until the new one"));
     ensure!(events.iter().any(says), "no event is about the Secret of the user: {events:?}");
     Ok(())
+}
+
+/// The example manifests of users, applied unchanged in a cluster whose Ingresses have the class `nginx`: the page is served with a valid
+/// certificate. Returns the user, whose Ingress is called `example`.
+pub async fn example_is_served(cluster: &Cluster) -> Result<User<'_>> {
+    let user = User::new(cluster, "default").await?;
+    let pebble = Pebble::of_cluster(cluster)?;
+    let bundle = user::ca_bundle(&pebble)?;
+    let issuer = include_str!("../manifests/example-issuer.yaml")
+        .replace("$SERVER", &pebble.directory_url())
+        .replace("$CA_BUNDLE", bundle.as_str().unwrap_or_default());
+    cluster.apply(&issuer).await?;
+    page::serve_page(cluster, &user.namespace, "web", &user.host("other")).await?;
+    let host = user.host("web");
+    let ingress = include_str!("../manifests/example-ingress.yaml").replace("$HOST", &host);
+    cluster.apply_in(Some(&user.namespace), &ingress).await?;
+    let root = pebble.issuing_root(0).await?;
+    let page = page::await_page(cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
+    let page = page.with_context(|| user.log())?;
+    ensure!(page == "web", "the page is {page:?}");
+    Ok(user)
 }
 
 /// While a certificate is renewed, every TLS handshake with the host of the same name gets one that is valid.

@@ -1,17 +1,12 @@
 //! The example manifests of users, applied unchanged.
 
-use anyhow::{Context, Result, ensure};
-use e2e::{
-    harness, operator,
-    user::{self, User},
-};
+use anyhow::{Result, ensure};
+use e2e::{harness, operator, scenarios};
 use testbed::{
     audit::AuditMark,
     bring_up,
     cluster::{Mode, Options},
     helm::helm,
-    page,
-    pebble::Pebble,
 };
 use xtask::progress::Steps;
 
@@ -30,25 +25,7 @@ async fn users_example_works_unchanged() -> Result<()> {
     operator::load_images(&cluster).await?;
     let mark = AuditMark::now(&cluster)?;
     operator::install(&cluster, &[]).await?;
-    let user = User::new(&cluster, "default").await?;
-    let pebble = Pebble::of_cluster(&cluster)?;
-    let bundle = user::ca_bundle(&pebble)?;
-    let issuer = include_str!("../../manifests/example-issuer.yaml")
-        .replace("$SERVER", &pebble.directory_url())
-        .replace("$CA_BUNDLE", bundle.as_str().unwrap_or_default());
-    cluster.apply(&issuer).await?;
-    page::serve_page(&cluster, "default", "web", "other.default.example.test").await?;
-    let host = "web.default.example.test";
-    cluster
-        .apply_in(
-            Some("default"),
-            &include_str!("../../manifests/example-ingress.yaml").replace("$HOST", host),
-        )
-        .await?;
-    let root = pebble.issuing_root(0).await?;
-    let page = page::await_page(&cluster, &format!("https://{host}/hostname"), &root, harness::TIMEOUT).await;
-    let page = page.with_context(|| user.log())?;
-    ensure!(page == "web", "the page is {page:?}");
+    let user = scenarios::example_is_served(&cluster).await?;
     helm(&cluster, &["test", operator::NAME, "--namespace", operator::NAME, "--timeout=60s"]).await?;
     user.await_quiet().await?;
     let rejected = operator::rejected(&mark, operator::NAME)?;

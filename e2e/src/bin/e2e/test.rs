@@ -39,7 +39,7 @@ enum Level {
     Apiserver,
     /// Tests against a cluster with a node. Needs root.
     E2e,
-    /// Tests against clusters with other networks and ingress controllers, which are built on first use: about 20 min. Needs root.
+    /// Tests against clusters with other networks and ingress controllers, which are built on first use: about 25 min. Needs root.
     Systems,
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
             Level::Systems => {
                 bring_up::prepare_host(Mode::Node, steps).await?;
                 host::ensure(host::CILIUM, steps).await?;
-                let others = [tools::ENVOY_BASED, tools::NETWORKS].concat();
+                let others = [tools::ENVOY_BASED, tools::INGRESS_NGINX, tools::NETWORKS].concat();
                 Tools::ensure(&[tools::testbed(), others].concat(), steps).await?;
                 build_images(steps)?;
                 // Each test has a cluster of its own, and reports how fast something is.

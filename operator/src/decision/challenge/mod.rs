@@ -61,6 +61,8 @@ pub struct ChallengeProgress {
     pub unreachable_since: Option<Timestamp>,
     /// Since when every probe of the route has got a wrong answer, UTC.
     pub wrong_since: Option<Timestamp>,
+    /// Since when some connections to the route have got the right answer, and others a wrong one, UTC.
+    pub partial_since: Option<Timestamp>,
     /// How many times the authorization was requested.
     pub polls: u32,
     /// How many requests to the CA have failed in a row.
@@ -97,6 +99,7 @@ impl ChallengeProgress {
             restarts: 0,
             unreachable_since: None,
             wrong_since: None,
+            partial_since: None,
             polls: 0,
             failures: 0,
             woken_for: None,

@@ -18,6 +18,10 @@ pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
 /// may be wrong (split DNS, a proxy in front), and the CA is asked once.
 const WRONG_ANSWER_FOR: Duration = Duration::from_mins(10);
 
+/// How long some connections may get a wrong answer while others get the right one. After that, the CA is asked: something may limit how
+/// many connections the operator may have.
+const PARTIAL_ANSWER_FOR: Duration = Duration::from_mins(1);
+
 /// How often a wait instead of the self-check starts again because the route was lost.
 const MOST_RESTARTS: u32 = 2;
 
@@ -199,11 +203,29 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
         }
-        (Probe::Route | Probe::Replicas, ProbeResult::WrongAnswer(why)) => {
+        (Probe::Replicas, ProbeResult::WrongAnswer(why)) => {
+            let since = view.progress.partial_since.unwrap_or(view.now);
+            let progress = ChallengeProgress {
+                unreachable_since: None,
+                wrong_since: None,
+                partial_since: Some(since),
+                ..view.progress
+            };
+            if elapsed(since, view.now) >= PARTIAL_ANSWER_FOR {
+                return Decision::act(progress, Action::Submit);
+            }
+            let view = View { progress, ..*view };
+            probe_again(&view, view.waiting(propagation(why)))
+        }
+        (Probe::Route, ProbeResult::WrongAnswer(why)) => {
             let is_accepted = view.acceptance != Acceptance::Unknown;
             let since = view.progress.wrong_since.filter(|_| is_accepted).unwrap_or(view.now);
-            let progress =
-                ChallengeProgress { unreachable_since: None, wrong_since: Some(since), ..view.progress };
+            let progress = ChallengeProgress {
+                unreachable_since: None,
+                wrong_since: Some(since),
+                partial_since: None,
+                ..view.progress
+            };
             // The CA may see another answer than we do.
             if elapsed(since, view.now) >= WRONG_ANSWER_FOR {
                 return Decision::act(progress, Action::Submit);
@@ -266,6 +288,7 @@ mod tests {
             phase: Phase::Reachable,
             presented_since: Some(START),
             unreachable_since: Some(START),
+            partial_since: Some(START),
             ..ChallengeProgress::new(&challenge, START)
         };
         let view = View { challenge: &challenge, requested: true, acceptance, progress, now: START + age };
@@ -301,6 +324,15 @@ mod tests {
             .expect_err("it waits");
         let reason = reason.expect("a reason");
         assert!(reason.contains("not all") && reason.ends_with("status 503"), "{reason}");
+    }
+
+    /// A limit of connections must not keep a challenge from being submitted.
+    #[test]
+    fn right_answer_to_some_connections_is_submitted_after_a_minute() {
+        let partial = replicas_result(vec![ProbeResult::Reachable, ProbeResult::WrongAnswer("429".into())]);
+        let at = |age| after_probe(Probe::Replicas, Acceptance::Unknown, age, &partial);
+        assert!(at(PARTIAL_ANSWER_FOR.mul_f64(0.99)).is_err());
+        assert_eq!(at(PARTIAL_ANSWER_FOR), Ok(Action::Submit));
     }
 
     #[test]
