@@ -108,22 +108,15 @@ pub(crate) fn install_plugins(network: Network, layout: &Layout) -> Result<Strin
     Ok(Layout::inside().text(PLUGINS))
 }
 
-/// Starts the network's agent on the node, and waits until Pods can be connected. Returns what to report, if anything.
+/// Starts the network's agent on the node, if it has one, and waits until Pods can be connected. Returns what to report.
 pub(crate) async fn start(cluster: &Cluster, network: Network) -> Result<String> {
-    if network != Network::Bridge {
-        // Both agents end if it is missing.
-        let nodes: Api<Node> = Api::all(cluster.client().await?);
-        bring_up::wait(
-            cluster,
-            "the node to get addresses for Pods",
-            "kube-controller-manager",
-            async || {
-                let node = nodes.get_opt(NODE_NAME).await?;
-                Ok(node.and_then(|node| node.spec?.pod_cidr).map(drop))
-            },
-        )
-        .await?;
-    }
+    let nodes: Api<Node> = Api::all(cluster.client().await?);
+    // The agents end if these are missing.
+    bring_up::wait(cluster, "the node to get addresses for Pods", "kube-controller-manager", async || {
+        let node = nodes.get_opt(NODE_NAME).await?;
+        Ok(node.and_then(|node| node.spec?.pod_cidr).map(drop))
+    })
+    .await?;
     let took = match network {
         Network::Bridge => return Ok(String::new()),
         Network::Cilium => cilium::start(cluster).await?,
