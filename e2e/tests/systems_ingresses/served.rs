@@ -77,6 +77,7 @@ impl<'a> Served<'a> {
         if self.user.namespace == TENANT {
             self.tell("the example of users", Self::serves_the_example).await?;
         }
+        self.tell("the manifests of its page", Self::serves_what_its_page_shows).await?;
         self.tell("first issuance, median of 10", async |it| it.gets_a_secret_soon("run", goals).await)
             .await?;
         self.tell("20 Ingresses", Self::serves_twenty_hosts).await?;
@@ -88,6 +89,32 @@ impl<'a> Served<'a> {
     async fn serves_the_example(&self) -> Result<Times> {
         let began = Instant::now();
         scenarios::example_is_served(self.user.cluster).await?;
+        Ok(Times { secret: None, https: Some(began.elapsed()) })
+    }
+
+    /// The manifests of the controller's page, applied as they are, except for the host and the ingress class.
+    async fn serves_what_its_page_shows(&self) -> Result<Times> {
+        const NAMESPACE: &str = "documented";
+        const CLUSTER_ISSUER: &str = "letsencrypt-prod";
+        let (cluster, pebble) = (self.user.cluster, Pebble::of_cluster(self.user.cluster)?);
+        harness::create_namespace(&self.user.client, NAMESPACE).await?;
+        let user = User::new(cluster, NAMESPACE).await?;
+        user.create_cluster_issuer(CLUSTER_ISSUER, &pebble, json!({})).await?;
+        page::serve_page(cluster, NAMESPACE, PAGE, &user.host("page")).await?;
+        let documentation = page_of(cluster.ingress());
+        let host = user.host("www");
+        let manifests = manifests_in(documentation)
+            .replace("www.example.com", &host)
+            .replace("namespace: app", &format!("namespace: {NAMESPACE}"))
+            .replace("ingressClassName: traefik", "ingressClassName: nginx")
+            .replace("ingressClassName: istio", "ingressClassName: nginx")
+            .replace("ingressClassName: contour", "ingressClassName: nginx");
+        ensure!(manifests.contains(&host), "the page has no manifest with a host");
+        let began = Instant::now();
+        // kubectl accepts no other namespace than the one that it is called with.
+        let namespace = Some(NAMESPACE).filter(|_| !manifests.contains("namespace: "));
+        cluster.apply_in(namespace, &manifests).await?;
+        user.await_served(&host, &self.root, harness::TIMEOUT).await?;
         Ok(Times { secret: None, https: Some(began.elapsed()) })
     }
 
@@ -224,6 +251,22 @@ impl<'a> Served<'a> {
         println!("deleted Ingress: nothing is left after {:.1?}", began.elapsed());
         Ok(Times::default())
     }
+}
+
+/// The page of a controller.
+fn page_of(controller: IngressController) -> &'static str {
+    match controller {
+        IngressController::Traefik => include_str!("../../../docs/ingress/TRAEFIK.md"),
+        IngressController::IngressNginx => include_str!("../../../docs/ingress/INGRESS-NGINX.md"),
+        IngressController::Istio => include_str!("../../../docs/ingress/ISTIO.md"),
+        IngressController::Contour => include_str!("../../../docs/ingress/CONTOUR.md"),
+    }
+}
+
+/// All YAML in a page.
+fn manifests_in(page: &str) -> String {
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    blocks.map(|(yaml, _)| yaml).collect::<Vec<_>>().join("---\n")
 }
 
 /// The status of the answer to a request, if there is one.
