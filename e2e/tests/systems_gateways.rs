@@ -17,6 +17,7 @@ use crds::{
 use e2e::{
     gateways::{self, http, https},
     harness::{self, eventually},
+    matrix::{Times, story},
     operator, scenarios,
     user::{User, issuer_annotation},
 };
@@ -50,7 +51,7 @@ const SOON: Duration = Duration::from_secs(5);
 async fn istio_serves_what_is_issued() -> Result<()> {
     run_stories(IngressController::Istio, async |gateway| {
         gateway.pass_all_stories().await?;
-        gateway.serves_listeners_of_another_namespace().await
+        gateway.tell("ListenerSet of another namespace", Shared::serves_listeners_of_another_namespace).await
     })
     .await
 }
@@ -58,7 +59,7 @@ async fn istio_serves_what_is_issued() -> Result<()> {
 #[tokio::test]
 async fn contour_serves_what_is_issued() -> Result<()> {
     run_stories(IngressController::Contour, async |gateway| {
-        gateway.says_what_the_listener_waits_for().await?;
+        gateway.tell("one listener for HTTP", Shared::says_what_the_listener_waits_for).await?;
         gateway.pass_all_stories().await
     })
     .await
@@ -73,7 +74,7 @@ async fn run_stories(
     let run = async || -> Result<()> {
         let gateway = Shared::prepare(&cluster).await?;
         stories(&gateway).await?;
-        gateway.leaves_nothing_behind().await
+        gateway.tell("deleted during a challenge", Shared::leaves_nothing_behind).await
     };
     if let Err(error) = run().await {
         let kinds = "gateways,httproutes,certificates,challenges,events";
@@ -115,16 +116,27 @@ impl<'a> Shared<'a> {
 
     /// The stories that every implementation supports.
     async fn pass_all_stories(&self) -> Result<()> {
-        self.gets_a_secret_soon().await?;
-        self.serves_twenty_listeners().await?;
-        self.is_issued_beside_a_redirect().await?;
-        self.explains_a_rejected_route().await?;
-        scenarios::renewal_is_served_without_a_gap(&self.user, "run-0", &self.root).await
+        self.tell("first issuance, median of 10", Self::gets_a_secret_soon).await?;
+        self.tell("20 listeners", Self::serves_twenty_listeners).await?;
+        self.tell("redirect beside the challenge", Self::is_issued_beside_a_redirect).await?;
+        self.tell("rejected route", Self::explains_a_rejected_route).await?;
+        self.tell("renewal under polling", Self::is_renewed).await
+    }
+
+    /// Runs a story, and enters it into the matrix.
+    async fn tell(&self, name: &str, run: impl AsyncFnOnce(&Self) -> Result<Times>) -> Result<()> {
+        let system = format!("{} gateway", self.user.cluster.ingress().gateway_class());
+        story(&system, name, async || run(self).await).await
+    }
+
+    async fn is_renewed(&self) -> Result<Times> {
+        scenarios::renewal_is_served_without_a_gap(&self.user, "run-0", &self.root).await?;
+        Ok(Times::default())
     }
 
     /// What a user of Contour sees at first: with one listener for HTTP, a name is served there only once the listener for HTTPS has its
     /// Secret. A temporary certificate helps, or a listener for HTTP with exactly the name.
-    async fn says_what_the_listener_waits_for(&self) -> Result<()> {
+    async fn says_what_the_listener_waits_for(&self) -> Result<Times> {
         let reported = "issue-temporary-certificate: \"true\" on the Gateway, or add a listener for HTTP";
         let mut temporary = issuer_annotation(ISSUER);
         temporary["cert-manager.io/issue-temporary-certificate"] = "true".into();
@@ -140,7 +152,7 @@ impl<'a> Shared<'a> {
             self.user.await_issued(name, harness::TIMEOUT).await?;
             println!("{name}: issued {:.1?} after the user did it", began.elapsed());
         }
-        Ok(())
+        Ok(Times::default())
     }
 
     async fn apply(&self, annotations: &Value, listeners: Vec<Value>) -> Result<()> {
@@ -187,7 +199,7 @@ impl<'a> Shared<'a> {
     }
 
     /// From the annotation to the Secret, and to HTTPS.
-    async fn gets_a_secret_soon(&self) -> Result<()> {
+    async fn gets_a_secret_soon(&self) -> Result<Times> {
         const RUNS: usize = 10;
         let (mut issued, mut served) = (Vec::new(), Vec::new());
         for run in 0..RUNS {
@@ -215,10 +227,10 @@ impl<'a> Shared<'a> {
             served[RUNS - 1]
         );
         ensure!(median <= GOAL, "the median is {median:?}, all runs are {issued:?}");
-        Ok(())
+        Ok(Times::new(median, served[RUNS / 2]))
     }
 
-    async fn serves_twenty_listeners(&self) -> Result<()> {
+    async fn serves_twenty_listeners(&self) -> Result<Times> {
         let names: Vec<_> = (0..20).map(|number| format!("many-{number}")).collect();
         let mut served: Vec<_> = names.iter().map(String::as_str).collect();
         served.push("run-0");
@@ -232,8 +244,7 @@ impl<'a> Shared<'a> {
         for name in &names {
             self.await_served(name).await?;
         }
-        println!("20 listeners: all Secrets after {issued:.1?}, all served after {:.1?}", began.elapsed());
-        Ok(())
+        Ok(Times::new(issued, began.elapsed()))
     }
 
     /// Redirects a host from HTTP to HTTPS, as most users want it, and waits until this works. Returns how long that took.
@@ -267,7 +278,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The path of a challenge is not redirected.
-    async fn is_issued_beside_a_redirect(&self) -> Result<()> {
+    async fn is_issued_beside_a_redirect(&self) -> Result<Times> {
         let name = "redirected";
         let mut listeners = self.listeners(&["run-0"]);
         if !listeners.contains(&self.plain_listener(name)) {
@@ -281,11 +292,11 @@ impl<'a> Shared<'a> {
         self.await_served(name).await?;
         let status = self.status_of(name).await;
         ensure!(status == Some(301), "HTTP is no longer redirected, but answered with {status:?}");
-        Ok(())
+        Ok(Times::default())
     }
 
     /// The listener for HTTP takes no routes of this namespace. It does once the namespace has a label.
-    async fn explains_a_rejected_route(&self) -> Result<()> {
+    async fn explains_a_rejected_route(&self) -> Result<Times> {
         let name = "rejected";
         let closed = json!({ "namespaces": {
             "from": "Selector",
@@ -310,11 +321,11 @@ impl<'a> Shared<'a> {
         let healed = began.elapsed();
         println!("rejected route: reported after {reported:.1?}, issued {healed:.1?} after it was allowed");
         ensure!(reported <= SOON && healed <= SOON, "a rejected route was reported or healed late");
-        Ok(())
+        Ok(Times::default())
     }
 
     /// A ListenerSet of another namespace has listeners for HTTP and HTTPS, and gets its certificate there.
-    async fn serves_listeners_of_another_namespace(&self) -> Result<()> {
+    async fn serves_listeners_of_another_namespace(&self) -> Result<Times> {
         const TEAM: &str = "team";
         harness::create_namespace(&self.user.client, TEAM).await?;
         let team = User::new(self.user.cluster, TEAM).await?;
@@ -339,11 +350,11 @@ impl<'a> Shared<'a> {
             "ListenerSet of another namespace: Secret after {issued:.1?}, served after {:.1?}",
             began.elapsed()
         );
-        Ok(())
+        Ok(Times::default())
     }
 
     /// The Gateway is deleted while a challenge of it waits.
-    async fn leaves_nothing_behind(&self) -> Result<()> {
+    async fn leaves_nothing_behind(&self) -> Result<Times> {
         let user = &self.user;
         scale_solver(user, operator::NAME, 0).await?;
         self.apply(&issuer_annotation(ISSUER), self.listeners(&["deleted"])).await?;
@@ -360,6 +371,6 @@ impl<'a> Shared<'a> {
         };
         let took = eventually("all objects of the Gateway to be gone", harness::TIMEOUT, gone).await?;
         println!("deleted Gateway: nothing is left after {:.1} s", took.as_secs_f64());
-        Ok(())
+        Ok(Times::default())
     }
 }
