@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crds::certmanager::Certificate;
 use e2e::{
     harness::{self, eventually},
+    matrix::{Times, story},
     operator, scenarios,
     user::{User, issuer_annotation},
 };
@@ -54,12 +55,16 @@ const RUNS: usize = 5;
 #[tokio::test]
 async fn cilium_allows_what_is_needed_and_nothing_else() -> Result<()> {
     run_stories(Network::Cilium, async |world| {
-        world.issues_renews_and_cleans_up().await?;
-        world.agrees("restricted", &world.flows(&Rules::RESTRICTED)).await?;
-        world.check_reports_holes().await?;
-        world.excepted_networks_include_nodes().await?;
-        world.metadata_services_can_be_denied().await?;
-        world.peers_default_to_all().await
+        world.tell("default-deny: issued, renewed, cleaned up", World::issues_renews_and_cleans_up).await?;
+        let connections = async |world: &World| -> Result<Times> {
+            world.agrees("restricted", &world.flows(&Rules::RESTRICTED)).await?;
+            world.check_reports_holes().await?;
+            world.excepted_networks_include_nodes().await?;
+            world.metadata_services_can_be_denied().await?;
+            world.peers_default_to_all().await?;
+            Ok(Times::default())
+        };
+        world.tell("default-deny: connections", connections).await
     })
     .await
 }
@@ -68,7 +73,7 @@ async fn cilium_allows_what_is_needed_and_nothing_else() -> Result<()> {
 #[tokio::test]
 async fn flannel_connects_what_is_needed() -> Result<()> {
     run_stories(Network::Flannel, async |world| {
-        world.issues_renews_and_cleans_up().await?;
+        world.tell("policies without effect: issued, renewed, cleaned up", World::issues_renews_and_cleans_up).await?;
         let flows = world.flows(&Rules::RESTRICTED);
         let must_be_dropped = flows.iter().filter(|flow| flow.must == Dropped).count();
         let wrong = flows::check(&world.cluster, &flows).await?;
@@ -184,8 +189,14 @@ impl World {
         User::new(&self.cluster, TENANT).await
     }
 
+    /// Runs a story, and enters it into the matrix.
+    async fn tell(&self, name: &str, run: impl AsyncFnOnce(&Self) -> Result<Times>) -> Result<()> {
+        let system = format!("traefik on {}", self.cluster.pod_network().name().to_lowercase());
+        story(&system, name, async || run(self).await).await
+    }
+
     /// What an application's owner sees, from the annotation to the renewal, and until the Ingress is deleted.
-    async fn issues_renews_and_cleans_up(&self) -> Result<()> {
+    async fn issues_renews_and_cleans_up(&self) -> Result<Times> {
         let user = self.user().await?;
         let name = self.cluster.pod_network().name();
         let mut issued = Vec::new();
@@ -220,7 +231,7 @@ impl World {
         let gone = async || Ok(user.names::<Certificate>().await?.is_empty());
         let took = eventually("the Certificates to be gone", harness::TIMEOUT, gone).await?;
         println!("{name}: nothing is left {:.1} s after the Ingresses were deleted", took.as_secs_f64());
-        Ok(())
+        Ok(Times { secret: Some(issued[RUNS / 2]), https: None })
     }
 
     /// All connections that are checked.
