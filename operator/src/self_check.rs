@@ -6,6 +6,7 @@ use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use crds::{acme::ChallengeSpec, http01};
+use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
     Request, StatusCode, Uri,
@@ -20,7 +21,10 @@ use rustls::ClientConfig;
 use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
-    decision::{challenge::ProbeResult, fair_queue::Slots},
+    decision::{
+        challenge::ProbeResult,
+        fair_queue::{Lane, Slots},
+    },
     error_chain::ErrorChain,
     fair_slots::FairSlots,
     net::{FilteringResolver, MAX_LOOKUPS, NameServers, Trust, is_forbidden, tls_config},
@@ -28,6 +32,9 @@ use crate::{
 
 /// The maximum duration of one probe, including redirects.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many challenges are probed over several connections at the same time. These have less than a tenth of a second each, as a rule.
+const MAX_BURSTS: usize = 8;
 
 /// The maximum number of redirects, as in Boulder.
 const MAX_REDIRECTS: usize = 10;
@@ -44,6 +51,7 @@ type Http = Client<HttpsConnector<HttpConnector<FilteringResolver>>, Empty<Bytes
 pub struct SelfCheck {
     tls: ClientConfig,
     lookups: FairSlots,
+    bursts: FairSlots,
     name_servers: NameServers,
 }
 
@@ -57,6 +65,7 @@ impl SelfCheck {
         Ok(Self {
             tls: tls_config(&Trust::AnyCertificate)?,
             lookups: FairSlots::new(Slots::few(MAX_LOOKUPS)),
+            bursts: FairSlots::new(Slots::few(MAX_BURSTS)),
             name_servers,
         })
     }
@@ -86,6 +95,18 @@ impl SelfCheck {
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let url = format!("http://{host}{}", http01::path(token));
         probe(&self.client(namespace), url, None, key).await
+    }
+
+    /// Does the same so many times at once, over a connection each. Namespaces take turns, because all challenges may get here together:
+    /// some ingress controllers begin to serve many routes at the same time.
+    pub async fn probe_replicas(
+        &self,
+        namespace: &str,
+        challenge: &ChallengeSpec,
+        connections: usize,
+    ) -> Vec<ProbeResult> {
+        let _permit = self.bursts.acquire(Lane { namespace: namespace.to_owned(), server: None }).await;
+        join_all((0..connections).map(|_| self.probe_route(namespace, challenge))).await
     }
 
     /// Requests the token of a Challenge in a namespace from a solver Pod directly.

@@ -46,7 +46,7 @@ pub use self::{
 use crate::{
     decision::{
         certificate::{self, MOST_RIVALS},
-        ingress_controllers::{Peculiarity, peculiarity},
+        ingress_controllers::{Class, Peculiarity, peculiarity},
         order, request,
     },
     k8s::Definition,
@@ -176,17 +176,18 @@ impl Cache {
         })
     }
 
-    /// What is special about the controller of an Ingress.
-    pub fn peculiarity_of_ingress(&self, ingress: &Ingress) -> Option<Peculiarity> {
+    /// The class of an Ingress; `None` if it names none.
+    pub fn class_of(&self, ingress: &Ingress) -> Option<Class> {
         let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(INGRESS_CLASS));
         let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation)?;
-        self.peculiarity_of_class(class)
+        Some(self.class(class))
     }
 
-    /// What is special about the controller of an IngressClass.
-    pub fn peculiarity_of_class(&self, class: &str) -> Option<Peculiarity> {
-        let class = self.ingress_classes.get_cluster_scoped(class)?;
-        peculiarity(class.spec.as_ref()?.controller.as_deref()?)
+    /// What is known about the controller of an IngressClass with this name.
+    pub fn class(&self, name: &str) -> Class {
+        let Some(class) = self.ingress_classes.get_cluster_scoped(name) else { return Class::Unknown };
+        let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_deref());
+        Class::Known(controller.and_then(peculiarity))
     }
 
     /// Whether there is an IngressClass whose controller has such a peculiarity.

@@ -126,7 +126,7 @@ impl Reconciling<'_> {
         View {
             challenge: self.challenge,
             requested: self.issuer.is_some(),
-            acceptance: self.solver.map_or(Acceptance::Unknown, |solver| solver.acceptance(self.context)),
+            acceptance: Acceptance::Unknown,
             progress: self.progress,
             now: self.context.now(),
         }
@@ -170,7 +170,9 @@ impl Reconciling<'_> {
                     Ok(solver) => solver.probe(probe, self.context).await,
                     Err(unsupported) => ProbeResult::WrongAnswer(unsupported.to_string()),
                 };
-                Ok(challenge::on_probe(&self.view(), probe, &result))
+                let acceptance =
+                    self.solver.map_or(Acceptance::Unknown, |solver| solver.acceptance(self.context));
+                Ok(challenge::on_probe(&View { acceptance, ..self.view() }, probe, &result))
             }
             Action::Submit => {
                 let result = self.account().await?.challenge_ready(&self.challenge.spec.url).await;

@@ -83,23 +83,18 @@ impl Watched for Ingress {
 
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.ingresses.enqueuer().enqueue(self);
-        if cache.has_class_with(Peculiarity::OwnSecrets) {
-            let namespace = self.namespace_or_empty();
-            for name in cache.indexes.certificates_by_owner.names(namespace, self.uid_or_empty()) {
-                cache.certificates.enqueuer().enqueue_named(&name, Some(namespace));
-            }
-        }
     }
 }
 
 /// Which controller serves an Ingress decides how its challenges are solved.
 impl Watched for IngressClass {
     fn enqueue_dependents(&self, cache: &Cache) {
-        cache.ingresses.enqueue_all();
         let controller = self.spec.as_ref().and_then(|spec| spec.controller.as_deref());
-        if controller.and_then(peculiarity) == Some(Peculiarity::OwnSecrets) {
+        match controller.and_then(peculiarity) {
+            Some(Peculiarity::OneIngressPerHost) => cache.ingresses.enqueue_all(),
             // They say where the controller reads their Secrets.
-            cache.certificates.enqueue_all();
+            Some(Peculiarity::OwnSecrets) => cache.certificates.enqueue_all(),
+            Some(Peculiarity::PeriodicSync) | None => {}
         }
     }
 }
@@ -269,6 +264,10 @@ impl Watched for Issuer {
         cache.issuers.enqueuer().enqueue(self);
         let namespace = ResourceExt::namespace(self);
         enqueue_waiting_for_issuer(cache, DEFAULT_ISSUER_KIND, &self.name_any(), namespace.as_deref());
+        // The classes of its solvers decide whether Ingresses are edited.
+        if cache.has_class_with(Peculiarity::OneIngressPerHost) {
+            cache.ingresses.enqueue_named(|of, _| Some(of) == namespace.as_deref());
+        }
     }
 }
 
@@ -280,6 +279,9 @@ impl Watched for ClusterIssuer {
     fn enqueue_dependents(&self, cache: &Cache) {
         cache.cluster_issuers.enqueuer().enqueue(self);
         enqueue_waiting_for_issuer(cache, CLUSTER_ISSUER_KIND, &self.name_any(), None);
+        if cache.has_class_with(Peculiarity::OneIngressPerHost) {
+            cache.ingresses.enqueue_all();
+        }
     }
 }
 

@@ -38,6 +38,50 @@ pub fn peculiarity(controller: &str) -> Option<Peculiarity> {
     KNOWN.iter().find(|(name, _)| is_it(name)).map(|(_, peculiarity)| *peculiarity)
 }
 
+/// What is known about the controller of an IngressClass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The class does not exist, or may not be read.
+    Unknown,
+    /// It exists.
+    Known(Option<Peculiarity>),
+}
+
+/// Whether the path of a challenge is put into the user's Ingress although no annotation asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edit {
+    /// The challenge has an Ingress of its own.
+    #[default]
+    Never,
+    /// The controller would reject an Ingress of its own.
+    Always,
+    /// Not enough is known to decide: what was decided before stays.
+    AsBefore,
+}
+
+/// Decides whether challenges are solved in an Ingress of this class. `solvers` are the classes of the issuer's HTTP-01 solvers that create
+/// an Ingress, `None` for one without a class; they are `None` if the issuer is unknown.
+pub fn edit(ingress: Class, solvers: Option<&[Option<Class>]>) -> Edit {
+    match (ingress, solvers) {
+        (Class::Known(peculiarity), _) if peculiarity != Some(Peculiarity::OneIngressPerHost) => Edit::Never,
+        (Class::Unknown, _) | (_, None) => Edit::AsBefore,
+        // Challenges of another class are none of this controller's business.
+        (Class::Known(_), Some(solvers)) => {
+            let is_rejected = |solver: &Option<Class>| match solver {
+                None => true,
+                Some(class) => *class == Class::Known(Some(Peculiarity::OneIngressPerHost)),
+            };
+            if solvers.contains(&Some(Class::Unknown)) {
+                Edit::AsBefore
+            } else if !solvers.is_empty() && solvers.iter().all(is_rejected) {
+                Edit::Always
+            } else {
+                Edit::Never
+            }
+        }
+    }
+}
+
 /// What a Challenge says besides what it waits for. `edited` is the user's Ingress that has the path of the challenge, if it has no
 /// Ingress of its own.
 pub fn advice_while_waiting(peculiarity: Peculiarity, edited: Option<&str>) -> Option<String> {
@@ -47,8 +91,9 @@ pub fn advice_while_waiting(peculiarity: Peculiarity, edited: Option<&str>) -> O
              same host"
         )),
         (Peculiarity::OneIngressPerHost, None) => Some(
-            "this ingress controller rejects a second Ingress with the same host. If an Ingress has this host, put its name into the \
-             annotation acme.cert-manager.io/http01-override-ingress-name of the Certificate"
+            "this ingress controller rejects a second Ingress with the same host. If an annotated Ingress has this host, set \
+             acme.cert-manager.io/http01-edit-in-place: \"true\" on it. For another Ingress, put its name into the annotation \
+             acme.cert-manager.io/http01-override-ingress-name of the Certificate"
                 .to_owned(),
         ),
         (Peculiarity::PeriodicSync, _) => Some(
@@ -59,19 +104,19 @@ pub fn advice_while_waiting(peculiarity: Peculiarity, edited: Option<&str>) -> O
     }
 }
 
+/// Where Istio's gateway for Ingresses runs by default.
+pub const ISTIO_NAMESPACE: &str = "istio-system";
+
 /// What a Certificate says whose Secret the ingress controller may not find.
 pub fn advice_once_issued(peculiarity: Peculiarity, namespace: &str) -> Option<String> {
     (peculiarity == Peculiarity::OwnSecrets && namespace != ISTIO_NAMESPACE).then(|| {
         format!(
             "Istio reads the Secrets of Ingresses in the namespace of its gateway's Pods, usually {ISTIO_NAMESPACE:?}. If these Pods \
              are not in {namespace:?}, HTTPS is not served: use a Gateway instead of the Ingress, or create a Certificate with this \
-             secretName in their namespace"
+             secretName in their namespace, and remove the annotation that names the issuer from the Ingress"
         )
     })
 }
-
-/// Where Istio's gateway for Ingresses runs by default.
-const ISTIO_NAMESPACE: &str = "istio-system";
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +141,27 @@ mod tests {
     }
 
     #[test]
+    fn ingress_is_edited_if_all_solvers_would_be_rejected() {
+        let [strict, other] = [Some(Peculiarity::OneIngressPerHost), None].map(Class::Known);
+        for (ingress, solvers, expected) in [
+            (strict, Some(&[None][..]), Edit::Always),
+            (strict, Some(&[Some(strict), None]), Edit::Always),
+            // The issuer's solver leads elsewhere on purpose.
+            (strict, Some(&[Some(other)]), Edit::Never),
+            (strict, Some(&[Some(strict), Some(other)]), Edit::Never),
+            (strict, Some(&[Some(Class::Unknown)]), Edit::AsBefore),
+            // It has other solvers only.
+            (strict, Some(&[]), Edit::Never),
+            (strict, None, Edit::AsBefore),
+            (other, Some(&[None]), Edit::Never),
+            (other, None, Edit::Never),
+            (Class::Unknown, Some(&[None]), Edit::AsBefore),
+        ] {
+            assert_eq!(edit(ingress, solvers), expected, "{ingress:?} {solvers:?}");
+        }
+    }
+
+    #[test]
     fn waiting_challenge_names_the_ingress_or_the_period() {
         for (peculiarity, edited, expected) in [
             (Peculiarity::OneIngressPerHost, Some("web"), Some("in the Ingress \"web\"")),
@@ -110,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_secrets_outside_of_istios_namespace_are_mentioned() {
+    fn secrets_outside_of_istios_namespace_are_mentioned() {
         let advice = advice_once_issued(Peculiarity::OwnSecrets, "app").expect("it is mentioned");
         assert!(advice.contains("\"app\"") && advice.contains("\"istio-system\""), "{advice}");
         assert_eq!(advice_once_issued(Peculiarity::OwnSecrets, "istio-system"), None);

@@ -19,9 +19,6 @@ pub(super) async fn probe(challenge: &Challenge, probe: Probe, context: &Context
             pods_result(join_all(probes).await)
         }
         Probe::Route => check.probe_route(namespace, spec).await,
-        Probe::Replicas => {
-            let probes = (0..REPLICA_CONNECTIONS).map(|_| check.probe_route(namespace, spec));
-            replicas_result(join_all(probes).await)
-        }
+        Probe::Replicas => replicas_result(check.probe_replicas(namespace, spec, REPLICA_CONNECTIONS).await),
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     decision::{
         challenge::{Acceptance, Presentation, Probe, ProbeResult, route_write},
-        ingress_controllers::advice_while_waiting,
+        ingress_controllers::{Class, Peculiarity, advice_while_waiting},
     },
     error::{ReconcileError, Tried},
     k8s,
@@ -99,14 +99,12 @@ impl Http01Ingress<'_> {
     /// A text that also says what is special about the ingress controller.
     fn with_controller(self, why: String, context: &Context) -> String {
         let edited = edited_ingress(&self.challenge.spec.solver);
-        let peculiarity = if let Some(name) = edited {
-            let ingress = context.cache.ingresses.get(&self.namespace(), name);
-            ingress.and_then(|ingress| context.cache.peculiarity_of_ingress(&ingress))
-        } else {
-            let class = self.solver.ingress_class_name.as_ref().or(self.solver.class.as_ref());
-            class.and_then(|class| context.cache.peculiarity_of_class(class))
-        };
-        match peculiarity.and_then(|peculiarity| advice_while_waiting(peculiarity, edited)) {
+        // Kubernetes adds the default class to an Ingress without one.
+        let name = edited.map_or_else(|| route::route_name(&self.challenge.name_any()), ToOwned::to_owned);
+        let ingress = context.cache.ingresses.get(&self.namespace(), &name);
+        let class = ingress.and_then(|ingress| context.cache.class_of(&ingress));
+        let Some(Class::Known(Some(peculiarity))) = class else { return why };
+        match advice_while_waiting(peculiarity, edited) {
             Some(advice) => format!("{why}. Note that {advice}"),
             None => why,
         }
@@ -173,6 +171,16 @@ impl Http01Ingress<'_> {
         let Some(patch) = route::patch_to_add(&ingress, self.challenge, PathType::Exact) else {
             return Ok(Presentation::InPlace);
         };
+        let class = context.cache.class_of(&ingress);
+        if class == Some(Class::Known(Some(Peculiarity::OneIngressPerHost)))
+            && !route::can_be_added_to(&ingress, self.challenge)
+        {
+            return Ok(Presentation::Blocked(format!(
+                "the Ingress {name:?} has no rule with paths for the host, and its ingress controller rejects two rules with one host. \
+                 Add a path to the rule, or name another Ingress in the annotation \
+                 acme.cert-manager.io/http01-override-ingress-name of the Certificate"
+            )));
+        }
         if let Err(error) = self.patch(name, patch, context).await {
             let relaxed = route::patch_to_add(&ingress, self.challenge, PathType::Relaxed);
             match relaxed.filter(|_| error.is_rejected()) {

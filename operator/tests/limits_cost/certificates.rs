@@ -118,6 +118,7 @@ pub(crate) fn certificates_cost_little() {
                 pace: None,
                 restored: None,
                 problem: Some(&chain),
+                advice: Some(&chain),
                 obtained: &obtained,
                 backoff: IssuanceBackoff::default(),
                 set_secret_owner_ref: false,

@@ -15,7 +15,7 @@ use crate::{
     context::Context,
     decision::{
         certificate::{self, Decision, IssuerView, NextKey, Obtained, Pace, Prerequisite, SecretView, View},
-        ingress_controllers::{Peculiarity, advice_once_issued},
+        ingress_controllers::{Class, ISTIO_NAMESPACE, Peculiarity, advice_once_issued},
     },
     error::ReconcileError,
     objects::{self, metadata::controller_of_kind, names},
@@ -47,6 +47,7 @@ pub(super) struct Observed {
     past_key: Option<String>,
     issuer: Option<Box<AnyIssuer>>,
     problem: Option<String>,
+    advice: Option<String>,
     obtained: Obtained,
 }
 
@@ -80,6 +81,7 @@ impl Observed {
             pace: self.pace,
             restored: context.memory.restored.get(certificate.namespace().unwrap_or_default().as_str()),
             problem: self.problem.as_deref(),
+            advice: self.advice.as_deref(),
             obtained: &self.obtained,
             backoff: context.settings.backoff,
             set_secret_owner_ref: context.settings.set_secret_owner_ref,
@@ -122,6 +124,7 @@ impl Reconciler<'_> {
             past_key: self.past_key_name(),
             issuer: self.issuer(),
             problem: self.problem(),
+            advice: self.advice(),
             obtained: Obtained::default(),
         })
     }
@@ -147,22 +150,28 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// Why the last reconcile failed, or why an issued certificate may not be served.
+    /// Why the last reconcile failed.
     pub(super) fn problem(&self) -> Option<String> {
-        let failed = self.context.memory.problems.get(&self.uid()).map(|problem| problem.message);
-        failed.or_else(|| self.unread_secret())
+        self.context.memory.problems.get(&self.uid()).map(|problem| problem.message)
     }
 
-    /// That the ingress controller may not find the Secret.
-    fn unread_secret(&self) -> Option<String> {
+    /// What to say if the ingress controller may not find the Secret.
+    pub(super) fn advice(&self) -> Option<String> {
         let cache = &self.context.cache;
         // Ingresses are packed: most clusters need not read any.
-        if !cache.has_class_with(Peculiarity::OwnSecrets) || !certificate::is_quiet(self.certificate) {
+        if !cache.has_class_with(Peculiarity::OwnSecrets) {
             return None;
         }
         let owner = controller_of_kind::<Ingress>(&self.certificate.metadata)?;
+        // Another Certificate provides the Secret where it is read.
+        if !cache.certificates_of_secret(ISTIO_NAMESPACE, &self.certificate.spec.secret_name).is_empty() {
+            return None;
+        }
         let ingress = cache.ingresses.get(&self.namespace(), &owner.name)?;
-        advice_once_issued(cache.peculiarity_of_ingress(&ingress)?, &self.namespace())
+        match cache.class_of(&ingress)? {
+            Class::Known(Some(peculiarity)) => advice_once_issued(peculiarity, &self.namespace()),
+            Class::Known(None) | Class::Unknown => None,
+        }
     }
 
     /// The requests in a row, also those from before this process started, as far as they still exist.

@@ -65,7 +65,7 @@ impl Reconciler<'_> {
         for rival in self.rivals() {
             rival.metadata.uid.hash(&mut hasher);
         }
-        (self.past_key_name(), self.is_key(&next_key_name), self.problem()).hash(&mut hasher);
+        (self.past_key_name(), self.is_key(&next_key_name), self.problem(), self.advice()).hash(&mut hasher);
         if let IssuerLookup::Found(issuer) =
             self.context.cache.issuer(&self.certificate.spec.issuer_ref, &self.namespace())
         {

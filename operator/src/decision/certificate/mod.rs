@@ -197,6 +197,17 @@ fn report_in(conditions: &mut [Condition], problem: &str) {
     }
 }
 
+/// Puts advice into the message of Ready, unless something is being issued.
+fn advise_in(conditions: &mut [Condition], advice: &str) {
+    if condition::is_true(conditions, condition::ISSUING) {
+        return;
+    }
+    let is_ready = |it: &&mut Condition| it.type_ == condition::READY && it.status == ConditionStatus::True;
+    if let Some(ready) = conditions.iter_mut().find(is_ready) {
+        ready.message = Some(format!("{UP_TO_DATE}. {}", condition::one_line(advice, LONGEST_PROBLEM)));
+    }
+}
+
 /// A decision as far as it has been made.
 struct Deciding<'a> {
     view: &'a View<'a>,
@@ -305,6 +316,8 @@ impl Deciding<'_> {
         let mut status = self.status.clone();
         if let Some(problem) = &self.problem {
             report_in(&mut status.conditions, problem);
+        } else if let Some(advice) = self.view.advice {
+            advise_in(&mut status.conditions, advice);
         }
         self.actions.push(Action::WriteStatus(Box::new(status)));
     }

@@ -46,6 +46,8 @@ pub struct View<'a> {
     pub restored: Option<Timestamp>,
     /// Why the last reconcile failed, and when the next one is.
     pub problem: Option<&'a str>,
+    /// What its user should know although it is issued.
+    pub advice: Option<&'a str>,
     /// What earlier decisions of this reconcile have asked for.
     pub obtained: &'a Obtained,
     /// How long failed issuances back off.

@@ -27,7 +27,7 @@ use kube::ResourceExt;
 
 pub use self::{
     probe::{
-        Acceptance, Presentation, Probe, ProbeResult, REPLICA_CONNECTIONS, REPORT_WAITING_AFTER,
+        Acceptance, Answered, Presentation, Probe, ProbeResult, REPLICA_CONNECTIONS, REPORT_WAITING_AFTER,
         SELF_CHECK_REQUIRED_FOR, on_presented, on_probe, pods_result, replicas_result,
     },
     responses::{VALIDATING, on_authorization, on_submitted},
@@ -61,8 +61,8 @@ pub struct ChallengeProgress {
     pub unreachable_since: Option<Timestamp>,
     /// Since when every probe of the route has got a wrong answer, UTC.
     pub wrong_since: Option<Timestamp>,
-    /// Since when some connections to the route have got the right answer, and others a wrong one, UTC.
-    pub partial_since: Option<Timestamp>,
+    /// The right answers of the route so far.
+    pub answered: Option<Answered>,
     /// How many times the authorization was requested.
     pub polls: u32,
     /// How many requests to the CA have failed in a row.
@@ -99,7 +99,7 @@ impl ChallengeProgress {
             restarts: 0,
             unreachable_since: None,
             wrong_since: None,
-            partial_since: None,
+            answered: None,
             polls: 0,
             failures: 0,
             woken_for: None,
@@ -132,8 +132,12 @@ impl ChallengeProgress {
     #[must_use]
     pub fn without_route(self) -> Self {
         match self.phase {
-            Phase::Presenting | Phase::Reachable if self.failures > 0 => Self { probes: 0, ..self },
-            Phase::Presenting | Phase::Reachable => Self { probes: 0, next_attempt: self.since, ..self },
+            Phase::Presenting | Phase::Reachable if self.failures > 0 => {
+                Self { probes: 0, answered: None, ..self }
+            }
+            Phase::Presenting | Phase::Reachable => {
+                Self { probes: 0, answered: None, next_attempt: self.since, ..self }
+            }
             Phase::Accepted | Phase::Valid => self,
         }
     }
@@ -146,7 +150,7 @@ pub struct View<'a> {
     pub challenge: &'a Challenge,
     /// Whether its Order asks for it. Other Challenges must not be acted upon.
     pub requested: bool,
-    /// What ingress controllers say about the route.
+    /// What ingress controllers say about the route. Only what follows from a probe depends on it.
     pub acceptance: Acceptance,
     /// What is remembered of it.
     pub progress: ChallengeProgress,

@@ -18,9 +18,28 @@ pub const SELF_CHECK_REQUIRED_FOR: Duration = Duration::from_mins(2);
 /// may be wrong (split DNS, a proxy in front), and the CA is asked once.
 const WRONG_ANSWER_FOR: Duration = Duration::from_mins(10);
 
-/// How long some connections may get a wrong answer while others get the right one. After that, the CA is asked: something may limit how
-/// many connections the operator may have.
+/// How long some requests may get a wrong answer while others get the right one. After that, the CA is asked: something may limit how many
+/// connections the operator may have.
 const PARTIAL_ANSWER_FOR: Duration = Duration::from_mins(1);
+
+/// Right answers of a route, of which no two in a row are further apart than [`PARTIAL_ANSWER_FOR`]. UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Answered {
+    /// Another right answer.
+    fn again(before: Option<Self>, now: Timestamp) -> Self {
+        let first = before.filter(|before| before.is_recent(now)).map_or(now, |before| before.first);
+        Self { first, last: now }
+    }
+
+    fn is_recent(self, now: Timestamp) -> bool {
+        elapsed(self.last, now) < PARTIAL_ANSWER_FOR
+    }
+}
 
 /// How often a wait instead of the self-check starts again because the route was lost.
 const MOST_RESTARTS: u32 = 2;
@@ -35,7 +54,7 @@ const REPORT_ACCEPTED_AFTER: Duration = Duration::from_secs(10);
 /// What ingress controllers say in the status of a route. Not all of them say something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
-    /// Nothing good.
+    /// No controller has accepted it, or none says so.
     Unknown,
     /// They serve it.
     Accepted,
@@ -62,7 +81,7 @@ pub enum Probe {
     /// The URL that the CA requests.
     Route,
     /// The same URL over several connections at the same time. Processes and replicas of an ingress controller start to serve a route at
-    /// different times, and the CA may get to the last one.
+    /// different times, and the CA may get to the last one. A balancer that goes by the client's address leads all of them to the same.
     Replicas,
 }
 
@@ -111,27 +130,36 @@ pub fn pods_result(pods: Vec<ProbeResult>) -> ProbeResult {
 
 /// The result of [`Probe::Replicas`] from the result of each connection.
 pub fn replicas_result(connections: Vec<ProbeResult>) -> ProbeResult {
-    let not_everywhere =
-        |why| format!("not all processes or replicas of the ingress controller serve it yet: {why}");
     let others = connections.into_iter().find(|result| *result != ProbeResult::Reachable);
     match others {
         None | Some(ProbeResult::Reachable) => ProbeResult::Reachable,
-        Some(ProbeResult::WrongAnswer(why)) => ProbeResult::WrongAnswer(not_everywhere(why)),
-        Some(ProbeResult::Unreachable(why)) => ProbeResult::Unreachable(not_everywhere(why)),
+        Some(ProbeResult::WrongAnswer(why) | ProbeResult::Unreachable(why)) => {
+            ProbeResult::WrongAnswer(partial(&why))
+        }
     }
+}
+
+/// Why a route is not ready although some requests get the right answer.
+fn partial(why: &str) -> String {
+    format!(
+        "not all requests get the right answer yet, because parts of the ingress controller don't serve the challenge, or something \
+         limits connections: {why}"
+    )
 }
 
 /// Decides what follows from the result of [`Action::Present`].
 pub fn on_presented(view: &View<'_>, presentation: Presentation) -> Decision {
     let presented_since = view.progress.presented_since.or(Some(view.now));
     let probes = view.progress.probes.saturating_add(1);
-    let progress = ChallengeProgress { probes, presented_since, ..view.progress };
+    let answered = view.progress.answered.filter(|_| presentation == Presentation::InPlace);
+    let progress = ChallengeProgress { probes, presented_since, answered, ..view.progress };
     let view = View { progress, ..*view };
     if let Presentation::Blocked(why) = presentation {
         let progress = ChallengeProgress {
             presented_since: None,
             unreachable_since: None,
             wrong_since: None,
+            answered: None,
             ..progress
         };
         let view = View { progress, ..view };
@@ -182,7 +210,10 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             Decision::act(progress, Action::Probe(Probe::Route))
         }
         (Probe::Route, ProbeResult::Reachable) => {
-            Decision::act(view.progress, Action::Probe(Probe::Replicas))
+            let answered = Some(Answered::again(view.progress.answered, view.now));
+            let progress =
+                ChallengeProgress { answered, unreachable_since: None, wrong_since: None, ..view.progress };
+            Decision::act(progress, Action::Probe(Probe::Replicas))
         }
         (Probe::Replicas, ProbeResult::Reachable) => Decision::act(view.progress, Action::Submit),
         (probe, ProbeResult::Unreachable(why)) => {
@@ -204,37 +235,34 @@ pub fn on_probe(view: &View<'_>, probe: Probe, result: &ProbeResult) -> Decision
             probe_again(&view, view.waiting(propagation(why)))
         }
         (Probe::Replicas, ProbeResult::WrongAnswer(why)) => {
-            let since = view.progress.partial_since.unwrap_or(view.now);
-            let progress = ChallengeProgress {
-                unreachable_since: None,
-                wrong_since: None,
-                partial_since: Some(since),
-                ..view.progress
-            };
+            let since = view.progress.answered.map_or(view.now, |answered| answered.first);
             if elapsed(since, view.now) >= PARTIAL_ANSWER_FOR {
-                return Decision::act(progress, Action::Submit);
+                return Decision::act(view.progress, Action::Submit);
             }
-            let view = View { progress, ..*view };
-            probe_again(&view, view.waiting(propagation(why)))
+            probe_again(view, view.waiting(propagation(why)))
         }
         (Probe::Route, ProbeResult::WrongAnswer(why)) => {
             let is_accepted = view.acceptance != Acceptance::Unknown;
             let since = view.progress.wrong_since.filter(|_| is_accepted).unwrap_or(view.now);
-            let progress = ChallengeProgress {
-                unreachable_since: None,
-                wrong_since: Some(since),
-                partial_since: None,
-                ..view.progress
-            };
+            let progress =
+                ChallengeProgress { unreachable_since: None, wrong_since: Some(since), ..view.progress };
             // The CA may see another answer than we do.
             if elapsed(since, view.now) >= WRONG_ANSWER_FOR {
                 return Decision::act(progress, Action::Submit);
             }
             let view = View { progress, ..*view };
-            probe_again(&view, view.waiting(propagation(why)))
+            // The texts of the two probes would alternate.
+            let is_partial = progress.answered.is_some_and(|answered| answered.is_recent(view.now));
+            let why = if is_partial { partial(why) } else { why.clone() };
+            probe_again(&view, view.waiting(propagation(&why)))
         }
         (Probe::Solver, ProbeResult::WrongAnswer(why)) => {
-            let progress = ChallengeProgress { unreachable_since: None, wrong_since: None, ..view.progress };
+            let progress = ChallengeProgress {
+                unreachable_since: None,
+                wrong_since: None,
+                answered: None,
+                ..view.progress
+            };
             let view = View { progress, ..*view };
             probe_again(&view, view.waiting(propagation(why)))
         }
@@ -288,7 +316,7 @@ mod tests {
             phase: Phase::Reachable,
             presented_since: Some(START),
             unreachable_since: Some(START),
-            partial_since: Some(START),
+            answered: Some(Answered { first: START, last: START }),
             ..ChallengeProgress::new(&challenge, START)
         };
         let view = View { challenge: &challenge, requested: true, acceptance, progress, now: START + age };
@@ -328,11 +356,40 @@ mod tests {
 
     /// A limit of connections must not keep a challenge from being submitted.
     #[test]
-    fn right_answer_to_some_connections_is_submitted_after_a_minute() {
+    fn partial_answer_is_submitted_after_a_minute() {
         let partial = replicas_result(vec![ProbeResult::Reachable, ProbeResult::WrongAnswer("429".into())]);
         let at = |age| after_probe(Probe::Replicas, Acceptance::Unknown, age, &partial);
         assert!(at(PARTIAL_ANSWER_FOR.mul_f64(0.99)).is_err());
         assert_eq!(at(PARTIAL_ANSWER_FOR), Ok(Action::Submit));
+    }
+
+    /// One of two replicas never serves the challenge: each probe of the route may lead to it.
+    #[test]
+    fn wrong_answers_between_do_not_start_the_minute_again() {
+        let challenge = fixtures::challenge("web", |_| {});
+        let wrong = ProbeResult::WrongAnswer("status 404".into());
+        let mut progress =
+            ChallengeProgress { phase: Phase::Reachable, ..ChallengeProgress::new(&challenge, START) };
+        let mut submitted = None;
+        for step in 0..20_u32 {
+            let now = START + Duration::from_secs(9) * step;
+            let acceptance = Acceptance::Accepted;
+            let at = |progress| View { challenge: &challenge, requested: true, acceptance, progress, now };
+            let results = if step % 2 == 0 {
+                vec![(Probe::Route, ProbeResult::Reachable), (Probe::Replicas, wrong.clone())]
+            } else {
+                vec![(Probe::Route, wrong.clone())]
+            };
+            for (probe, result) in results {
+                let decision = on_probe(&at(progress), probe, &result);
+                progress = decision.progress.expect("it is remembered");
+                if matches!(decision.next, Next::Act(Action::Submit)) {
+                    submitted = submitted.or(Some(now));
+                }
+            }
+        }
+        assert_eq!(submitted, Some(START + Duration::from_secs(72)));
+        assert_eq!(progress.without_route().answered, None, "a new route has to be served everywhere again");
     }
 
     #[test]
@@ -346,9 +403,10 @@ mod tests {
         }
     }
 
-    /// Under load, an ingress controller needs several seconds to serve what it has accepted. Nobody has to do anything.
+    /// Under load, an ingress controller needs several seconds to serve what it has accepted. If something is known to keep requests from the
+    /// route, a user has something to do.
     #[test]
-    fn accepted_route_is_reported_late_unless_something_keeps_requests_from_it() {
+    fn accepted_route_is_reported_late() {
         let wrong = ProbeResult::WrongAnswer("404".into());
         for (acceptance, reported_after) in [
             (Acceptance::Unknown, REPORT_WAITING_AFTER),

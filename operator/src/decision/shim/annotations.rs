@@ -22,7 +22,7 @@ use kube::api::ObjectMeta;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CertificateSource, RouteParent, ShimSettings, SourceKind, TlsBlock};
-use crate::objects::metadata::non_empty;
+use crate::{decision::ingress_controllers::Edit, objects::metadata::non_empty};
 
 /// Marks the members of a `kubectl apply` set. It is not copied, because kubectl prunes members that are not in the manifests.
 const APPLY_SET_LABEL: &str = "applyset.kubernetes.io/part-of";
@@ -34,6 +34,9 @@ pub(super) const TRANSLATED: [(&str, &str); 4] = [
     (source::HTTP01_INGRESS_CLASS, request::OVERRIDE_INGRESS_CLASS),
     (source::HTTP01_INGRESS_CLASS_NAME, request::OVERRIDE_INGRESS_CLASS_NAME),
 ];
+
+/// The annotations of Certificates whose challenges are solved in the Ingress.
+pub(super) const EDITED: [&str; 2] = [request::OVERRIDE_INGRESS_NAME, request::ISSUE_TEMPORARY_CERTIFICATE];
 
 /// The annotations of Certificates that say what the HTTPRoutes for their names attach to.
 pub(super) const PARENT_REFS: [&str; 3] =
@@ -264,7 +267,7 @@ fn solver_overrides(source: &CertificateSource<'_>) -> Result<BTreeMap<String, S
         ));
     }
     let says_how = TRANSLATED.iter().any(|(from, _)| read.text(from).is_some());
-    if source.is_edited && !says_how {
+    if source.edit == Edit::Always && !says_how {
         let name = ingress.name.clone().unwrap_or_default();
         overrides.insert(request::OVERRIDE_INGRESS_NAME.to_owned(), name);
         overrides.insert(request::ISSUE_TEMPORARY_CERTIFICATE.to_owned(), "true".to_owned());

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use super::{CertificateSource, MOST_BLOCKS, SourceKind, TlsBlock};
-use crate::objects::metadata;
+use crate::{decision::ingress_controllers::Edit, objects::metadata};
 
 impl<'a> From<&'a Ingress> for CertificateSource<'a> {
     fn from(ingress: &'a Ingress) -> Self {
@@ -35,7 +35,7 @@ impl<'a> From<&'a Ingress> for CertificateSource<'a> {
             kept: BTreeSet::new(),
             parent: None,
             refused: None,
-            is_edited: false,
+            edit: Edit::Never,
         }
     }
 }

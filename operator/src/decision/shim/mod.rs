@@ -14,16 +14,21 @@ use std::{
     sync::Arc,
 };
 
-use crds::{annotations::source, certmanager::Certificate, meta::IssuerRef};
+use crds::{
+    annotations::{request, source},
+    certmanager::Certificate,
+    meta::IssuerRef,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
-use self::annotations::{PARENT_REFS, TRANSLATED, Template, issuer, source_of};
+use self::annotations::{EDITED, PARENT_REFS, TRANSLATED, Template, issuer, source_of};
 pub use self::{
     bounds::{LONGEST_METADATA, MOST_BLOCKS, MOST_NAMES},
     gateway::{MOST_NOTES, parent_namespace},
 };
+use super::ingress_controllers::Edit;
 use crate::{
     objects::{
         EventNote, extra,
@@ -70,8 +75,8 @@ pub struct CertificateSource<'a> {
     pub parent: Option<RouteParent>,
     /// Why it gets no Certificates, for people.
     pub refused: Option<String>,
-    /// Whether the paths of challenges are put into it, unless it says otherwise: its controller serves no second Ingress of its hosts.
-    pub is_edited: bool,
+    /// Whether the paths of challenges are put into it if no annotation says how they are solved.
+    pub edit: Edit,
 }
 
 /// What an HTTPRoute attaches to.
@@ -360,6 +365,11 @@ pub fn asks_for_certificates(metadata: &ObjectMeta, settings: &ShimSettings) -> 
     !settings.is_off && !matches!(issuer(metadata, settings), Ok(None))
 }
 
+/// The issuer that an object asks for, if it does and its annotations can be read.
+pub fn issuer_of(metadata: &ObjectMeta, settings: &ShimSettings) -> Option<IssuerRef> {
+    issuer(metadata, settings).ok().flatten()
+}
+
 /// The event about a Certificate that was created for another object, under the name that a source asks for.
 pub fn of_another(kind: SourceKind, name: &str, owner: &str) -> EventNote {
     let (kind, field) = (kind.name(), kind.secret_field());
@@ -442,8 +452,11 @@ fn update(
     desired: &Certificate,
     adopt: Adopt,
 ) -> Option<Update> {
+    let is_kept = source.edit == Edit::AsBefore && is_edited(existing, source);
     let is_outdated = |name: &&str| {
-        existing.annotations().contains_key(*name) && !desired.annotations().contains_key(*name)
+        existing.annotations().contains_key(*name)
+            && !desired.annotations().contains_key(*name)
+            && !(is_kept && EDITED.contains(name))
     };
     let outdated: Vec<_> = source.kind.translated().into_iter().filter(is_outdated).collect();
     let (existing_spec, desired_spec) = (spec(existing), source.spec(desired));
@@ -481,6 +494,12 @@ fn update(
     let uid = existing.uid().unwrap_or_default();
     let if_created_by_shim = adopt == Adopt::IfCreatedByShim;
     Some(Update { name: desired.name_any(), uid, patch, is_same, extra, if_created_by_shim })
+}
+
+/// Whether the challenges of a Certificate are solved in its source.
+fn is_edited(certificate: &Certificate, source: &CertificateSource<'_>) -> bool {
+    let name = certificate.annotations().get(request::OVERRIDE_INGRESS_NAME);
+    name.is_some() && name == source.metadata.name.as_ref()
 }
 
 /// A spec as the API server stores it.

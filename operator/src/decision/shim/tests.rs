@@ -207,7 +207,7 @@ fn removed_override_is_removed_from_certificate() {
 }
 
 #[test]
-fn ingress_is_edited_if_its_controller_needs_that_and_no_annotation_says_otherwise() {
+fn ingress_is_edited_if_its_controller_needs_that() {
     for (annotation, expected) in [
         (None, Some("web")),
         (Some((source::HTTP01_EDIT_IN_PLACE, "true")), Some("web")),
@@ -216,7 +216,7 @@ fn ingress_is_edited_if_its_controller_needs_that_and_no_annotation_says_otherwi
     ] {
         let annotations: Vec<_> = [PROD].into_iter().chain(annotation).collect();
         let ingress = ingress(&annotations, &[("a", &["a.test"])]);
-        let source = CertificateSource { is_edited: true, ..CertificateSource::from(&ingress) };
+        let source = CertificateSource { edit: Edit::Always, ..CertificateSource::from(&ingress) };
         let settings = ShimSettings::default();
         let Some(Change::Create(certificate)) = decide(&source, &[], &settings).changes.next() else {
             panic!("no Certificate for {annotation:?}")
@@ -224,6 +224,19 @@ fn ingress_is_edited_if_its_controller_needs_that_and_no_annotation_says_otherwi
         let of = |name: &str| certificate.annotations().get(name).map(String::as_str);
         assert_eq!(of(request::OVERRIDE_INGRESS_NAME), expected, "{annotation:?}");
         assert_eq!(of(request::ISSUE_TEMPORARY_CERTIFICATE), expected.map(|_| "true"), "{annotation:?}");
+    }
+}
+
+/// The API server may not be able to say which controller serves a class, for example while it starts.
+#[test]
+fn edited_ingress_stays_so_while_its_controller_is_unknown() {
+    let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
+    let existing = created(&ingress(&[PROD, (source::HTTP01_EDIT_IN_PLACE, "true")], tls));
+    let ingress = ingress(&[PROD], tls);
+    for (edit, changes) in [(Edit::Always, 0), (Edit::AsBefore, 0), (Edit::Never, 1)] {
+        let source = CertificateSource { edit, ..CertificateSource::from(&ingress) };
+        let decision = decide(&source, &existing, &ShimSettings::default());
+        assert_eq!(decision.changes.count(), changes, "{edit:?}");
     }
 }
 

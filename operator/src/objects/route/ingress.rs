@@ -86,6 +86,13 @@ pub fn patch_to_add(ingress: &Ingress, of: &Challenge, path_type: PathType) -> O
     patch(vec![unchanged(ingress), add])
 }
 
+/// Whether adding the path of a Challenge to a user's Ingress leaves it with one rule per host.
+pub fn can_be_added_to(ingress: &Ingress, of: &Challenge) -> bool {
+    let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+    let host = host(of);
+    host.is_some() && rules.iter().filter(|rule| rule.host == host).all(|rule| rule.http.is_some())
+}
+
 /// The JSON patch that removes the path again, and with it a rule that has no other path, unless the Ingress needs that rule; `None`
 /// if the Ingress does not have the path.
 pub fn patch_to_remove(ingress: &Ingress, of: &Challenge) -> Option<Patch> {

@@ -19,7 +19,7 @@ pub use self::{
         routed_endpoints,
     },
     http_route::http_route,
-    ingress::{PathType, ingress, patch_to_add, patch_to_remove, relax_path_type},
+    ingress::{PathType, can_be_added_to, ingress, patch_to_add, patch_to_remove, relax_path_type},
     service::{challenge_service, service},
     template::refused_annotation,
 };

@@ -11,7 +11,10 @@ use crds::{
 use kube::{ResourceExt, api::ObjectMeta};
 
 use super::{CertificateSource, MOST_BLOCKS, RouteParent, ShimSettings, SourceKind, TlsBlock};
-use crate::objects::metadata::{self, Identity};
+use crate::{
+    decision::ingress_controllers::Edit,
+    objects::metadata::{self, Identity},
+};
 
 /// How many listeners that lack something are reported, each by an event.
 pub const MOST_NOTES: usize = 10;
@@ -113,7 +116,7 @@ fn of_listeners<'a>(
         kept,
         parent: None,
         refused: None,
-        is_edited: false,
+        edit: Edit::Never,
     }
 }
 

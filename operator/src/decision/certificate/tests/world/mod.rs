@@ -191,6 +191,7 @@ impl World {
             pace: self.pace,
             restored: self.restored,
             problem: None,
+            advice: None,
             rivals: &self.rivals,
             next_key: NextKey { secret_name: &observed.next_key_name, key: observed.next_key.as_ref() },
             past_key: observed.past_key.as_deref(),
