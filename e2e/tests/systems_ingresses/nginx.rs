@@ -54,6 +54,14 @@ pub(crate) async fn is_issued_beside_protections(served: &Served<'_>) -> Result<
         println!("{name}: issued after {issued:.1?}, the application answers {status:?}");
         ensure!(status == Some(answer), "{name}: the application answers {status:?}, not {answer}");
     }
+    // In place, the path of the challenge has the denied addresses of the application.
+    let name = "closed";
+    let mut annotations = issuer_annotation(ISSUER);
+    annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
+    annotations[annotation("whitelist-source-range")] = "192.0.2.0/24".into();
+    user.apply_ingress(name, &[user.host(name)], annotations).await?;
+    user.await_ready_message(name, "403").await?;
+    user.api::<Ingress>().delete(name, &DeleteParams::default()).await?;
     Ok(Times::default())
 }
 
@@ -71,7 +79,6 @@ pub(crate) async fn explains_what_the_webhook_rejects(served: &Served<'_>) -> Re
     let began = Instant::now();
     served.user.await_ready_message(name, "Snippet directives are disabled").await?;
     println!("rejected solver Ingress: reported {:.1?} after the annotation", began.elapsed());
-    served.user.create_cluster_issuer(name, &pebble, json!({})).await?;
     served.user.api::<Ingress>().delete(name, &DeleteParams::default()).await?;
     scenarios::await_no_leftovers(&served.user).await?;
     Ok(Times::default())

@@ -2,15 +2,16 @@
 
 use std::{
     fmt::{self, Display, Formatter},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use testbed::cluster::Cluster;
+use tokio::time::Instant;
 
 /// How long a connection may take that is allowed. One that is dropped takes as long.
-const CONNECT_TIMEOUT: &str = "2s";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How soon a changed policy has to apply.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -88,14 +89,18 @@ pub(crate) async fn check(cluster: &Cluster, flows: &[Flow]) -> Result<Vec<Strin
 }
 
 impl Flow {
-    /// Connects until a changed policy applies. Returns how long that took at most.
-    pub(crate) async fn await_verdict(&self, cluster: &Cluster, verdict: Verdict) -> Result<Duration> {
-        let began = Instant::now();
+    /// Connects until a policy applies that was changed after `began`. Returns how long that took at most.
+    pub(crate) async fn await_verdict(
+        &self,
+        cluster: &Cluster,
+        verdict: Verdict,
+        began: Instant,
+    ) -> Result<Duration> {
         loop {
-            let before = began.elapsed();
             if self.try_out(cluster).await? == verdict {
                 // A connection that is dropped was so from its beginning.
-                return Ok(if verdict == Verdict::Dropped { before } else { began.elapsed() });
+                let since = if verdict == Verdict::Dropped { CONNECT_TIMEOUT } else { Duration::ZERO };
+                return Ok(began.elapsed().saturating_sub(since));
             }
             ensure!(began.elapsed() < SOON, "{self} is not {verdict} after {} s", SOON.as_secs());
         }
@@ -116,7 +121,7 @@ impl Flow {
             "/agnhost",
             "connect",
         ]);
-        kubectl.arg(format!("--timeout={CONNECT_TIMEOUT}"));
+        kubectl.arg(format!("--timeout={}s", CONNECT_TIMEOUT.as_secs()));
         kubectl.arg(match self.protocol {
             Protocol::Tcp => "--protocol=tcp".to_owned(),
             Protocol::Udp => "--protocol=udp".to_owned(),

@@ -321,9 +321,10 @@ impl World {
             // Helm keeps only what it wrote itself.
             let manager = metadata.managed_fields.into_iter().flatten().find_map(|fields| fields.manager);
             let writer = PatchParams::apply(&manager.context("an object has a writer")?);
+            let began = Instant::now();
             policies.delete(policy, &DeleteParams::default()).await?;
-            let opened =
-                found.await_verdict(&self.cluster, if must == Dropped { Allowed } else { Dropped }).await?;
+            let unwanted = if must == Dropped { Allowed } else { Dropped };
+            let opened = found.await_verdict(&self.cluster, unwanted, began).await?;
             let wrong = flows::check(&self.cluster, &flows).await?;
             ensure!(
                 wrong.iter().any(|text| text.starts_with(&found.to_string())),
@@ -337,10 +338,11 @@ impl World {
                 ..ObjectMeta::default()
             };
             let restored = NetworkPolicy { metadata: kept, spec };
+            let began = Instant::now();
             policies.patch(policy, &writer, &Patch::Apply(&restored)).await?;
-            let closed = found.await_verdict(&self.cluster, must).await?;
+            let closed = found.await_verdict(&self.cluster, must, began).await?;
             println!(
-                "{policy} in {namespace}: its deletion applied after {opened:.1?}, its creation after {closed:.1?}"
+                "{policy} in {namespace}: its deletion applied after {opened:.2?} at most, its creation after {closed:.2?}"
             );
         }
         self.agrees("after the policies were restored", &flows).await

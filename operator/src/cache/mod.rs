@@ -46,7 +46,7 @@ pub use self::{
 use crate::{
     decision::{
         certificate::{self, MOST_RIVALS},
-        ingress_controllers::{Class, Peculiarity, peculiarity},
+        ingress_controllers::{ClassLookup, Peculiarity, peculiarity},
         order, request,
     },
     k8s::Definition,
@@ -177,17 +177,17 @@ impl Cache {
     }
 
     /// The class of an Ingress; `None` if it names none.
-    pub fn class_of(&self, ingress: &Ingress) -> Option<Class> {
+    pub fn class_of(&self, ingress: &Ingress) -> Option<ClassLookup> {
         let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(INGRESS_CLASS));
         let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation)?;
         Some(self.class(class))
     }
 
     /// What is known about the controller of an IngressClass with this name.
-    pub fn class(&self, name: &str) -> Class {
-        let Some(class) = self.ingress_classes.get_cluster_scoped(name) else { return Class::Unknown };
+    pub fn class(&self, name: &str) -> ClassLookup {
+        let Some(class) = self.ingress_classes.get_cluster_scoped(name) else { return ClassLookup::Unknown };
         let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_deref());
-        Class::Known(controller.and_then(peculiarity))
+        ClassLookup::Known(controller.and_then(peculiarity))
     }
 
     /// Whether there is an IngressClass whose controller has such a peculiarity.

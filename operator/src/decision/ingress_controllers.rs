@@ -40,7 +40,7 @@ pub fn peculiarity(controller: &str) -> Option<Peculiarity> {
 
 /// What is known about the controller of an IngressClass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ClassLookup {
     /// The class does not exist, or may not be read.
     Unknown,
     /// It exists.
@@ -61,17 +61,19 @@ pub enum Edit {
 
 /// Decides whether challenges are solved in an Ingress of this class. `solvers` are the classes of the issuer's HTTP-01 solvers that create
 /// an Ingress, `None` for one without a class; they are `None` if the issuer is unknown.
-pub fn edit(ingress: Class, solvers: Option<&[Option<Class>]>) -> Edit {
+pub fn edit(ingress: ClassLookup, solvers: Option<&[Option<ClassLookup>]>) -> Edit {
     match (ingress, solvers) {
-        (Class::Known(peculiarity), _) if peculiarity != Some(Peculiarity::OneIngressPerHost) => Edit::Never,
-        (Class::Unknown, _) | (_, None) => Edit::AsBefore,
+        (ClassLookup::Known(peculiarity), _) if peculiarity != Some(Peculiarity::OneIngressPerHost) => {
+            Edit::Never
+        }
+        (ClassLookup::Unknown, _) | (_, None) => Edit::AsBefore,
         // Challenges of another class are none of this controller's business.
-        (Class::Known(_), Some(solvers)) => {
-            let is_rejected = |solver: &Option<Class>| match solver {
+        (ClassLookup::Known(_), Some(solvers)) => {
+            let is_rejected = |solver: &Option<ClassLookup>| match solver {
                 None => true,
-                Some(class) => *class == Class::Known(Some(Peculiarity::OneIngressPerHost)),
+                Some(class) => *class == ClassLookup::Known(Some(Peculiarity::OneIngressPerHost)),
             };
-            if solvers.contains(&Some(Class::Unknown)) {
+            if solvers.contains(&Some(ClassLookup::Unknown)) {
                 Edit::AsBefore
             } else if !solvers.is_empty() && solvers.iter().all(is_rejected) {
                 Edit::Always
@@ -142,20 +144,20 @@ mod tests {
 
     #[test]
     fn ingress_is_edited_if_all_solvers_would_be_rejected() {
-        let [strict, other] = [Some(Peculiarity::OneIngressPerHost), None].map(Class::Known);
+        let [strict, other] = [Some(Peculiarity::OneIngressPerHost), None].map(ClassLookup::Known);
         for (ingress, solvers, expected) in [
             (strict, Some(&[None][..]), Edit::Always),
             (strict, Some(&[Some(strict), None]), Edit::Always),
             // The issuer's solver leads elsewhere on purpose.
             (strict, Some(&[Some(other)]), Edit::Never),
             (strict, Some(&[Some(strict), Some(other)]), Edit::Never),
-            (strict, Some(&[Some(Class::Unknown)]), Edit::AsBefore),
+            (strict, Some(&[Some(ClassLookup::Unknown)]), Edit::AsBefore),
             // It has other solvers only.
             (strict, Some(&[]), Edit::Never),
             (strict, None, Edit::AsBefore),
             (other, Some(&[None]), Edit::Never),
             (other, None, Edit::Never),
-            (Class::Unknown, Some(&[None]), Edit::AsBefore),
+            (ClassLookup::Unknown, Some(&[None]), Edit::AsBefore),
         ] {
             assert_eq!(edit(ingress, solvers), expected, "{ingress:?} {solvers:?}");
         }

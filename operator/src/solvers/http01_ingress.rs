@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     decision::{
         challenge::{Acceptance, Presentation, Probe, ProbeResult, route_write},
-        ingress_controllers::{Class, Peculiarity, advice_while_waiting},
+        ingress_controllers::{ClassLookup, Peculiarity, advice_while_waiting},
     },
     error::{ReconcileError, Tried},
     k8s,
@@ -103,7 +103,7 @@ impl Http01Ingress<'_> {
         let name = edited.map_or_else(|| route::route_name(&self.challenge.name_any()), ToOwned::to_owned);
         let ingress = context.cache.ingresses.get(&self.namespace(), &name);
         let class = ingress.and_then(|ingress| context.cache.class_of(&ingress));
-        let Some(Class::Known(Some(peculiarity))) = class else { return why };
+        let Some(ClassLookup::Known(Some(peculiarity))) = class else { return why };
         match advice_while_waiting(peculiarity, edited) {
             Some(advice) => format!("{why}. Note that {advice}"),
             None => why,
@@ -172,7 +172,7 @@ impl Http01Ingress<'_> {
             return Ok(Presentation::InPlace);
         };
         let class = context.cache.class_of(&ingress);
-        if class == Some(Class::Known(Some(Peculiarity::OneIngressPerHost)))
+        if class == Some(ClassLookup::Known(Some(Peculiarity::OneIngressPerHost)))
             && !route::can_be_added_to(&ingress, self.challenge)
         {
             return Ok(Presentation::Blocked(format!(

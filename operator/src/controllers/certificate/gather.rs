@@ -15,7 +15,7 @@ use crate::{
     context::Context,
     decision::{
         certificate::{self, Decision, IssuerView, NextKey, Obtained, Pace, Prerequisite, SecretView, View},
-        ingress_controllers::{Class, ISTIO_NAMESPACE, Peculiarity, advice_once_issued},
+        ingress_controllers::{ClassLookup, ISTIO_NAMESPACE, Peculiarity, advice_once_issued},
     },
     error::ReconcileError,
     objects::{self, metadata::controller_of_kind, names},
@@ -169,8 +169,8 @@ impl Reconciler<'_> {
         }
         let ingress = cache.ingresses.get(&self.namespace(), &owner.name)?;
         match cache.class_of(&ingress)? {
-            Class::Known(Some(peculiarity)) => advice_once_issued(peculiarity, &self.namespace()),
-            Class::Known(None) | Class::Unknown => None,
+            ClassLookup::Known(Some(peculiarity)) => advice_once_issued(peculiarity, &self.namespace()),
+            ClassLookup::Known(None) | ClassLookup::Unknown => None,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     cache::IssuerLookup,
     context::Context,
     decision::{
-        ingress_controllers::{self, Class, Edit},
+        ingress_controllers::{self, ClassLookup, Edit},
         shim::{self, CertificateSource, ShimSettings},
     },
 };
@@ -34,7 +34,7 @@ impl Shimmed for Ingress {
 fn edit(ingress: &Ingress, context: &Context) -> Edit {
     let Some(class) = context.cache.class_of(ingress) else { return Edit::Never };
     // A master Ingress has no paths, and its minions have no certificates.
-    if class == Class::Known(None) || ingress.annotations().contains_key(MERGEABLE) {
+    if class == ClassLookup::Known(None) || ingress.annotations().contains_key(MERGEABLE) {
         return Edit::Never;
     }
     let solvers = shim::issuer_of(&ingress.metadata, Ingress::settings(context)).and_then(|issuer| {
@@ -49,11 +49,11 @@ fn edit(ingress: &Ingress, context: &Context) -> Edit {
 }
 
 /// The classes of an issuer's solvers that create an Ingress. One that edits a certain Ingress has none of ours.
-fn classes(issuer: Option<&AcmeIssuer>, context: &Context) -> Vec<Option<Class>> {
+fn classes(issuer: Option<&AcmeIssuer>, context: &Context) -> Vec<Option<ClassLookup>> {
     let solvers = issuer.into_iter().flat_map(|acme| acme.solvers.iter().flatten());
     let ingresses = solvers.filter_map(|solver| solver.http01.as_ref()?.ingress.as_ref());
     let class = |solver: &IngressSolver| match (&solver.name, &solver.ingress_class_name, &solver.class) {
-        (Some(name), _, _) if !name.is_empty() => Some(Class::Known(None)),
+        (Some(name), _, _) if !name.is_empty() => Some(ClassLookup::Known(None)),
         (_, Some(class), _) | (_, None, Some(class)) => Some(context.cache.class(class)),
         (_, None, None) => None,
     };

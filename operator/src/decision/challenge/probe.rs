@@ -22,7 +22,7 @@ const WRONG_ANSWER_FOR: Duration = Duration::from_mins(10);
 /// connections the operator may have.
 const PARTIAL_ANSWER_FOR: Duration = Duration::from_mins(1);
 
-/// Right answers of a route, of which no two in a row are further apart than [`PARTIAL_ANSWER_FOR`]. UTC.
+/// Right answers of a route, of which no two in a row are a minute apart. UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
     first: Timestamp,

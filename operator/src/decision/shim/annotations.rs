@@ -18,7 +18,7 @@ use crds::{
     duration::GoDuration,
     meta::{CLUSTER_ISSUER_KIND, DEFAULT_ISSUER_KIND, IssuerRef},
 };
-use kube::api::ObjectMeta;
+use kube::{ResourceExt, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CertificateSource, RouteParent, ShimSettings, SourceKind, TlsBlock};
@@ -105,6 +105,17 @@ pub(super) fn issuer(metadata: &ObjectMeta, settings: &ShimSettings) -> Result<O
         group: group.map(ToOwned::to_owned).or_else(|| default.group.clone()),
         name: default.name.clone(),
     }))
+}
+
+/// The issuer that an object asks for, if it does and its annotations can be read.
+pub fn issuer_of(metadata: &ObjectMeta, settings: &ShimSettings) -> Option<IssuerRef> {
+    issuer(metadata, settings).ok().flatten()
+}
+
+/// Whether the challenges of a Certificate are solved in its source.
+pub(super) fn is_edited(certificate: &Certificate, source: &CertificateSource<'_>) -> bool {
+    let name = certificate.annotations().get(request::OVERRIDE_INGRESS_NAME);
+    name.is_some() && name == source.metadata.name.as_ref()
 }
 
 /// Whether an annotation looks as if it named an issuer, and is none of those that do.

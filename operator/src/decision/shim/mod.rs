@@ -14,17 +14,14 @@ use std::{
     sync::Arc,
 };
 
-use crds::{
-    annotations::{request, source},
-    certmanager::Certificate,
-    meta::IssuerRef,
-};
+use crds::{annotations::source, certmanager::Certificate, meta::IssuerRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Value, json};
 
-use self::annotations::{EDITED, PARENT_REFS, TRANSLATED, Template, issuer, source_of};
+use self::annotations::{EDITED, PARENT_REFS, TRANSLATED, Template, is_edited, issuer, source_of};
 pub use self::{
+    annotations::issuer_of,
     bounds::{LONGEST_METADATA, MOST_BLOCKS, MOST_NAMES},
     gateway::{MOST_NOTES, parent_namespace},
 };
@@ -365,11 +362,6 @@ pub fn asks_for_certificates(metadata: &ObjectMeta, settings: &ShimSettings) -> 
     !settings.is_off && !matches!(issuer(metadata, settings), Ok(None))
 }
 
-/// The issuer that an object asks for, if it does and its annotations can be read.
-pub fn issuer_of(metadata: &ObjectMeta, settings: &ShimSettings) -> Option<IssuerRef> {
-    issuer(metadata, settings).ok().flatten()
-}
-
 /// The event about a Certificate that was created for another object, under the name that a source asks for.
 pub fn of_another(kind: SourceKind, name: &str, owner: &str) -> EventNote {
     let (kind, field) = (kind.name(), kind.secret_field());
@@ -494,12 +486,6 @@ fn update(
     let uid = existing.uid().unwrap_or_default();
     let if_created_by_shim = adopt == Adopt::IfCreatedByShim;
     Some(Update { name: desired.name_any(), uid, patch, is_same, extra, if_created_by_shim })
-}
-
-/// Whether the challenges of a Certificate are solved in its source.
-fn is_edited(certificate: &Certificate, source: &CertificateSource<'_>) -> bool {
-    let name = certificate.annotations().get(request::OVERRIDE_INGRESS_NAME);
-    name.is_some() && name == source.metadata.name.as_ref()
 }
 
 /// A spec as the API server stores it.
