@@ -34,7 +34,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How many challenges are probed over several connections at the same time. These have less than a tenth of a second each, as a rule.
-const MAX_BURSTS: usize = 8;
+pub const MAX_BURSTS: usize = 8;
 
 /// The maximum number of redirects, as in Boulder.
 const MAX_REDIRECTS: usize = 10;

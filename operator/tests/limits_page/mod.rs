@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 use operator::{
     acme, controllers, decision,
     decision::{certificate, fair_queue::Slots, issuer, shim, windows},
-    k8s, metrics, net, objects, pki, server, watchdog,
+    k8s, metrics, net, objects, pki, self_check, server, watchdog,
 };
 use serde_json::Value;
 
@@ -329,6 +329,12 @@ fn of_shares() -> Vec<Row> {
             grouped(net::MAX_LOOKUPS),
             CODE,
             "Further lookups wait",
+        ),
+        (
+            "challenges whose answer is requested over several connections concurrently",
+            grouped(self_check::MAX_BURSTS),
+            CODE,
+            WAITS,
         ),
     ]
 }
