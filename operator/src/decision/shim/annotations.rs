@@ -35,8 +35,10 @@ pub(super) const TRANSLATED: [(&str, &str); 4] = [
     (source::HTTP01_INGRESS_CLASS_NAME, request::OVERRIDE_INGRESS_CLASS_NAME),
 ];
 
-/// The annotations of Certificates whose challenges are solved in the Ingress.
-pub(super) const EDITED: [&str; 2] = [request::OVERRIDE_INGRESS_NAME, request::ISSUE_TEMPORARY_CERTIFICATE];
+/// The annotations of Certificates whose challenges are solved in the Ingress although no annotation of that asks for it. The first one
+/// says so.
+pub(super) const EDITED: [&str; 3] =
+    [source::HTTP01_EDIT_IN_PLACE, request::OVERRIDE_INGRESS_NAME, request::ISSUE_TEMPORARY_CERTIFICATE];
 
 /// The annotations of Certificates that say what the HTTPRoutes for their names attach to.
 pub(super) const PARENT_REFS: [&str; 3] =
@@ -112,10 +114,9 @@ pub fn issuer_of(metadata: &ObjectMeta, settings: &ShimSettings) -> Option<Issue
     issuer(metadata, settings).ok().flatten()
 }
 
-/// Whether the challenges of a Certificate are solved in its source.
-pub(super) fn is_edited(certificate: &Certificate, source: &CertificateSource<'_>) -> bool {
-    let name = certificate.annotations().get(request::OVERRIDE_INGRESS_NAME);
-    name.is_some() && name == source.metadata.name.as_ref()
+/// Whether the challenges of a Certificate are solved in its Ingress although no annotation of that asks for it.
+pub(super) fn is_edited(certificate: &Certificate) -> bool {
+    certificate.annotations().contains_key(EDITED[0])
 }
 
 /// Whether an annotation looks as if it named an issuer, and is none of those that do.
@@ -280,8 +281,8 @@ fn solver_overrides(source: &CertificateSource<'_>) -> Result<BTreeMap<String, S
     let says_how = TRANSLATED.iter().any(|(from, _)| read.text(from).is_some());
     if source.edit == Edit::Always && !says_how {
         let name = ingress.name.clone().unwrap_or_default();
-        overrides.insert(request::OVERRIDE_INGRESS_NAME.to_owned(), name);
-        overrides.insert(request::ISSUE_TEMPORARY_CERTIFICATE.to_owned(), "true".to_owned());
+        let values = ["automatic".to_owned(), name, "true".to_owned()];
+        overrides.extend(EDITED.into_iter().map(ToOwned::to_owned).zip(values));
     }
     Ok(overrides)
 }

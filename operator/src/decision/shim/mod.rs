@@ -238,11 +238,11 @@ impl SourceKind {
 
     /// The annotations of Certificates that come only from the source: they are removed once it no longer asks for them.
     fn translated(self) -> Vec<&'static str> {
-        let parents: &[_] = match self {
-            Self::Ingress => &[],
+        let others: &[_] = match self {
+            Self::Ingress => &EDITED[..1],
             Self::Gateway | Self::ListenerSet => &PARENT_REFS,
         };
-        TRANSLATED.iter().map(|(_, name)| *name).chain(parents.iter().copied()).collect()
+        TRANSLATED.iter().map(|(_, name)| *name).chain(others.iter().copied()).collect()
     }
 }
 
@@ -444,7 +444,7 @@ fn update(
     desired: &Certificate,
     adopt: Adopt,
 ) -> Option<Update> {
-    let is_kept = source.edit == Edit::AsBefore && is_edited(existing, source);
+    let is_kept = source.edit == Edit::AsBefore && is_edited(existing);
     let is_outdated = |name: &&str| {
         existing.annotations().contains_key(*name)
             && !desired.annotations().contains_key(*name)

@@ -231,12 +231,25 @@ fn ingress_is_edited_if_its_controller_needs_that() {
 #[test]
 fn edited_ingress_stays_so_while_its_controller_is_unknown() {
     let tls: &[(&str, &[&str])] = &[("a", &["a.test"])];
-    let existing = created(&ingress(&[PROD, (source::HTTP01_EDIT_IN_PLACE, "true")], tls));
-    let ingress = ingress(&[PROD], tls);
-    for (edit, changes) in [(Edit::Always, 0), (Edit::AsBefore, 0), (Edit::Never, 1)] {
-        let source = CertificateSource { edit, ..CertificateSource::from(&ingress) };
-        let decision = decide(&source, &existing, &ShimSettings::default());
-        assert_eq!(decision.changes.count(), changes, "{edit:?}");
+    let (plain, asking) =
+        (ingress(&[PROD], tls), ingress(&[PROD, (source::HTTP01_EDIT_IN_PLACE, "true")], tls));
+    let source = |edit| CertificateSource { edit, ..CertificateSource::from(&plain) };
+    let settings = ShimSettings::default();
+    let edited = match decide(&source(Edit::Always), &[], &settings).changes.next() {
+        Some(Change::Create(certificate)) => certificate,
+        other => panic!("{other:?}"),
+    };
+    let mut automatic = created(&plain);
+    Arc::make_mut(&mut automatic[0]).metadata.annotations = edited.metadata.annotations;
+    for (existing, edit, changes) in [
+        (&automatic, Edit::Always, 0),
+        (&automatic, Edit::AsBefore, 0),
+        (&automatic, Edit::Never, 1),
+        // The annotation that asked for it was removed.
+        (&created(&asking), Edit::AsBefore, 1),
+    ] {
+        let decision = decide(&source(edit), existing, &settings).changes.count();
+        assert_eq!(decision, changes, "{edit:?}");
     }
 }
 
