@@ -15,7 +15,8 @@ use kube::{
 use serde_json::json;
 
 use crate::support::{
-    HEALED, WAIT_REPORTED, apply_certificate, apply_ingress, await_healed, await_told, patch, user,
+    HEALED, WAIT_REPORTED, apply_certificate, apply_ingress, apply_issuer, await_healed, await_told, patch,
+    user,
 };
 
 /// A class of Ingresses that a controller with this name would serve.
@@ -49,10 +50,12 @@ async fn await_paths(user: &User<'_>, number: usize) -> Result<()> {
     harness::await_condition(user.api::<Ingress>(), "web", &what, harness::TIMEOUT, has).await.map(drop)
 }
 
-/// The class is created after the Ingress, and the Ingress moves to another one while the challenge waits.
+/// The class is created after the Ingress. The Ingress moves to another class while the challenge waits, and so does the issuer's solver.
 #[tokio::test]
-async fn ingress_is_edited_while_its_controller_takes_no_second_one() -> Result<()> {
-    let user = user("f-one-per-host", json!({})).await?;
+async fn ingress_is_edited_for_some_controllers() -> Result<()> {
+    let namespace = "f-one-per-host";
+    let solver = json!({ "http01": { "ingress": { "ingressClassName": namespace } } });
+    let user = user(namespace, json!({ "solvers": [solver] })).await?;
     apply_ingress(&user, json!({ "cert-manager.io/issuer": null })).await?;
     set_class(&user, &user.namespace).await?;
     apply_class(&user, "nginx.org/ingress-controller").await?;
@@ -66,6 +69,8 @@ async fn ingress_is_edited_while_its_controller_takes_no_second_one() -> Result<
     await_told(&user, WAIT_REPORTED, "the path of the challenge is in the Ingress \"web\"").await?;
 
     set_class(&user, user.cluster.ingress_class()).await?;
+    await_paths(&user, 0).await?;
+    apply_issuer(&user, json!({})).await?;
     await_healed(&user, HEALED).await?;
     await_paths(&user, 0).await?;
     let edited = user.api::<Certificate>().get("web").await?.annotations().clone();
