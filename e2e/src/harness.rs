@@ -90,14 +90,14 @@ pub async fn start_control_plane_with(tests: &str, flags: &[&str]) -> Result<Clu
     let name = format!("test-{tests}-{}", std::process::id());
     let api_server_flags = flags.iter().map(|&flag| flag.to_owned()).collect();
     let options = Options { api_server_flags, ..Options::new(name, Mode::ControlPlane) };
-    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+    start_with(&options).await
 }
 
 /// Starts a cluster without a node whose Traefik also serves Gateways.
 pub async fn start_gateways(tests: &str) -> Result<Cluster> {
     let name = format!("test-{tests}-{}", std::process::id());
     let options = Options { gateway_api: true, ..Options::new(name, Mode::ControlPlane) };
-    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+    start_with(&options).await
 }
 
 /// Starts a cluster with a node, named after the tests that it is for, with the tools of the shared cluster.
@@ -116,14 +116,14 @@ pub async fn start_node_with(tests: &str, gateway_api: bool) -> Result<Cluster> 
 pub async fn start_served_by(ingress: IngressController) -> Result<Cluster> {
     let name = format!("test-{}-{}", ingress.gateway_class(), std::process::id());
     let options = Options { ingress, gateway_api: true, ..Options::new(name, Mode::Node) };
-    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+    start_with(&options).await
 }
 
 /// Starts a cluster with a node whose Pods a certain network connects, named after it.
 pub async fn start_connected_by(network: Network) -> Result<Cluster> {
     let name = format!("test-{}-{}", network.name().to_lowercase(), std::process::id());
     let options = Options { network, ..Options::new(name, Mode::Node) };
-    bring_up::start(&options, &Tools::seen_at(paths::cache()?), &Steps::default()).await
+    start_with(&options).await
 }
 
 /// Starts a cluster, all of whose tools are built.

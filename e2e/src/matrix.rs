@@ -1,6 +1,6 @@
 //! Which system has passed which story, and how fast: what `cargo xtask test systems` prints at its end.
 //!
-//! Knows names and times; must not know what a story is. Next: `e2e/tests/systems_ingresses.rs`, which fills it.
+//! Knows names and times; must not know what a story is. Next: `e2e/tests/systems_ingresses/`, which fills it.
 
 use std::{
     collections::BTreeMap,

@@ -36,7 +36,9 @@ use testbed::{
 use tokio::time::sleep;
 
 use crate::{
-    harness, operator,
+    harness,
+    matrix::Times,
+    operator,
     user::{self, User, issuer_annotation},
 };
 
@@ -271,6 +273,23 @@ pub async fn example_is_served(cluster: &Cluster) -> Result<User<'_>> {
     let page = page.with_context(|| user.log())?;
     ensure!(page == "web", "the page is {page:?}");
     Ok(user)
+}
+
+/// Waits until the certificates of all names are issued, and then until their hosts are served. Returns how long both took since `began`.
+pub async fn all_are_served(
+    user: &User<'_>,
+    names: &[String],
+    root: &Trust,
+    began: tokio::time::Instant,
+) -> Result<Times> {
+    for name in names {
+        user.await_issued(name, harness::TIMEOUT).await?;
+    }
+    let issued = began.elapsed();
+    for name in names {
+        user.await_served(&user.host(name), root, harness::TIMEOUT).await?;
+    }
+    Ok(Times::new(issued, began.elapsed()))
 }
 
 /// While a certificate is renewed, every TLS handshake with the host of the same name gets one that is valid.

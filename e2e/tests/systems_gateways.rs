@@ -237,14 +237,7 @@ impl<'a> Shared<'a> {
         let listeners = self.listeners(&served);
         let began = Instant::now();
         self.apply(&issuer_annotation(ISSUER), listeners).await?;
-        for name in &names {
-            self.user.await_issued(name, harness::TIMEOUT).await?;
-        }
-        let issued = began.elapsed();
-        for name in &names {
-            self.await_served(name).await?;
-        }
-        Ok(Times::new(issued, began.elapsed()))
+        scenarios::all_are_served(&self.user, &names, &self.root, began).await
     }
 
     /// Redirects a host from HTTP to HTTPS, as most users want it, and waits until this works. Returns how long that took.

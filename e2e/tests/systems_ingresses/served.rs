@@ -177,14 +177,7 @@ impl<'a> Served<'a> {
         for name in &names {
             self.apply(name, issuer_annotation(ISSUER)).await?;
         }
-        for name in &names {
-            self.user.await_issued(name, harness::TIMEOUT).await?;
-        }
-        let issued = began.elapsed();
-        for name in &names {
-            self.await_served(name).await?;
-        }
-        Ok(Times::new(issued, began.elapsed()))
+        scenarios::all_are_served(&self.user, &names, &self.root, began).await
     }
 
     /// The path of the challenge is added to the user's Ingress, and removed again. No other Ingress is created.

@@ -48,10 +48,9 @@ pub enum ClassLookup {
 }
 
 /// Whether the path of a challenge is put into the user's Ingress although no annotation asks for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// The challenge has an Ingress of its own.
-    #[default]
     Never,
     /// The controller would reject an Ingress of its own.
     Always,

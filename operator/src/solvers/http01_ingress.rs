@@ -1,5 +1,7 @@
 //! HTTP-01 through an Ingress: one of our own for each Challenge, or a path in an Ingress of the user's.
 
+use std::sync::Arc;
+
 use crds::{
     acme::{Challenge, IngressSolver, Order},
     annotations::request,
@@ -98,30 +100,30 @@ impl Http01Ingress<'_> {
 
     /// A text that also says what is special about the ingress controller.
     fn with_controller(self, why: String, context: &Context) -> String {
-        let edited = edited_ingress(&self.challenge.spec.solver);
         // Kubernetes adds the default class to an Ingress without one.
-        let name = edited.map_or_else(|| route::route_name(&self.challenge.name_any()), ToOwned::to_owned);
-        let ingress = context.cache.ingresses.get(&self.namespace(), &name);
-        let class = ingress.and_then(|ingress| context.cache.class_of(&ingress));
+        let class = self.route(context).and_then(|ingress| context.cache.class_of(&ingress));
         let Some(ClassLookup::Known(Some(peculiarity))) = class else { return why };
-        match advice_while_waiting(peculiarity, edited) {
+        match advice_while_waiting(peculiarity, edited_ingress(&self.challenge.spec.solver)) {
             Some(advice) => format!("{why}. Note that {advice}"),
             None => why,
         }
     }
 
     pub(super) fn acceptance(self, context: &Context) -> Acceptance {
-        let name = match edited_ingress(&self.challenge.spec.solver) {
-            Some(name) => name.to_owned(),
-            None => route::route_name(&self.challenge.name_any()),
-        };
-        let ingress = context.cache.ingresses.get(&self.namespace(), &name);
+        let ingress = self.route(context);
         let status = ingress.as_ref().and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());
         let addresses = status.and_then(|status| status.ingress.as_ref());
         match addresses {
             Some(addresses) if !addresses.is_empty() => Acceptance::Accepted,
             _ => Acceptance::Unknown,
         }
+    }
+
+    /// The Ingress that has the path of the challenge, as the watch shows it.
+    fn route(self, context: &Context) -> Option<Arc<Ingress>> {
+        let edited = edited_ingress(&self.challenge.spec.solver);
+        let name = edited.map_or_else(|| route::route_name(&self.challenge.name_any()), ToOwned::to_owned);
+        context.cache.ingresses.get(&self.namespace(), &name)
     }
 
     pub(super) async fn clean_up(self, context: &Context) -> Result<(), ReconcileError> {
