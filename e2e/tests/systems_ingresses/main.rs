@@ -4,6 +4,7 @@
 //! Knows which stories apply to which controller; must not know the operator's code. Next: `served.rs` for the stories.
 
 mod nginx;
+mod redirects;
 mod served;
 #[path = "../support/mod.rs"]
 mod support;
@@ -32,7 +33,11 @@ const GOALS_OF_INGRESS_NGINX: Goals = Goals { https: Duration::from_millis(6700)
 
 #[tokio::test]
 async fn traefik_serves_what_is_issued() -> Result<()> {
-    run_stories(System::new("traefik", IngressController::Traefik, GOALS_OF_TRAEFIK), async |_| Ok(())).await
+    let system = System::new("traefik", IngressController::Traefik, GOALS_OF_TRAEFIK);
+    run_stories(system, async |served| {
+        served.tell("redirect of all requests", redirects::all_requests_are_redirected).await
+    })
+    .await
 }
 
 /// With the setting that docs/ingress/TRAEFIK.md recommends.
@@ -50,7 +55,8 @@ async fn ingress_nginx_serves_what_is_issued() -> Result<()> {
     run_stories(system, async |served| {
         served.tell("redirects, passwords, denied addresses", nginx::is_issued_beside_protections).await?;
         served.tell("rejected by the webhook", nginx::explains_what_the_webhook_rejects).await?;
-        nginx::apply_changes_sooner(served).await?;
+        // Ten times a second.
+        served.add_argument("ingress-nginx", "ingress-nginx-controller", "--sync-rate-limit=10").await?;
         let first = "first issuance, --sync-rate-limit=10";
         story(served.system, first, async || served.gets_a_secret_soon("sooner", GOALS).await).await
     })
@@ -59,7 +65,11 @@ async fn ingress_nginx_serves_what_is_issued() -> Result<()> {
 
 #[tokio::test]
 async fn contour_serves_what_is_issued() -> Result<()> {
-    run_stories(System::new("contour", IngressController::Contour, GOALS), async |_| Ok(())).await
+    let system = System::new("contour", IngressController::Contour, GOALS);
+    run_stories(system, async |served| {
+        served.tell("redirect of the application", redirects::application_of_contour_is_redirected).await
+    })
+    .await
 }
 
 /// Istio reads Secrets in the namespace of its gateway, so the stories take place there.

@@ -1,4 +1,4 @@
-//! What only ingress-nginx does: annotations that redirect and protect, an admission webhook, and a limit for changes.
+//! What only ingress-nginx does: annotations that redirect and protect, and an admission webhook.
 //! Next: `testbed/src/ingress/nginx.rs`.
 
 use std::slice;
@@ -82,21 +82,4 @@ pub(crate) async fn explains_what_the_webhook_rejects(served: &Served<'_>) -> Re
     served.user.api::<Ingress>().delete(name, &DeleteParams::default()).await?;
     scenarios::await_no_leftovers(&served.user).await?;
     Ok(Times::default())
-}
-
-/// Lets ingress-nginx apply changes ten times a second.
-pub(crate) async fn apply_changes_sooner(served: &Served<'_>) -> Result<()> {
-    let patch = json!([{
-        "op": "add",
-        "path": "/spec/template/spec/containers/0/args/-",
-        "value": "--sync-rate-limit=10",
-    }])
-    .to_string();
-    let of_controller = ["--namespace=ingress-nginx", "deployment/ingress-nginx-controller"];
-    let patch = ["patch", "--type=json", "--patch", &patch];
-    for command in [&patch[..], &["rollout", "status", "--timeout=60s"]] {
-        let output = served.user.cluster.kubectl().args(command).args(of_controller).output().await?;
-        ensure!(output.status.success(), "kubectl {command:?} failed: {}", xtask::process::text(&output));
-    }
-    Ok(())
 }

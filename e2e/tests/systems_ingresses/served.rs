@@ -132,7 +132,20 @@ impl<'a> Served<'a> {
         self.user.apply_ingress(name, &[self.user.host(name)], annotations).await
     }
 
-    async fn await_served(&self, name: &str) -> Result<()> {
+    /// Restarts a Deployment of the ingress controller with one more argument.
+    pub(crate) async fn add_argument(&self, namespace: &str, deployment: &str, argument: &str) -> Result<()> {
+        let arguments = "/spec/template/spec/containers/0/args/-";
+        let addition = json!([{ "op": "add", "path": arguments, "value": argument }]).to_string();
+        let target = [format!("--namespace={namespace}"), format!("deployment/{deployment}")];
+        let add = ["patch", "--type=json", "--patch", &addition];
+        for command in [&add[..], &["rollout", "status", "--timeout=60s"]] {
+            let output = self.user.cluster.kubectl().args(command).args(&target).output().await?;
+            ensure!(output.status.success(), "kubectl {command:?} failed: {}", xtask::process::text(&output));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn await_served(&self, name: &str) -> Result<()> {
         self.user.await_served(&self.user.host(name), &self.root, harness::TIMEOUT).await.map(drop)
     }
 

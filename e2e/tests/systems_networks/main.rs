@@ -4,17 +4,17 @@
 //! Knows the chart's values, docs/NETWORK.md, and the manifests that it names; must not know the operator's code.
 //! Next: `flows.rs` for the connections, and `e2e_egress.rs` for another implementation of policies.
 
+mod denied;
 mod flows;
 mod outside;
 mod places;
 
 use anyhow::{Context, Result, ensure};
-use crds::certmanager::Certificate;
+use denied::System;
 use e2e::{
-    harness::{self, eventually},
+    harness,
     matrix::{Times, story},
-    operator, scenarios,
-    user::{User, issuer_annotation},
+    operator,
 };
 use flows::{
     Flow,
@@ -28,35 +28,23 @@ use kube::{
 };
 use outside::{ADDRESS, METADATA, Outside};
 use places::{
-    AS_INGRESS, AS_OPERATOR, AS_SOLVER, Addresses, INGRESS, MONITORING, NEIGHBOR, OF_MONITORING, OF_NEIGHBOR,
+    AS_INGRESS, AS_OPERATOR, AS_SOLVER, Addresses, MONITORING, NEIGHBOR, OF_MONITORING, OF_NEIGHBOR,
     OF_TENANT, PORTS, TENANT,
 };
-use serde_json::json;
 use testbed::{
-    cluster::{API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, NODE_ADDRESS, Network},
+    cluster::{API_SERVICE_ADDRESS, Cluster, DNS_SERVICE_ADDRESS, IngressController, NODE_ADDRESS, Network},
     http::Trust,
-    page,
-    pebble::{self, Pebble},
+    page, pebble,
 };
 use tokio::time::Instant;
-use xtask::paths;
 
-const ISSUER: &str = "issuer";
-
-const DEFAULT_DENY: &str = include_str!("../../../docs/network/default-deny.yaml");
-const INGRESS_CONTROLLER: &str = include_str!("../../../docs/network/ingress-controller.yaml");
-const APPLICATION: &str = include_str!("../../../docs/network/application.yaml");
 const NO_METADATA: &str = include_str!("../../../docs/network/cilium-metadata.yaml");
-
-/// How many certificates are issued to measure the time.
-const RUNS: usize = 5;
 
 /// Everything is denied by default, and exactly the documented connections work.
 #[tokio::test]
 async fn cilium_allows_what_is_needed_and_nothing_else() -> Result<()> {
     run_stories(Network::Cilium, async |world| {
-        world.tell("default-deny: issued, renewed, cleaned up", World::issues_renews_and_cleans_up).await?;
-        let connections = async |world: &World| -> Result<Times> {
+        let connections = async || -> Result<Times> {
             world.agrees("restricted", &world.flows(&Rules::RESTRICTED)).await?;
             world.check_reports_holes().await?;
             world.excepted_networks_include_nodes().await?;
@@ -64,16 +52,41 @@ async fn cilium_allows_what_is_needed_and_nothing_else() -> Result<()> {
             world.peers_default_to_all().await?;
             Ok(Times::default())
         };
-        world.tell("default-deny: connections", connections).await
+        story(world.system.name, "default-deny on Cilium: connections", connections).await
     })
     .await
+}
+
+#[tokio::test]
+async fn cilium_denies_by_default_beside_ingress_nginx() -> Result<()> {
+    let controller = IngressController::IngressNginx;
+    System::on_cilium("ingress-nginx", controller, "ingress-nginx").run_story().await
+}
+
+#[tokio::test]
+async fn cilium_denies_by_default_beside_contour() -> Result<()> {
+    System::on_cilium("contour", IngressController::Contour, "projectcontour").run_story().await
+}
+
+/// Istio reads the Secrets of Ingresses in the namespace of its gateway, so the application is there, too.
+#[tokio::test]
+async fn cilium_denies_by_default_beside_istio() -> Result<()> {
+    let namespace = "istio-system";
+    let system = System::on_cilium("istio ingress", IngressController::Istio, namespace);
+    System { tenant: namespace, ..system }.run_story().await
+}
+
+/// The Pods of a Gateway are in its own namespace.
+#[tokio::test]
+async fn cilium_denies_by_default_beside_a_gateway_of_istio() -> Result<()> {
+    let system = System::on_cilium("istio gateway", IngressController::Istio, TENANT);
+    System { gateways: true, ..system }.run_story().await
 }
 
 /// The same manifests do no harm where no policies are enforced. There, the check of the connections must fail.
 #[tokio::test]
 async fn flannel_connects_what_is_needed() -> Result<()> {
     run_stories(Network::Flannel, async |world| {
-        world.tell("policies without effect: issued, renewed, cleaned up", World::issues_renews_and_cleans_up).await?;
         let flows = world.flows(&Rules::RESTRICTED);
         let must_be_dropped = flows.iter().filter(|flow| flow.must == Dropped).count();
         let wrong = flows::check(&world.cluster, &flows).await?;
@@ -124,15 +137,16 @@ fn traces() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Runs stories in a cluster of their own. If one fails, the error has what is in the cluster.
+/// Runs the story of an application's owner, and further ones, in a cluster of their own with Traefik. If one fails, the error has what
+/// is in the cluster.
 async fn run_stories(network: Network, stories: impl AsyncFn(&World) -> Result<()>) -> Result<()> {
-    let began = Instant::now();
-    let cluster = harness::start_connected_by(network).await?;
-    println!("a cluster with {} started in {:.1?}", network.name(), began.elapsed());
-    let world = World::prepare(cluster).await?;
-    if let Err(error) = stories(&world).await {
-        let shown = ["get", "pods,networkpolicies,certificates", "--all-namespaces", "--output=wide"];
-        return Err(error.context(harness::kubectl_text(&world.cluster, &shown).await));
+    let world = World::prepare(System::traefik(network)).await?;
+    let run = async || -> Result<()> {
+        world.system.tell(&world.cluster).await?;
+        stories(&world).await
+    };
+    if let Err(error) = run().await {
+        return Err(error.context(denied::shown(&world.cluster).await));
     }
     let World { cluster, outside, .. } = world;
     drop(outside);
@@ -141,6 +155,7 @@ async fn run_stories(network: Network, stories: impl AsyncFn(&World) -> Result<(
 
 /// A cluster in which everything is denied by default, with the operator and the Pods from which connections are tried.
 struct World {
+    system: System,
     cluster: Cluster,
     addresses: Addresses,
     outside: Outside,
@@ -165,73 +180,15 @@ impl Rules {
 }
 
 impl World {
-    async fn prepare(cluster: Cluster) -> Result<Self> {
-        operator::load_images(&cluster).await?;
+    async fn prepare(system: System) -> Result<Self> {
+        let cluster = system.start().await?;
         let client = cluster.client().await?;
-        for namespace in [operator::NAME, TENANT, NEIGHBOR, MONITORING] {
+        for namespace in [NEIGHBOR, MONITORING] {
             harness::create_namespace(&client, namespace).await?;
         }
-        for namespace in [operator::NAME, TENANT, INGRESS] {
-            cluster.apply_in(Some(namespace), DEFAULT_DENY).await?;
-        }
-        cluster.apply_in(Some(INGRESS), INGRESS_CONTROLLER).await?;
-        cluster.apply_in(Some(TENANT), APPLICATION).await?;
-        install_restricted(&cluster, &[]).await?;
         let outside = Outside::start(&cluster, &PORTS).await?;
         let addresses = places::start(&cluster).await?;
-        let world = Self { cluster, addresses, outside };
-        let user = world.user().await?;
-        user.create_cluster_issuer(ISSUER, &Pebble::of_cluster(&world.cluster)?, json!({})).await?;
-        Ok(world)
-    }
-
-    async fn user(&self) -> Result<User<'_>> {
-        User::new(&self.cluster, TENANT).await
-    }
-
-    /// Runs a story, and enters it into the matrix.
-    async fn tell(&self, name: &str, run: impl AsyncFnOnce(&Self) -> Result<Times>) -> Result<()> {
-        let system = format!("traefik on {}", self.cluster.pod_network().name().to_lowercase());
-        story(&system, name, async || run(self).await).await
-    }
-
-    /// What an application's owner sees, from the annotation to the renewal, and until the Ingress is deleted.
-    async fn issues_renews_and_cleans_up(&self) -> Result<Times> {
-        let user = self.user().await?;
-        let name = self.cluster.pod_network().name();
-        let mut issued = Vec::new();
-        for run in 0..RUNS {
-            let ingress = format!("run-{run}");
-            user.await_idle_ingress().await?;
-            let began = Instant::now();
-            user.apply_ingress(&ingress, &[user.host(&ingress)], issuer_annotation(ISSUER)).await?;
-            user.await_secret(&ingress, harness::TIMEOUT).await?;
-            issued.push(began.elapsed());
-        }
-        issued.sort();
-        println!(
-            "{name}, default-deny, {RUNS} annotated Ingresses: to the Secret median {:.2?}, longest {:.2?}",
-            issued[RUNS / 2],
-            issued[RUNS - 1]
-        );
-
-        let host = user.host("web");
-        page::serve_page(&self.cluster, TENANT, "web", &host).await?;
-        user.apply_ingress("web", std::slice::from_ref(&host), issuer_annotation(ISSUER)).await?;
-        user.await_issued("web", harness::TIMEOUT).await?;
-        let root = Pebble::of_cluster(&self.cluster)?.issuing_root(0).await?;
-        let url = format!("https://{host}/hostname");
-        page::await_page(&self.cluster, &url, &root, harness::TIMEOUT).await?;
-        scenarios::renewal_is_served_without_a_gap(&user, "web", &root).await?;
-
-        let delete = ["delete", "--namespace", TENANT, "ingress,service", "--all"];
-        let output = self.cluster.kubectl().args(delete).output().await?;
-        ensure!(output.status.success(), "{}", xtask::process::text(&output));
-        scenarios::await_no_leftovers(&user).await?;
-        let gone = async || Ok(user.names::<Certificate>().await?.is_empty());
-        let took = eventually("the Certificates to be gone", harness::TIMEOUT, gone).await?;
-        println!("{name}: nothing is left {:.1} s after the Ingresses were deleted", took.as_secs_f64());
-        Ok(Times { secret: Some(issued[RUNS / 2]), https: None })
+        Ok(Self { system, cluster, addresses, outside })
     }
 
     /// All connections that are checked.
@@ -351,10 +308,10 @@ impl World {
     /// Excepted networks are left out, and all others are allowed. Networks of Cilium don't contain nodes, so these are left out, too.
     async fn excepted_networks_include_nodes(&self) -> Result<()> {
         let excepted = "--set=networkPolicy.egress.acmeExcept={169.254.0.0/16}";
-        install_restricted(&self.cluster, &[excepted]).await?;
+        self.system.install(&self.cluster, &[excepted]).await?;
         let rules = Rules { to_metadata: Dropped, to_nodes: Dropped, ..Rules::RESTRICTED };
         self.agrees("with acmeExcept", &self.flows(&rules)).await?;
-        install_restricted(&self.cluster, &[]).await
+        self.system.install(&self.cluster, &[]).await
     }
 
     /// By ports alone, metadata services can't be told from ACME servers. A policy of Cilium denies them, and nothing else.
@@ -373,12 +330,4 @@ impl World {
             Rules { from_others: Allowed, to_metadata: Dropped, to_nodes: Allowed, to_ingress: Dropped };
         self.agrees("with the default peers", &self.flows(&rules)).await
     }
-}
-
-/// Installs or upgrades the chart with the values for clusters that deny everything by default, and with the port of Pebble.
-async fn install_restricted(cluster: &Cluster, flags: &[&str]) -> Result<()> {
-    let values = format!("--values={}", paths::workspace().join("docs/network/values.yaml").display());
-    // Helm replaces whole lists, or single places in them.
-    let port = format!("--set=networkPolicy.egress.acmePorts[4]={}", pebble::CLUSTER_PORT);
-    operator::install(cluster, &[&[&*values, &*port], flags].concat()).await
 }
