@@ -112,13 +112,14 @@ impl Level {
 
     /// The test targets of a level other than unit: the files `<level>_*.rs`, which the feature of the same name
     /// enables.
-    fn targets(self) -> [&'static str; 8] {
+    fn targets(self) -> [&'static str; 9] {
         let (features, tests) = match self {
             Self::Unit => unreachable!("unit tests are all targets, without features"),
             Self::Pebble => ("--features=testbed/pebble,operator/pebble", "--test=pebble_*"),
-            Self::Apiserver => {
-                ("--features=e2e/apiserver,http01-solver/apiserver,operator/apiserver", "--test=apiserver_*")
-            }
+            Self::Apiserver => (
+                "--features=e2e/apiserver,http01-solver/apiserver,operator/apiserver,sim/apiserver",
+                "--test=apiserver_*",
+            ),
             Self::E2e => ("--features=testbed/e2e,e2e/e2e", "--test=e2e_*"),
             Self::Systems => ("--features=e2e/systems", "--test=systems_*"),
         };
@@ -126,6 +127,7 @@ impl Level {
             "--package=e2e",
             "--package=http01-solver",
             "--package=operator",
+            "--package=sim",
             "--package=testbed",
             features,
             tests,
