@@ -5,7 +5,10 @@
 use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use crds::{acme::ChallengeSpec, http01};
+use crds::{
+    acme::ChallengeSpec,
+    http01::{self, SOLVER_PORT},
+};
 use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
@@ -14,11 +17,14 @@ use hyper::{
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, capture_connection},
+    },
     rt::TokioExecutor,
 };
 use rustls::ClientConfig;
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 
 use crate::{
     decision::{
@@ -124,7 +130,8 @@ impl SelfCheck {
 
 async fn probe(http: &Http, url: String, host: Option<&str>, key_authorization: &str) -> ProbeResult {
     let mut last = url.clone();
-    let result = with_deadline(follow_redirects(http, &mut last, host, key_authorization)).await;
+    let deadline = Instant::now() + DEADLINE;
+    let result = follow_redirects(http, &mut last, host, key_authorization, deadline).await;
     without_details_of_others(result, &url, &last)
 }
 
@@ -134,6 +141,7 @@ async fn follow_redirects(
     url: &mut String,
     host: Option<&str>,
     key_authorization: &str,
+    deadline: Instant,
 ) -> ProbeResult {
     for _ in 0..=MAX_REDIRECTS {
         let uri: Uri = match url.parse() {
@@ -149,12 +157,17 @@ async fn follow_redirects(
         if let Some(host) = host {
             request = request.header(HOST, host);
         }
-        let Ok(request) = request.body(Empty::new()) else {
+        let Ok(mut request) = request.body(Empty::new()) else {
             return ProbeResult::WrongAnswer("the DNS name is not valid in an HTTP request".to_owned());
         };
-        let response = match http.request(request).await {
-            Ok(response) => response,
-            Err(error) => {
+        let connection = capture_connection(&mut request);
+        let response = match timeout_at(deadline, http.request(request)).await {
+            Ok(Ok(response)) => response,
+            Err(_) if connection.connection_metadata().is_some() => {
+                return ProbeResult::WrongAnswer(silent(&uri, host.is_some()));
+            }
+            Err(_) => return ProbeResult::Unreachable(no_response()),
+            Ok(Err(error)) => {
                 return ProbeResult::Unreachable(format!(
                     "failed to reach {}: {}. Check that the DNS record of the name leads to the ingress controller, and that \
                      NetworkPolicies let the operator reach it",
@@ -187,8 +200,10 @@ async fn follow_redirects(
                 origin(&uri)
             ));
         }
-        let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-            return ProbeResult::WrongAnswer(unexpected_body(&uri));
+        let body = match timeout_at(deadline, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => return ProbeResult::WrongAnswer(unexpected_body(&uri)),
+            Err(_) => return ProbeResult::WrongAnswer(silent(&uri, host.is_some())),
         };
         if body.to_bytes().trim_ascii() == key_authorization.as_bytes() {
             return ProbeResult::Reachable;
@@ -248,15 +263,25 @@ fn unreachable(error: &(dyn Error + 'static)) -> String {
 /// What a server says that does not know the path. Its end is completed with the class.
 pub const NO_ROUTE: &str = "the ingress controller does not route to the solver yet. If this lasts, check the ingress class of the issuer's solver";
 
-async fn with_deadline(probe: impl Future<Output = ProbeResult>) -> ProbeResult {
-    let timed_out = || {
-        ProbeResult::Unreachable(format!(
-            "no response within {} s. Check that the DNS record of the name leads to the ingress controller, and that NetworkPolicies \
-             let the operator reach it",
-            DEADLINE.as_secs()
-        ))
-    };
-    timeout(DEADLINE, probe).await.unwrap_or_else(|_| timed_out())
+fn no_response() -> String {
+    format!(
+        "no response within {} s. Check that the DNS record of the name leads to the ingress controller, and that NetworkPolicies let \
+         the operator reach it",
+        DEADLINE.as_secs()
+    )
+}
+
+/// What is wrong with a server that accepts a connection, and does not respond in time: most ingress controllers wait for a server
+/// behind them. `is_solver` is whether it is a Pod of the solver itself.
+fn silent(uri: &Uri, is_solver: bool) -> String {
+    let (origin, seconds) = (origin(uri), DEADLINE.as_secs());
+    if is_solver {
+        return format!("{origin} accepts connections, but does not respond within {seconds} s");
+    }
+    format!(
+        "{origin} accepts connections, but does not respond within {seconds} s. Check that NetworkPolicies let the ingress controller reach \
+         the Pods of the http01-solver at port {SOLVER_PORT}: its own egress, and networkPolicy.solverIngressFrom of the operator's chart"
+    )
 }
 
 /// Whether a CA would request a URL.

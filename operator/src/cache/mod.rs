@@ -112,6 +112,13 @@ pub struct Definitions {
     pub listener_sets: Definition,
 }
 
+/// The name of an Ingress's class; `None` if it names none.
+pub fn class_name(ingress: &Ingress) -> Option<&str> {
+    let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(INGRESS_CLASS));
+    let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    field.or(annotation).map(String::as_str)
+}
+
 impl Default for Cache {
     fn default() -> Self {
         Self {
@@ -178,9 +185,14 @@ impl Cache {
 
     /// The class of an Ingress; `None` if it names none.
     pub fn class_of(&self, ingress: &Ingress) -> Option<ClassLookup> {
-        let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(INGRESS_CLASS));
-        let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation)?;
-        Some(self.class(class))
+        class_name(ingress).map(|class| self.class(class))
+    }
+
+    /// The names of all IngressClasses, sorted. Empty if they may not be read.
+    pub fn class_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.ingress_classes.all().iter().map(|class| (**class).name_any()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// What is known about the controller of an IngressClass with this name.
@@ -198,14 +210,17 @@ impl Cache {
 
     /// An Order whose challenges are routed as its Certificate says now.
     pub fn routed<'a>(&self, order: &'a Order) -> Cow<'a, Order> {
+        let certificate = self.certificate_of(order);
+        certificate.map_or(Cow::Borrowed(order), |certificate| with_routing_of(order, &certificate))
+    }
+
+    /// The Certificate that an Order is for.
+    pub fn certificate_of(&self, order: &Order) -> Option<Arc<Certificate>> {
         let namespace = order.namespace_or_empty();
-        let certificate = || {
-            let owner = controller_of_kind::<CertificateRequest>(&order.metadata)?;
-            let request = self.requests.get(namespace, &owner.name)?;
-            let owner = controller_of_kind::<Certificate>(&request.metadata)?;
-            self.certificates.get(namespace, &owner.name).filter(|it| it.uid_or_empty() == owner.uid)
-        };
-        certificate().map_or(Cow::Borrowed(order), |certificate| with_routing_of(order, &certificate))
+        let owner = controller_of_kind::<CertificateRequest>(&order.metadata)?;
+        let request = self.requests.get(namespace, &owner.name)?;
+        let owner = controller_of_kind::<Certificate>(&request.metadata)?;
+        self.certificates.get(namespace, &owner.name).filter(|it| it.uid_or_empty() == owner.uid)
     }
 
     /// The names of Certificates with a Secret: all, or enough to know that there are too many.

@@ -11,7 +11,6 @@ use crds::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt, api::Patch};
-use serde_json::json;
 
 use super::{
     approval,
@@ -31,7 +30,7 @@ use crate::{
     k8s,
     objects::{
         self,
-        metadata::{Identity, controller, controller_of_kind},
+        metadata::{Identity, controller_of_kind},
     },
     pki::Csr,
 };
@@ -225,8 +224,7 @@ async fn apply(
                 context.memory.expectations.expect(made, context.now());
             }
             Action::AdoptOrder(name) => {
-                let patch = json!({ "metadata": { "ownerReferences": [controller(request)] } });
-                k8s::patch(&orders, MANAGER, &name, Patch::Merge(patch)).await?;
+                k8s::patch(&orders, MANAGER, &name, Patch::Merge(objects::order::adoption(request))).await?;
             }
             Action::DeleteOrder(name) => {
                 // One without an owner enqueues nothing when it is gone.

@@ -105,6 +105,29 @@ pub fn advice_while_waiting(peculiarity: Peculiarity, edited: Option<&str>) -> O
     }
 }
 
+/// The most IngressClasses that a text lists.
+const MOST_LISTED: usize = 5;
+
+/// What may be wrong with the class of a solver whose challenge gets no right answer: no such IngressClass exists, or the user's Ingress
+/// has another one. `of_user` is the name of that Ingress and its class, and `existing` the names of all IngressClasses, sorted, or none if
+/// they may not be read.
+pub fn class_note(class: &str, of_user: Option<&(String, String)>, existing: &[String]) -> Option<String> {
+    if !existing.is_empty() && !existing.iter().any(|name| name == class) {
+        let mut listed: Vec<_> = existing.iter().take(MOST_LISTED).map(|name| format!("{name:?}")).collect();
+        if existing.len() > MOST_LISTED {
+            listed.push("others".to_owned());
+        }
+        return Some(format!(
+            "there is no IngressClass {class:?}, which the issuer's solver names. There are: {}",
+            listed.join(", ")
+        ));
+    }
+    let (name, of_user) = of_user.filter(|(_, of_user)| of_user != class)?;
+    Some(format!(
+        "the issuer's solver has the ingress class {class:?}, and the Ingress {name:?} has {of_user:?}. Change the issuer if the name does          not lead to the ingress controller of the class {class:?}"
+    ))
+}
+
 /// Where Istio's gateway for Ingresses runs by default.
 pub const ISTIO_NAMESPACE: &str = "istio-system";
 
@@ -122,6 +145,24 @@ pub fn advice_once_issued(peculiarity: Peculiarity, namespace: &str) -> Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn class_of_the_solver_may_be_wrong() {
+        let existing = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let of_user = ("web".to_owned(), "nginx".to_owned());
+        let note = |class, names: &[&str]| class_note(class, Some(&of_user), &existing(names));
+        assert_eq!(note("nginx", &["nginx", "traefik"]), None);
+        assert_eq!(note("nginx", &[]), None, "IngressClasses may not be read");
+        let missing = note("ngnix", &["nginx", "traefik"]).expect("a note");
+        assert!(missing.ends_with("There are: \"nginx\", \"traefik\""), "{missing}");
+        let many = note("ngnix", &["a", "b", "c", "d", "e", "f"]).expect("a note");
+        assert!(many.ends_with("\"e\", others"), "{many}");
+        for names in [&["nginx", "traefik"][..], &[]] {
+            let other = note("traefik", names).expect("a note");
+            assert!(other.contains("the Ingress \"web\" has \"nginx\""), "{other}");
+        }
+        assert_eq!(class_note("traefik", None, &[]), None, "the Certificate is a user's own");
+    }
 
     #[test]
     fn controller_is_known_by_its_name_or_with_a_class() {

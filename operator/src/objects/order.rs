@@ -8,9 +8,10 @@ use crds::{
     certmanager::{Certificate, CertificateRequest},
 };
 use kube::ResourceExt;
+use serde_json::{Map, Value, json};
 
 use super::{
-    metadata::{copied_annotations, non_empty, owned},
+    metadata::{controller, copied_annotations, non_empty, owned},
     names,
 };
 use crate::pki::Csr;
@@ -78,6 +79,16 @@ pub fn with_routing_of<'a>(order: &'a Order, certificate: &Certificate) -> Cow<'
     Cow::Owned(order)
 }
 
+/// What makes an Order, which another request has left behind, one of this request: a merge patch. It is routed as this request says.
+pub fn adoption(by: &CertificateRequest) -> Value {
+    let routing: Map<_, _> = ROUTING
+        .iter()
+        .flatten()
+        .map(|&name| (name.to_owned(), by.annotations().get(name).cloned().into()))
+        .collect();
+    json!({ "metadata": { "ownerReferences": [controller(by)], "annotations": routing } })
+}
+
 /// Whether an Order has the CSR of a request. The cache keeps one that is final without its CSR, which is then the one of its owner.
 pub fn has_csr_of(order: &Order, request: &CertificateRequest) -> bool {
     order.spec.request.0.is_empty() || order.spec.request == request.spec.request
@@ -94,6 +105,28 @@ mod tests {
     use crds::{annotations::request, fixtures};
 
     use super::*;
+
+    /// A user removes what an issuance was routed by, and its request is replaced by one with the same CSR.
+    #[test]
+    fn adopted_order_is_routed_as_its_new_request_says() {
+        let request = fixtures::certificate_request("web-1", |it| {
+            it.metadata.uid = Some("2".into());
+            it.annotations_mut().insert(request::OVERRIDE_INGRESS_CLASS_NAME.into(), "nginx".into());
+            it.annotations_mut().insert(request::CERTIFICATE_REVISION.into(), "1".into());
+        });
+        let mut order = fixtures::order("web-1-x", |it| {
+            it.annotations_mut().insert(request::OVERRIDE_INGRESS_NAME.into(), "web".into());
+            it.annotations_mut().insert("other".into(), "kept".into());
+        });
+        let mut metadata = json!(order.metadata);
+        json_patch::merge(&mut metadata, &adoption(&request)["metadata"]);
+        order.metadata = serde_json::from_value(metadata).expect("metadata");
+        assert_eq!(order.owner_references()[0].uid, "2");
+        let expected = [("other", "kept"), (request::OVERRIDE_INGRESS_CLASS_NAME, "nginx")];
+        let annotations: Vec<_> = order.annotations().iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(annotations.len(), 2, "{annotations:?}");
+        assert!(expected.iter().all(|it| annotations.contains(it)), "{annotations:?}");
+    }
 
     /// A user corrects what a waiting Order has copied. Other annotations stay those of the request.
     #[test]

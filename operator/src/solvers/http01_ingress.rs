@@ -12,10 +12,11 @@ use kube::{Api, ResourceExt, api::Patch};
 
 use super::{FIELD_MANAGER, http01, service, write_route};
 use crate::{
+    cache::class_name,
     context::Context,
     decision::{
         challenge::{Acceptance, Presentation, Probe, ProbeResult, route_write},
-        ingress_controllers::{ClassLookup, Peculiarity, advice_while_waiting},
+        ingress_controllers::{ClassLookup, Peculiarity, advice_while_waiting, class_note},
     },
     error::{ReconcileError, Tried},
     k8s,
@@ -63,11 +64,11 @@ impl Http01Ingress<'_> {
     pub(super) async fn probe(self, probe: Probe, context: &Context) -> ProbeResult {
         match (probe, http01::probe(self.challenge, probe, context).await) {
             (Probe::Route | Probe::Replicas, ProbeResult::WrongAnswer(why)) => {
-                let why = self.with_gateway(self.with_class(why), context);
+                let why = self.with_gateway(self.with_class(why, context), context);
                 ProbeResult::WrongAnswer(self.with_controller(why, context))
             }
             (Probe::Route | Probe::Replicas, ProbeResult::Unreachable(why)) => {
-                ProbeResult::Unreachable(self.with_gateway(why, context))
+                ProbeResult::Unreachable(self.with_gateway(self.with_class(why, context), context))
             }
             (_, result) => result,
         }
@@ -88,14 +89,29 @@ impl Http01Ingress<'_> {
         }
     }
 
-    /// A text with the ingress class of the solver, which may be wrong.
-    fn with_class(self, why: String) -> String {
+    /// A text with the ingress class of the route, which may be wrong.
+    fn with_class(self, why: String, context: &Context) -> String {
+        if let Some(name) = edited_ingress(&self.challenge.spec.solver) {
+            return why.replace("of the issuer's solver", &format!("of the Ingress {name:?}"));
+        }
         let class = self.solver.ingress_class_name.as_ref().or(self.solver.class.as_ref());
-        let is_own = edited_ingress(&self.challenge.spec.solver).is_none();
-        match class.filter(|_| is_own && why.ends_with(NO_ROUTE)) {
-            Some(class) => format!("{why}: {class:?}"),
+        let Some(class) = class else { return why };
+        let why = if why.ends_with(NO_ROUTE) { format!("{why}: {class:?}") } else { why };
+        let of_user = self.users_class(context);
+        match class_note(class, of_user.as_ref(), &context.cache.class_names()) {
+            Some(note) => format!("{why}. Note that {note}"),
             None => why,
         }
+    }
+
+    /// The Ingress that the Certificate was created for, and its class.
+    fn users_class(self, context: &Context) -> Option<(String, String)> {
+        let order = controller_of_kind::<Order>(&self.challenge.metadata)?;
+        let order = context.cache.orders.get(&self.namespace(), &order.name)?;
+        let certificate = context.cache.certificate_of(&order)?;
+        let ingress = controller_of_kind::<Ingress>(&certificate.metadata)?;
+        let ingress = context.cache.ingresses.get(&self.namespace(), &ingress.name)?;
+        Some((ingress.name_any(), class_name(&ingress)?.to_owned()))
     }
 
     /// A text that also says what is special about the ingress controller.

@@ -12,8 +12,9 @@ pub mod service;
 use std::fmt::Debug;
 
 use crds::acme::Challenge;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt, api::Patch};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use self::{http01_gateway::Http01Gateway, http01_ingress::Http01Ingress};
 use crate::{
@@ -124,11 +125,14 @@ where
     match write {
         RouteWrite::Nothing => Ok(false),
         RouteWrite::Create => Ok(k8s::create(api, FIELD_MANAGER, desired).await?.is_some()),
-        RouteWrite::Replace => {
-            if let Some(existing) = existing {
-                k8s::delete(api, &existing.name_any(), existing.uid()).await?;
-            }
-            Ok(k8s::create(api, FIELD_MANAGER, desired).await?.is_some())
+        RouteWrite::TakeOver => {
+            let owner = json!({ "metadata": {
+                "uid": existing.and_then(ResourceExt::uid),
+                "ownerReferences": desired.owner_references(),
+            } });
+            k8s::patch(api, FIELD_MANAGER, &desired.name_any(), Patch::Merge(owner)).await?;
+            k8s::apply(api, FIELD_MANAGER, desired, true).await?;
+            Ok(true)
         }
         RouteWrite::Restore => {
             let applied = k8s::apply(api, FIELD_MANAGER, desired, true).await?;

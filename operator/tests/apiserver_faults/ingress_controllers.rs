@@ -7,6 +7,7 @@ use e2e::{
     harness,
     user::{User, is_issued},
 };
+use futures::future::try_join_all;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::{
     Api, ResourceExt,
@@ -108,4 +109,62 @@ async fn secret_that_istio_does_not_read_is_mentioned() -> Result<()> {
     })
     .await
     .map(drop)
+}
+
+/// An annotation puts the path of the challenge into the Ingress. Without it, while the challenge waits, the challenge gets an Ingress of its
+/// own, also where the next request adopts the Order before the garbage collector deletes it.
+#[tokio::test]
+async fn edited_ingress_is_left_with_the_annotation() -> Result<()> {
+    try_join_all((0..3).map(|number| leave_edited_ingress(format!("f-edit-ends-{number}")))).await.map(drop)
+}
+
+async fn leave_edited_ingress(namespace: String) -> Result<()> {
+    const EDIT: &str = "acme.cert-manager.io/http01-edit-in-place";
+    // No controller serves it, so challenges wait.
+    let solver = json!({ "http01": { "ingress": { "ingressClassName": namespace } } });
+    let user = user(&namespace, json!({ "solvers": [solver] })).await?;
+    set_class_of_new(&user, json!({ EDIT: "true" })).await?;
+    await_paths(&user, 1).await?;
+    await_told(&user, WAIT_REPORTED, "Waiting for HTTP-01 challenge propagation").await?;
+    patch::<Ingress>(&user, "web", json!({ "metadata": { "annotations": { EDIT: null } } })).await?;
+    await_paths(&user, 0).await?;
+    let own = async || {
+        let names = user.names::<Ingress>().await?;
+        Ok(names.iter().any(|name| name.starts_with("cm-acme-http-solver")))
+    };
+    harness::eventually("the challenge to have an Ingress of its own", harness::TIMEOUT, own).await?;
+    apply_issuer(&user, json!({})).await?;
+    await_healed(&user, harness::TIMEOUT).await?;
+    await_paths(&user, 0).await
+}
+
+/// Creates the Ingress `web` with a class that nothing serves.
+async fn set_class_of_new(user: &User<'_>, annotations: serde_json::Value) -> Result<()> {
+    let mut without_issuer = annotations.clone();
+    without_issuer["cert-manager.io/issuer"] = json!(null);
+    apply_ingress(user, without_issuer).await?;
+    set_class(user, &user.namespace).await?;
+    let issuer = json!({ "metadata": { "annotations": { "cert-manager.io/issuer": "pebble" } } });
+    patch::<Ingress>(user, "web", issuer).await.map(drop)
+}
+
+/// A solver with a class that does not exist, and one with another class than the user's Ingress.
+#[tokio::test]
+async fn wrong_class_of_the_solver_is_mentioned() -> Result<()> {
+    let user = user("f-wrong-class", json!({})).await?;
+    apply_class(&user, "example.test/no-controller").await?;
+    let solver =
+        |class: &str| json!({ "solvers": [{ "http01": { "ingress": { "ingressClassName": class } } }] });
+    apply_issuer(&user, solver("ngnix")).await?;
+    apply_ingress(&user, json!({})).await?;
+    await_told(&user, WAIT_REPORTED, "there is no IngressClass \"ngnix\", which the issuer's solver names")
+        .await?;
+    apply_issuer(&user, solver(&user.namespace)).await?;
+    let other = format!(
+        "the issuer's solver has the ingress class {:?}, and the Ingress \"web\" has",
+        user.namespace
+    );
+    await_told(&user, WAIT_REPORTED, &other).await?;
+    apply_issuer(&user, json!({})).await?;
+    await_healed(&user, HEALED).await.map(drop)
 }

@@ -18,8 +18,8 @@ pub enum RouteWrite {
     Create,
     /// Take back the fields that something else has changed.
     Restore,
-    /// Delete it and create it again: it is of an earlier Challenge of the same name, and an object can't have two controllers.
-    Replace,
+    /// Make it this Challenge's: it is of an earlier one of the same name, and an object can't have two controllers.
+    TakeOver,
 }
 
 /// Whether a route is of an earlier Challenge of the same name.
@@ -44,7 +44,7 @@ pub fn route_write(existing: Option<&Ingress>, desired: &Ingress, create: bool) 
     match existing {
         None if create => RouteWrite::Create,
         None => RouteWrite::Nothing,
-        Some(existing) if is_of_earlier(existing, desired) => RouteWrite::Replace,
+        Some(existing) if is_of_earlier(existing, desired) => RouteWrite::TakeOver,
         Some(existing)
             if routes(existing) == routes(desired)
                 && (desired_class.is_none() || class(existing) == desired_class)
@@ -62,7 +62,7 @@ pub fn http_route_write(existing: Option<&HttpRoute>, desired: &HttpRoute, creat
     match existing {
         None if create => RouteWrite::Create,
         None => RouteWrite::Nothing,
-        Some(existing) if is_of_earlier(existing, desired) => RouteWrite::Replace,
+        Some(existing) if is_of_earlier(existing, desired) => RouteWrite::TakeOver,
         Some(existing) if existing.spec == desired.spec && includes(existing.labels(), desired.labels()) => {
             RouteWrite::Nothing
         }
@@ -137,7 +137,7 @@ mod tests {
         }
         let mut of_earlier = desired.clone();
         of_earlier.metadata.owner_references.as_mut().expect("an owner")[0].uid = "earlier".to_owned();
-        assert_eq!(route_write(Some(&of_earlier), &desired, false), RouteWrite::Replace);
+        assert_eq!(route_write(Some(&of_earlier), &desired, false), RouteWrite::TakeOver);
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         }
         let mut of_earlier = stored.clone();
         of_earlier.metadata.owner_references.as_mut().expect("an owner")[0].uid = "earlier".to_owned();
-        assert_eq!(http_route_write(Some(&of_earlier), &desired, false), RouteWrite::Replace);
+        assert_eq!(http_route_write(Some(&of_earlier), &desired, false), RouteWrite::TakeOver);
     }
 
     /// The solver's Service was created again, so its EndpointSlices have other names.
