@@ -154,6 +154,7 @@ async fn supervise(options: &Options, tools: &Tools, layout: &Layout) -> Result<
         network: options.network,
         relay: listener.local_addr()?,
         ingress: options.ingress,
+        gateway_api: options.gateway_api,
         ingress_class: options.ingress_class.clone(),
     };
     let parameters = supervisor::Parameters {

@@ -27,7 +27,7 @@ use testbed::{
     commands::{ClusterArguments, print_next_steps},
     page,
     pebble::{Pebble, Settings},
-    tools::{Tool, Tools},
+    tools::{Tool, Tools, host},
 };
 use tokio::time::sleep;
 use xtask::{
@@ -60,6 +60,7 @@ pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<(
     let mode = running.as_ref().map_or(options.mode, Cluster::mode);
     if running.is_none() {
         bring_up::prepare_host(mode, steps).await?;
+        host::ensure(options.network.programs(), steps).await?;
     }
     let (tools, images) = build(&Options { mode, ..options.clone() }, steps).await?;
     let cluster = match running {
@@ -75,7 +76,7 @@ pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<(
         page::serve_page(&cluster, NAMESPACE, "web", HOST).await?;
         let url = format!("http://{HOST}/hostname");
         let page = page::await_page(&cluster, &url, &testbed::http::Trust::Nothing, harness::TIMEOUT).await?;
-        step.done(format!("the Pod {page:?} answers through Traefik"));
+        step.done(format!("the Pod {page:?} answers through {}", cluster.ingress().name()));
     }
     issue(&user, steps).await?;
     renew(&user, steps).await?;
@@ -88,24 +89,33 @@ pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<(
     Ok(())
 }
 
-/// Checks that Traefik serves Ingresses of the example's class in the cluster. Called before anything is built.
+/// Checks that Ingresses of the example's class, with Secrets in their own namespace, are served in the cluster. Called before anything is
+/// built.
 fn check_class(running: Option<&Cluster>, options: &Options) -> Result<()> {
     let name = &options.name;
     let class = running.map_or(&*options.ingress_class, Cluster::ingress_class);
     let controller = running.map_or(options.ingress, Cluster::ingress);
-    if class == CLASS && controller == IngressController::Traefik {
-        return Ok(());
-    }
+    let serves_gateways = running.map_or(options.gateway_api, Cluster::serves_gateways);
+    let why = match controller {
+        IngressController::Istio => "Istio reads the Secrets of Ingresses only in its own namespace",
+        IngressController::Contour if serves_gateways => "with `--gateway-api`, Contour serves no Ingresses",
+        IngressController::Traefik | IngressController::IngressNginx | IngressController::Contour => {
+            if class == CLASS {
+                return Ok(());
+            }
+            "the example has another class"
+        }
+    };
     let is = format!("{} and the ingress class {class:?}", controller.name());
     if running.is_none() {
         bail!(
-            "the demo needs Traefik and the ingress class {CLASS:?}, not {is}: leave out `--ingress` and \
-             `--ingress-class`"
+            "the demo can't run with {is}, because {why}: use `--ingress` with `traefik`, `ingress-nginx`, or `contour`, and leave \
+             out `--gateway-api` and `--ingress-class`"
         );
     }
     bail!(
-        "the demo needs Traefik and the ingress class {CLASS:?}, but the cluster {name:?} has {is}: remove the cluster \
-         with `cargo xtask cluster down --name {name}`, or run the demo with another `--name`"
+        "the demo can't run in the cluster {name:?}, which has {is}, because {why}: remove the cluster with `cargo xtask cluster down \
+         --name {name}`, or run the demo with another `--name`"
     )
 }
 

@@ -87,6 +87,11 @@ impl Cluster {
         self.record.ingress
     }
 
+    /// Whether Gateways are served.
+    pub fn serves_gateways(&self) -> bool {
+        self.record.gateway_api
+    }
+
     /// The class of the Gateways that are served. Empty if none are.
     pub fn gateway_class(&self) -> &'static str {
         self.record.ingress.gateway_class()

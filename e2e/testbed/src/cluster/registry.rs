@@ -45,6 +45,7 @@ pub(crate) struct Record {
     pub(crate) network: Network,
     pub(crate) relay: SocketAddr,
     pub(crate) ingress: IngressController,
+    pub(crate) gateway_api: bool,
     pub(crate) ingress_class: String,
 }
 
