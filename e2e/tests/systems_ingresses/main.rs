@@ -102,8 +102,18 @@ impl System {
     }
 }
 
+/// The namespace and Deployment of a controller.
+fn workload(controller: IngressController) -> [&'static str; 2] {
+    match controller {
+        IngressController::Traefik => ["traefik", "deployment/traefik"],
+        IngressController::IngressNginx => ["ingress-nginx", "deployment/ingress-nginx-controller"],
+        IngressController::Istio => ["istio-system", "deployment/istiod"],
+        IngressController::Contour => ["projectcontour", "deployment/contour"],
+    }
+}
+
 /// Runs the stories that every controller supports, and more, in a cluster of their own. If one fails, the error has the objects of all
-/// namespaces.
+/// namespaces, and the end of the controller's log.
 async fn run_stories(system: System, more: impl AsyncFn(&Served<'_>) -> Result<()>) -> Result<()> {
     let speed = if system.is_fast { "-fast" } else { "" };
     let controller = system.controller.name().to_lowercase();
@@ -124,7 +134,11 @@ async fn run_stories(system: System, more: impl AsyncFn(&Served<'_>) -> Result<(
     if let Err(error) = run().await {
         let kinds = "ingresses,certificates,challenges,events";
         let shown = ["get", kinds, "--output=yaml", "--all-namespaces"];
-        return Err(error.context(harness::kubectl_text(&cluster, &shown).await));
+        let shown = harness::kubectl_text(&cluster, &shown).await;
+        let [namespace, workload] = workload(system.controller);
+        let log = ["logs", "--all-containers", "--tail=200", "--namespace", namespace, workload];
+        let log = harness::kubectl_text(&cluster, &log).await;
+        return Err(error.context(shown).context(log));
     }
     cluster.end()
 }

@@ -157,8 +157,11 @@ impl<'a> Served<'a> {
             let name = format!("{prefix}-{run}");
             self.apply(&name, json!({})).await?;
             let url = format!("http://{}/", self.user.host(&name));
-            let is_served =
-                async || Ok(status_of(&self.user, &url, &Trust::Nothing).await.is_some_and(|it| it == 200));
+            // ingress-nginx redirects a host that has TLS.
+            let is_served = async || {
+                let status = status_of(&self.user, &url, &Trust::Nothing).await;
+                Ok(matches!(status, Some(200 | 308)))
+            };
             eventually("the Ingress to be served", harness::TIMEOUT, is_served).await?;
             // Most users annotate an Ingress when nothing else happens.
             sleep(Duration::from_secs(5)).await;

@@ -166,6 +166,27 @@ impl System {
         .await
     }
 
+    /// The chart lets Pods of another namespace than the ingress controller's connect to the solver. The Certificate names the value, and
+    /// is issued once it is right.
+    pub(crate) async fn explains_a_missing_permission(&self, cluster: &Cluster) -> Result<Times> {
+        let user = User::new(cluster, self.tenant).await?;
+        let elsewhere = json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "elsewhere" } } }]);
+        self.install(cluster, &[&format!("--set-json=networkPolicy.solverIngressFrom={elsewhere}")]).await?;
+        let (name, host) = ("unreachable", user.host("unreachable"));
+        let began = Instant::now();
+        user.apply_ingress(name, slice::from_ref(&host), issuer_annotation(ISSUER)).await?;
+        user.await_ready_message(name, "networkPolicy.solverIngressFrom").await?;
+        let reported = began.elapsed();
+        self.install(cluster, &[]).await?;
+        let began = Instant::now();
+        user.await_issued(name, harness::TIMEOUT).await?;
+        println!(
+            "wrong solverIngressFrom: reported after {reported:.1?}, issued {:.1?} after it was corrected",
+            began.elapsed()
+        );
+        Ok(Times::default())
+    }
+
     /// What an application's owner sees, from the annotation to the renewal, and until the Ingress is deleted.
     async fn ingresses_are_served(&self, user: &User<'_>) -> Result<Times> {
         let mut issued = Vec::new();

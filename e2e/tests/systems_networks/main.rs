@@ -52,7 +52,9 @@ async fn cilium_allows_what_is_needed_and_nothing_else() -> Result<()> {
             world.peers_default_to_all().await?;
             Ok(Times::default())
         };
-        story(world.system.name, "default-deny on Cilium: connections", connections).await
+        story(world.system.name, "default-deny on Cilium: connections", connections).await?;
+        let missing = async || world.system.explains_a_missing_permission(&world.cluster).await;
+        story(world.system.name, "default-deny on Cilium: solverIngressFrom is wrong", missing).await
     })
     .await
 }
