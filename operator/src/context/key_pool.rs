@@ -49,6 +49,11 @@ impl Default for KeyPool {
 }
 
 impl KeyPool {
+    /// A pool that takes these keys first. How long a key takes is the only thing about a history that can't be repeated.
+    pub fn with_spare(keys: Vec<PrivateKey>) -> Self {
+        Self { spare: Arc::new(Mutex::new(keys)), ..Self::default() }
+    }
+
     /// Generates a key for an object in a namespace.
     ///
     /// # Errors

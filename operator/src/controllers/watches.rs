@@ -74,6 +74,8 @@ pub async fn start(context: Arc<Context>, metrics: Metrics, ready: impl FnOnce()
         join_any(controllers).await;
     };
     tokio::select! {
+        // Always in this order, so that a history can be repeated.
+        biased;
         () = join_any(watches) => {}
         () = controlling => {}
     }

@@ -1,7 +1,7 @@
 //! Runs the work of a queue: starts what waits, some of it concurrently, until the queue ends. Must not know what the work is. Next:
 //! `work_queue.rs` for the order.
 
-use std::hash::Hash;
+use std::{future::poll_fn, hash::Hash, ops::ControlFlow, pin::pin, task::Poll};
 
 use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
@@ -22,16 +22,30 @@ pub async fn dispatch<K, F>(
 {
     let mut waiting = WorkQueue::new(slots);
     let mut running = FuturesUnordered::new();
-    let mut queue = std::pin::pin!(queue);
+    let mut queue = pin!(queue);
     loop {
         let due = waiting.next_due();
-        tokio::select! {
-            object = queue.next() => match object {
-                Some(object) => waiting.enqueue(object, &lane),
-                None => return,
-            },
-            Some((object, next)) = running.next() => waiting.finish(object, next, &lane),
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => waiting.wake(Instant::now(), &lane),
+        let mut timer = pin!(sleep_until(due.unwrap_or_else(Instant::now)));
+        // All that has happened, always in the same order: none of the three keeps the others waiting, and a history can be repeated.
+        let take = poll_fn(|context| {
+            let mut has_changed = false;
+            while let Poll::Ready(object) = queue.as_mut().poll_next(context) {
+                let Some(object) = object else { return Poll::Ready(ControlFlow::Break(())) };
+                waiting.enqueue(object, &lane);
+                has_changed = true;
+            }
+            while let Poll::Ready(Some((object, next))) = running.poll_next_unpin(context) {
+                waiting.finish(object, next, &lane);
+                has_changed = true;
+            }
+            if due.is_some() && timer.as_mut().poll(context).is_ready() {
+                waiting.wake(Instant::now(), &lane);
+                has_changed = true;
+            }
+            if has_changed { Poll::Ready(ControlFlow::Continue(())) } else { Poll::Pending }
+        });
+        if take.await.is_break() {
+            return;
         }
         while let Some(object) = waiting.start() {
             match begin(&object) {

@@ -44,9 +44,13 @@ impl SettledCertificates {
         self.locked().remove(&key(namespace, name));
     }
 
-    /// Removes and returns the Certificates whose time has come.
+    /// Removes and returns the Certificates whose time has come, the earliest first.
     pub fn take_due(&self, now: Timestamp) -> Vec<Key> {
-        self.locked().extract_if(|_, settled| settled.until <= now).map(|(key, _)| key).collect()
+        let mut due: Vec<_> = self.locked().extract_if(|_, settled| settled.until <= now).collect();
+        due.sort_unstable_by(|(a, settled_a), (b, settled_b)| {
+            (settled_a.until, a).cmp(&(settled_b.until, b))
+        });
+        due.into_iter().map(|(key, _)| key).collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<Key, Settled>> {
@@ -66,10 +70,11 @@ mod tests {
     fn take_due_returns_each_once() {
         let at = |second| Timestamp::from_second(second).expect("a time");
         let settled = SettledCertificates::default();
-        for (name, until) in [("a", 10), ("b", 20)] {
+        for (name, until) in [("a", 10), ("b", 20), ("d", 7), ("c", 7), ("e", 8)] {
             settled.put("default", name, Settled { fingerprint: 1, until: at(until) });
         }
-        assert!(settled.take_due(at(9)).is_empty());
+        assert!(settled.take_due(at(6)).is_empty());
+        assert_eq!(settled.take_due(at(9)), ["c", "d", "e"].map(|name| key("default", name)));
         assert_eq!(settled.take_due(at(10)), [key("default", "a")]);
         assert_eq!(settled.get("default", "a"), None);
         assert_eq!(settled.get("default", "b").map(|settled| settled.until), Some(at(20)));

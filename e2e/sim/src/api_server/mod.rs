@@ -18,7 +18,7 @@ mod write;
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -36,10 +36,29 @@ use self::{
 /// Where the model gets the time from, UTC.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// When, UTC.
+    pub at: Timestamp,
+    /// The method and the path, without the query.
+    pub request: String,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+impl Exchange {
+    /// Whether an object was to be changed.
+    pub fn is_write(&self) -> bool {
+        !self.request.starts_with("GET ")
+    }
+}
+
 /// A model of the API server. Clones share their objects.
 #[derive(Clone)]
 pub struct ApiServer {
     state: Arc<Mutex<State>>,
+    exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
 impl ApiServer {
@@ -48,7 +67,8 @@ impl ApiServer {
     /// # Errors
     /// The CRDs can't be read.
     pub fn new(now: Now) -> anyhow::Result<Self> {
-        Ok(Self { state: Arc::new(Mutex::new(State::new(kinds::all()?, now))) })
+        let state = State::new(kinds::all()?, now);
+        Ok(Self { state: Arc::new(Mutex::new(state)), exchanges: Arc::default() })
     }
 
     /// A client of the model.
@@ -66,14 +86,28 @@ impl ApiServer {
         let (head, body) = request.into_parts();
         // A body that breaks off is one that was never sent.
         let body = body.collect().await.map_or_else(|_| Bytes::new(), Collected::to_bytes);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = request::handle(&mut state, &head, &body).unwrap_or_else(Answer::from);
-        answer.into_response()
+        let mut state = lock(&self.state);
+        let response = request::handle(&mut state, &head, &body).unwrap_or_else(Answer::from).into_response();
+        lock(&self.exchanges).push(Exchange {
+            at: state.now(),
+            request: format!("{} {}", head.method, head.uri.path()),
+            status: response.status().as_u16(),
+        });
+        response
+    }
+
+    /// All requests so far, in order.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        lock(&self.exchanges).clone()
     }
 
     /// Deletes the objects whose owners are gone, and what is left of namespaces that are being deleted. A controller of Kubernetes does
     /// so soon after a deletion. Returns how many objects were deleted or marked.
     pub fn collect_garbage(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).collect_garbage()
+        lock(&self.state).collect_garbage()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

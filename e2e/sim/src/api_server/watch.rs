@@ -108,8 +108,8 @@ impl Watcher {
     }
 
     fn send(&self, what: &str, object: &Value) {
-        let mut line = json!({ "type": what, "object": self.scope.form.of(object) }).to_string();
-        line.push('\n');
+        // In this order, so that clients know what to read the object as.
+        let line = format!("{{\"type\":\"{what}\",\"object\":{}}}\n", self.scope.form.of(object));
         // A client that has gone away is removed at the next change.
         _ = self.lines.unbounded_send(line.into());
     }

@@ -164,6 +164,7 @@ async fn drive_present<K, E>(
     loop {
         if definition.is_installed().await {
             tokio::select! {
+                biased;
                 () = drive(&watch, &mut writer, true, &report) => return,
                 () = definition.removed() => {}
             }
