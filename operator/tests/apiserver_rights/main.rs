@@ -3,6 +3,7 @@
 //! Knows the chart's roles and admission policies; must not know controllers. Next: `crds/src/admission/operator.yaml`, `docs/RIGHTS.md`.
 
 mod requests;
+mod routes;
 
 use std::{path::Path, sync::OnceLock};
 

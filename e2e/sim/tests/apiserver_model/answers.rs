@@ -32,7 +32,7 @@ pub(crate) struct Conversation {
     client: Client,
     /// The metadata of answers that later requests refer to.
     named: HashMap<String, Value>,
-    /// What stands for each UID and version: the how manieth it is.
+    /// A number for each UID and version, in the order in which they appear.
     numbers: HashMap<String, usize>,
 }
 
