@@ -23,6 +23,7 @@ const APPLICATION: &str = "application";
 
 /// The application redirects, asks for a password, or denies addresses, and does so after the issuance. The challenge is answered.
 pub(crate) async fn is_issued_beside_protections(served: &Served<'_>) -> Result<Times> {
+    harness::create_namespace(&served.user.client, APPLICATION).await?;
     let user = User::new(served.user.cluster, APPLICATION).await?;
     page::serve_page(user.cluster, APPLICATION, "web", &user.host("page")).await?;
     let url = format!("http://{}/hostname", user.host("page"));
