@@ -142,7 +142,16 @@ impl<'a> Served<'a> {
             let output = self.user.cluster.kubectl().args(command).args(&target).output().await?;
             ensure!(output.status.success(), "kubectl {command:?} failed: {}", xtask::process::text(&output));
         }
-        Ok(())
+        // Its webhook is reached a moment later than it is ready.
+        let class = format!("--class={}", self.user.cluster.ingress_class());
+        let rule = format!("--rule={}/=web:80", self.user.host("checked"));
+        let create = ["create", "ingress", "checked", "--dry-run=server", &class, &rule];
+        let is_accepted = async || {
+            let namespace = ["--namespace", &self.user.namespace];
+            let output = self.user.cluster.kubectl().args(create).args(namespace).output().await?;
+            Ok(output.status.success())
+        };
+        eventually("Ingresses to be accepted again", harness::TIMEOUT, is_accepted).await.map(drop)
     }
 
     pub(crate) async fn await_served(&self, name: &str) -> Result<()> {

@@ -124,7 +124,8 @@ pub fn class_note(class: &str, of_user: Option<&(String, String)>, existing: &[S
     }
     let (name, of_user) = of_user.filter(|(_, of_user)| of_user != class)?;
     Some(format!(
-        "the issuer's solver has the ingress class {class:?}, and the Ingress {name:?} has {of_user:?}. Change the issuer if the name does          not lead to the ingress controller of the class {class:?}"
+        "the issuer's solver has the ingress class {class:?}, and the Ingress {name:?} has {of_user:?}. Change the issuer if the name does \
+         not lead to the ingress controller of the class {class:?}"
     ))
 }
 
