@@ -71,11 +71,7 @@ impl Failure {
     }
 
     fn about(self, kind: &Kind, name: &str) -> Self {
-        let mut details = json!({ "name": name, "kind": kind.plural });
-        if !kind.group.is_empty() {
-            details["group"] = kind.group.clone().into();
-        }
-        Self { details: Some(details), ..self }
+        Self { details: Some(kind.details(name)), ..self }
     }
 
     pub(super) fn not_found(kind: &Kind, name: &str) -> Self {

@@ -3,7 +3,7 @@
 //! Knows their names and structures; must not know what they mean. Next: `schema.rs`.
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::schema::Schema;
 
@@ -30,6 +30,15 @@ impl Kind {
     /// The group and version, as objects have them.
     pub(super) fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// How a `Status` names an object.
+    pub(super) fn details(&self, name: &str) -> Value {
+        let mut details = json!({ "name": name, "kind": self.plural });
+        if !self.group.is_empty() {
+            details["group"] = self.group.clone().into();
+        }
+        details
     }
 
     /// How the paths of its objects begin.

@@ -67,7 +67,7 @@ impl ApiServer {
     /// # Errors
     /// The CRDs can't be read.
     pub fn new(now: Now) -> anyhow::Result<Self> {
-        let state = State::new(kinds::all()?, now);
+        let state = State::new(kinds::all()?, now)?;
         Ok(Self { state: Arc::new(Mutex::new(state)), exchanges: Arc::default() })
     }
 

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context;
 use bytes::Bytes;
 use futures::channel::mpsc::UnboundedReceiver;
 use jiff::Timestamp;
@@ -38,9 +39,16 @@ pub(super) struct Stored {
     pub(super) owners: Owners,
 }
 
+/// Whether an object is being deleted.
+pub(super) fn is_marked(object: &Value) -> bool {
+    object["metadata"].get("deletionTimestamp").is_some()
+}
+
 /// Everything that the server knows.
 pub(super) struct State {
     pub(super) kinds: Vec<Kind>,
+    /// The number of the kind Namespace.
+    pub(super) namespaces: usize,
     objects: BTreeMap<Key, Stored>,
     /// The version of the last change.
     version: u64,
@@ -53,8 +61,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(kinds: Vec<Kind>, now: Now) -> Self {
+    pub(super) fn new(kinds: Vec<Kind>, now: Now) -> anyhow::Result<Self> {
+        let namespaces = kinds.iter().position(|kind| kind.name == "Namespace");
         let mut state = Self {
+            namespaces: namespaces.context("there are no namespaces")?,
             kinds,
             objects: BTreeMap::new(),
             version: 0,
@@ -63,19 +73,20 @@ impl State {
             now,
             names: 0,
         };
-        if let Some(kind) = state.kinds.iter().position(|kind| kind.name == "Namespace") {
-            for name in ["default", "kube-system"] {
-                let namespace = json!({
-                    "apiVersion": "v1",
-                    "kind": "Namespace",
-                    "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
-                    "status": { "phase": "Active" },
-                });
-                let key = Key { kind, namespace: String::new(), name: name.to_owned() };
-                state.add(key, namespace, Owners::default());
-            }
+        for name in ["default", "kube-system"] {
+            let namespace = json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
+                "status": { "phase": "Active" },
+            });
+            state.add(state.namespace_key(name), namespace, Owners::default());
         }
-        state
+        Ok(state)
+    }
+
+    fn namespace_key(&self, name: &str) -> Key {
+        Key { kind: self.namespaces, namespace: String::new(), name: name.to_owned() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -98,9 +109,7 @@ impl State {
 
     /// The namespace of an object that is created.
     pub(super) fn namespace(&self, name: &str) -> Option<&Value> {
-        let kind = self.kinds.iter().position(|kind| kind.name == "Namespace")?;
-        let key = Key { kind, namespace: String::new(), name: name.to_owned() };
-        self.objects.get(&key).map(|stored| &*stored.object)
+        self.objects.get(&self.namespace_key(name)).map(|stored| &*stored.object)
     }
 
     /// The objects of a scope, sorted by namespace and name, each with its key.
@@ -208,13 +217,9 @@ impl State {
             owners.peek().is_some()
                 && owners.all(|owner| !owner["uid"].as_str().is_some_and(|uid| uids.contains(uid)))
         };
-        let ends = |key: &Key| {
-            let namespace = self.namespace(&key.namespace);
-            namespace.is_some_and(|it| it["metadata"].get("deletionTimestamp").is_some())
-        };
+        let ends = |key: &Key| self.namespace(&key.namespace).is_some_and(is_marked);
         let is_due = |(key, stored): &(&Key, &Stored)| {
-            let is_marked = stored.object["metadata"].get("deletionTimestamp").is_some();
-            !is_marked && (is_orphan(&stored.object) || ends(key))
+            !is_marked(&stored.object) && (is_orphan(&stored.object) || ends(key))
         };
         let due: Vec<Key> = self.objects.iter().filter(is_due).map(|(key, _)| key.clone()).collect();
         for key in &due {
@@ -225,12 +230,10 @@ impl State {
 
     /// Removes the namespaces that are being deleted and are empty.
     fn end_namespaces(&mut self) -> usize {
-        let Some(kind) = self.kinds.iter().position(|kind| kind.name == "Namespace") else { return 0 };
         let used: HashSet<&str> = self.objects.keys().map(|key| &*key.namespace).collect();
-        let of_kind = self.objects.iter().filter(|(key, _)| key.kind == kind);
-        let ended = of_kind.filter(|(key, stored)| {
-            stored.object["metadata"].get("deletionTimestamp").is_some() && !used.contains(&*key.name)
-        });
+        let namespaces = self.objects.iter().filter(|(key, _)| key.kind == self.namespaces);
+        let ended =
+            namespaces.filter(|(key, stored)| is_marked(&stored.object) && !used.contains(&*key.name));
         let ended: Vec<Key> = ended.map(|(key, _)| key.clone()).collect();
         for key in &ended {
             self.remove(key);
@@ -243,11 +246,11 @@ impl State {
         let stored = self.objects.get(key)?.clone();
         let metadata = &stored.object["metadata"];
         let waits = metadata["finalizers"].as_array().is_some_and(|it| !it.is_empty());
-        let is_namespace = self.kinds[key.kind].name == "Namespace";
+        let is_namespace = key.kind == self.namespaces;
         if !waits && !is_namespace {
             return self.remove(key).map(|object| (object, false));
         }
-        if metadata.get("deletionTimestamp").is_some() {
+        if is_marked(&stored.object) {
             return Some((stored.object, true));
         }
         let mut object = Value::clone(&stored.object);

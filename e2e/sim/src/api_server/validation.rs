@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{answer::Failure, kinds::Kind};
+use super::{answer::Failure, kinds::Kind, state::is_marked};
 
 /// Checks an object before it is stored. `old` is its earlier version, if there is one.
 pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
@@ -19,9 +19,7 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     if let Some(old) = old {
         let finalizers = |of: &Value| of["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         let known = finalizers(old);
-        if old["metadata"].get("deletionTimestamp").is_some()
-            && finalizers(new).iter().any(|finalizer| !known.contains(finalizer))
-        {
+        if is_marked(old) && finalizers(new).iter().any(|finalizer| !known.contains(finalizer)) {
             return Err(invalid(
                 "metadata.finalizers: no new finalizers can be added if the object is being deleted",
             ));

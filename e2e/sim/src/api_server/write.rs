@@ -12,7 +12,7 @@ use super::{
     fields::{Operation, Owner, Owners},
     kinds::Kind,
     schema::prune,
-    state::{Key, State, Stored},
+    state::{Key, State, Stored, is_marked},
     validation,
 };
 
@@ -116,10 +116,9 @@ fn add(state: &mut State, key: Key, mut object: Value, owners: Owners) -> Result
     let kind = &state.kinds[key.kind];
     if kind.is_namespaced {
         let Some(namespace) = state.namespace(&key.namespace) else {
-            let namespaces = state.kinds.iter().find(|kind| kind.name == "Namespace").unwrap_or(kind);
-            return Err(Failure::not_found(namespaces, &key.namespace));
+            return Err(Failure::not_found(&state.kinds[state.namespaces], &key.namespace));
         };
-        if namespace["metadata"].get("deletionTimestamp").is_some() {
+        if is_marked(namespace) {
             let why = format!(
                 "unable to create new content in namespace {} because it is being terminated",
                 key.namespace
@@ -165,21 +164,30 @@ pub(super) fn patch(
     patch: Patch,
     options: &Options,
 ) -> Result<(Arc<Value>, bool), Failure> {
-    let patch = match patch {
+    let edited = match patch {
         Patch::Apply(wanted) => return applied(state, key, wanted, options),
-        Patch::Merge(_) | Patch::Json(_) => patch,
+        Patch::Merge(change) => edited(state, key, options, |object| {
+            json_patch::merge(object, &change);
+            Ok(())
+        }),
+        Patch::Json(operations) => edited(state, key, options, |object| {
+            json_patch::patch(object, &operations).map_err(|error| Failure::unprocessable(error.to_string()))
+        }),
     };
+    edited.map(|object| (object, false))
+}
+
+fn edited(
+    state: &mut State,
+    key: &Key,
+    options: &Options,
+    edit: impl FnOnce(&mut Value) -> Result<(), Failure>,
+) -> Result<Arc<Value>, Failure> {
     let old = state.get(key)?.clone();
     let mut object = Value::clone(&old.object);
-    let kind = &state.kinds[key.kind];
-    match patch {
-        Patch::Merge(change) => json_patch::merge(&mut object, &change),
-        Patch::Json(operations) => json_patch::patch(&mut object, &operations)
-            .map_err(|error| Failure::unprocessable(error.to_string()))?,
-        Patch::Apply(_) => {}
-    }
-    set_defaults(kind, &mut object);
-    store(state, key, &old, object, options, None).map(|object| (object, false))
+    edit(&mut object)?;
+    set_defaults(&state.kinds[key.kind], &mut object);
+    store(state, key, &old, object, options, None)
 }
 
 fn applied(
@@ -266,9 +274,8 @@ fn store(
     if object == *old.object && owners == old.owners {
         return Ok(Arc::clone(&old.object));
     }
-    let is_marked = object["metadata"].get("deletionTimestamp").is_some();
     let is_free = object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
-    if is_marked && is_free && kind.name != "Namespace" {
+    if is_marked(&object) && is_free && key.kind != state.namespaces {
         return Ok(state.end(key, object, &owners));
     }
     Ok(state.put(key.clone(), object, owners))
@@ -355,10 +362,8 @@ pub(super) fn delete(state: &mut State, key: &Key, body: &[u8]) -> Result<Answer
         object["metadata"]["resourceVersion"] = state.version().to_string().into();
         return Ok(Answer::ok(object));
     }
-    let mut details = json!({ "name": key.name, "kind": kind.plural, "uid": old["metadata"]["uid"] });
-    if !kind.group.is_empty() {
-        details["group"] = kind.group.clone().into();
-    }
+    let mut details = kind.details(&key.name);
+    details["uid"] = old["metadata"]["uid"].clone();
     Ok(Answer::ok(json!({
         "kind": "Status",
         "apiVersion": "v1",
