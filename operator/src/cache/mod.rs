@@ -214,6 +214,12 @@ impl Cache {
         certificate.map_or(Cow::Borrowed(order), |certificate| with_routing_of(order, &certificate))
     }
 
+    /// The Order of a Challenge.
+    pub fn order_of_challenge(&self, challenge: &Challenge) -> Option<Arc<Order>> {
+        let owner = controller_of_kind::<Order>(&challenge.metadata)?;
+        self.orders.get(challenge.namespace_or_empty(), &owner.name)
+    }
+
     /// The Certificate that an Order is for.
     pub fn certificate_of(&self, order: &Order) -> Option<Arc<Certificate>> {
         let namespace = order.namespace_or_empty();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crds::{
-    acme::{Challenge, IngressSolver, Order},
+    acme::{Challenge, IngressSolver},
     annotations::request,
     meta::CLUSTER_ISSUER_KIND,
 };
@@ -76,8 +76,7 @@ impl Http01Ingress<'_> {
 
     /// A text that also says if the Certificate was created for a Gateway, which serves no Ingress.
     fn with_gateway(self, why: String, context: &Context) -> String {
-        let order = controller_of_kind::<Order>(&self.challenge.metadata);
-        let order = order.and_then(|owner| context.cache.orders.get(&self.namespace(), &owner.name));
+        let order = context.cache.order_of_challenge(self.challenge);
         let order = order.as_ref().map(|order| context.cache.routed(order));
         let annotation = |name: &str| order.as_ref().and_then(|order| order.annotations().get(name));
         match (annotation(request::PARENT_REF_KIND), annotation(request::PARENT_REF_NAME)) {
@@ -106,9 +105,8 @@ impl Http01Ingress<'_> {
 
     /// The Ingress that the Certificate was created for, and its class.
     fn users_class(self, context: &Context) -> Option<(String, String)> {
-        let order = controller_of_kind::<Order>(&self.challenge.metadata)?;
-        let order = context.cache.orders.get(&self.namespace(), &order.name)?;
-        let certificate = context.cache.certificate_of(&order)?;
+        let certificate =
+            context.cache.certificate_of(&*context.cache.order_of_challenge(self.challenge)?)?;
         let ingress = controller_of_kind::<Ingress>(&certificate.metadata)?;
         let ingress = context.cache.ingresses.get(&self.namespace(), &ingress.name)?;
         Some((ingress.name_any(), class_name(&ingress)?.to_owned()))

@@ -4,10 +4,7 @@
 
 use std::sync::Arc;
 
-use crds::{
-    acme::{Challenge, Order},
-    certmanager::{Certificate, CertificateRequest},
-};
+use crds::acme::Challenge;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::ResourceExt;
 
@@ -16,10 +13,7 @@ use crate::{
     decision::challenge::{must_empty_slice, must_write_slice},
     error::{ReconcileError, Tried},
     k8s,
-    objects::{
-        metadata::{controller_of, controller_of_kind},
-        route,
-    },
+    objects::{metadata::controller_of, route},
 };
 
 /// Field manager of what all Challenges of a namespace share.
@@ -76,7 +70,7 @@ const KNATIVE_GROUP: &str = "networking.internal.knative.dev/";
 /// The API server rejects a request.
 pub async fn ensure_for_knative(challenge: &Challenge, context: &Context) -> Result<(), ReconcileError> {
     let namespace = challenge.namespace().unwrap_or_default();
-    if !belongs_to_knative(challenge, &namespace, context) {
+    if !belongs_to_knative(challenge, context) {
         return Ok(());
     }
     let service = route::challenge_service(challenge, &context.settings.solver_labels);
@@ -87,15 +81,10 @@ pub async fn ensure_for_knative(challenge: &Challenge, context: &Context) -> Res
     k8s::create(&context.kube.api::<Service>(&namespace), FIELD_MANAGER, &service).await.map(drop)
 }
 
-fn belongs_to_knative(challenge: &Challenge, namespace: &str, context: &Context) -> bool {
+fn belongs_to_knative(challenge: &Challenge, context: &Context) -> bool {
     let cache = &context.cache;
-    let certificate = || {
-        let order = cache.orders.get(namespace, &controller_of_kind::<Order>(&challenge.metadata)?.name)?;
-        let request = &controller_of_kind::<CertificateRequest>(&order.metadata)?.name;
-        let request = cache.requests.get(namespace, request)?;
-        cache.certificates.get(namespace, &controller_of_kind::<Certificate>(&request.metadata)?.name)
-    };
-    certificate().is_some_and(|certificate| {
+    let order = cache.order_of_challenge(challenge);
+    order.and_then(|order| cache.certificate_of(&order)).is_some_and(|certificate| {
         let owner = controller_of(&certificate.metadata);
         owner.is_some_and(|it| it.kind == "Certificate" && it.api_version.starts_with(KNATIVE_GROUP))
     })
