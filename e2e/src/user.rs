@@ -263,6 +263,16 @@ impl<'a> User<'a> {
         Ok(list.items.iter().map(ResourceExt::name_any).collect())
     }
 
+    /// The names of the objects of a kind that route challenges.
+    pub async fn names_of_challenges<K>(&self) -> Result<Vec<String>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let mut names = self.names::<K>().await?;
+        names.retain(|name| name.starts_with("cm-acme-http-solver"));
+        Ok(names)
+    }
+
     /// The end of the operator's log, for errors.
     pub fn log(&self) -> String {
         format!("the operator's log ends with\n{}", self.cluster.log_tail(operator::NAME, 40))

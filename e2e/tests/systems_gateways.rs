@@ -38,9 +38,6 @@ const NAMESPACE: &str = "tenant";
 
 const ISSUER: &str = "gateways";
 
-/// How the names of a challenge's objects begin.
-const SOLVER_PREFIX: &str = "cm-acme-http-solver";
-
 /// The longest median from the annotation to the Secret.
 const GOAL: Duration = Duration::from_secs(3);
 
@@ -264,12 +261,6 @@ impl<'a> Shared<'a> {
         gateways::apply(&self.user, &route).await
     }
 
-    /// The HTTPRoutes of challenges.
-    async fn routes_of_challenges(&self) -> Result<Vec<String>> {
-        let routes = self.user.names::<HttpRoute>().await?;
-        Ok(routes.into_iter().filter(|name| name.starts_with(SOLVER_PREFIX)).collect())
-    }
-
     /// The path of a challenge is not redirected.
     async fn is_issued_beside_a_redirect(&self) -> Result<Times> {
         let name = "redirected";
@@ -300,7 +291,7 @@ impl<'a> Shared<'a> {
             listener["allowedRoutes"] = closed.clone();
         }
         self.apply(&issuer_annotation(ISSUER), listeners).await?;
-        let created = async || Ok(!self.routes_of_challenges().await?.is_empty());
+        let created = async || Ok(!self.user.names_of_challenges::<HttpRoute>().await?.is_empty());
         eventually("the HTTPRoute of a challenge", harness::TIMEOUT, created).await?;
         let began = Instant::now();
         self.user.await_ready_message(name, "allowedRoutes").await?;
@@ -351,15 +342,14 @@ impl<'a> Shared<'a> {
         let user = &self.user;
         scale_solver(user, operator::NAME, 0).await?;
         self.apply(&issuer_annotation(ISSUER), self.listeners(&["deleted"])).await?;
-        let presented = async || Ok(!self.routes_of_challenges().await?.is_empty());
+        let presented = async || Ok(!self.user.names_of_challenges::<HttpRoute>().await?.is_empty());
         eventually("the HTTPRoute of a challenge", harness::TIMEOUT, presented).await?;
         user.api::<Gateway>().delete(GATEWAY, &DeleteParams::background()).await?;
         let gone = async || {
             let mut left = user.names::<Challenge>().await?;
             left.extend(user.names::<Certificate>().await?);
-            left.extend(self.routes_of_challenges().await?);
-            let services = user.names::<Service>().await?;
-            left.extend(services.into_iter().filter(|name| name.starts_with(SOLVER_PREFIX)));
+            left.extend(self.user.names_of_challenges::<HttpRoute>().await?);
+            left.extend(user.names_of_challenges::<Service>().await?);
             Ok(left.is_empty())
         };
         let took = eventually("all objects of the Gateway to be gone", harness::TIMEOUT, gone).await?;

@@ -47,8 +47,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// One paragraph that says what to do. After an error, nothing is left of the cluster.
 pub async fn start(options: &Options, tools: &Tools, steps: &Steps) -> Result<Cluster> {
     check(options)?;
-    prepare_host(options.mode, steps).await?;
-    host::ensure(options.network.programs(), steps).await?;
+    prepare_host(options.mode, options.network, steps).await?;
     let step = steps.begin("starting the namespaces", None);
     let cluster = claim(options, tools).await?;
     step.done("");
@@ -94,7 +93,7 @@ pub fn check(options: &Options) -> Result<()> {
 ///
 /// # Errors
 /// One paragraph that says what to do.
-pub async fn prepare_host(mode: Mode, steps: &Steps) -> Result<()> {
+pub async fn prepare_host(mode: Mode, network: Network, steps: &Steps) -> Result<()> {
     if mode == Mode::Node && !unistd::geteuid().is_root() {
         bail!(
             "a cluster with a node needs root to run containers: run the command as root, or add \
@@ -102,7 +101,8 @@ pub async fn prepare_host(mode: Mode, steps: &Steps) -> Result<()> {
         );
     }
     let needs = if mode == Mode::Node { host::NODE } else { host::CONTROL_PLANE };
-    host::ensure(needs, steps).await
+    host::ensure(needs, steps).await?;
+    host::ensure(network.programs(), steps).await
 }
 
 /// The tools that a cluster needs, including kubectl.

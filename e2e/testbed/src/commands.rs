@@ -8,7 +8,7 @@ use xtask::progress::Steps;
 use crate::{
     bring_up,
     cluster::{self, Cluster, ClusterState, DEFAULT_NAME, IngressController, Mode, Network, Options},
-    tools::{Tool, Tools, host},
+    tools::{Tool, Tools},
 };
 
 /// The subcommands of `cargo xtask cluster`.
@@ -99,8 +99,7 @@ pub async fn run(task: Task, steps: &Steps) -> Result<()> {
         Task::Up(arguments) => {
             let options = arguments.options();
             bring_up::check(&options)?;
-            bring_up::prepare_host(options.mode, steps).await?;
-            host::ensure(options.network.programs(), steps).await?;
+            bring_up::prepare_host(options.mode, options.network, steps).await?;
             let mut needed = bring_up::tools_for(&options);
             // It pins the version of the CRDs.
             needed.extend(options.gateway_api.then_some(Tool::CertManager));

@@ -2,7 +2,7 @@
 //! Next: `nginx.rs` for the annotations of ingress-nginx.
 
 use anyhow::{Result, ensure};
-use e2e::{harness, matrix::Times, user::issuer_annotation};
+use e2e::{matrix::Times, scenarios, user::issuer_annotation};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -25,10 +25,7 @@ pub(crate) async fn application_of_contour_is_redirected(served: &Served<'_>) ->
 async fn is_issued_beside_a_redirect(served: &Served<'_>, name: &str, annotations: Value) -> Result<Times> {
     let began = Instant::now();
     served.apply(name, annotations).await?;
-    served.user.await_issued(name, harness::TIMEOUT).await?;
-    let issued = began.elapsed();
-    served.await_served(name).await?;
-    let times = Times::new(issued, began.elapsed());
+    let times = scenarios::all_are_served(&served.user, &[name.to_owned()], &served.root, began).await?;
     let url = format!("http://{}/hostname", served.user.host(name));
     let status = status_of(&served.user, &url, &served.root).await;
     ensure!(matches!(status, Some(301 | 308)), "the application answers {status:?}, and does not redirect");

@@ -29,9 +29,6 @@ pub(crate) const ISSUER: &str = "ingresses";
 /// The Service of the application, and its Pod.
 const PAGE: &str = "web";
 
-/// How the names of a challenge's objects begin.
-const SOLVER_PREFIX: &str = "cm-acme-http-solver";
-
 /// The namespace that is created for most stories.
 pub(crate) const TENANT: &str = "tenant";
 
@@ -154,7 +151,7 @@ impl<'a> Served<'a> {
         eventually("Ingresses to be accepted again", harness::TIMEOUT, is_accepted).await.map(drop)
     }
 
-    pub(crate) async fn await_served(&self, name: &str) -> Result<()> {
+    async fn await_served(&self, name: &str) -> Result<()> {
         self.user.await_served(&self.user.host(name), &self.root, harness::TIMEOUT).await.map(drop)
     }
 
@@ -213,10 +210,7 @@ impl<'a> Served<'a> {
         annotations["acme.cert-manager.io/http01-edit-in-place"] = "true".into();
         let began = Instant::now();
         self.apply(name, annotations).await?;
-        self.user.await_issued(name, harness::TIMEOUT).await?;
-        let issued = began.elapsed();
-        self.await_served(name).await?;
-        let times = Times::new(issued, began.elapsed());
+        let times = scenarios::all_are_served(&self.user, &[name.to_owned()], &self.root, began).await?;
         let paths = async || -> Result<usize> {
             let rules = self.user.api::<Ingress>().get(name).await?.spec.and_then(|spec| spec.rules);
             let paths = rules.into_iter().flatten().filter_map(|rule| rule.http);
@@ -251,8 +245,7 @@ impl<'a> Served<'a> {
         scale_solver(user, operator::NAME, 0).await?;
         self.apply(name, issuer_annotation(ISSUER)).await?;
         let of_challenge = async || -> Result<Option<String>> {
-            let names = user.names::<Ingress>().await?;
-            Ok(names.into_iter().find(|name| name.starts_with(SOLVER_PREFIX)))
+            Ok(user.names_of_challenges::<Ingress>().await?.into_iter().next())
         };
         let presented = async || Ok(of_challenge().await?.is_some());
         eventually("the Ingress of a challenge", harness::TIMEOUT, presented).await?;

@@ -13,7 +13,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     HEALED, WAIT_REPORTED, apply_certificate, apply_ingress, apply_issuer, await_healed, await_told, patch,
@@ -38,6 +38,11 @@ async fn set_class(user: &User<'_>, class: &str) -> Result<()> {
     patch::<Ingress>(user, "web", json!({ "spec": { "ingressClassName": class } })).await.map(drop)
 }
 
+/// Adds annotations to the Ingress `web`, or removes those that are null.
+async fn annotate(user: &User<'_>, annotations: Value) -> Result<()> {
+    patch::<Ingress>(user, "web", json!({ "metadata": { "annotations": annotations } })).await.map(drop)
+}
+
 /// How many paths of challenges the Ingress `web` has.
 fn challenge_paths(ingress: &Ingress) -> usize {
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
@@ -60,12 +65,7 @@ async fn ingress_is_edited_for_some_controllers() -> Result<()> {
     apply_ingress(&user, json!({ "cert-manager.io/issuer": null })).await?;
     set_class(&user, &user.namespace).await?;
     apply_class(&user, "nginx.org/ingress-controller").await?;
-    patch::<Ingress>(
-        &user,
-        "web",
-        json!({ "metadata": { "annotations": { "cert-manager.io/issuer": "pebble" } } }),
-    )
-    .await?;
+    annotate(&user, json!({ "cert-manager.io/issuer": "pebble" })).await?;
     await_paths(&user, 1).await?;
     await_told(&user, WAIT_REPORTED, "the path of the challenge is in the Ingress \"web\"").await?;
 
@@ -123,29 +123,18 @@ async fn leave_edited_ingress(namespace: String) -> Result<()> {
     // No controller serves it, so challenges wait.
     let solver = json!({ "http01": { "ingress": { "ingressClassName": namespace } } });
     let user = user(&namespace, json!({ "solvers": [solver] })).await?;
-    set_class_of_new(&user, json!({ EDIT: "true" })).await?;
+    apply_ingress(&user, json!({ "cert-manager.io/issuer": null })).await?;
+    set_class(&user, &user.namespace).await?;
+    annotate(&user, json!({ "cert-manager.io/issuer": "pebble", EDIT: "true" })).await?;
     await_paths(&user, 1).await?;
     await_told(&user, WAIT_REPORTED, "Waiting for HTTP-01 challenge propagation").await?;
-    patch::<Ingress>(&user, "web", json!({ "metadata": { "annotations": { EDIT: null } } })).await?;
+    annotate(&user, json!({ EDIT: null })).await?;
     await_paths(&user, 0).await?;
-    let own = async || {
-        let names = user.names::<Ingress>().await?;
-        Ok(names.iter().any(|name| name.starts_with("cm-acme-http-solver")))
-    };
+    let own = async || Ok(!user.names_of_challenges::<Ingress>().await?.is_empty());
     harness::eventually("the challenge to have an Ingress of its own", harness::TIMEOUT, own).await?;
     apply_issuer(&user, json!({})).await?;
     await_healed(&user, harness::TIMEOUT).await?;
     await_paths(&user, 0).await
-}
-
-/// Creates the Ingress `web` with a class that nothing serves.
-async fn set_class_of_new(user: &User<'_>, annotations: serde_json::Value) -> Result<()> {
-    let mut without_issuer = annotations.clone();
-    without_issuer["cert-manager.io/issuer"] = json!(null);
-    apply_ingress(user, without_issuer).await?;
-    set_class(user, &user.namespace).await?;
-    let issuer = json!({ "metadata": { "annotations": { "cert-manager.io/issuer": "pebble" } } });
-    patch::<Ingress>(user, "web", issuer).await.map(drop)
 }
 
 /// A solver with a class that does not exist, and one with another class than the user's Ingress.

@@ -28,10 +28,7 @@ async fn corrected_class_needs_no_deletion_of_ingresses() -> Result<()> {
     for host in hosts {
         user.apply_ingress(host, &[user.host(host)], issuer_annotation(name)).await?;
     }
-    let are_routed = async || {
-        let names = user.names::<Ingress>().await?;
-        Ok(names.iter().filter(|name| name.starts_with("cm-acme-http-solver")).count() == hosts.len())
-    };
+    let are_routed = async || Ok(user.names_of_challenges::<Ingress>().await?.len() == hosts.len());
     harness::eventually("each challenge to have an Ingress", harness::TIMEOUT, are_routed).await?;
     user.apply_cluster_issuer(name, &pebble, json!({})).await?;
     for host in hosts {

@@ -27,7 +27,7 @@ use testbed::{
     commands::{ClusterArguments, print_next_steps},
     page,
     pebble::{Pebble, Settings},
-    tools::{Tool, Tools, host},
+    tools::{Tool, Tools},
 };
 use tokio::time::sleep;
 use xtask::{
@@ -59,8 +59,7 @@ pub(crate) async fn run(arguments: &ClusterArguments, steps: &Steps) -> Result<(
     check_class(running.as_ref(), &options)?;
     let mode = running.as_ref().map_or(options.mode, Cluster::mode);
     if running.is_none() {
-        bring_up::prepare_host(mode, steps).await?;
-        host::ensure(options.network.programs(), steps).await?;
+        bring_up::prepare_host(mode, options.network, steps).await?;
     }
     let (tools, images) = build(&Options { mode, ..options.clone() }, steps).await?;
     let cluster = match running {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use e2e::{harness::CLUSTER_VARIABLE, matrix, operator};
 use testbed::{
     bring_up,
-    cluster::{Cluster, Mode, Options},
+    cluster::{Cluster, Mode, Network, Options},
     tools::{self, Tool, Tools, host},
 };
 use xtask::{
@@ -73,8 +73,7 @@ pub(crate) async fn run(arguments: &Arguments, steps: &Steps) -> Result<()> {
                 cluster.end()?;
             }
             Level::Systems => {
-                bring_up::prepare_host(Mode::Node, steps).await?;
-                host::ensure(host::CILIUM, steps).await?;
+                bring_up::prepare_host(Mode::Node, Network::Cilium, steps).await?;
                 let others = [tools::ENVOY_BASED, tools::INGRESS_NGINX, tools::NETWORKS].concat();
                 Tools::ensure(&[tools::testbed(), others].concat(), steps).await?;
                 build_images(steps)?;
@@ -177,7 +176,7 @@ const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 /// Starts a cluster for one run of one level. It ends when this process ends in any way.
 async fn start(mode: Mode, extra_tools: &[Tool], steps: &Steps) -> Result<Cluster> {
-    bring_up::prepare_host(mode, steps).await?;
+    bring_up::prepare_host(mode, Network::default(), steps).await?;
     let kind = if mode == Mode::Node { "node" } else { "api" };
     let options = Options::new(format!("test-{kind}-{}", std::process::id()), mode);
     let needed = [&bring_up::tools_for(&options), extra_tools].concat();
